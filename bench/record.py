@@ -1,0 +1,264 @@
+"""What a run writes down and everything else reads: versioned records, checked when they are read. No torch.
+
+A record is one JSON file, written aside and renamed, never edited in place. Raw values are stored; statistics are
+properties. A number that isn't finite can't be written: what was not measured is absent.
+"""
+
+import json
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+SCHEMA = 1
+
+Status = Literal["started", "ok", "oom", "diverged", "failed", "interrupted"]
+CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class Measurement:
+    """Raw values of one quantity, per rank, with its warm-up kept apart.
+
+    `values[rank][i]` are in `unit`, except for rates: there they are the seconds that `images` images of the whole
+    world took, and `value` is a rate, images / seconds of the slowest rank.
+    """
+
+    metric: str
+    unit: str
+    better: Literal["higher", "lower"]
+    merge: Literal["slowest", "largest", "sum"]
+    values: tuple[tuple[float, ...], ...]
+    warmup: tuple[tuple[float, ...], ...] = ()
+    images: int | None = None
+    note: str = ""
+
+    @property
+    def merged(self) -> tuple[float, ...]:
+        """The world's value at each visit: the slowest or largest rank, or the sum over the ranks."""
+        join = sum if self.merge == "sum" else max
+        return tuple(join(ranks) for ranks in zip(*self.values, strict=True))
+
+    @property
+    def value(self) -> float:
+        """The median visit, in `unit`."""
+        middle = statistics.median(self.merged)
+        return middle if self.images is None else self.images / middle
+
+    def percentile(self, percent: float) -> float:
+        """The smallest merged raw value that at least `percent` % of all do not exceed (nearest rank)."""
+        ordered = sorted(self.merged)
+        return ordered[max(0, -(-len(ordered) * percent // 100).__int__() - 1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class Layer:
+    """One layer of a model for one image: output shape without the batch, and what it costs."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    num_parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class Accuracy:
+    """Counts of one evaluation: integers, summed over the ranks. `loss` is the mean cross entropy without smoothing."""
+
+    split: Literal["validation", "test"]
+    num_images: int
+    num_top1: int
+    num_top5: int
+    num_superclass: int | None
+    loss: float
+
+    @property
+    def top1(self) -> float:
+        """Percent of images whose most probable class is right."""
+        return 100 * self.num_top1 / self.num_images
+
+    @property
+    def top5(self) -> float:
+        """Percent of images whose class is among the five most probable."""
+        return 100 * self.num_top5 / self.num_images
+
+    @property
+    def superclass_top1(self) -> float | None:
+        """Percent of images whose superclass has the largest summed probability; None without superclasses."""
+        return None if self.num_superclass is None else 100 * self.num_superclass / self.num_images
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class Epoch:
+    """One epoch of training as it stood at its end (the last one of a time budget may be partial).
+
+    `seconds` is training wall time since the start of training, without evaluation; `images` and `step` count from
+    the start of training too; `train_loss` is the mean over the epoch's images.
+    """
+
+    epoch: int
+    step: int
+    images: int
+    seconds: float
+    train_loss: float
+    learning_rate: float
+    evaluation: Accuracy | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class DataInfo:
+    """Which images a model saw. `protocol`: `split` chooses on validation, `published` looks at the test set."""
+
+    name: str
+    stand_in: bool
+    source: str
+    checksum: str
+    protocol: Literal["split", "published"]
+    image_size: int
+    num_train: int
+    num_validation: int
+    num_test: int
+    class_names: tuple[str, ...]
+    superclass_names: tuple[str, ...] = ()
+    superclass_of: tuple[int, ...] = ()
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class RunRecord:
+    """One cell of a run: one model with one seed, from `started` to its end. Everything a report shows is in here."""
+
+    run: str
+    model: str
+    seed: int
+    status: Status
+    error: str | None = None
+    config: dict[str, JsonValue]
+    spec: dict[str, JsonValue]
+    layers: tuple[Layer, ...] = ()
+    environment: dict[str, JsonValue]
+    data: DataInfo
+    epochs: tuple[Epoch, ...] = ()
+    accuracy: Accuracy | None = None
+    measurements: tuple[Measurement, ...] = ()
+    world_size: int
+    batch_size: int
+    num_parameters: int | None = None
+    num_local_parameters: int | None = None
+    multiply_adds: int | None = None
+    train_seconds: float | None = None
+    resumed_from: int | None = None
+    checksums: dict[str, str] = field(default_factory=dict)
+    created: str
+    finished: str | None = None
+    schema: int = SCHEMA
+
+    @property
+    def cell(self) -> str:
+        """The cell's name, and its folder's: `MODEL-sSEED`."""
+        return cell_name(self.model, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class Comparison:
+    """The models of a run measured against each other, once a model: the rows of its seeds refer to it.
+
+    `measurements[model]` holds one Measurement a metric; within a pass (`order`: pass -> round -> the contestants in
+    the order drawn for that round) value i of every contestant was taken in round i, so values pair by index.
+    `same_model_twice` holds `reference` measured a second time as a contestant of its own: the harness's own noise.
+    """
+
+    run: str
+    models: tuple[str, ...]
+    reference: str
+    order: dict[str, tuple[tuple[str, ...], ...]]
+    ended_by: dict[str, Literal["interval", "seconds", "pairs"]]
+    measurements: dict[str, tuple[Measurement, ...]]
+    same_model_twice: tuple[Measurement, ...] = ()
+    missing: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, JsonValue]
+    world_size: int
+    batch_size: int
+    created: str
+    schema: int = SCHEMA
+
+
+def cell_name(model: str, seed: int) -> str:
+    """Name the folder of a cell. What can't stand in a file's name (`:` and `/` of foreign models) becomes `-`."""
+    return f"{''.join(c if c.isalnum() or c in '._' else '-' for c in model)[-100:]}-s{seed}"
+
+
+Written = TypeVar("Written", RunRecord, Comparison)
+
+
+def write_json(path: Path, value: JsonValue) -> None:
+    """Write JSON aside and rename it into place, so that a reader sees the old file or the new one, never half."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file aside, sync it, and rename it into place."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write(path: Path, record: RunRecord | Comparison) -> None:
+    """Write a record or a comparison as JSON."""
+    write_json(path, TypeAdapter(type(record)).dump_python(record, mode="json"))
+
+
+def read(path: Path, kind: type[Written]) -> Written:
+    """Read a record or a comparison; ValueError says in one line what is wrong with the file."""
+    try:
+        raw: Any = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+    if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
+        raise ValueError(f"{path}: not a {kind.__name__} (no schema number)")
+    if raw["schema"] > SCHEMA:
+        raise ValueError(f"{path}: schema {raw['schema']} is newer than this version reads ({SCHEMA})")
+    try:
+        return TypeAdapter(kind).validate_python(_as_tuples(raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def read_run(folder: Path) -> tuple[list[RunRecord], Comparison | None]:
+    """Read all records of a run's folder in the order of its config, and its comparison if it was written."""
+    records = [read(path, RunRecord) for path in sorted((folder / "cells").glob("*/record.json"))]
+    names = requested_models(folder)
+    records.sort(key=lambda r: (names.index(r.model) if r.model in names else len(names), r.model, r.seed))
+    path = folder / "comparison.json"
+    return records, read(path, Comparison) if path.exists() else None
+
+
+def requested_models(folder: Path) -> Sequence[str]:
+    """The models of a run in the order they were asked for, from its `config.json`; empty if that can't be read."""
+    try:
+        return list(json.loads((folder / "config.json").read_bytes())["models"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _as_tuples(value: Any) -> Any:
+    """JSON's lists as tuples, so that what is read equals what was written."""
+    if isinstance(value, list):
+        return tuple(_as_tuples(item) for item in value)
+    return {key: _as_tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
