@@ -225,8 +225,9 @@ def write(path: Path, record: RunRecord | Comparison) -> None:
 
 def read(path: Path, kind: type[Written]) -> Written:
     """Read a record or a comparison; ValueError says in one line what is wrong with the file."""
+    content = path.read_bytes()
     try:
-        raw: Any = json.loads(path.read_bytes())
+        raw: Any = json.loads(content)
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
@@ -234,7 +235,7 @@ def read(path: Path, kind: type[Written]) -> Written:
     if raw["schema"] > SCHEMA:
         raise ValueError(f"{path}: schema {raw['schema']} is newer than this version reads ({SCHEMA})")
     try:
-        return TypeAdapter(kind).validate_python(_as_tuples(raw))
+        return TypeAdapter(kind).validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -255,10 +256,3 @@ def requested_models(folder: Path) -> Sequence[str]:
         return list(json.loads((folder / "config.json").read_bytes())["models"])
     except (OSError, ValueError, KeyError, TypeError):
         return []
-
-
-def _as_tuples(value: Any) -> Any:
-    """JSON's lists as tuples, so that what is read equals what was written."""
-    if isinstance(value, list):
-        return tuple(_as_tuples(item) for item in value)
-    return {key: _as_tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
