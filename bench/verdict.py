@@ -1,48 +1,120 @@
 """Intervals, tests and verdicts over raw values, and what may be ranked together. numpy and scipy, no torch."""
 
-from typing import Literal
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench.record import Measurement, RunRecord
+from bench.record import Accuracy, Measurement, RunRecord
 
 Verdict = Literal["same", "faster", "slower", "undecided"]
 CONFIDENCE = 0.95
 NOISE_THRESHOLD = 0.02  # ratios within 2 % of 1 are of no consequence to anyone who picks a model
-NUM_RESAMPLES = 2_000
+MIN_VALUES = 6  # with fewer, no interval between two of the values holds the median in 95 % of all cases (2 / 2^n)
+ROWS_AT_ONCE = 512  # bounds the memory of median_intervals, not its result
+
+
+class Estimate(NamedTuple):
+    """A value with its interval; the interval is infinite where the values are too few for one."""
+
+    value: float
+    low: float
+    high: float
 
 
 def wilson_interval(num_right: int, num_images: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Interval of an accuracy in percent (Wilson 1927), from the counts of one evaluation."""
-    interval = stats.binomtest(num_right, num_images).proportion_ci(confidence, method="wilson")
-    return 100 * interval.low, 100 * interval.high
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    return _wilson(num_right / num_images, num_images, z)
 
 
-def block_bootstrap(values: NDArray[np.float64], *, seed: int = 0) -> NDArray[np.float64]:
-    """Draw NUM_RESAMPLES medians of `values` (n,), resampling blocks of neighbours: rounds in a row are not independent.
+def _wilson(share: float, n: int, z: float) -> tuple[float, float]:
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, 100 * (centre - half)), min(100.0, 100 * (centre + half))
 
-    Circular blocks of about n^(1/3) (Politis and Romano 1992); the draws are fixed by `seed`, so a page built twice
-    says the same.
+
+def top1_estimate(seeds: Sequence[Accuracy], confidence: float = CONFIDENCE) -> Estimate:
+    """Mean top-1 over seeds in percent, with an interval for the draw of the images and, from two on, of the seeds.
+
+    Wilson's half widths at the mean, and Student's over the seeds, added in quadrature.
     """
-    n = len(values)
+    values = np.array([seed.top1 for seed in seeds])
+    mean = float(values.mean())
+    low, high = _wilson(mean / 100, seeds[0].num_images, float(stats.norm.ppf((1 + confidence) / 2)))
+    spread = 0.0
+    if len(values) > 1:
+        spread = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return Estimate(
+        mean, max(0.0, mean - math.hypot(mean - low, spread)), min(100.0, mean + math.hypot(high - mean, spread))
+    )
+
+
+def median_intervals(series: NDArray[np.float64], confidence: float = CONFIDENCE) -> NDArray[np.float64]:
+    """Intervals (m, 2) of the medians of `series` (m, n): circular block bootstrap, in closed form.
+
+    Rounds in a row are not independent, so blocks of about n^(1/3) neighbours are drawn (Politis and Romano 1992).
+    How many drawn values lie under x is a sum of independent draws, one a block: its distribution is a power of the
+    distribution over one block, so nothing is simulated, and the limits are those of infinitely many resamples.
+    Fewer than MIN_VALUES values give infinite intervals.
+    """
+    series = np.atleast_2d(np.asarray(series, dtype=np.float64))
+    if series.shape[1] < MIN_VALUES:
+        return np.tile([-np.inf, np.inf], (len(series), 1))
+    tail = (1 - confidence) / 2
+    parts = [series[start : start + ROWS_AT_ONCE] for start in range(0, len(series), ROWS_AT_ONCE)]
+    half = series.shape[1] // 2
+    sides = [
+        [_bootstrap_quantile(part, tail, series.shape[1] - half), _bootstrap_quantile(part, 1 - tail, half + 1)]
+        for part in parts
+    ]
+    return np.concatenate([np.stack(side, axis=1) for side in sides]) if sides else np.empty((0, 2))
+
+
+def _bootstrap_quantile(series: NDArray[np.float64], share: float, num_below: int) -> NDArray[np.float64]:
+    """The smallest value (m,) that at least `num_below` drawn values don't exceed in `share` of all resamples."""
+    ordered = np.sort(series, axis=1)
+    rows = np.arange(len(series))
+    low, high = np.zeros(len(series), dtype=np.int64), np.full(len(series), series.shape[1] - 1)
+    while (low < high).any():
+        middle = (low + high) // 2
+        enough = _share_of_resamples(series, ordered[rows, middle], num_below) >= share
+        low, high = np.where(enough, low, np.minimum(middle + 1, high)), np.where(enough, middle, high)
+    return np.asarray(ordered[rows, high])
+
+
+def _share_of_resamples(series: NDArray[np.float64], at: NDArray[np.float64], num_below: int) -> NDArray[np.float64]:
+    """In which share (m,) of all block resamples at least `num_below` of the n drawn values are <= `at` (m,)."""
+    n = series.shape[1]
     length = max(1, round(n ** (1 / 3)))
-    starts = np.random.default_rng(seed).integers(0, n, size=(NUM_RESAMPLES, -(-n // length)))
-    rows = (starts[:, :, None] + np.arange(length)).reshape(NUM_RESAMPLES, -1)[:, :n] % n
-    return np.asarray(np.median(values[rows], axis=1))
+    num_blocks = -(-n // length)
+    rest = n - (num_blocks - 1) * length  # the last block is cut, so that a resample has n values
+    below = series <= at[:, None]
+    running = np.cumsum(np.concatenate([np.zeros((len(series), 1)), below, below[:, :length]], axis=1), axis=1)
+    spectra = [
+        np.fft.rfft(np.stack([(counts == c).mean(axis=1) for c in range(size + 1)], axis=1), n=n + 1, axis=1)
+        for size in (length, rest)
+        for counts in [running[:, size : size + n] - running[:, :n]]
+    ]
+    counts = np.fft.irfft(spectra[0] ** (num_blocks - 1) * spectra[1], n=n + 1, axis=1)
+    return np.asarray(counts[:, num_below:].sum(axis=1))
 
 
 def median_interval(values: NDArray[np.float64], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Bootstrap interval of the median of raw values."""
-    low, high = np.quantile(block_bootstrap(values), [(1 - confidence) / 2, (1 + confidence) / 2])
+    """Interval of the median of raw values (n,), see `median_intervals`."""
+    low, high = median_intervals(values, confidence)[0]
     return float(low), float(high)
 
 
 def rate_interval(measurement: Measurement, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Interval of a measurement's `value`, in its unit."""
     low, high = median_interval(np.asarray(measurement.merged), confidence)
-    return (low, high) if measurement.images is None else (measurement.images / high, measurement.images / low)
+    if measurement.images is None:
+        return low, high
+    return (0.0 if math.isinf(high) else measurement.images / high, measurement.images / low if low > 0 else math.inf)
 
 
 def speed_ratio(a: Measurement, b: Measurement, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
@@ -50,15 +122,28 @@ def speed_ratio(a: Measurement, b: Measurement, confidence: float = CONFIDENCE) 
 
     Both must come from one pass of a Comparison, so that their values pair by index; ValueError otherwise.
     """
-    if len(a.merged) != len(b.merged):
-        raise ValueError(f"{len(a.merged)} values of {a.metric} can't be paired with {len(b.merged)}")
-    logs = np.log(np.asarray(b.merged) / np.asarray(a.merged) * ((a.images or 1) / (b.images or 1)))
-    low, high = median_interval(logs, confidence)
-    return float(np.exp(np.median(logs))), float(np.exp(low)), float(np.exp(high))
+    return speed_ratios([a], b, confidence)[0]
+
+
+def speed_ratios(many: Sequence[Measurement], b: Measurement, confidence: float = CONFIDENCE) -> list[Estimate]:
+    """`speed_ratio` of each of many measurements to `b`."""
+    base = np.asarray(b.merged)
+    rounds = [np.asarray(a.merged) for a in many]
+    for a, values in zip(many, rounds, strict=True):
+        if len(values) != len(base):
+            raise ValueError(f"{len(values)} values of {a.metric} can't be paired with {len(base)}")
+    if not rounds:
+        return []
+    scale = np.array([[(a.images or 1) / (b.images or 1)] for a in many])
+    logs = np.log(base / np.stack(rounds) * scale)
+    limits = np.exp(median_intervals(logs, confidence))
+    return [
+        Estimate(float(np.exp(m)), float(lo), float(hi)) for m, (lo, hi) in zip(np.median(logs, 1), limits, strict=True)
+    ]
 
 
 def verdict(low: float, high: float, threshold: float = NOISE_THRESHOLD) -> Verdict:
-    """Read an interval of a speed ratio: *same* inside the noise threshold, else the side of 1 it lies on, else open."""
+    """Read an interval of a speed ratio: *same* inside the noise threshold, else its side of 1, else *undecided*."""
     if low >= 1 / (1 + threshold) and high <= 1 + threshold:
         return "same"
     if low > 1:
@@ -68,17 +153,75 @@ def verdict(low: float, high: float, threshold: float = NOISE_THRESHOLD) -> Verd
 
 def rank_with_ties(intervals: list[tuple[float, float]]) -> list[int]:
     """Rank intervals, best (highest) first: 1 + the number of others that lie wholly above. Overlaps share no order."""
-    return [1 + sum(other_low > high for other_low, _ in intervals) for _, high in intervals]
+    lows = np.sort([low for low, _ in intervals])
+    return [1 + len(lows) - int(np.searchsorted(lows, high, side="right")) for _, high in intervals]
 
 
-RANKED_TOGETHER = ("stand_in", "data", "checksum", "protocol", "image_size", "batch_size", "precision", "channels_last",
-                   "num_threads", "world_size", "machine")
+def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Which points (more is better in both) no other point equals or exceeds in both and exceeds in one."""
+    front = [False] * len(points)
+    best = -math.inf
+    order = sorted(range(len(points)), key=lambda i: (-points[i][0], -points[i][1]))
+    for position, i in enumerate(order):
+        twin = position > 0 and points[order[position - 1]] == points[i]
+        front[i] = front[order[position - 1]] if twin else points[i][1] > best
+        best = max(best, points[i][1])
+    return front
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided p that two models err alike, from the images that only one of them got right (McNemar 1947)."""
+    return 1.0 if only_a + only_b == 0 else float(stats.binomtest(only_a, only_a + only_b).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values for their number (Holm 1979), in the order given."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for position, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - position) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def top1_difference(
+    a: NDArray[np.bool_], b: NDArray[np.bool_], confidence: float = CONFIDENCE
+) -> tuple[Estimate, float]:
+    """Points of top-1 that `a` (seeds, n) is above `b` (seeds, n) on the same n images, and the p of no difference.
+
+    One seed each: McNemar's exact p, and the interval of Agresti and Min (2005). Else both hold the variance over the
+    images and, as in Welch's test, over the seeds; a model with one seed is taken to have no spread of its own.
+    """
+    n = a.shape[1]
+    if len(a) == len(b) == 1:
+        only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+        share, total = (only_a - only_b) / n, n + 2
+        adjusted = (only_a - only_b) / total
+        half = math.sqrt(((only_a + only_b + 1) / total - adjusted**2) / total) * stats.norm.ppf((1 + confidence) / 2)
+        return Estimate(100 * share, 100 * (adjusted - half), 100 * (adjusted + half)), mcnemar(only_a, only_b)
+    each = a.mean(axis=0) - b.mean(axis=0)
+    parts = [(float(each.var(ddof=1)) / n, n - 1)]
+    parts += [(float(s.mean(axis=1).var(ddof=1)) / len(s), len(s) - 1) for s in (a, b) if len(s) > 1]
+    variance = sum(v for v, _ in parts)
+    freedom = variance**2 / sum(v * v / d for v, d in parts) if variance else 1.0
+    difference, error = 100 * float(each.mean()), 100 * math.sqrt(variance)
+    half = error * float(stats.t.ppf((1 + confidence) / 2, freedom))
+    p = float(2 * stats.t.sf(abs(difference) / error, freedom)) if error else float(difference == 0)
+    return Estimate(difference, difference - half, difference + half), p
+
+
+RANKED_TOGETHER = (
+    "stand_in", "data", "checksum", "protocol", "image_size", "batch_size", "precision", "channels_last",
+    "num_threads", "world_size", "machine",
+)  # fmt: skip
 
 
 def ranking_key(record: RunRecord) -> dict[str, object]:
     """What must agree before two records stand in one ranking: data, rules and machine (names of RANKED_TOGETHER)."""
     config, environment = record.config, record.environment
-    values = (record.data.stand_in, record.data.name, record.data.checksum, record.data.protocol,
-              config.get("image_size"), record.batch_size, config.get("precision"), config.get("channels_last"),
-              environment.get("num_threads"), record.world_size, environment.get("machine"))
+    values = (
+        record.data.stand_in, record.data.name, record.data.checksum, record.data.protocol,
+        config.get("image_size"), record.batch_size, config.get("precision"), config.get("channels_last"),
+        environment.get("num_threads"), record.world_size, environment.get("machine"),
+    )  # fmt: skip
     return dict(zip(RANKED_TOGETHER, values, strict=True))
