@@ -1,0 +1,105 @@
+"""Find models by name and build them. Importing this file imports no torch: only building does.
+
+Names: our own (`lenet5`, globs where a list is asked for), `tv:NAME` of torchvision, `timm:NAME` of timm, and
+`FILE.py:FUNCTION` for a network of the user's.
+"""
+
+import difflib
+import importlib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.catalogue import CATALOGUE
+from zoo.spec import ModelSpec as ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GLOB_CHARACTERS = frozenset("*?[")
+
+
+def list_models(pattern: str = "*") -> list[ModelSpec]:
+    """List our own models whose names match a glob, in the order of the catalogue."""
+    return [spec for spec in CATALOGUE if fnmatchcase(spec.name, pattern)]
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless `name` can be a model. Of foreign names the form is checked, and FILE.
+
+    Needs no torch, so that a request can be refused before anything starts.
+    """
+    if _is_foreign(name):
+        _check_foreign(name)
+    elif name not in _specs():
+        raise ValueError(f"unknown model {name!r}{_nearest(name)}; `python -m zoo` lists all")
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """Turn names and globs into names: order kept, duplicates dropped. ValueError where nothing matches."""
+    found: dict[str, None] = {}
+    for name in names:
+        if GLOB_CHARACTERS.isdisjoint(name) or _is_foreign(name):
+            check_name(name)
+            found[name] = None
+            continue
+        matches = list_models(name)
+        if not matches:
+            raise ValueError(f"no model matches {name!r}{_nearest(name)}; `python -m zoo` lists all")
+        found.update(dict.fromkeys(spec.name for spec in matches))
+    if not found:
+        raise ValueError("no model given; name at least one, `python -m zoo` lists all")
+    return list(found)
+
+
+def resolve(name: str, *, num_classes: int = 100) -> ModelSpec:
+    """Return what is known of a model. Of a foreign one that is found by building it for `num_classes` and counting."""
+    check_name(name)
+    if not _is_foreign(name):
+        return _specs()[name]
+    from zoo import external
+
+    return external.describe(name, num_classes=num_classes)
+
+
+def create_model(name: str, *, num_classes: int = 100, in_channels: int | None = None, **switches: Any) -> "nn.Module":
+    """Build a model with fresh weights (torch's random state decides them). The function of its name takes `switches`.
+
+    Its input is (N, in_channels, H, W) float32, its output (N, num_classes) scores. ValueError for a name that is not
+    there or a switch that the model lacks.
+    """
+    check_name(name)
+    if in_channels is not None:
+        switches["in_channels"] = in_channels
+    if _is_foreign(name):
+        from zoo import external
+
+        return external.build(name, num_classes=num_classes, **switches)
+    module = importlib.import_module(f"zoo.{_specs()[name].file}")
+    model: nn.Module = getattr(module, name)(num_classes=num_classes, **switches)
+    return model
+
+
+def _specs() -> dict[str, ModelSpec]:
+    return {spec.name: spec for spec in CATALOGUE}
+
+
+def _is_foreign(name: str) -> bool:
+    return ":" in name
+
+
+def _check_foreign(name: str) -> None:
+    library, _, rest = name.rpartition(":")
+    if library in ("tv", "timm"):
+        if not rest:
+            raise ValueError(f"{name!r} names no model; write {library}:NAME")
+    elif not library.endswith(".py") or not rest.isidentifier():
+        raise ValueError(f"unknown model {name!r}; write NAME, tv:NAME, timm:NAME or FILE.py:FUNCTION")
+    elif not Path(library).is_file():
+        raise ValueError(f"no file {library!r} for model {name!r} (looked in {Path.cwd()})")
+
+
+def _nearest(name: str) -> str:
+    close = difflib.get_close_matches(name, list(_specs()), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""

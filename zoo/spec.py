@@ -1,0 +1,39 @@
+"""What is known of a model before it is built. No torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+AS_PUBLISHED = "as published"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One model: where it is from, what it reads, what it costs, how it likes to be trained.
+
+    `file` is the module under `zoo` whose function of the model's name builds it; `source` is where the network's
+    code is from. `num_parameters` and `multiply_adds` (one image, forward, convolutions and linear layers) hold for
+    `at` = (num_classes, image_size). `mean` and `std` are None where the data set's own are used. `stem` says in words
+    what fits a network to small images; `parallelise` names functions `MODULE:FUNCTION` by the axis that they serve.
+    """
+
+    name: str
+    family: str
+    file: str
+    source: Literal["zoo", "torchvision", "timm", "file"]
+    year: int
+    paper: str
+    image_size: int
+    in_channels: int = 3
+    stem: str = AS_PUBLISHED
+    total_stride: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    num_parameters: int
+    multiply_adds: int
+    at: tuple[int, int]
+    tags: tuple[str, ...] = ()
+    defaults: Mapping[str, float | int | str] = field(default_factory=dict)
+    parallelise: Mapping[str, str] = field(default_factory=dict)
+    learner: str | None = None
+    notes: str = ""
