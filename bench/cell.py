@@ -1,0 +1,303 @@
+"""`run_cell`: one model with one seed, from its spec to its record, in whatever process."""
+
+import dataclasses
+import io
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench import checkpoint
+from bench.config import RunConfig, to_json
+from bench.data import Dataset
+from bench.display import Display
+from bench.environment import describe_run
+from bench.loader import Loader, evaluation_batches
+from bench.optimizer import check_optimizer, peak_rate
+from bench.record import (
+    Accuracy,
+    DataInfo,
+    Layer,
+    Measurement,
+    RunRecord,
+    cell_name,
+    read,
+    write,
+    write_bytes,
+    write_json,
+)
+from bench.request import check_folder
+from bench.runtime import Interrupted, Runtime
+from bench.trainer import Diverged, Hooks, Learner, Predictions, Progress, build_learner, evaluate, fit
+from zoo.cost import count_parameters, layer_costs
+from zoo.registry import create_model, resolve
+from zoo.spec import ModelSpec
+
+EVALUATION_BATCH = 500  # images a rank holds at once while it evaluates
+NUM_SAMPLES = 36  # test images kept beside the predictions, for the report
+FINISHED = frozenset({"ok", "diverged"})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model with one seed. `spec` is a string, the cause, where the model's own code failed."""
+
+    model: str
+    seed: int
+    spec: ModelSpec | str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all cells of a run share."""
+
+    config: RunConfig
+    data: Dataset
+    runtime: Runtime
+    folder: Path
+    environment: Mapping[str, Any]
+
+
+def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
+    """List the cells of a run, model by model. ValueError for a name that a library lacks or an unknown optimiser."""
+    check_optimizer(config.optimizer)
+    specs = {model: _resolve(model, len(data.class_names)) for model in config.models}
+    return [Cell(model, seed, spec) for model, spec in specs.items() for seed in config.seeds]
+
+
+def _resolve(model: str, num_classes: int) -> ModelSpec | str:
+    """The spec of a model; the cause where the user's own code fails to build it: that is a row, not a refusal."""
+    try:
+        return resolve(model, num_classes=num_classes)
+    except ValueError:
+        raise
+    except Exception as error:
+        return _cause(error)
+
+
+def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> Bench:
+    """Take the run's folder for this world and write down what is asked for. ValueError if another process has it."""
+    folder = config.out
+    assert folder is not None, "the request was completed"
+    runtime.claim(folder)
+    check_folder(config)
+    runtime.on_main(write_json, folder / "config.json", to_json(config))
+    return Bench(config, data, runtime, folder, describe_run(config, runtime))
+
+
+def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
+    """Train and evaluate a cell, writing its record anew at every epoch; a failure is a record with its cause.
+
+    Raises Interrupted, after a checkpoint and a record that says so.
+    """
+    runtime = bench.runtime
+    folder = bench.folder / "cells" / cell_name(cell.model, cell.seed)
+    before = runtime.on_main(_record_before, folder / "record.json")
+    if before is not None and before.status in FINISHED:
+        return before
+    keep = _Keeper(_begin(cell, bench), folder / "record.json", runtime)
+    keep.update(epochs=before.epochs if before else ())
+    try:
+        if isinstance(cell.spec, str):
+            raise _ModelError(cell.spec)
+        _train(cell, cell.spec, bench, folder, keep, display)
+        keep.update(status="ok", finished=now())
+    except Interrupted:
+        keep.update(status="interrupted", error="a signal came; --resume goes on")
+        raise
+    except Diverged as error:
+        keep.update(status="diverged", error=str(error), finished=now())
+    except Exception as error:
+        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        keep.update(status="oom" if out_of_memory else "failed", error=_cause(error), finished=now())
+        if not isinstance(error, _ModelError):
+            runtime.note("".join(traceback.format_exception(error)))
+    display.end(keep.record)
+    return keep.record
+
+
+class _ModelError(Exception):
+    """The code of a user's model failed before it was built here."""
+
+
+@dataclass
+class _Keeper:
+    """The record as it stands, written whole at every change."""
+
+    record: RunRecord
+    path: Path
+    runtime: Runtime
+
+    def update(self, **changes: Any) -> None:
+        self.record = replace(self.record, **changes)
+        self.runtime.on_main(write, self.path, self.record)
+
+
+def _record_before(path: Path) -> RunRecord | None:
+    """The record that an earlier start of this run left."""
+    return read(path, RunRecord) if path.exists() else None
+
+
+def _begin(cell: Cell, bench: Bench) -> RunRecord:
+    """The record of a cell that has started: a run that is killed is still a row."""
+    config, spec = bench.config, cell.spec
+    known: dict[str, Any] = {"name": cell.model} if isinstance(spec, str) else spec_as_json(spec)
+    peak = peak_rate(config, known.get("defaults", {}))
+    size = config.image_size or known.get("image_size") or bench.data.size
+    return RunRecord(
+        run=bench.folder.name, model=cell.model, seed=cell.seed, status="started",
+        config=to_json(replace(config, lr=peak)), spec=known, environment=dict(bench.environment),
+        data=data_info(bench.data, size, known), world_size=bench.runtime.world_size, batch_size=config.batch_size,
+        created=now(),
+    )  # fmt: skip
+
+
+def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: _Keeper, display: Display) -> None:
+    """Build, fit, evaluate; every step's outcome goes into the record."""
+    config, runtime = bench.config, bench.runtime
+    model = build_model(spec, cell.seed, bench)
+    size = keep.record.data.image_size
+    layers = layer_costs(model, image_size=size, in_channels=spec.in_channels)
+    learner = build_learner(
+        model, config=config, peak=float(str(keep.record.config["lr"])), seed=cell.seed, runtime=runtime
+    )
+    keep.update(
+        layers=tuple(Layer(**dataclasses.asdict(layer)) for layer in layers),
+        num_parameters=count_parameters(model), num_local_parameters=count_parameters(learner.bare),
+        multiply_adds=sum(layer.multiply_adds for layer in layers),
+    )  # fmt: skip
+    progress = checkpoint.restore(folder / "checkpoints", learner, runtime.say) or Progress()
+    keep.update(resumed_from=progress.step or None, epochs=keep.record.epochs[: progress.epoch])
+    if config.epochs == 0:
+        return
+    batches = build_loader(spec, cell.seed, bench)
+    save = partial(_save, folder / "checkpoints", learner, runtime)
+    with display.cell(cell.model, cell.seed) as moved:
+        for row in fit(learner, batches, progress, Hooks(save, moved)):
+            runtime.share_buffers(learner.evaluated)
+            accuracy, _ = assess(learner.evaluated, spec, bench, final=False)
+            keep.update(epochs=(*keep.record.epochs, replace(row, evaluation=accuracy)))
+            display.epoch(cell.model, keep.record.epochs[-1])
+    save(progress)
+    _conclude(learner, spec, progress, bench, folder, keep)
+
+
+def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Bench, folder: Path, keep: _Keeper) -> None:
+    """Read the test set once, and keep what the model said of it."""
+    runtime = bench.runtime
+    accuracy, predictions = assess(learner.evaluated, spec, bench, final=True)
+    checksums = runtime.on_main(_keep_outcome, folder, learner, predictions, bench.data)
+    rate = Measurement(
+        metric="fit_images_per_second", unit="images/s", better="higher", merge="slowest",
+        values=tuple((seconds,) for seconds in runtime.gather(progress.seconds)), images=progress.images,
+    )  # fmt: skip
+    keep.update(accuracy=accuracy, measurements=(rate,), train_seconds=progress.seconds, checksums=checksums)
+
+
+def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
+    """Build a model with the weights that its seed gives, the same in every process."""
+    bench.runtime.seed(seed)
+    return create_model(spec.name, num_classes=len(bench.data.class_names), in_channels=spec.in_channels)
+
+
+def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:
+    """Make the training batches of this rank."""
+    config, runtime = bench.config, bench.runtime
+    return Loader(
+        bench.data, batch_size=config.batch_size, data_rank=runtime.data_rank, data_size=runtime.data_size, seed=seed,
+        augment=config.augment, **_image_options(spec, bench),
+    )  # fmt: skip
+
+
+def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> tuple[Accuracy, Predictions]:
+    """Evaluate on what the protocol allows: validation at an epoch's end, the test set in the end."""
+    data, runtime = bench.data, bench.runtime
+    test = final or data.protocol == "published"
+    images, indices = (data.test, None) if test else (data.train, data.validation_indices)
+    batches = evaluation_batches(
+        images, indices, dataset=data, batch_size=EVALUATION_BATCH, data_rank=runtime.data_rank,
+        data_size=runtime.data_size, **_image_options(spec, bench),
+    )  # fmt: skip
+    num_images = len(images.labels) if indices is None else len(indices)
+    return evaluate(
+        model, batches, split="test" if test else "validation", num_images=num_images,
+        superclass_of=data.superclass_of, runtime=runtime,
+    )  # fmt: skip
+
+
+def _image_options(spec: ModelSpec, bench: Bench) -> dict[str, Any]:
+    return {
+        "image_size": bench.config.image_size or spec.image_size,
+        "in_channels": spec.in_channels,
+        "channels_last": bench.config.channels_last,
+        "device": bench.runtime.device,
+        "mean": spec.mean or bench.data.mean,
+        "std": spec.std or bench.data.std,
+    }
+
+
+def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:
+    """What a fresh process must know to measure this model's peak memory."""
+    config = bench.config
+    return {
+        "config": to_json(replace(config, num_threads=bench.runtime.num_threads)), "model": spec.name,
+        "num_classes": len(bench.data.class_names), "in_channels": spec.in_channels,
+        "image_size": config.image_size or spec.image_size, "batch_size": config.batch_size // bench.runtime.data_size,
+    }  # fmt: skip
+
+
+def data_info(data: Dataset, image_size: int, spec: Mapping[str, Any]) -> DataInfo:
+    """What a record says of the data: which images, and how this model saw them."""
+    return DataInfo(
+        name=data.name, stand_in=data.stand_in, source=data.source, checksum=data.checksum, protocol=data.protocol,
+        image_size=image_size, num_train=len(data.train_indices), num_validation=len(data.validation_indices),
+        num_test=len(data.test.labels), class_names=data.class_names, superclass_names=data.superclass_names,
+        superclass_of=data.superclass_of, mean=tuple(spec.get("mean") or data.mean),
+        std=tuple(spec.get("std") or data.std),
+    )  # fmt: skip
+
+
+def spec_as_json(spec: ModelSpec) -> dict[str, Any]:
+    """A spec as plain JSON values."""
+    plain = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    return {k: dict(v) if isinstance(v, Mapping) else list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _save(folder: Path, learner: Learner, runtime: Runtime, progress: Progress) -> None:
+    runtime.share_buffers(learner.bare)
+    runtime.on_main(checkpoint.save, folder, learner, progress)
+
+
+def _keep_outcome(folder: Path, learner: Learner, predictions: Predictions, data: Dataset) -> dict[str, str]:
+    """Write weights, predictions and a few samples; returns their checksums."""
+    checkpoint.save_weights(folder / "model.safetensors", learner.evaluated.state_dict())
+    _write_arrays(folder / "predictions.npz", label=predictions.label, predicted=predictions.predicted,
+                  confidence=predictions.confidence, top5=predictions.top5)  # fmt: skip
+    index = np.linspace(0, len(data.test.labels) - 1, min(NUM_SAMPLES, len(data.test.labels))).astype(np.int64)
+    window = slice(data.margin, data.margin + data.size)
+    _write_arrays(folder / "samples.npz", index=index, image=np.asarray(data.test.images[index][:, window, window]))
+    names = ("model.safetensors", "predictions.npz", "samples.npz")
+    return {name: checkpoint.sha256(folder / name) for name in names}
+
+
+def _write_arrays(path: Path, **arrays: np.ndarray[Any, Any]) -> None:
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write_bytes(path, content.getvalue())
+
+
+def _cause(error: Exception) -> str:
+    """The first line of an exception, with its type."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:500]

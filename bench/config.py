@@ -1,0 +1,312 @@
+"""Every option of a run: its name, default and help, once. No torch.
+
+The command line is made from the fields by tyro. A recipe (bench/recipe.py) is a RunConfig too: it is the default that
+the options given change.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import tyro
+from tyro.conf import OmitArgPrefixes, arg
+
+from bench.record import RunRecord, read
+
+MEASURES = ("train", "infer", "latency", "memory")
+SCHEDULES = ("cosine", "onecycle", "constant")
+OPTIMIZERS = ("sgd", "adamw", "adam")
+PRECISIONS = ("fp32", "bf16", "fp16")
+PROTOCOLS = ("split", "published")
+PARALLEL = ("data", "tower", "owt")
+
+Number = Annotated[int | None, arg(metavar="N")]
+Seconds = Annotated[float | None, arg(metavar="S")]
+Text = Annotated[str, arg(metavar="NAME")]
+Names = Annotated[tuple[str, ...], arg(metavar="NAME …")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Train, measure and compare image classifiers on the same data, machine and rules."""
+
+    models: Names = ()
+    """What to compare: names and globs of `python -m zoo`, tv:NAME, timm:NAME, FILE.py:FUNCTION."""
+    recipe: Text = "quick"
+    """Named settings that the other options change: quick, smoke, standard."""
+    dataset: Text = "auto"
+    """auto (CIFAR-100 if it can be had, else the embedded stand-in), cifar100, cifar10, imagefolder, synthetic, …"""
+    data_dir: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Where the data lies (else $ZOOMETRY_DATA, else the user's cache): the folder itself or its parent."""
+    protocol: Literal["split", "published"] = "split"
+    """split: choose on validation, read the test set once. published: train on all, test at every epoch."""
+    image_size: Number = None
+    """Every model at N px instead of its own size (a recipe's own size goes with its models)."""
+
+    epochs: Number = None
+    """Budget in epochs; 0 only measures. Takes the place of --seconds."""
+    seconds: Seconds = None
+    """Budget in seconds of training a model; the schedule follows it. Takes the place of --epochs."""
+    seeds: Annotated[tuple[int, ...], arg(metavar="N …")] = (0,)
+    """One training run a model and seed."""
+    batch_size: Annotated[int, arg(metavar="N")] = 128
+    """Images a step, of the whole world."""
+    accumulate: Annotated[int, arg(metavar="N")] = 1
+    """Micro-batches a step: each rank's share is split in N, the gradients are averaged."""
+
+    optimizer: Text = "sgd"
+    """sgd (Nesterov), adamw, adam, or any name of timm.optim."""
+    lr: Annotated[float | None, arg(metavar="RATE")] = None
+    """Peak learning rate; by default the model's own, else 0.05 for sgd and 0.001 for the others."""
+    momentum: Annotated[float, arg(metavar="M")] = 0.9
+    """Of sgd, and of optimisers of timm that take one."""
+    weight_decay: Annotated[float, arg(metavar="W")] = 5e-4
+    """On weights; biases and norms are left alone."""
+    schedule: Text = "onecycle"
+    """onecycle (up linearly, then cosine to zero), cosine (after a warm-up), constant (after a warm-up)."""
+    warmup: Annotated[float, arg(metavar="SHARE")] = 0.2
+    """The share of the budget in which the rate rises."""
+    label_smoothing: Annotated[float, arg(metavar="P")] = 0.0
+    """Probability spread over all classes in the training loss."""
+    clip: Annotated[float | None, arg(metavar="NORM")] = None
+    """Clip the gradient's norm."""
+    ema: Annotated[float | None, arg(metavar="DECAY")] = None
+    """Evaluate and save an exponential moving average of the weights."""
+    augment: Names = ("crop", "mirror")
+    """Augmentations, in order; none for none."""
+
+    precision: Text = "fp32"
+    """fp32, bf16 or fp16 (autocast)."""
+    channels_last: bool = True
+    """Memory format of images and weights."""
+    compile: bool = False
+    """Compile the models."""
+    num_threads: Number = None
+    """Threads a process; by default the cores it may use, shared among the processes of this machine."""
+
+    measure: Names = MEASURES
+    """What to measure after training: train, infer, latency, memory; none for none."""
+    pairs: Annotated[int | Literal["auto"], arg(metavar="N|auto")] = "auto"
+    """Rounds in which the models take turns; auto: until every ratio's interval is +-1 %, at most --measure-seconds."""
+    measure_seconds: Annotated[float, arg(metavar="S")] = 20.0
+    """The most that `--pairs auto` spends on one model."""
+
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The run's folder; by default runs/DATE-RECIPE."""
+    resume: bool = False
+    """Go on with the run in --out; starts it if there is none."""
+    checkpoint_seconds: Annotated[float, arg(metavar="S")] = 60.0
+    """Time between checkpoints."""
+    timeout: Annotated[float, arg(metavar="S")] = 60.0
+    """How long a rank waits for another before it gives up."""
+    world: Number = None
+    """Refuse to run unless N processes are there (launch.sh always says it)."""
+    parallel: Text = "data"
+    """How processes share a model: data (each holds it whole)."""
+    dry_run: bool = False
+    """Show the cells with what they need; run nothing."""
+    like: Annotated[Path | None, arg(metavar="RECORD")] = None
+    """Take the options of a record.json."""
+
+
+# Options that may differ when a run goes on: they say how and where, not what.
+RESUMABLE = frozenset({"resume", "out", "world", "data_dir", "checkpoint_seconds", "timeout", "dry_run", "like"})
+
+
+def parse(argv: Sequence[str]) -> RunConfig:
+    """Read a command line on top of its recipe's settings; ValueError with one line where it is wrong."""
+    # Imported here: a recipe is made of this file's RunConfig.
+    from bench.recipe import get_recipe
+
+    given = {name for name in ("models", "image_size", "epochs", "seconds") if _option(argv, _flag(name)) is not None}
+    if {"epochs", "seconds"} <= given:
+        raise ValueError("--epochs and --seconds are two budgets: give one of them")
+    default = _like(argv) or _without(get_recipe(_option(argv, "--recipe") or RunConfig.recipe), given)
+    config = _without_none(_parse_flags(argv, default))
+    check(config)
+    return config
+
+
+def check(config: RunConfig) -> None:
+    """Check every value that can be checked without a model, a data set or a world; ValueError with one line."""
+    if not config.models:
+        raise ValueError("--models is empty: name at least one model of `python -m zoo`")
+    if config.epochs is None and config.seconds is None:
+        raise ValueError("no budget: give --epochs N or --seconds S")
+    for name, allowed in _CHOICES.items():
+        _check_choices(name, getattr(config, name), allowed)
+    for name in ("batch_size", "accumulate", "image_size", "num_threads", "world", "seconds", "lr", "clip", "pairs"):
+        _check_positive(name, getattr(config, name))
+    for name in ("measure_seconds", "checkpoint_seconds", "timeout"):
+        _check_positive(name, getattr(config, name))
+    for name, low, high in _RANGES:
+        _check_range(name, getattr(config, name), low, high)
+    if not config.seeds:
+        raise ValueError("--seeds is empty: give at least one number")
+    for name in ("seeds", "augment", "measure"):
+        _check_distinct(name, getattr(config, name))
+
+
+_CHOICES = {
+    "protocol": PROTOCOLS,
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
+    "measure": MEASURES,
+    "parallel": PARALLEL,
+}
+_RANGES = (
+    ("epochs", 0, 1_000_000), ("momentum", 0, 1), ("weight_decay", 0, 10), ("warmup", 0, 1),
+    ("label_smoothing", 0, 0.99), ("ema", 0, 1), ("seeds", 0, 2**31 - 1),
+)  # fmt: skip
+
+
+def _check_choices(name: str, given: str | tuple[str, ...], allowed: Sequence[str]) -> None:
+    for value in (given,) if isinstance(given, str) else given:
+        if value not in allowed:
+            raise ValueError(unknown(f"--{name.replace('_', '-')}", value, allowed))
+
+
+def _check_positive(name: str, value: float | str | None) -> None:
+    if isinstance(value, int | float) and not 0 < value < float("inf"):
+        raise ValueError(f"{_flag(name)} {value}: must be greater than 0")
+
+
+def _check_range(name: str, given: float | tuple[float, ...] | None, low: float, high: float) -> None:
+    for value in given if isinstance(given, tuple) else (given,):
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{_flag(name)} {value}: must lie between {low} and {high}")
+
+
+def _check_distinct(name: str, values: tuple[object, ...]) -> None:
+    twice = sorted({str(v) for v in values if values.count(v) > 1})
+    if twice:
+        raise ValueError(f"{_flag(name)}: {', '.join(twice)} is given twice")
+
+
+def unknown(what: str, given: str, allowed: Iterable[str]) -> str:
+    """Say that a name is unknown, which ones are nearest, or all of them where they are few."""
+    names = list(allowed)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(names[:40])}"
+    return f"{what}: {given!r} is unknown; {hint}"
+
+
+def differing(a: RunConfig, b: RunConfig) -> list[str]:
+    """Name the options by which two configurations are not the same run."""
+    names = (f.name for f in dataclasses.fields(RunConfig) if f.name not in RESUMABLE)
+    return [_flag(name) for name in names if getattr(a, name) != getattr(b, name)]
+
+
+def to_flags(config: RunConfig) -> list[str]:
+    """Write the command line that gives this configuration: its recipe and what differs from it."""
+    from bench.recipe import get_recipe
+
+    recipe = dataclasses.replace(get_recipe(config.recipe), recipe="")
+    base = _without(recipe, [name for name in ("models", "epochs", "seconds")
+                             if getattr(config, name) not in (None, getattr(recipe, name))])  # fmt: skip
+    flags: list[str] = []
+    for item in dataclasses.fields(RunConfig):
+        value = getattr(config, item.name)
+        if value == getattr(base, item.name) or value is None or item.name == "like":
+            continue
+        if isinstance(value, bool):
+            flags.append(_flag(item.name) if value else _flag(item.name).replace("--", "--no-", 1))
+        else:
+            words = [str(word) for word in value] if isinstance(value, tuple) else [str(value)]
+            flags += [_flag(item.name), *(words or ["none"])]
+    return flags
+
+
+def to_json(config: RunConfig) -> dict[str, Any]:
+    """The configuration as plain JSON values, every option by name."""
+    plain = dataclasses.asdict(config)
+    return {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, Path) else v for k, v in plain.items()}
+
+
+def from_json(values: dict[str, Any]) -> RunConfig:
+    """Read what `to_json` wrote; ValueError for an option that this version doesn't have."""
+    hints = get_type_hints(RunConfig)
+    for name in values:
+        if name not in hints:
+            raise ValueError(unknown("option", name, hints))
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in values.items()}
+    places = {k: Path(plain[k]) for k in ("data_dir", "out", "like") if plain.get(k) is not None}
+    return RunConfig(**plain | places)
+
+
+def _without(recipe: RunConfig, given: Collection[str]) -> RunConfig:
+    """A recipe less the settings that don't outlive what is given: the other budget, and the size of its own models."""
+    dropped = {"image_size"} if "models" in given else set()
+    dropped |= {"seconds"} if "epochs" in given else {"epochs"} if "seconds" in given else set()
+    nothing: dict[str, Any] = dict.fromkeys(dropped)
+    return dataclasses.replace(recipe, **nothing)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _option(argv: Sequence[str], flag: str) -> str | None:
+    """The value of an option that must be known before the others can be read; None where it isn't given."""
+    for i, word in enumerate(argv):
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1]
+        if word == flag:
+            return argv[i + 1] if i + 1 < len(argv) else ""
+    return None
+
+
+def _like(argv: Sequence[str]) -> RunConfig | None:
+    """The configuration of the record that --like names."""
+    path = _option(argv, "--like")
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise ValueError(f"--like {path}: there is no such file")
+    config = from_json(dict(read(Path(path), RunRecord).config))
+    return dataclasses.replace(config, out=None, resume=False, world=None, dry_run=False)
+
+
+def _parse_flags(argv: Sequence[str], default: RunConfig) -> RunConfig:
+    """Let tyro read the flags; its boxed message becomes one line."""
+    message = io.StringIO()
+    try:
+        # Only failures are caught: --help writes to standard output and exits with 0.
+        with contextlib.redirect_stderr(message):
+            return tyro.cli(RunConfig, args=list(argv), default=default, prog="run.py", config=(OmitArgPrefixes,))
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        raise ValueError(_one_line(message.getvalue())) from stop
+
+
+def _one_line(box: str) -> str:
+    """The message of a box drawn around it: its lines up to the first rule."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip("│ ").rstrip() for line in plain.splitlines()[1:]]
+    kept: list[str] = []
+    for line in lines:
+        if line.startswith(("────", "╰")) and kept:
+            break
+        kept.append(line)
+    return " ".join(" ".join(kept).split()) or "the options can't be read"
+
+
+def _without_none(config: RunConfig) -> RunConfig:
+    """`--measure none` and `--augment none` mean an empty list."""
+    empty: dict[str, Any] = {name: () for name in ("measure", "augment") if getattr(config, name) == ("none",)}
+    return dataclasses.replace(config, **empty)
+
+
+def complain(error: Exception | str, *, aloud: bool = True) -> int:
+    """Say in one line on standard error that the request was wrong; returns the exit code for it, 2."""
+    if aloud:
+        sys.stderr.write(f"zoometry: {error}\n")
+    return 2

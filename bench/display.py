@@ -1,0 +1,48 @@
+"""What a user sees of a run under way: a bar with the time left in a terminal, plain lines elsewhere."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from bench.record import Epoch, RunRecord
+from bench.runtime import Runtime
+from bench.trainer import Progress as Trained
+
+
+class Display:
+    """Says how a run goes. `num_cells` is how many cells it has."""
+
+    def __init__(self, runtime: Runtime, num_cells: int) -> None:
+        self.runtime = runtime
+        self.num_cells = num_cells
+        self.num_begun = 0
+
+    @contextlib.contextmanager
+    def cell(self, model: str, seed: int) -> Iterator[Callable[[float, Trained], None]]:
+        """Show a cell's training; the function given moves the bar to a share of the budget."""
+        self.num_begun += 1
+        label = f"[{self.num_begun}/{self.num_cells}] {model}, seed {seed}"
+        self.runtime.say(f"{label}: training")
+        if not self.runtime.draws:
+            yield lambda share, trained: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        with Progress(*columns, transient=True) as bar:
+            task = bar.add_task(label, total=1.0)
+            yield lambda share, trained: bar.update(task, completed=share)
+
+    def epoch(self, model: str, row: Epoch) -> None:
+        """Say how an epoch ended."""
+        seen = "" if row.evaluation is None else f", {row.evaluation.split} top-1 {row.evaluation.top1:.2f} %"
+        rate = row.images / row.seconds if row.seconds else 0.0
+        self.runtime.say(
+            f"    epoch {row.epoch + 1}: loss {row.train_loss:.3f}{seen}, {rate:,.0f} images/s, {row.seconds:.0f} s"
+        )
+
+    def end(self, record: RunRecord) -> None:
+        """Say how a cell ended."""
+        if record.status != "ok":
+            self.runtime.say(f"    {record.model}, seed {record.seed}: {record.status}: {record.error}")
+        elif record.accuracy is not None:
+            self.runtime.say(f"    test top-1 {record.accuracy.top1:.2f} %, top-5 {record.accuracy.top5:.2f} %")

@@ -1,0 +1,108 @@
+"""Peak memory of training one model, in a process that does nothing else.
+
+    python -m bench.memory < request.json      prints {"bytes": N}
+
+On a CPU it is the peak of resident memory (Linux's VmHWM, set back before the model is built) less what was resident
+after the imports and one tiny training step, which brings in what torch loads late. On a GPU it is the peak allocated.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.config import from_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.runtime import Runtime
+
+STEPS = 3
+LAUNCHED = {"RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ZOOMETRY_EXIT_FILE"}
+
+
+def peak_memory_bytes(request: dict[str, object]) -> int | str:
+    """Run a request (config, model, num_classes, in_channels, image_size, batch_size) in a fresh process.
+
+    Returns bytes, or in one line why there are none.
+    """
+    alone = {k: v for k, v in os.environ.items() if k not in LAUNCHED and not k.startswith(("TORCHELASTIC", "GROUP_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.memory"],
+        input=json.dumps(request), capture_output=True, text=True, check=False, env=alone,
+        cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        return last[0]
+    return int(json.loads(done.stdout)["bytes"])
+
+
+def main() -> None:
+    """Read a request from standard input, train a few steps, print the peak."""
+    request = json.load(sys.stdin)
+    import torch
+
+    from bench.runtime import Runtime
+    from zoo.registry import create_model
+
+    config = from_json(request["config"])
+    with Runtime.start(config) as runtime:
+        _train(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()),
+               runtime, request | {"image_size": 8, "batch_size": config.accumulate, "in_channels": 3})  # fmt: skip
+        before = _start_watch(runtime)
+        model = create_model(request["model"], num_classes=request["num_classes"], in_channels=request["in_channels"])
+        _train(model, runtime, request)
+        print(json.dumps({"bytes": _peak(runtime) - before}))
+
+
+def _train(model: "nn.Module", runtime: "Runtime", request: dict[str, object]) -> None:
+    """Take a few training steps on noise: memory doesn't depend on what is in the images."""
+    import torch
+
+    from bench.loader import Batch
+    from bench.trainer import build_learner
+
+    config = from_json(request["config"])  # type: ignore[arg-type]
+    learner = build_learner(model, config=config, peak=1e-4, seed=0, runtime=runtime)
+    size, number, channels = (int(str(request[key])) for key in ("image_size", "batch_size", "in_channels"))
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    images = torch.rand(number, channels, size, size, device=runtime.device).contiguous(memory_format=memory_format)
+    batch = Batch(images, torch.zeros(number, dtype=torch.long, device=runtime.device))
+    for step in range(STEPS):
+        learner.step(batch, step=step, rate=1e-4)
+    runtime.synchronize()
+
+
+def _start_watch(runtime: "Runtime") -> int:
+    """Set the peak back and return what is there before the model."""
+    import torch
+
+    if runtime.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(runtime.device)
+        return torch.cuda.memory_allocated(runtime.device)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _status("VmRSS")
+
+
+def _peak(runtime: "Runtime") -> int:
+    import torch
+
+    if runtime.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(runtime.device)
+    return _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    """A line of /proc/self/status, in bytes."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(name + ":"):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"this kernel tells no {name}")
+
+
+if __name__ == "__main__":
+    main()

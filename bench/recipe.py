@@ -1,0 +1,56 @@
+"""Named settings. A recipe is a function whose docstring says what it is for, how long it takes and what to expect."""
+
+from collections.abc import Callable
+
+from bench.config import RunConfig, unknown
+
+CIFAR_FORMS = ("lenet5", "alexnet_grouped_cifar", "alexnet_single_tower_cifar", "alexnet_owt_cifar")
+PLAIN_STEMS = ("squeezenet1_1", "mobilenet_v2", "shufflenet_v2_x1_0", "resnet18")
+
+
+def quick() -> RunConfig:
+    """Compare eight models of five families at 32 px, each with the same training time.
+
+        ./launch.sh
+
+    On 2 CPU cores at most 8 minutes: 8 x 20 s of training (160 s), evaluation (60 s), measuring at most 8 x 9 s in
+    turn (72 s), latency and memory in fresh processes (60 s), start and report (30 s). Expect 20 to 30 % top-1 from
+    LeNet-5 and more than 3 % from every model: a look at how fast each learns, not at what it can reach.
+    """
+    return RunConfig(recipe="quick", models=CIFAR_FORMS + PLAIN_STEMS, image_size=32, seconds=20, measure_seconds=9)
+
+
+def smoke() -> RunConfig:
+    """Run every stage on two models, for tests.
+
+        ./launch.sh --recipe smoke
+
+    Under a minute on 2 CPU cores. Expect nothing of the accuracy.
+    """
+    return RunConfig(
+        recipe="smoke", models=("lenet5", "squeezenet1_1"), image_size=32, seconds=2, pairs=4, measure_seconds=2
+    )
+
+
+def standard() -> RunConfig:
+    """Train CIFAR forms for 30 epochs with three seeds, for a GPU.
+
+        ./launch.sh --recipe standard
+
+    Written for one GPU or more; it has not been run on one, so no time and no accuracy is promised.
+    """
+    models = (
+        "lenet5", "alexnet_grouped_cifar", "alexnet_single_tower_cifar", "alexnet_owt_cifar",
+        "squeezenet1_1_cifar", "mobilenet_v2_cifar", "shufflenet_v2_x1_0_cifar", "resnet18_cifar",
+    )  # fmt: skip
+    return RunConfig(recipe="standard", models=models, epochs=30, seeds=(0, 1, 2), label_smoothing=0.1)
+
+
+RECIPES: dict[str, Callable[[], RunConfig]] = {f.__name__: f for f in (quick, smoke, standard)}
+
+
+def get_recipe(name: str) -> RunConfig:
+    """Return a recipe's settings; ValueError with the nearest names for an unknown one."""
+    if name not in RECIPES:
+        raise ValueError(unknown("--recipe", name, RECIPES))
+    return RECIPES[name]()

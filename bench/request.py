@@ -1,0 +1,82 @@
+"""What must hold before anything starts: models, data, world, folder. No torch; every fault is one line and exit 2."""
+
+import dataclasses
+import json
+import os
+import shlex
+import time
+from pathlib import Path
+
+from bench import config as options
+from bench.config import RunConfig
+from bench.data import check_dataset
+from bench.record import read_run
+from zoo.registry import check_name, expand
+
+
+def complete(config: RunConfig) -> RunConfig:
+    """Expand globs and name the run's folder, so that every process of the run has the same request."""
+    out = config.out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{config.recipe}")
+    return dataclasses.replace(config, models=tuple(expand(config.models)), out=out)
+
+
+def check_request(config: RunConfig, *, world_size: int) -> None:
+    """Check what needs no torch: models by name, data by place, the batch against the world, the folder."""
+    for name in config.models:
+        check_name(name)
+    check_dataset(config.dataset, config.data_dir)
+    share = world_size * config.accumulate
+    if config.batch_size % share:
+        near = max(1, round(config.batch_size / share)) * share
+        raise ValueError(
+            f"--batch-size {config.batch_size} can't be divided by {world_size} processes x {config.accumulate} "
+            f"micro-batches; the nearest that can is {near}"
+        )
+    check_folder(config)
+
+
+def check_folder(config: RunConfig) -> None:
+    """Refuse a folder that holds another run or other files, or that can't be written."""
+    folder = _folder(config)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder}: is a file")
+    place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"--out {folder}: {place} can't be written")
+    if (folder / "config.json").exists():
+        _check_same_run(config, folder)
+    elif folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
+        raise ValueError(f"--out {folder}: holds other files; name a new folder")
+
+
+def _check_same_run(config: RunConfig, folder: Path) -> None:
+    if not config.resume:
+        raise ValueError(f"--out {folder}: holds a run already; go on with it by --resume, or name another folder")
+    differing = options.differing(read_request(folder), config)
+    if differing:
+        raise ValueError(f"--resume {folder}: {', '.join(differing)} differ from the run's; give them as they were")
+
+
+def read_request(folder: Path) -> RunConfig:
+    """The request that a run's folder was made for; ValueError with one line where it can't be read."""
+    try:
+        return options.from_json(json.loads((folder / "config.json").read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{folder / 'config.json'}: can't be read ({error})") from error
+
+
+def how_to_resume(config: RunConfig) -> str:
+    """Say what an interrupted run has finished, and the command that goes on with it."""
+    folder = _folder(config)
+    finished = sum(record.status in ("ok", "diverged") for record in read_run(folder)[0])
+    flags = options.to_flags(dataclasses.replace(config, resume=True, world=None))
+    return (
+        f"interrupted: {finished} of {len(config.models) * len(config.seeds)} cells are finished and kept; "
+        f"go on with: {shlex.join(['./launch.sh', *flags])}"
+    )
+
+
+def _folder(config: RunConfig) -> Path:
+    if config.out is None:
+        raise ValueError("the run has no folder: complete the request first")
+    return config.out

@@ -1,0 +1,68 @@
+"""Compare image classifiers: train each, measure all against each other, write records and a report.
+
+./launch.sh                                             the main job
+accelerate launch bench/run.py --models lenet5 resnet18_cifar --epochs 10
+python -m bench.run --recipe smoke --dataset synthetic  in one process
+"""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:  # `python bench/run.py` puts bench/ first on the module path: the root belongs there
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from bench.config import RunConfig, complain, parse
+from bench.data import open_dataset
+from bench.request import check_request, complete, how_to_resume
+from bench.world import check_world, leave, world_of
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a request; returns 0 if all is ok, 1 if a cell failed, 2 for a wrong request, 130 or 143 if interrupted."""
+    world = world_of()
+    with contextlib.ExitStack() as stack:
+        try:
+            config = complete(parse(sys.argv[1:] if argv is None else argv))
+            check_world(config.world, world)
+            check_request(config, world_size=world.size)
+            say = print if world.speaks else lambda line: None
+            data = open_dataset(
+                config.dataset, config.data_dir, protocol=config.protocol, image_size=config.image_size, say=say
+            )
+            # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
+            from bench.cell import claim_run, list_cells, run_cell
+            from bench.compare import compare_cells
+            from bench.display import Display
+            from bench.plan import show_plan
+            from bench.runtime import Interrupted, Runtime
+
+            runtime = stack.enter_context(Runtime.start(config))
+            config = runtime.broadcast(config)
+            cells = list_cells(config, data)
+            if config.dry_run:
+                return leave(show_plan(cells, config, data, runtime))
+            bench = claim_run(config, data, runtime)
+        except ValueError as error:
+            return leave(complain(error, aloud=world.speaks))
+
+        display = Display(runtime, len(cells))
+        try:
+            records = [run_cell(cell, bench, display) for cell in cells]
+            compare_cells(cells, records, bench)
+        except Interrupted as stop:
+            runtime.say(how_to_resume(config))
+            return leave(128 + stop.signum)
+        reported = runtime.on_main(write_report, config)
+        return leave(0 if reported and all(record.status == "ok" for record in records) else 1)
+
+
+def write_report(config: RunConfig) -> bool:
+    """Start the report, a command of its own that needs no torch; says whether it was written."""
+    return subprocess.run([sys.executable, "-m", "reports", str(config.out)], check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

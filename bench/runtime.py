@@ -1,0 +1,271 @@
+"""The only file that knows processes: accelerate, ranks, threads, devices, clocks, collectives, signals.
+
+Everything else asks a Runtime and would read the same on one CPU and on many GPUs.
+"""
+
+import contextlib
+import datetime
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from bench.config import RunConfig
+from bench.world import EXIT_FILE, World, die_with_parent, num_cores, world_of
+
+T = TypeVar("T")
+
+
+class Interrupted(Exception):  # noqa: N818 - an event, not an error
+    """A signal asked the run to end; `signum` says which."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class Pulse(NamedTuple):
+    """What the ranks agree on once a step: the highest signal seen, the longest elapsed time, any loss not finite."""
+
+    signum: int
+    seconds: float
+    not_finite: bool
+
+
+@dataclass
+class Runtime:
+    """This process in its world of two axes: the data axis shares the images, the model axis the model."""
+
+    accelerator: Accelerator
+    world: World
+    num_threads: int
+    precision: str
+    data_rank: int
+    data_size: int
+    model_rank: int = 0
+    model_size: int = 1
+    data_group: Any = None
+    cpu_group: Any = None
+    signum: int = 0
+    log: Path | None = None
+    _lock: Any = None
+    _pending: list[tuple[Any, torch.Tensor]] = field(default_factory=list)
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, config: RunConfig) -> Iterator["Runtime"]:
+        """Join the world, set threads and device, and take signals; leave the world in the end, whatever happened.
+
+        Raises ValueError for a precision that the device doesn't have.
+        """
+        if EXIT_FILE in os.environ:
+            die_with_parent()
+        world = world_of()
+        num_threads = config.num_threads or max(1, num_cores() // world.local_size)
+        torch.set_num_threads(num_threads)
+        accelerator = _join(config)
+        _check_precision(config.precision, accelerator.device)
+        runtime = cls(
+            accelerator, world, num_threads, config.precision, accelerator.process_index, accelerator.num_processes
+        )
+        if runtime.world_size > 1:
+            runtime.cpu_group = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=config.timeout))
+        try:
+            with runtime._signals():
+                yield runtime
+        finally:
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+    @property
+    def world_size(self) -> int:
+        return self.data_size * self.model_size
+
+    @property
+    def device(self) -> torch.device:
+        return cast(torch.device, self.accelerator.device)
+
+    @property
+    def backend(self) -> str:
+        """The collectives' backend, or `none` for a single process."""
+        return dist.get_backend() if dist.is_initialized() else "none"
+
+    def say(self, line: str) -> None:
+        """Print a line once a world, and keep it in the run's log."""
+        if not self.accelerator.is_main_process:
+            return
+        print(line, flush=True)
+        self.note(line)
+
+    def note(self, text: str) -> None:
+        """Keep a text in the run's log alone, once a world."""
+        if self.log and self.accelerator.is_main_process:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+    @property
+    def draws(self) -> bool:
+        """Whether this process draws a progress bar: one a world, and only in a terminal."""
+        return bool(self.accelerator.is_main_process) and sys.stdout.isatty()
+
+    def on_main(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function in one process; every rank gets its result, or its exception."""
+        if self.world_size == 1:
+            return function(*args)
+        outcome: Any = None
+        if self.accelerator.is_main_process:
+            try:
+                outcome = (function(*args), None)
+            except Exception as error:
+                outcome = (None, error)
+        result, failure = self.broadcast(outcome)
+        if failure is not None:
+            raise failure
+        return cast(T, result)
+
+    def broadcast(self, value: T) -> T:
+        """Give every rank the first one's value."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self.cpu_group)
+        return box[0]
+
+    def gather(self, value: T) -> list[T]:
+        """Give every rank the values of all, in the order of ranks."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.cpu_group)
+        return values
+
+    def pulse(self, seconds: float, *, not_finite: bool = False) -> Pulse:
+        """Agree on signal, time and loss once a step. The answer is a step old, so that no step waits for it."""
+        own = torch.tensor([self.signum, seconds, not_finite], dtype=torch.float64)
+        if self.world_size == 1:
+            return _as_pulse(own)
+        self._pending.append((dist.all_reduce(own, dist.ReduceOp.MAX, group=self.cpu_group, async_op=True), own))
+        if len(self._pending) < 2:
+            return Pulse(0, 0.0, False)
+        work, agreed = self._pending.pop(0)
+        work.wait()
+        return _as_pulse(agreed)
+
+    def settle(self) -> Pulse:
+        """Take in the pulse that is still under way, so that the next loop starts with none."""
+        agreed = Pulse(0, 0.0, False)
+        while self._pending:
+            work, values = self._pending.pop(0)
+            work.wait()
+            agreed = _as_pulse(values)
+        return agreed
+
+    def check_signal(self) -> None:
+        """Raise Interrupted on every rank if any of them has got a signal. A collective call."""
+        signum = max(self.gather(self.signum))
+        if signum:
+            raise Interrupted(signum)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Make the model average its gradients over the data axis. Buffers stay local: `share_buffers` evens them."""
+        if self.data_size == 1:
+            return model
+        return DistributedDataParallel(
+            model, process_group=self.data_group, forward_sync_buffers=False, gradient_as_bucket_view=True
+        )
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every rank the first one's running statistics, as DDP would at each forward pass."""
+        if self.data_size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0, group=self.data_group)
+
+    def seed(self, *numbers: int) -> None:
+        """Seed torch by counting: what is drawn next is a function of these numbers alone."""
+        torch.manual_seed(mix(*numbers))
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was given; a CPU has nothing under way."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def claim(self, folder: Path) -> None:
+        """Make the run's folder and hold its lock, which dies with this process. ValueError if it is held."""
+        self.on_main(self._claim_here, folder)
+        self.log = folder / "log.txt"
+
+    def _claim_here(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / ".lock").open("w")
+        except OSError as error:
+            raise ValueError(f"--out {folder}: can't be written ({error.strerror})") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"--out {folder}: another process is running in it") from error
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let a signal set a flag that is read once a step; a second one ends the process at once."""
+
+        def note(signum: int, _frame: FrameType | None) -> None:
+            if self.signum:
+                os._exit(128 + signum)
+            self.signum = signum
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def mix(*numbers: int) -> int:
+    """Mix numbers into one of 63 bits (splitmix64, Steele, Lea and Flood 2014), for seeds that are counted."""
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) % 2**64
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
+        state ^= state >> 31
+    return state >> 1
+
+
+def _as_pulse(values: torch.Tensor) -> Pulse:
+    signum, seconds, not_finite = values.tolist()
+    return Pulse(int(signum), seconds, bool(not_finite))
+
+
+def _join(config: RunConfig) -> Accelerator:
+    """Start accelerate with every setting stated; without GPUs torchrun's ranks need to be told of the CPU."""
+    if not torch.cuda.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    patience = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=config.timeout))
+    return Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
+        kwargs_handlers=[patience],
+        device_placement=False,
+    )
+
+
+def _check_precision(precision: str, device: torch.device) -> None:
+    if precision == "fp16" and device.type != "cuda":
+        raise ValueError("--precision fp16: this device has no fp16 training; choose fp32 or bf16")
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ValueError("--precision bf16: this GPU has no bf16; choose fp32 or fp16")

@@ -1,0 +1,261 @@
+"""Fit a model and evaluate it: the same code on a CPU, a GPU and many of either."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from bench.config import RunConfig
+from bench.loader import Batch
+from bench.optimizer import build_optimizer, learning_rate
+from bench.record import Accuracy, Epoch
+from bench.runtime import Interrupted, Runtime
+
+CHECK_EVERY = 50  # steps between looks at whether the loss is finite: a look waits for the device
+
+
+class Diverged(Exception):  # noqa: N818 - an outcome, not a fault of the program
+    """The loss is not finite; `step` is the first one seen to be so."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the loss is not finite at step {step}")
+        self.step = step
+
+
+class Batches(Protocol):
+    """What `fit` asks of a loader: the number of steps in an epoch, and an epoch's batches from one on."""
+
+    steps_per_epoch: int
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]: ...
+
+
+@dataclass
+class Learner:
+    """A model under training: its parallel form, its optimiser and its averaged copy."""
+
+    bare: nn.Module
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: AveragedModel | None
+    peak: float
+    seed: int
+    config: RunConfig
+    runtime: Runtime
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that count: the averaged ones where an average is kept."""
+        return self.ema.module if self.ema else self.bare
+
+    def step(self, batch: Batch, *, step: int, rate: float) -> torch.Tensor:
+        """Take one optimiser step; returns the mean loss of this rank's images, () float32 on the device.
+
+        Dropout is seeded by (seed, step, micro-batch of the world): two ranks and two micro-batches draw alike.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+        self.model.train()
+        num_parts = self.config.accumulate
+        total = torch.zeros((), device=self.runtime.device)
+        for part in range(num_parts):
+            rows = slice(part * len(batch.labels) // num_parts, (part + 1) * len(batch.labels) // num_parts)
+            self.runtime.seed(self.seed, step, self.runtime.data_rank * num_parts + part)
+            total += self._backward(batch.images[rows], batch.labels[rows], last=part == num_parts - 1)
+        self._update()
+        return total
+
+    def _backward(self, images: torch.Tensor, labels: torch.Tensor, *, last: bool) -> torch.Tensor:
+        accelerator = self.runtime.accelerator
+        wait = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
+        with wait:
+            with accelerator.autocast():
+                loss = F.cross_entropy(self.model(images), labels, label_smoothing=self.config.label_smoothing)
+            loss = loss / self.config.accumulate
+            accelerator.backward(loss)
+        return loss.detach()
+
+    def _update(self) -> None:
+        accelerator = self.runtime.accelerator
+        scaler = accelerator.scaler
+        if self.config.clip is not None:
+            if scaler is not None:
+                scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.bare.parameters(), self.config.clip)
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema:
+            self.ema.update_parameters(self.bare)
+
+
+def build_learner(bare: nn.Module, *, config: RunConfig, peak: float, seed: int, runtime: Runtime) -> Learner:
+    """Put a model on the device and make everything that training it needs."""
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    bare = bare.to(runtime.device).to(memory_format=memory_format)
+    average = get_ema_multi_avg_fn(config.ema) if config.ema else None  # type: ignore[no-untyped-call]
+    ema = AveragedModel(bare, multi_avg_fn=average, use_buffers=True) if average else None
+    model = runtime.wrap(bare)
+    if config.compile:
+        model = torch.compile(model)  # type: ignore[assignment]
+    return Learner(bare, model, build_optimizer(bare, config, peak), ema, peak, seed, config, runtime)
+
+
+@dataclass
+class Progress:
+    """How far training is: all that a resume needs beside the tensors."""
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+
+
+class Hooks(NamedTuple):
+    """What the cell wants to be told of: `save` at a checkpoint, `moved` with the share spent after each step."""
+
+    save: Callable[[Progress], None]
+    moved: Callable[[float, Progress], None]
+
+
+def fit(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) -> Iterator[Epoch]:
+    """Train until the budget is spent, yielding each epoch's row at its end; time between the rows isn't training.
+
+    Raises Diverged where the loss isn't finite, and Interrupted after a checkpoint where a signal came.
+    """
+    while _share(learner.config, progress, progress.seconds, batches.steps_per_epoch) < 1:
+        rate = _one_epoch(learner, batches, progress, hooks)
+        train_loss = _world_mean(learner.runtime, progress.loss_sum) / max(1, progress.step_in_epoch)
+        if not np.isfinite(train_loss):
+            raise Diverged(progress.step)
+        row = Epoch(
+            epoch=progress.epoch, step=progress.step, images=progress.images, seconds=progress.seconds,
+            train_loss=train_loss, learning_rate=rate,
+        )  # fmt: skip
+        progress.epoch, progress.step_in_epoch, progress.loss_sum = progress.epoch + 1, 0, 0.0
+        yield row
+
+
+def _one_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) -> float:
+    """Train until the epoch or the budget ends; returns the last learning rate."""
+    config, runtime = learner.config, learner.runtime
+    before, start = progress.seconds, time.perf_counter()
+    loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=runtime.device)
+    saved, not_finite, spent, rate = before, False, before, 0.0
+    for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
+        share = _share(config, progress, spent, batches.steps_per_epoch)
+        if share >= 1:
+            break
+        rate = learning_rate(config, learner.peak, share)
+        loss_sum += learner.step(batch, step=progress.step, rate=rate)
+        progress.step, progress.step_in_epoch = progress.step + 1, progress.step_in_epoch + 1
+        progress.images += config.batch_size
+        if progress.step % CHECK_EVERY == 0:
+            not_finite = not bool(torch.isfinite(loss_sum))
+        now = before + time.perf_counter() - start
+        pulse = runtime.pulse(now, not_finite=not_finite)
+        spent = pulse.seconds
+        hooks.moved(share, progress)
+        if pulse.not_finite:
+            raise Diverged(progress.step)
+        if pulse.signum or spent - saved >= config.checkpoint_seconds:
+            pause = time.perf_counter()
+            progress.seconds, progress.loss_sum, saved = now, float(loss_sum), spent
+            hooks.save(progress)
+            if pulse.signum:
+                raise Interrupted(pulse.signum)
+            start += time.perf_counter() - pause
+    runtime.synchronize()
+    agreed = runtime.settle()
+    progress.loss_sum = float(loss_sum)
+    progress.seconds = max(before + time.perf_counter() - start, agreed.seconds)
+    return rate
+
+
+def _share(config: RunConfig, progress: Progress, seconds: float, steps_per_epoch: int) -> float:
+    """The share of the budget that is spent: of its steps, or of its seconds."""
+    if config.seconds is not None:
+        return seconds / config.seconds
+    total = (config.epochs or 0) * steps_per_epoch
+    return progress.step / total if total else 1.0
+
+
+def _world_mean(runtime: Runtime, value: float) -> float:
+    values = runtime.gather(value)
+    return sum(values) / len(values)
+
+
+class Predictions(NamedTuple):
+    """What a model said of every image, in canonical order: its five likeliest classes and how sure it was."""
+
+    label: NDArray[np.int16]
+    top5: NDArray[np.int16]
+    confidence: NDArray[np.float32]
+
+    @property
+    def predicted(self) -> NDArray[np.int16]:
+        return self.top5[:, 0]
+
+
+def evaluate(
+    model: nn.Module, batches: Iterator[Batch], *, split: str, num_images: int, superclass_of: Sequence[int],
+    runtime: Runtime, watch: bool = True,
+) -> tuple[Accuracy, Predictions]:  # fmt: skip
+    """Count right answers over all ranks; asserts that every one of `num_images` was seen once.
+
+    The superclass is the one with the largest sum of probabilities. The loss is the mean cross entropy.
+    """
+    model.eval()
+    parts: list[tuple[torch.Tensor, ...]] = []
+    membership = _membership(superclass_of, runtime.device)
+    with torch.inference_mode():
+        for batch in batches:
+            if watch and runtime.world_size == 1 and runtime.signum:
+                raise Interrupted(runtime.signum)
+            with runtime.accelerator.autocast():
+                scores = model(batch.images)
+            parts.append(_judge(scores.float(), batch.labels, membership))
+    labels, top5, confidence, right_super, loss = (
+        torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)
+    )
+    shards = runtime.gather((labels, top5, confidence, int(right_super.sum()), float(loss.sum(dtype=np.float64))))
+    label, best, sure = (np.concatenate([shard[i] for shard in shards]) for i in range(3))
+    assert len(label) == num_images, f"saw {len(label)} images of {num_images}"
+    accuracy = Accuracy(
+        split="test" if split == "test" else "validation", num_images=num_images,
+        num_top1=int((best[:, 0] == label).sum()), num_top5=int((best == label[:, None]).any(axis=1).sum()),
+        num_superclass=sum(shard[3] for shard in shards) if superclass_of else None,
+        loss=sum(shard[4] for shard in shards) / num_images,
+    )  # fmt: skip
+    return accuracy, Predictions(label.astype(np.int16), best.astype(np.int16), sure.astype(np.float32))
+
+
+def _membership(superclass_of: Sequence[int], device: torch.device) -> torch.Tensor | None:
+    """Which class belongs to which superclass, (classes, superclasses) float32 of ones and zeros."""
+    if not superclass_of:
+        return None
+    return F.one_hot(torch.tensor(superclass_of)).to(device, torch.float32)
+
+
+def _judge(scores: torch.Tensor, labels: torch.Tensor, membership: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    """For each image: label, five likeliest classes, confidence, whether the superclass is right, cross entropy."""
+    probabilities = scores.softmax(dim=1)
+    top5 = scores.topk(min(5, scores.shape[1]), dim=1).indices
+    right = torch.zeros_like(labels)
+    if membership is not None:
+        right = ((probabilities @ membership).argmax(dim=1) == membership.argmax(dim=1)[labels]).long()
+    loss = F.cross_entropy(scores, labels, reduction="none")
+    return labels, top5, probabilities.amax(dim=1), right, loss

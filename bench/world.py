@@ -1,0 +1,115 @@
+"""The processes of a run as the environment tells them, before torch is imported: who was asked for, who is there."""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+EXIT_FILE = "ZOOMETRY_EXIT_FILE"  # names the file where launch.sh wants the exit code, which accelerate turns into 1
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the processes of a run, as torchrun and accelerate put it into the environment."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process is the one that tells the user of an error."""
+        return self.rank == 0
+
+
+def world_of(environment: Mapping[str, str] = os.environ) -> World:
+    """Read the world from the environment; one process where nothing is said."""
+
+    def number(name: str, default: int) -> int:
+        return int(environment.get(name, default))
+
+    return World(number("RANK", 0), number("WORLD_SIZE", 1), number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", 1))
+
+
+def num_cores() -> int:
+    """Cores that this process may use: its affinity, less what a cgroup's quota takes away."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return allowed
+    return allowed if quota == "max" else max(1, min(allowed, round(int(quota) / int(period))))
+
+
+def num_gpus(environment: Mapping[str, str] = os.environ) -> int:
+    """CUDA devices that a worker will see, asked of the driver's own tool: torch would take seconds to say it."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    if environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes") or not shutil.which("nvidia-smi"):
+        return 0
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def check_world(asked: int | None, world: World, environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse a world other than the one that was asked for, with the command that works.
+
+    accelerate starts a single process, without a word, where it was asked for several on a machine without GPUs; and a
+    rendezvous address without a world size is a launch that lost its way.
+    """
+    if asked is None:
+        asked = _asked_of_launcher()
+    if asked is None and "MASTER_ADDR" in environment and "WORLD_SIZE" not in environment:
+        raise ValueError(f"MASTER_ADDR is set but WORLD_SIZE is not: {_command('N')}")
+    if asked is not None and asked != world.size:
+        raise ValueError(f"{asked} processes were asked for and {world.size} started: {_command(asked)}")
+
+
+def _command(num_processes: int | str) -> str:
+    return (
+        f"on this machine use `NPROC={num_processes} ./launch.sh …`, or `ACCELERATE_USE_CPU=true accelerate launch "
+        f"--multi_gpu --num_processes {num_processes} --num_machines 1 --main_process_port 0 bench/run.py …`"
+    )
+
+
+def _asked_of_launcher() -> int | None:
+    """How many processes the command line of the launcher above this process names; None if it names none."""
+    parent = psutil.Process().parent()
+    try:
+        words = parent.cmdline() if parent else []
+    except psutil.Error:
+        return None
+    if not any("accelerate" in word or "torchrun" in word for word in words):
+        return None
+    for i, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name in ("--num_processes", "--num-processes"):
+            value = value or (words[i + 1] if i + 1 < len(words) else "")
+            return int(value) if value.isdigit() else None
+    return None
+
+
+def leave(code: int) -> int:
+    """Give the exit code to the launcher that asked for it in a file; by hand, it is this process's own."""
+    path = os.environ.get(EXIT_FILE)
+    if path is None:
+        return code
+    if world_of().speaks:
+        Path(path).write_text(str(code), encoding="ascii")
+    return 0
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process with its parent, so that a launcher killed outright leaves no worker."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
