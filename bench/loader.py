@@ -101,12 +101,13 @@ class Finish:
         channels_last: bool,
         device: torch.device,
     ) -> None:
-        if len(mean) != len(std) or len(mean) not in (1, channels):
-            raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} don't fit images of {channels} channels")
         if channels != in_channels and 1 not in (channels, in_channels):
             raise ValueError(f"images of {channels} channels can't be turned into {in_channels}: allowed are 1 and 3")
+        channels = max(channels, in_channels)  # grey is spread before normalising, colour made grey behind it
+        if len(mean) != len(std) or len(mean) not in (1, channels):
+            raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} don't fit images of {channels} channels")
         self.image_size = image_size if image_size != size else None
-        self.in_channels = in_channels
+        self.channels, self.in_channels = channels, in_channels
         self.channels_last = channels_last
         # One long row a line of pixels: a multiply along 3 channels would be five times as slow.
         per_channel = torch.tensor([mean, std], dtype=torch.float64).expand(2, channels)
@@ -115,19 +116,15 @@ class Finish:
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Finish (B, S, S, C) uint8: (B, in_channels, image_size, image_size) float32, channels-last if asked."""
+        pixels = pixels.expand(*pixels.shape[:3], self.channels)
         flat = torch.addcmul(self.shift, pixels.flatten(1), self.scale)
-        images = self._channels(flat.view(pixels.shape).permute(0, 3, 1, 2))
+        images = flat.view(pixels.shape).permute(0, 3, 1, 2)
+        if self.in_channels < self.channels:
+            weights = torch.tensor(LUMINANCE, device=images.device)
+            images = (images * weights[:, None, None]).sum(1, keepdim=True)
         if self.image_size:
             images = functional.interpolate(images, self.image_size, mode="bilinear", antialias=True)
         return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-
-    def _channels(self, images: torch.Tensor) -> torch.Tensor:
-        if images.shape[1] == self.in_channels:
-            return images
-        if self.in_channels == 1:
-            weights = torch.tensor(LUMINANCE, device=images.device)
-            return (images * weights[:, None, None]).sum(1, keepdim=True)
-        return images.expand(-1, self.in_channels, -1, -1)
 
 
 class Loader:

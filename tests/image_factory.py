@@ -1,0 +1,69 @@
+"""Small data sets for tests: random images as parquet files, as an official archive, or straight in memory."""
+
+import hashlib
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+from pyarrow import parquet
+
+from bench.data import Dataset, ImageSet, split
+
+NUM_CLASSES = 10
+
+
+def random_images(n: int, seed: int, size: int = 32, channels: int = 3) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Draw images (n, size, size, channels) and labels (n,) of ten classes in turn."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, size, size, channels), np.uint8), np.arange(n) % NUM_CLASSES
+
+
+def write_parquet(folder: Path, part: str, images: NDArray[np.uint8], columns: dict[str, Any]) -> Path:
+    """Write one part of a set in the hub's layout: PNG bytes, label columns, names in the schema's metadata."""
+    folder.mkdir(parents=True, exist_ok=True)
+    features = {
+        name: {"names": [f"{name} {i}" for i in range(int(max(values)) + 1)], "_type": "ClassLabel"}
+        for name, values in columns.items()
+    }
+    rows = pa.array([{"bytes": png(image), "path": ""} for image in images])
+    table = pa.table({"img": rows, **{name: pa.array(values) for name, values in columns.items()}})
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    path = folder / f"{part}-00000-of-00001.parquet"
+    parquet.write_table(table.replace_schema_metadata(metadata), path)
+    return path
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    """Encode one image (H, W, 3) as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_batch(path: Path, images: NDArray[np.uint8], labels: dict[str, Any]) -> str:
+    """Write one pickled batch as the official archives hold them (planes of red, green, blue); returns its md5 sum."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = pickle.dumps({"data": images.transpose(0, 3, 1, 2).reshape(len(images), -1), **labels})
+    path.write_bytes(content)
+    return hashlib.md5(content).hexdigest()
+
+
+def memory_dataset(n: int, *, size: int = 32, margin: int = 4, channels: int = 3, seed: int = 0) -> Dataset:
+    """Make a data set of `n` training and 50 test images in memory, split as a stored one is."""
+    sets = []
+    for part, count in enumerate((n, 50)):
+        images, labels = random_images(count, seed + part, size, channels)
+        sets.append(ImageSet(np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0))), labels))
+    rows, held_out = split(sets[0].labels)
+    return Dataset(
+        name="memory", stand_in=True, source="embedded", checksum="", size=size, margin=margin, train=sets[0],
+        test=sets[1], train_indices=rows, validation_indices=held_out, protocol="split",
+        class_names=tuple(map(str, range(NUM_CLASSES))), superclass_names=(), superclass_of=(),
+        mean=(0.5,) * channels, std=(0.25,) * channels,
+    )  # fmt: skip
