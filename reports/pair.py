@@ -1,0 +1,103 @@
+"""Pairs of rows: how many times as fast, how many points better, and whether that can be told from noise."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bench.verdict import Estimate, holm, speed_ratio, speed_ratios, top1_difference, verdict
+from reports.standing import Entry, Group
+
+SPEEDS = ("train_images_per_second", "infer_images_per_second")
+SIGNIFICANT = 0.05
+MAX_PAIRS = 1_600  # of one group and metric: 40 models each against each; beyond, fewer baselines
+
+Judgement = Literal["same", "faster", "slower", "better", "worse", "undecided"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row against a baseline: a ratio of rates, or points of top-1, with its interval and what it proves."""
+
+    value: float
+    low: float
+    high: float
+    judgement: Judgement
+
+
+Pairs = dict[str, dict[str, Pair]]  # baseline's key -> row's key -> pair
+
+
+def baselines_of(group: Group, preferred: str | None = None) -> list[Entry]:
+    """The rows that others can be held against: all of a group of up to 40, else the preferred and the best."""
+    finished = [entry for entry in group.entries if entry.numbers]
+    first = [entry for entry in finished if entry.model == preferred]
+    rest = [entry for entry in finished if entry.model != preferred]
+    return (first + rest)[: max(3, MAX_PAIRS // max(1, len(finished)))]
+
+
+def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
+    """Ratios of a rate to each baseline's, round by round; only within a run, where the rounds are shared."""
+    pairs: Pairs = {}
+    for base in baselines:
+        others = [entry for entry in group.entries if entry is not base and _in_same_rounds(entry, base, metric)]
+        if others:
+            ratios = speed_ratios([entry.measured[metric] for entry in others], base.measured[metric])
+            pairs[base.key] = {
+                entry.key: Pair(*ratio, verdict(ratio.low, ratio.high))
+                for entry, ratio in zip(others, ratios, strict=True)
+            }
+    return pairs
+
+
+def _in_same_rounds(entry: Entry, base: Entry, metric: str) -> bool:
+    if entry.run is not base.run or not (metric in entry.measured and metric in base.measured):
+        return False
+    return len(entry.measured[metric].merged) == len(base.measured[metric].merged)
+
+
+def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:
+    """Points of top-1 above each baseline on the same test images; p adjusted for all pairs of the group (Holm)."""
+    keys = [(base, entry) for base, entry in _each_once(group, baselines)]
+    compared = [top1_difference(entry.right, base.right) for base, entry in keys]
+    adjusted = holm([p for _, p in compared])
+    pairs: Pairs = {}
+    for (base, entry), (points, _), p in zip(keys, compared, adjusted, strict=True):
+        pairs.setdefault(base.key, {})[entry.key] = _judged(points, p)
+        pairs.setdefault(entry.key, {})[base.key] = _judged(Estimate(-points.value, -points.high, -points.low), p)
+    return pairs
+
+
+def _each_once(group: Group, baselines: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
+    seen: set[str] = set()
+    for base in baselines:
+        seen.add(base.key)
+        for entry in group.entries:
+            if entry.key not in seen and base.right.size and entry.right.shape[-1] == base.right.shape[-1]:
+                yield base, entry
+
+
+def _judged(points: Estimate, p: float) -> Pair:
+    side: Judgement = "better" if points.value > 0 else "worse"
+    return Pair(*points, side if p < SIGNIFICANT else "undecided")
+
+
+def noise_floor(entries: Sequence[Entry]) -> dict[str, tuple[str, Pair]]:
+    """The reference of each run measured against itself in training: run -> (its model, what was found)."""
+    floors = {}
+    for entry in entries:
+        comparison = entry.run.comparison
+        if comparison is None or comparison.reference != entry.model:
+            continue
+        twin = next((m for m in comparison.same_model_twice if m.metric == SPEEDS[0]), None)
+        own = entry.measured.get(SPEEDS[0])
+        if twin and own and len(twin.merged) == len(own.merged):
+            ratio = Estimate(*speed_ratio(twin, own))
+            floors[entry.run.name] = (entry.model, Pair(*ratio, verdict(ratio.low, ratio.high)))
+    return floors
+
+
+def is_finite(pair: Pair) -> bool:
+    """Whether both ends of the interval are known."""
+    return bool(np.isfinite([pair.low, pair.high]).all())

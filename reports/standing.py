@@ -1,0 +1,209 @@
+"""Who stands where: the rows of the page's table, which of them may be ranked together, their ranks and ratios."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.record import Measurement, RunRecord
+from bench.verdict import (
+    RANKED_TOGETHER,
+    Estimate,
+    median_interval,
+    rank_with_ties,
+    ranking_key,
+    rate_interval,
+    top1_estimate,
+)
+from reports.column import COLUMNS
+from reports.frame import MEASURED, measurements_of, text_of
+from reports.source import Cell, Run, Source
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: a model of a run with all its seeds. `numbers` holds what was measured, by the column's key."""
+
+    key: str  # what names the row in links: run and model
+    run: Run
+    cells: tuple[Cell, ...]
+    group: int
+    numbers: dict[str, Estimate]
+
+    @property
+    def record(self) -> RunRecord:
+        """The record that stands for the model: the first finished one, else the first."""
+        return next((cell.record for cell in self.finished), self.cells[0].record)
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.record.model
+
+    @property
+    def family(self) -> str:
+        """The model's family; `other` if its record doesn't say."""
+        return text_of(self.record.spec, "family") or "other"
+
+    @cached_property
+    def finished(self) -> tuple[Cell, ...]:
+        """The seeds that ended well."""
+        return tuple(cell for cell in self.cells if cell.record.status == "ok")
+
+    @property
+    def unfinished(self) -> tuple[Cell, ...]:
+        """The seeds that failed, ran out of memory, diverged, were interrupted or still go on."""
+        return tuple(cell for cell in self.cells if cell.record.status != "ok")
+
+    @cached_property
+    def measured(self) -> dict[str, Measurement]:
+        """The comparison's measurements of this model, by metric."""
+        return {m.metric: m for m in measurements_of(self.record, self.run.comparison)}
+
+    @cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """Which test images each finished seed got right, (seeds, n); (0, 0) if no predictions are there."""
+        rows = []
+        for cell in self.finished:
+            arrays, accuracy = cell.arrays("predictions.npz"), cell.record.accuracy
+            if accuracy and {"label", "predicted"} <= arrays.keys() and len(arrays["label"]) == accuracy.num_images:
+                rows.append(arrays["label"] == arrays["predicted"])
+        return np.stack(rows) if rows else np.zeros((0, 0), dtype=bool)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that may be ranked together, and what they share (the names of RANKED_TOGETHER)."""
+
+    key: dict[str, object]
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A place in one ranking; `tied` if another row's interval overlaps at the same place."""
+
+    place: int
+    tied: bool
+
+
+def entries_of(source: Source) -> list[Entry]:
+    """One row for each model of each run under each set of rules, in the order of the runs."""
+    groups: dict[str, int] = {}
+    together: dict[tuple[int, str, int], list[Cell]] = {}
+    for number, run in enumerate(source.runs):
+        for cell in run.cells:
+            group = groups.setdefault(repr(ranking_key(cell.record)), len(groups))
+            together.setdefault((number, cell.record.model, group), []).append(cell)
+    entries: dict[str, Entry] = {}
+    for (number, model, group), cells in together.items():
+        run = source.runs[number]
+        key = f"{run.name}/{model}"
+        key = key if key not in entries else f"{key} ({group + 1})"  # its seeds ran under different rules
+        entries[key] = Entry(key, run, tuple(cells), group, numbers_of(cells, run))
+    return list(entries.values())
+
+
+def groups_of(entries: Sequence[Entry]) -> list[Group]:
+    """The rows by what may be ranked together, in order of first appearance; within a group, best top-1 first."""
+    found: dict[int, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(entry.group, []).append(entry)
+    return [
+        Group(ranking_key(members[0].record), tuple(sorted(members, key=_by_top1)))
+        for _, members in sorted(found.items())
+    ]
+
+
+def _by_top1(entry: Entry) -> tuple[bool, float]:
+    top1 = entry.numbers.get("top1")
+    return top1 is None, -top1.value if top1 else 0.0
+
+
+def shared_and_different(groups: Sequence[Group]) -> tuple[list[str], list[str]]:
+    """Of what must agree in a ranking: the names that agree over all groups, and those that don't."""
+    same = [name for name in RANKED_TOGETHER if len({repr(group.key[name]) for group in groups}) <= 1]
+    return same, [name for name in RANKED_TOGETHER if name not in same]
+
+
+def numbers_of(cells: Sequence[Cell], run: Run) -> dict[str, Estimate]:
+    """Every figure of a row with its interval (both ends equal the value where there is none)."""
+    records = [cell.record for cell in cells if cell.record.status == "ok"]
+    numbers: dict[str, Estimate] = {}
+    if not records:
+        return numbers
+    numbers |= _accuracies(records)
+    numbers |= _costs(records)
+    measured = {m.metric: m for m in measurements_of(records[0], run.comparison)}
+    numbers |= {name: _measured(measured[name]) for name in MEASURED if name in measured}
+    if "latency_ms" in measured:
+        numbers |= _latencies(measured["latency_ms"])
+    fits = [m.value for record in records for m in record.measurements if m.metric == "fit_images_per_second"]
+    if fits:
+        numbers["fit_images_per_second"] = exact(sum(fits) / len(fits))
+    return {name: number for name, number in numbers.items() if math.isfinite(number.value)}
+
+
+def _accuracies(records: Sequence[RunRecord]) -> dict[str, Estimate]:
+    evaluated = [record.accuracy for record in records if record.accuracy is not None]
+    if not evaluated:
+        return {}
+    numbers = {"top1": top1_estimate(evaluated), "top5": exact(sum(a.top5 for a in evaluated) / len(evaluated))}
+    supers = [a.superclass_top1 for a in evaluated if a.superclass_top1 is not None]
+    return numbers | ({"superclass_top1": exact(sum(supers) / len(supers))} if supers else {})
+
+
+def _costs(records: Sequence[RunRecord]) -> dict[str, Estimate]:
+    first = records[0]
+    costs: dict[str, float | None] = {
+        "num_parameters": first.num_parameters,
+        "multiply_adds": first.multiply_adds,
+        "epochs": sum(len(record.epochs) for record in records) / len(records),
+    }
+    seconds = [record.train_seconds for record in records if record.train_seconds is not None]
+    costs["train_seconds"] = sum(seconds) / len(seconds) if seconds else None
+    return {name: exact(float(value)) for name, value in costs.items() if value is not None}
+
+
+def _measured(measurement: Measurement) -> Estimate:
+    """A rate with its interval; an amount such as memory is a count of the machine's, not a sample."""
+    if measurement.images is None:
+        return exact(measurement.value)
+    return Estimate(measurement.value, *rate_interval(measurement))
+
+
+def _latencies(latency: Measurement) -> dict[str, Estimate]:
+    middle = Estimate(latency.percentile(50), *median_interval(np.asarray(latency.merged)))
+    return {"latency_ms_p50": middle, "latency_ms_p99": exact(latency.percentile(99))}
+
+
+def exact(value: float) -> Estimate:
+    """A value without an interval."""
+    return Estimate(value, value, value)
+
+
+def has_interval(number: Estimate) -> bool:
+    """Whether there is an interval to show: known at both ends, and wider than its value."""
+    return math.isfinite(number.low) and math.isfinite(number.high) and number.low < number.high
+
+
+def ranks_of(group: Group) -> dict[str, dict[str, Rank]]:
+    """Places in every column that has a better direction, column -> row's key -> rank. Overlapping intervals tie."""
+    ranks: dict[str, dict[str, Rank]] = {}
+    for column in COLUMNS:
+        if column.better is None:
+            continue
+        rows = [entry for entry in group.entries if column.key in entry.numbers]
+        spans = [_upward(entry.numbers[column.key], column.better == "higher") for entry in rows]
+        places = rank_with_ties(spans)
+        ranks[column.key] = {
+            entry.key: Rank(place, places.count(place) > 1) for entry, place in zip(rows, places, strict=True)
+        }
+    return ranks
+
+
+def _upward(number: Estimate, higher: bool) -> tuple[float, float]:
+    return (number.low, number.high) if higher else (-number.high, -number.low)

@@ -1,0 +1,149 @@
+"""The page's table as the template and the page's script need it: groups of rows, each cell with its text and note."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.verdict import Estimate
+from reports.column import COLUMNS, Column, show
+from reports.palette import Mark
+from reports.standing import Entry, Group, Rank, has_interval, ranks_of, shared_and_different
+from reports.words import ENDINGS, Warned, limits
+
+RULES = {
+    "stand_in": "stand-in data", "data": "data set", "checksum": "data checksum", "protocol": "protocol",
+    "image_size": "image size", "batch_size": "batch", "precision": "precision", "channels_last": "channels-last",
+    "num_threads": "threads", "world_size": "processes", "machine": "machine",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One cell: its number and interval as text, and the numbers of the warnings that concern it."""
+
+    key: str
+    text: str
+    interval: str
+    notes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RowView:
+    """One row of the table."""
+
+    index: int
+    key: str
+    model: str
+    run: str
+    family: str
+    mark: Mark
+    status: str
+    seeds: str
+    causes: tuple[str, ...]
+    notes: tuple[int, ...]
+    place: str
+    cells: tuple[CellView, ...]
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """Rows that are ranked together, under a heading that says what they share and the other groups don't."""
+
+    number: int
+    heading: str
+    rows: tuple[RowView, ...]
+
+
+def group_views(
+    groups: Sequence[Group], marks: Mapping[str, Mark], warned: Sequence[Warned], order: Mapping[str, int]
+) -> list[GroupView]:
+    """The table's groups; `order` numbers the rows by key, `marks` gives each family its colour and shape."""
+    _, different = shared_and_different(groups)
+    views = []
+    for number, group in enumerate(groups, start=1):
+        ranks = ranks_of(group)["top1"]
+        rows = [
+            _row(entry, marks[entry.family], warned, ranks.get(entry.key), order[entry.key]) for entry in group.entries
+        ]
+        views.append(GroupView(number, heading(group, different), tuple(rows)))
+    return views
+
+
+def heading(group: Group, different: Sequence[str]) -> str:
+    """What sets a group apart from the others: `batch 128, machine EPYC`."""
+    return ", ".join(f"{RULES[name]} {_rule_value(group.key[name])}" for name in different)
+
+
+def _rule_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "own" if value is None else str(value)[:60]
+
+
+def _row(entry: Entry, mark: Mark, warned: Sequence[Warned], rank: Rank | None, index: int) -> RowView:
+    def notes(column: str) -> tuple[int, ...]:
+        return tuple(i for i, w in enumerate(warned, start=1) if w.column == column and entry.key in w.keys)
+
+    return RowView(
+        index=index,
+        key=entry.key,
+        model=entry.model,
+        run=entry.run.name,
+        family=entry.family,
+        mark=mark,
+        status="ok" if entry.finished else entry.record.status,
+        seeds=seeds_of(entry),
+        causes=tuple(causes_of(entry)),
+        notes=notes(""),
+        place=place_text(rank),
+        cells=tuple(_cell(column, entry.numbers.get(column.key), notes(column.key)) for column in COLUMNS),
+    )
+
+
+def _cell(column: Column, number: Estimate | None, notes: tuple[int, ...]) -> CellView:
+    if number is None:
+        return CellView(column.key, "", "", notes)
+    interval = limits(number, column.key) if has_interval(number) else ""
+    return CellView(column.key, show(number.value, column.kind), interval, notes)
+
+
+def place_text(rank: Rank | None) -> str:
+    """A place as text: `=2` if it is shared, empty without one."""
+    return "" if rank is None else f"={rank.place}" if rank.tied else str(rank.place)
+
+
+def seeds_of(entry: Entry) -> str:
+    """How many seeds ended well, of how many."""
+    done, total = len(entry.finished), len(entry.cells)
+    if done == total:
+        return f"{total} seed{'s' if total > 1 else ''}"
+    return f"{done} of {total} seed{'s' if total > 1 else ''}"
+
+
+def causes_of(entry: Entry) -> list[str]:
+    """One line for each seed that didn't end well: `seed 1 out of memory: …`."""
+    lines = []
+    for cell in entry.unfinished:
+        record = cell.record
+        seed = f"seed {record.seed} " if len(entry.cells) > 1 else ""
+        reached = f" after epoch {record.epochs[-1].epoch}" if record.epochs else ""
+        lines.append(f"{seed}{ENDINGS[record.status]}{reached}" + (f": {record.error}" if record.error else ""))
+    return lines
+
+
+def row_data(entry: Entry, ranks: Mapping[str, Mapping[str, Rank]], index: int) -> dict[str, Any]:
+    """A row for the page's script: raw numbers, intervals where there are any, and places by column."""
+    return {
+        "i": index,
+        "key": entry.key,
+        "run": entry.run.name,
+        "model": entry.model,
+        "family": entry.family,
+        "group": entry.group,
+        "status": "ok" if entry.finished else entry.record.status,
+        "seeds": len(entry.finished),
+        "cause": "; ".join(causes_of(entry)) or None,
+        "values": {key: number.value for key, number in entry.numbers.items()},
+        "limits": {key: [n.low, n.high] for key, n in entry.numbers.items() if has_interval(n)},
+        "places": {key: place_text(places.get(entry.key)) for key, places in ranks.items() if entry.key in places},
+    }

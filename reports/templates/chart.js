@@ -1,0 +1,158 @@
+// The charts: plotly is unpacked when the first chart comes near the window, and each chart drawn when it is first seen.
+const drawn = new Set();
+let plotlyReady = null;
+
+function loadPlotly() {
+  plotlyReady ??= unpack("plotly").then((text) => {
+    // Its map library adds a style sheet that no chart here needs and that the policy forbids: keep it out.
+    const append = document.head.appendChild;
+    document.head.appendChild = (node) => (node.tagName === "STYLE" && node.textContent ? node : append.call(document.head, node));
+    append.call(document.head, element("script", {}, text));
+    delete document.head.appendChild;
+  });
+  return plotlyReady;
+}
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const hue = (i) => colour("--h" + (i % 8));
+const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
+
+function themed(trace) {
+  const { hue: number, shape, dash, role, names, ...plain } = structuredClone(trace);
+  const own = role ? colour("--soft") : hue(number ?? 0);
+  if (plain.type === "heatmap") return { ...plain, colorscale: scale(plain.diverging), colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: colour("--soft") } } };
+  if (plain.type === "bar") return { ...plain, marker: { color: own, pattern: { shape: ["", "/", "x", "."][number % 4], fgcolor: colour("--ground"), size: 5, solidity: 0.25 } } };
+  plain.marker = { color: own, symbol: data.shapes[shape ?? 0], size: 10, line: { color: colour("--ground"), width: 1 }, ...plain.marker };
+  plain.line = { color: own, dash: role ? "dot" : DASHES[(dash ?? 0) % DASHES.length], width: 1.6, ...plain.line };
+  for (const bar of ["error_x", "error_y"]) if (plain[bar]) plain[bar] = { type: "data", symmetric: false, color: own, thickness: 1.2, width: 3, ...plain[bar] };
+  if (plain.mode?.includes("text")) plain.textfont = { color: colour("--text"), size: 12 };
+  if (plain.hovertext && !plain.hovertemplate) plain.hovertemplate = "<b>%{hovertext}</b><br>%{x:.4~g}, %{y:.4~g}<extra></extra>";
+  return plain;
+}
+
+function scale(diverging) {
+  return diverging
+    ? [[0, hue(1)], [0.5, colour("--ground")], [1, hue(0)]]
+    : [[0, colour("--ground")], [1, hue(0)]];
+}
+
+function axis(title, own, narrow) {
+  return {
+    title: { text: title, font: { size: 13 }, standoff: 8 }, gridcolor: colour("--line"), zerolinecolor: colour("--line"), linecolor: colour("--soft"),
+    tickfont: { color: colour("--soft"), size: 12 }, automargin: true, nticks: narrow ? 5 : 9, ...(own?.type === "log" ? { dtick: "D2", exponentformat: "SI" } : { separatethousands: true }), ...own,
+  };
+}
+
+function layoutOf(figure, narrow, width) {
+  const { rows, xaxis, yaxis, ...own } = structuredClone(figure.layout);
+  return {
+    autosize: !width, width, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 56, r: 16, t: 12, b: 48 },
+    height: rows ? Math.min(1400, Math.max(narrow ? 300 : 340, 90 + 34 * rows)) : narrow ? 340 : 440,
+    font: { family: "system-ui, sans-serif", color: colour("--text"), size: 13 }, hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--soft"), font: { color: colour("--text") } },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 }, itemsizing: "constant" }, showlegend: true,
+    xaxis: axis(figure.x, xaxis, narrow), yaxis: axis(figure.y, yaxis, narrow), ...own,
+  };
+}
+
+const TITLES = { epoch: "Epoch", seconds: "Seconds", images: "Images", top1: "Validation top-1 (%)", loss: "Training loss" };
+const MAX_LINES = 12; // models whose curves are shown at first; the legend turns on the others
+
+function curveTraces(figure, rows = null) {
+  const [, value, by] = figure.key.split("-");
+  const best = data.rows.filter((row) => row.values.top1 !== undefined).sort((a, b) => b.values.top1 - a.values.top1);
+  const first = new Set(best.slice(0, MAX_LINES).map((row) => row.i));
+  const seen = new Set();
+  return data.curves.filter((c) => !rows || rows.includes(c.i)).map((curve) => {
+    const leads = !seen.has(curve.i);
+    seen.add(curve.i);
+    const name = data.rows[curve.i].model + (data.runs > 1 ? ` · ${data.rows[curve.i].run}` : "");
+    return {
+      type: "scatter", mode: curve.epoch.length > 1 ? "lines" : "markers", name: shorten(name), x: curve[by], y: curve[value], names: curve[by].map(() => `${name}, seed ${curve.seed}`),
+      legendgroup: String(curve.i), showlegend: leads, visible: rows || first.size === 0 || first.has(curve.i) ? true : "legendonly", connectgaps: true,
+      hue: rows ? curve.seed : curve.hue, dash: rows ? 0 : curve.dash, hovertext: curve[by].map(() => `${shorten(name)}, seed ${curve.seed}`),
+    };
+  });
+}
+
+function shorten(name) {
+  const cut = name.length > 30 ? name.slice(0, 29) + "…" : name;
+  return cut.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}
+
+function figureOf(chart) {
+  const key = state.tabs[chart.dataset.chart];
+  return data.figures.find((f) => f.key === key) ?? data.figures.find((f) => f.chart === chart.dataset.chart);
+}
+
+const tracesOf = (figure) => (figure.kind === "curve" ? curveTraces(figure) : figure.traces);
+
+function plot(place, figure, traces, width) {
+  const narrow = (width ?? place.clientWidth) < 560;
+  const marks = traces.map(themed);
+  if (narrow) for (const mark of marks) if (mark.mode === "markers+text") mark.mode = "markers";
+  place.classList.remove("waiting");
+  return Plotly.react(place, marks, layoutOf(figure, narrow, width), { displayModeBar: false, responsive: !width, displaylogo: false, showSendToCloud: false, plotlyServerURL: "" });
+}
+
+async function draw(chart) {
+  await loadPlotly();
+  drawNow(chart);
+}
+
+function drawNow(chart, width) {
+  const figure = figureOf(chart);
+  drawn.add(chart);
+  chart.dataset.drawn = figure.key;
+  $("figcaption", chart).textContent = figure.caption;
+  plot($(".plot", chart), figure, tracesOf(figure), width);
+  if ($(".twin", chart).open) fillTwin(chart);
+}
+
+// The same values as a table, made from the traces that are drawn.
+function twinRows(figure) {
+  const rows = [];
+  for (const trace of tracesOf(figure)) {
+    if (trace.role) continue;
+    if (trace.type === "heatmap") {
+      trace.y.forEach((y, i) => trace.x.forEach((x, j) => rows.push([trace.names?.y?.[i] ?? y, trace.names?.x?.[j] ?? x, trace.z[i][j]])));
+      continue;
+    }
+    const across = trace.orientation === "h";
+    trace.x.forEach((x, i) => {
+      const value = across ? x : trace.y[i];
+      rows.push(across ? [trace.names[i], trace.name, value] : [trace.names[i], x, value, ...limitsOf(trace, i)]);
+    });
+  }
+  return rows;
+}
+
+function limitsOf(trace, i) {
+  if (!trace.error_y) return [];
+  return [trace.y[i] - trace.error_y.arrayminus[i], trace.y[i] + trace.error_y.array[i]];
+}
+
+function twinHead(figure, width) {
+  const trace = tracesOf(figure)[0] ?? {};
+  if (trace.type === "heatmap") return [figure.y || "Row", figure.x || "Column", figure.layout.value ?? "Value"];
+  if (trace.orientation === "h") return ["Model", "Part", figure.x];
+  return ["Model", figure.x, figure.y, "Low", "High"].slice(0, width);
+}
+
+const round = (value) => (typeof value === "number" ? String(Number(value.toPrecision(6))) : value === null || value === undefined ? "" : String(value));
+
+function table(head, rows) {
+  const made = element("table", { class: "plain" });
+  made.append(element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)))));
+  made.append(element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((value, i) => element(i ? "td" : "th", i ? {} : { scope: "row" }, round(value)))))));
+  return made;
+}
+
+function fillTwin(chart) {
+  const figure = figureOf(chart);
+  const rows = twinRows(figure);
+  $(".twin .scroll", chart).replaceChildren(table(twinHead(figure, Math.max(3, ...rows.slice(0, 1).map((row) => row.length))), rows));
+}
+
+function redrawAll(width) {
+  drawn.forEach((chart) => drawNow(chart, width));
+}

@@ -1,0 +1,72 @@
+// What the page shows, kept in the address so that a link restores it.
+"use strict";
+const $ = (selector, within = document) => within.querySelector(selector);
+const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
+const DEFAULTS = { sort: "top1", dir: "desc", q: "", without: [], columns: null, base: null, tabs: {}, open: [], theme: "" };
+const state = structuredClone(DEFAULTS);
+let data = null;
+
+async function unpack(id) {
+  const bytes = Uint8Array.from(atob($("#" + id).textContent), (c) => c.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+function readAddress() {
+  Object.assign(state, structuredClone(DEFAULTS));
+  state.columns = data.columns.filter((c) => c.shown).map((c) => c.key);
+  state.base = data.baseline;
+  const given = new URLSearchParams(location.hash.slice(1));
+  const sortable = (key) => key === "model" || data.columns.some((c) => c.key === key);
+  if (sortable(given.get("sort"))) {
+    state.sort = given.get("sort");
+    state.dir = given.get("dir") === "asc" ? "asc" : "desc";
+  }
+  state.q = given.get("q") ?? "";
+  state.without = given.getAll("without");
+  if (given.has("columns")) state.columns = given.get("columns").split(",").filter((key) => data.columns.some((c) => c.key === key));
+  if (given.has("base")) state.base = data.rows.find((row) => row.key === given.get("base"))?.i ?? null;
+  for (const key of given.getAll("tab")) {
+    const figure = data.figures.find((f) => f.key === key);
+    if (figure) state.tabs[figure.chart] = key;
+  }
+  state.open = given.getAll("open").map((key) => data.rows.find((row) => row.key === key)?.i).filter((i) => i !== undefined);
+  state.theme = ["light", "dark"].includes(given.get("theme")) ? given.get("theme") : "";
+}
+
+function address() {
+  const parts = new URLSearchParams();
+  if (state.sort !== DEFAULTS.sort || state.dir !== DEFAULTS.dir) {
+    parts.set("sort", state.sort);
+    parts.set("dir", state.dir);
+  }
+  if (state.q) parts.set("q", state.q);
+  state.without.forEach((family) => parts.append("without", family));
+  const usual = data.columns.filter((c) => c.shown).map((c) => c.key);
+  if (state.columns.join() !== usual.join()) parts.set("columns", state.columns.join(","));
+  if (state.base !== data.baseline) parts.set("base", state.base === null ? "" : data.rows[state.base].key);
+  for (const [chart, key] of Object.entries(state.tabs)) {
+    if (data.figures.find((f) => f.chart === chart).key !== key) parts.append("tab", key);
+  }
+  state.open.forEach((i) => parts.append("open", data.rows[i].key));
+  if (state.theme) parts.set("theme", state.theme);
+  return parts.toString();
+}
+
+function keepAddress() {
+  history.replaceState(null, "", "#" + address());
+}
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+function save(name, type, content) {
+  const link = element("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}

@@ -1,0 +1,136 @@
+// The ranking: order, search, filters, columns, baseline, and the files that hold what is shown.
+const rowElements = new Map();
+const bodies = [];
+
+function findRows() {
+  for (const body of $$("#ranking tbody")) {
+    const rows = $$("tr[data-i]", body);
+    rows.forEach((row) => rowElements.set(Number(row.dataset.i), row));
+    bodies.push({ body, order: rows.map((row) => data.rows[row.dataset.i]) });
+  }
+}
+
+function compareRows(a, b) {
+  const sign = state.dir === "asc" ? 1 : -1;
+  if (state.sort === "model") return sign * (a.model < b.model ? -1 : a.model > b.model ? 1 : 0) || a.i - b.i;
+  const [x, y] = [a.values[state.sort], b.values[state.sort]];
+  if (x === undefined || y === undefined) return (x === undefined) - (y === undefined) || a.i - b.i;
+  return sign * (x - y) || a.i - b.i;
+}
+
+function sortRows() {
+  for (const group of bodies) {
+    group.order.sort(compareRows);
+    group.body.append(...group.order.map((row) => rowElements.get(row.i)));
+  }
+  const ranked = data.columns.find((c) => c.key === state.sort)?.better ? state.sort : "top1";
+  for (const [i, row] of rowElements) row.firstElementChild.textContent = data.rows[i].places[ranked] ?? "";
+  for (const head of $$("#ranking thead [data-sort]")) {
+    const here = head.dataset.sort === state.sort;
+    head.setAttribute("aria-sort", here ? (state.dir === "asc" ? "ascending" : "descending") : "none");
+  }
+}
+
+function isShown(row) {
+  const text = `${row.model} ${row.family} ${row.run} ${row.status}`.toLowerCase();
+  return !state.without.includes(row.family) && state.q.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+}
+
+function filterRows() {
+  let count = 0;
+  for (const row of data.rows) {
+    const shown = isShown(row);
+    rowElements.get(row.i).hidden = !shown;
+    count += shown;
+  }
+  $("#shown").textContent = count === data.rows.length ? `${count} rows` : `${count} of ${data.rows.length} rows`;
+}
+
+function showColumns() {
+  const table = $("#ranking");
+  for (const column of data.columns) table.classList.toggle("no-" + column.key, !state.columns.includes(column.key));
+}
+
+function ratioText(pair, points) {
+  const write = points ? signed : ratio;
+  const limits = pair[1] === null ? "" : ` (${write(pair[1])} to ${write(pair[2])})`;
+  return `${write(pair[0])}${points ? " points" : "×"} ${pair[3]}${limits}`;
+}
+
+const signed = (value) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(2);
+
+// Three digits, and at least two after the point from a tenth on, so that a few percent show.
+function ratio(value) {
+  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value >= 0.1 ? value.toFixed(3) : value.toPrecision(2);
+}
+
+// A row against the baseline: what was compared pair by pair with a verdict, any other figure as a plain ratio.
+function against(row, column) {
+  const base = data.rows[state.base];
+  if (row.i === base.i || row.group !== base.group) return null;
+  const pair = data.pairs[column]?.[base.i]?.[row.i];
+  if (pair) return { text: ratioText(pair, column === "top1"), judgement: pair[3], pair };
+  const [value, other] = [row.values[column], base.values[column]];
+  const known = data.columns.find((c) => c.key === column);
+  if (value === undefined || !other || !known.better || column === "top1" || column.startsWith("top5") || column.startsWith("super")) return null;
+  return { text: `${ratio(value / other)}×`, judgement: "", pair: [value / other, null, null, ""] };
+}
+
+function showBaseline() {
+  for (const [i, row] of rowElements) {
+    $$(".vs", row).forEach((old) => old.remove());
+    row.classList.toggle("base", i === state.base);
+    if (state.base === null) continue;
+    for (const column of data.columns) {
+      const found = against(data.rows[i], column.key);
+      if (found) $(".c-" + column.key, row).append(element("span", { class: "vs " + found.judgement }, found.text));
+    }
+  }
+}
+
+function shownRows() {
+  return bodies.flatMap((group) => group.order).filter(isShown);
+}
+
+function shownColumns() {
+  return data.columns.filter((c) => state.columns.includes(c.key)).map((c) => c.key);
+}
+
+function record(row) {
+  const ranked = data.columns.find((c) => c.key === state.sort)?.better ? state.sort : "top1";
+  const out = { place: row.places[ranked] ?? null, run: row.run, model: row.model, family: row.family, group: row.group + 1, status: row.status, seeds: row.seeds, cause: row.cause };
+  for (const key of shownColumns()) {
+    out[key] = row.values[key] ?? null;
+    out[key + "_low"] = row.limits[key]?.[0] ?? null;
+    out[key + "_high"] = row.limits[key]?.[1] ?? null;
+    if (state.base === null) continue;
+    const pair = against(row, key)?.pair ?? [null, null, null, null];
+    [out[key + "_vs_baseline"], out[key + "_vs_baseline_low"], out[key + "_vs_baseline_high"], out[key + "_verdict"]] = pair;
+  }
+  return out;
+}
+
+function field(value) {
+  const text = value === null ? "" : String(value);
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function saveCsv() {
+  const records = shownRows().map(record);
+  const names = Object.keys(records[0] ?? record(data.rows[0]));
+  const lines = [names.join(","), ...records.map((r) => names.map((name) => field(r[name])).join(","))];
+  save("zoometry.csv", "text/csv", lines.join("\n") + "\n");
+}
+
+function saveJson() {
+  const shown = { sort: state.sort, direction: state.dir, search: state.q, without: state.without, baseline: state.base === null ? null : data.rows[state.base].key, rows: shownRows().map(record) };
+  save("zoometry.json", "application/json", JSON.stringify(shown, null, 1) + "\n");
+}
+
+function sortBy(column) {
+  const better = data.columns.find((c) => c.key === column)?.better;
+  if (state.sort === column) state.dir = state.dir === "asc" ? "desc" : "asc";
+  else [state.sort, state.dir] = [column, better === "higher" ? "desc" : "asc"];
+  sortRows();
+  keepAddress();
+}

@@ -1,0 +1,93 @@
+"""The ranked table for the terminal: drawn by rich on one, plain aligned text elsewhere."""
+
+import sys
+from collections.abc import Sequence
+
+from reports.column import BY_KEY, show
+from reports.source import Source
+from reports.standing import Entry, Group, entries_of, groups_of, has_interval, ranks_of, shared_and_different
+from reports.table import causes_of, heading, place_text
+
+SHOWN = (
+    ("top1", "top-1 %"), ("train_images_per_second", "train img/s"), ("infer_images_per_second", "infer img/s"),
+    ("latency_ms_p50", "ms/img"), ("peak_memory_bytes", "memory"), ("num_parameters", "params"),
+)  # fmt: skip
+WIDTH = 100  # characters of plain text
+HEADINGS = ("#", "model", *(title for _, title in SHOWN))
+
+
+def print_ranking(source: Source) -> None:
+    """Print every group's ranking to standard output, failures last with their cause."""
+    groups = groups_of(entries_of(source))
+    _, different = shared_and_different(groups)
+    for number, group in enumerate(groups, start=1):
+        if len(groups) > 1:
+            print(f"\nGroup {number}: {heading(group, different)}")
+        if sys.stdout.isatty():
+            _print_rich(rows_of(group))
+        else:
+            print(plain_table(rows_of(group)))
+        for entry in group.entries:
+            for cause in causes_of(entry):
+                print(f"  {entry.model[:40]}: {cause}"[:WIDTH])
+    for fault in source.faults:
+        print(f"  skipped {fault.name}: {fault.reason}"[:WIDTH])
+
+
+def rows_of(group: Group) -> list[tuple[str, ...]]:
+    """The finished rows as text: place, model, then the figures of SHOWN."""
+    places = ranks_of(group)["top1"]
+    return [
+        (place_text(places.get(entry.key)), entry.model, *(_text(entry, key) for key, _ in SHOWN))
+        for entry in group.entries
+        if entry.finished
+    ]
+
+
+def _text(entry: Entry, key: str) -> str:
+    number = entry.numbers.get(key)
+    if number is None:
+        return "-"
+    text = show(number.value, BY_KEY[key].kind)
+    if key == "top1" and has_interval(number):
+        return f"{text} ±{(number.high - number.low) / 2:.1f}"
+    return text
+
+
+def plain_table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Aligned columns of at most WIDTH characters; a name that is too long is cut in its middle."""
+    widths = [max(len(HEADINGS[i]), *(len(row[i]) for row in rows), 1) for i in range(len(HEADINGS))] if rows else []
+    if not rows:
+        return "  no finished model"
+    room = max(12, WIDTH - sum(widths) + widths[1] - 2 * (len(widths) - 1))
+    widths[1] = min(widths[1], room)
+    lines = [HEADINGS, *rows]
+    return "\n".join(
+        "  ".join(
+            _cut(text, widths[i]).ljust(widths[i]) if i == 1 else text.rjust(widths[i]) for i, text in enumerate(line)
+        )
+        for line in lines
+    )
+
+
+def _cut(text: str, width: int) -> str:
+    if len(text) <= width:
+        return text
+    half = (width - 1) // 2
+    return f"{text[: width - 1 - half]}…{text[len(text) - half :]}"
+
+
+def _print_rich(rows: Sequence[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, title in enumerate(HEADINGS):
+        table.add_column(
+            title, justify="left" if position == 1 else "right", overflow="fold" if position == 1 else "ellipsis"
+        )
+    for row in rows:
+        table.add_row(*(escape(text) for text in row))
+    Console().print(table)
