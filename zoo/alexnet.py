@@ -122,7 +122,7 @@ def pooling(design: Design) -> nn.Module:
 
 
 def initialise(model: nn.Module, init: str) -> None:
-    """Set the weights: `paper` section 5, `kaiming` as a teaching port does, `he` (2015) for every layer.
+    """Set the weights: `paper` section 5, `kaiming` as a teaching port does, `he` (2015) for every layer but the last.
 
     `default` leaves torch's. Biases are 0, but for the paper's ones of 1.
     """
@@ -131,7 +131,7 @@ def initialise(model: nn.Module, init: str) -> None:
     for name, layer in model.named_modules():
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
-        if init == "he":
+        if init == "he" and name != "fc8":
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         elif init == "kaiming" and isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

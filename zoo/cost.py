@@ -55,7 +55,7 @@ def _layers(model: nn.Module, outputs: dict[str, Any], flops: dict[str, dict[Any
     for name, calls in outputs.items():
         module = model.get_submodule(name)
         num_parameters = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-        multiply_adds = 0 if getattr(module, "not_counted", False) else _own_multiply_adds(model, name, flops)
+        multiply_adds = _own_multiply_adds(model, name, flops)
         if any(True for _ in module.children()) and not num_parameters and not multiply_adds:
             continue
         yield LayerCost(
