@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import shutil
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -179,14 +180,28 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: _Keepe
         return
     batches = build_loader(spec, cell.seed, bench)
     save = partial(_save, folder / "checkpoints", learner, runtime)
-    with display.cell(cell.model, cell.seed) as moved:
-        for row in fit(learner, batches, progress, Hooks(save, moved)):
-            runtime.share_buffers(learner.evaluated)
-            accuracy, _ = assess(learner.evaluated, spec, bench, final=False)
-            keep.update(epochs=(*keep.record.epochs, replace(row, evaluation=accuracy)))
-            display.epoch(cell.model, keep.record.epochs[-1])
-    save(progress)
-    _conclude(learner, spec, progress, bench, folder, keep)
+    try:
+        _assess_epoch(learner, spec, bench, keep)
+        with display.cell(cell.model, cell.seed) as moved:
+            for row in fit(learner, batches, progress, Hooks(save, moved)):
+                keep.update(epochs=(*keep.record.epochs, row))
+                _assess_epoch(learner, spec, bench, keep)
+                display.epoch(cell.model, keep.record.epochs[-1])
+        _conclude(learner, spec, progress, bench, folder, keep)
+    except Interrupted:
+        save(progress)
+        raise
+    runtime.on_main(shutil.rmtree, folder / "checkpoints", True)
+
+
+def _assess_epoch(learner: Learner, spec: ModelSpec, bench: Bench, keep: _Keeper) -> None:
+    """Evaluate the epoch that the record ends with, unless that was done before an interruption."""
+    bench.runtime.check_signal()
+    rows = keep.record.epochs
+    if rows and rows[-1].evaluation is None:
+        bench.runtime.share_buffers(learner.evaluated)
+        accuracy, _ = assess(learner.evaluated, spec, bench, final=False)
+        keep.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
 
 
 def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Bench, folder: Path, keep: _Keeper) -> None:
@@ -204,7 +219,7 @@ def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Benc
 def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
     """Build a model with the weights that its seed gives, the same in every process."""
     bench.runtime.seed(seed)
-    return create_model(spec.name, num_classes=len(bench.data.class_names), in_channels=spec.in_channels)
+    return create_model(spec.name, num_classes=len(bench.data.class_names))
 
 
 def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:

@@ -1,6 +1,6 @@
 """Checkpoints: folders that appear by one rename, under a manifest of checksums; the newest one that verifies is taken.
 
-step_N/manifest.json       {"files": {name: sha256}, "progress": …, "groups": …}
+step_N/manifest.json       {"files": {name: sha256}, "progress": …, "optimizer": …, "seal": sha256 of the rest}
 step_N/model.safetensors   step_N/optimizer.safetensors   step_N/ema.safetensors
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.record import write_bytes
+from bench.record import write_json
 from bench.trainer import Learner, Progress
 
 KEEP = 2
@@ -38,7 +38,7 @@ def save(folder: Path, learner: Learner, progress: Progress) -> None:
             "progress": dataclasses.asdict(progress),
             "optimizer": _split_state(learner.optimizer)[1],
         }
-        write_bytes(aside / "manifest.json", json.dumps(manifest, allow_nan=False).encode())
+        write_json(aside / "manifest.json", {**manifest, "seal": _seal(manifest)})
         aside.rename(place)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -66,16 +66,22 @@ def verify(place: Path) -> dict[str, Any]:
     """Read a checkpoint's manifest and check every file against it; ValueError names the one that is damaged."""
     try:
         manifest: dict[str, Any] = json.loads((place / "manifest.json").read_bytes())
-        expected = manifest["files"]
-        Progress(**manifest["progress"])
+        seal, expected = manifest.pop("seal"), manifest["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{place / 'manifest.json'}: can't be read ({error})") from error
+    if seal != _seal(manifest):
+        raise ValueError(f"{place / 'manifest.json'}: is not what was written")
     for name, checksum in expected.items():
         path = place / name
         found = sha256(path) if path.is_file() else "nothing"
         if found != checksum:
             raise ValueError(f"{path}: sha256 {found} instead of {checksum}")
     return manifest
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    """The sha256 of what a manifest says, however it is laid out."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:
@@ -114,6 +120,15 @@ def _join_state(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tenso
         i, key = name.split(".", 1)
         state["state"].setdefault(int(i), {})[key] = tensor
     optimizer.load_state_dict(state)
+    _lay_out(optimizer)
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give state the strides of its weights: fused optimisers walk both as one row, and files hold plain copies."""
+    for parameter, row in optimizer.state.items():
+        for key, value in row.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                row[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _steps(folder: Path) -> list[Path]:

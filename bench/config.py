@@ -140,6 +140,9 @@ def check(config: RunConfig) -> None:
         raise ValueError("--models is empty: name at least one model of `python -m zoo`")
     if config.epochs is None and config.seconds is None:
         raise ValueError("no budget: give --epochs N or --seconds S")
+    from bench.recipe import RECIPES
+
+    _check_choices("recipe", config.recipe, tuple(RECIPES))
     for name, allowed in _CHOICES.items():
         _check_choices(name, getattr(config, name), allowed)
     for name in ("batch_size", "accumulate", "image_size", "num_threads", "world", "seconds", "lr", "clip", "pairs"):
@@ -254,13 +257,14 @@ def _flag(name: str) -> str:
 
 
 def _option(argv: Sequence[str], flag: str) -> str | None:
-    """The value of an option that must be known before the others can be read; None where it isn't given."""
+    """The value of an option that must be known before the others can be read, the last where it is given twice."""
+    found = None
     for i, word in enumerate(argv):
         if word.startswith(flag + "="):
-            return word.split("=", 1)[1]
+            found = word.split("=", 1)[1]
         if word == flag:
-            return argv[i + 1] if i + 1 < len(argv) else ""
-    return None
+            found = argv[i + 1] if i + 1 < len(argv) else ""
+    return found
 
 
 def _like(argv: Sequence[str]) -> RunConfig | None:

@@ -54,7 +54,7 @@ def main() -> None:
         _train(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()),
                runtime, request | {"image_size": 8, "batch_size": config.accumulate, "in_channels": 3})  # fmt: skip
         before = _start_watch(runtime)
-        model = create_model(request["model"], num_classes=request["num_classes"], in_channels=request["in_channels"])
+        model = create_model(request["model"], num_classes=request["num_classes"])
         _train(model, runtime, request)
         print(json.dumps({"bytes": _peak(runtime) - before}))
 

@@ -109,8 +109,10 @@ def _ended(turns: Turns, rounds: int | None, seconds: float, elapsed: float) -> 
 
 
 def _narrow(turns: Turns) -> bool:
-    """Whether every contestant's ratio to the first one is known to +-1 %, for every metric."""
+    """Whether there are ratios, and every contestant's to the first one is known to +-1 %, for every metric."""
     reference, *others = turns.values.values()
+    if not others:
+        return False
     for other in others:
         for metric, values in other.items():
             low, high = median_interval(np.log(np.asarray(values) / np.asarray(reference[metric])))

@@ -25,7 +25,7 @@ def show_plan(cells: list[Cell], config: RunConfig, data: Dataset, runtime: Runt
             runtime.say(f"{cell.model}, seed {cell.seed}: can't be built: {cell.spec}")
             continue
         with torch.device("meta"):
-            model = create_model(cell.model, num_classes=len(data.class_names), in_channels=cell.spec.in_channels)
+            model = create_model(cell.model, num_classes=len(data.class_names))
         size = config.image_size or cell.spec.image_size
         layers = layer_costs(model, image_size=size, in_channels=cell.spec.in_channels)
         images = (config.epochs or 0) * len(data.train_indices)

@@ -38,11 +38,11 @@ class Interrupted(Exception):  # noqa: N818 - an event, not an error
 
 
 class Pulse(NamedTuple):
-    """What the ranks agree on once a step: the highest signal seen, the longest elapsed time, any loss not finite."""
+    """What the ranks agree on once a step: the highest signal, the longest time, the step that diverged (0: none)."""
 
     signum: int
     seconds: float
-    not_finite: bool
+    diverged_at: int
 
 
 @dataclass
@@ -152,21 +152,21 @@ class Runtime:
         dist.all_gather_object(values, value, group=self.cpu_group)
         return values
 
-    def pulse(self, seconds: float, *, not_finite: bool = False) -> Pulse:
+    def pulse(self, seconds: float, *, diverged_at: int = 0) -> Pulse:
         """Agree on signal, time and loss once a step. The answer is a step old, so that no step waits for it."""
-        own = torch.tensor([self.signum, seconds, not_finite], dtype=torch.float64)
+        own = torch.tensor([self.signum, seconds, diverged_at], dtype=torch.float64)
         if self.world_size == 1:
             return _as_pulse(own)
         self._pending.append((dist.all_reduce(own, dist.ReduceOp.MAX, group=self.cpu_group, async_op=True), own))
         if len(self._pending) < 2:
-            return Pulse(0, 0.0, False)
+            return Pulse(0, 0.0, 0)
         work, agreed = self._pending.pop(0)
         work.wait()
         return _as_pulse(agreed)
 
     def settle(self) -> Pulse:
         """Take in the pulse that is still under way, so that the next loop starts with none."""
-        agreed = Pulse(0, 0.0, False)
+        agreed = Pulse(0, 0.0, 0)
         while self._pending:
             work, values = self._pending.pop(0)
             work.wait()
@@ -247,8 +247,8 @@ def mix(*numbers: int) -> int:
 
 
 def _as_pulse(values: torch.Tensor) -> Pulse:
-    signum, seconds, not_finite = values.tolist()
-    return Pulse(int(signum), seconds, bool(not_finite))
+    signum, seconds, diverged_at = values.tolist()
+    return Pulse(int(signum), seconds, int(diverged_at))
 
 
 def _join(config: RunConfig) -> Accelerator:

@@ -15,9 +15,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bench.config import RunConfig
 from bench.loader import Batch
-from bench.optimizer import build_optimizer, learning_rate
+from bench.optimizer import build_optimizer
 from bench.record import Accuracy, Epoch
 from bench.runtime import Interrupted, Runtime
+from bench.schedule import learning_rate
 
 CHECK_EVERY = 50  # steps between looks at whether the loss is finite: a look waits for the device
 
@@ -122,6 +123,7 @@ class Progress:
     images: int = 0
     seconds: float = 0.0
     loss_sum: float = 0.0
+    saved_at: float = 0.0
 
 
 class Hooks(NamedTuple):
@@ -138,9 +140,9 @@ def fit(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) ->
     """
     while _share(learner.config, progress, progress.seconds, batches.steps_per_epoch) < 1:
         rate = _one_epoch(learner, batches, progress, hooks)
-        train_loss = _world_mean(learner.runtime, progress.loss_sum) / max(1, progress.step_in_epoch)
-        if not np.isfinite(train_loss):
-            raise Diverged(progress.step)
+        sums, seconds = zip(*learner.runtime.gather((progress.loss_sum, progress.seconds)), strict=True)
+        progress.seconds = max(seconds)  # the world has trained for as long as its slowest rank
+        train_loss = sum(sums) / len(sums) / max(1, progress.step_in_epoch)
         row = Epoch(
             epoch=progress.epoch, step=progress.step, images=progress.images, seconds=progress.seconds,
             train_loss=train_loss, learning_rate=rate,
@@ -152,37 +154,55 @@ def fit(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) ->
 def _one_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) -> float:
     """Train until the epoch or the budget ends; returns the last learning rate."""
     config, runtime = learner.config, learner.runtime
-    before, start = progress.seconds, time.perf_counter()
-    loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=runtime.device)
-    saved, not_finite, spent, rate = before, False, before, 0.0
+    before, start, spent, rate = progress.seconds, time.perf_counter(), progress.seconds, 0.0
+    losses = _Losses(progress, runtime.device)
     for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
         share = _share(config, progress, spent, batches.steps_per_epoch)
         if share >= 1:
             break
         rate = learning_rate(config, learner.peak, share)
-        loss_sum += learner.step(batch, step=progress.step, rate=rate)
+        losses.add(learner.step(batch, step=progress.step, rate=rate))
         progress.step, progress.step_in_epoch = progress.step + 1, progress.step_in_epoch + 1
         progress.images += config.batch_size
-        if progress.step % CHECK_EVERY == 0:
-            not_finite = not bool(torch.isfinite(loss_sum))
         now = before + time.perf_counter() - start
-        pulse = runtime.pulse(now, not_finite=not_finite)
+        pulse = runtime.pulse(now, diverged_at=losses.check() if progress.step % CHECK_EVERY == 0 else 0)
         spent = pulse.seconds
         hooks.moved(share, progress)
-        if pulse.not_finite:
-            raise Diverged(progress.step)
-        if pulse.signum or spent - saved >= config.checkpoint_seconds:
+        if pulse.diverged_at:
+            raise Diverged(pulse.diverged_at)
+        if pulse.signum or spent - progress.saved_at >= config.checkpoint_seconds:
             pause = time.perf_counter()
-            progress.seconds, progress.loss_sum, saved = now, float(loss_sum), spent
+            progress.seconds, progress.saved_at, progress.loss_sum = now, spent, float(losses.sum)
             hooks.save(progress)
-            if pulse.signum:
-                raise Interrupted(pulse.signum)
             start += time.perf_counter() - pause
+        if pulse.signum:
+            raise Interrupted(pulse.signum)
     runtime.synchronize()
-    agreed = runtime.settle()
-    progress.loss_sum = float(loss_sum)
-    progress.seconds = max(before + time.perf_counter() - start, agreed.seconds)
+    progress.seconds = max(before + time.perf_counter() - start, runtime.settle().seconds)
+    progress.loss_sum = float(losses.sum)
+    if diverged_at := losses.check():
+        raise Diverged(diverged_at)
     return rate
+
+
+class _Losses:
+    """The losses of an epoch, summed on the device; they are looked at seldom, since a look waits for it."""
+
+    def __init__(self, progress: Progress, device: torch.device) -> None:
+        self.progress = progress
+        self.sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device)
+        self.unseen: list[torch.Tensor] = []
+
+    def add(self, loss: torch.Tensor) -> None:
+        self.sum += loss
+        self.unseen.append(loss)
+
+    def check(self) -> int:
+        """The number of the first step since the last look whose loss isn't finite, counted from 1; 0 for none."""
+        finite = [] if not self.unseen else torch.isfinite(torch.stack(self.unseen)).tolist()
+        first = self.progress.step - len(finite) + 1
+        self.unseen.clear()
+        return 0 if all(finite) else first + finite.index(False)
 
 
 def _share(config: RunConfig, progress: Progress, seconds: float, steps_per_epoch: int) -> float:
@@ -191,11 +211,6 @@ def _share(config: RunConfig, progress: Progress, seconds: float, steps_per_epoc
         return seconds / config.seconds
     total = (config.epochs or 0) * steps_per_epoch
     return progress.step / total if total else 1.0
-
-
-def _world_mean(runtime: Runtime, value: float) -> float:
-    values = runtime.gather(value)
-    return sum(values) / len(values)
 
 
 class Predictions(NamedTuple):
@@ -212,7 +227,7 @@ class Predictions(NamedTuple):
 
 def evaluate(
     model: nn.Module, batches: Iterator[Batch], *, split: str, num_images: int, superclass_of: Sequence[int],
-    runtime: Runtime, watch: bool = True,
+    runtime: Runtime,
 ) -> tuple[Accuracy, Predictions]:  # fmt: skip
     """Count right answers over all ranks; asserts that every one of `num_images` was seen once.
 
@@ -223,7 +238,7 @@ def evaluate(
     membership = _membership(superclass_of, runtime.device)
     with torch.inference_mode():
         for batch in batches:
-            if watch and runtime.world_size == 1 and runtime.signum:
+            if runtime.world_size == 1 and runtime.signum:
                 raise Interrupted(runtime.signum)
             with runtime.accelerator.autocast():
                 scores = model(batch.images)

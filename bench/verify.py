@@ -1,0 +1,265 @@
+"""Check that the records of a run are whole and agree with themselves and with each other. No torch.
+
+python -m bench.verify runs/NAME…      a line a fault; exit 1 if there is one
+"""
+
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.config import RunConfig, differing, from_json
+from bench.record import Accuracy, Comparison, Measurement, RunRecord, cell_name, read
+from bench.request import read_request
+from bench.schedule import learning_rate
+
+KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz"})  # published runs leave weights and pictures out
+
+
+def main(folders: Sequence[str]) -> int:
+    """Print every fault of these runs; returns 0 if there is none, 1 if there is, 2 where there is nothing to check."""
+    if not folders:
+        sys.stderr.write("zoometry: name at least one run's folder\n")
+        return 2
+    code = 0
+    for name in folders:
+        folder = Path(name)
+        if not (folder / "cells").is_dir():
+            sys.stderr.write(f"zoometry: {folder}: holds no run\n")
+            return 2
+        found = list(faults(folder))
+        for fault in found:
+            print(fault)
+        print(f"{folder}: {len(list((folder / 'cells').glob('*/record.json')))} records, {len(found)} faults")
+        code = 1 if found else code
+    return code
+
+
+def faults(folder: Path) -> Iterator[str]:
+    """Every fault of a run, in a line each."""
+    try:
+        request = read_request(folder)
+    except ValueError as error:
+        yield str(error)
+        return
+    records: list[RunRecord] = []
+    for path in sorted((folder / "cells").glob("*/record.json")):
+        try:
+            record = read(path, RunRecord)
+        except ValueError as error:
+            yield str(error)
+            continue
+        records.append(record)
+        yield from (f"{path}: {fault}" for fault in record_faults(record, request, path.parent))
+    yield from (f"{folder}: {fault}" for fault in run_faults(records, request))
+    path = folder / "comparison.json"
+    if path.exists():
+        try:
+            comparison = read(path, Comparison)
+        except ValueError as error:
+            yield str(error)
+            return
+        yield from (f"{path}: {fault}" for fault in comparison_faults(comparison, records))
+
+
+def run_faults(records: Sequence[RunRecord], request: RunConfig) -> Iterator[str]:
+    """What the records of a run must be beside each other: one a cell, all on the same data."""
+    cells = [(record.model, record.seed) for record in records]
+    if len(set(cells)) < len(cells):
+        yield "two records are of one model and seed"
+    for model in request.models:
+        for seed in request.seeds:
+            if (model, seed) not in cells:
+                yield f"{model}, seed {seed}: no record"
+    if len({record.data.checksum for record in records}) > 1:
+        yield "the records are of different data"
+    if len({record.world_size for record in records}) > 1:
+        yield "the records are of worlds of different size"
+
+
+def record_faults(record: RunRecord, request: RunConfig, folder: Path) -> Iterator[str]:
+    """What a record must be by itself."""
+    yield from _identity_faults(record, request, folder)
+    if record.status != "ok":
+        if record.status in ("failed", "oom", "diverged", "interrupted") and not record.error:
+            yield f"is {record.status} without a cause"
+        return
+    yield from _cost_faults(record)
+    if record.epochs or request.epochs != 0:
+        yield from _training_faults(record, from_json(dict(record.config)))
+        yield from _accuracy_faults(record, folder)
+
+
+def _identity_faults(record: RunRecord, request: RunConfig, folder: Path) -> Iterator[str]:
+    if record.cell != folder.name:
+        yield f"is of {cell_name(record.model, record.seed)} but lies in {folder.name}"
+    if record.model not in request.models or record.seed not in request.seeds:
+        yield "is of a cell that was not asked for"
+    if record.spec.get("name") != record.model:
+        yield f"spec is of {record.spec.get('name')}"
+    try:
+        config = from_json(dict(record.config))
+    except (ValueError, TypeError) as error:
+        yield f"config: {error}"
+        return
+    changed = [flag for flag in differing(config, request) if flag != "--lr"]
+    if changed:
+        yield f"{', '.join(changed)} differ from the run's config.json"
+    if request.lr is not None and config.lr != request.lr:
+        yield f"--lr is {config.lr}, the run's is {request.lr}"
+    if record.batch_size != config.batch_size or record.data.protocol != config.protocol:
+        yield "batch size or protocol differs from its own config"
+    for name, expected in (("precision", config.precision), ("world_size", record.world_size)):
+        if record.environment.get(name) != expected:
+            yield f"environment: {name} is {record.environment.get(name)}, not {expected}"
+
+
+def _cost_faults(record: RunRecord) -> Iterator[str]:
+    if record.num_parameters is None or record.multiply_adds is None or not record.layers:
+        yield "is ok but has no costs"
+        return
+    if sum(layer.multiply_adds for layer in record.layers) != record.multiply_adds:
+        yield "multiply-adds are not the sum of the layers'"
+    if sum(layer.num_parameters for layer in record.layers) < record.num_parameters:
+        yield "the layers have fewer parameters than the model"
+    if record.spec.get("at") == [len(record.data.class_names), record.data.image_size]:
+        for name in ("num_parameters", "multiply_adds"):
+            if record.spec.get(name) != getattr(record, name):
+                yield f"{name} is {getattr(record, name)}, its spec says {record.spec.get(name)}"
+
+
+def _training_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
+    epochs = record.epochs
+    if not epochs:
+        yield "is ok but has no epochs"
+        return
+    if [row.epoch for row in epochs] != list(range(len(epochs))):
+        yield "epochs are not 0, 1, 2, …"
+    if config.epochs is not None and len(epochs) != config.epochs:
+        yield f"{len(epochs)} epochs of {config.epochs}"
+    steps_per_epoch = record.data.num_train // record.batch_size
+    for before, row in zip((None, *epochs), epochs, strict=False):
+        if row.images != row.step * record.batch_size:
+            yield f"epoch {row.epoch}: {row.images} images are not {row.step} steps of {record.batch_size}"
+        if before is not None and (row.step <= before.step or row.seconds <= before.seconds):
+            yield f"epoch {row.epoch}: step or time doesn't grow"
+        if row.step > (row.epoch + 1) * steps_per_epoch or (row is not epochs[-1] and row.step % steps_per_epoch):
+            yield f"epoch {row.epoch}: ends at step {row.step}, an epoch has {steps_per_epoch}"
+        if config.epochs and not _is_close(row.learning_rate, _rate_at(row.step - 1, config, steps_per_epoch)):
+            yield f"epoch {row.epoch}: learning rate {row.learning_rate} is not the schedule's"
+        if row.evaluation is not None:
+            yield from (f"epoch {row.epoch}: {fault}" for fault in _count_faults(row.evaluation, record))
+    if record.train_seconds is None or not _is_close(record.train_seconds, epochs[-1].seconds):
+        yield "train_seconds is not the last epoch's"
+    yield from _fit_faults(record)
+
+
+def _rate_at(step: int, config: RunConfig, steps_per_epoch: int) -> float:
+    assert config.lr is not None
+    assert config.epochs
+    return learning_rate(config, config.lr, step / (config.epochs * steps_per_epoch))
+
+
+def _fit_faults(record: RunRecord) -> Iterator[str]:
+    rates = [m for m in record.measurements if m.metric == "fit_images_per_second"]
+    if len(rates) != 1:
+        yield "fit_images_per_second is not there once"
+        return
+    rate = rates[0]
+    if len(rate.values) != record.world_size:
+        yield f"fit_images_per_second has {len(rate.values)} ranks of {record.world_size}"
+    elif rate.images != record.epochs[-1].images or not _is_close(max(rate.merged), record.train_seconds or 0):
+        yield "fit_images_per_second is not the images and seconds of the epochs"
+
+
+def _count_faults(counts: Accuracy, record: RunRecord) -> Iterator[str]:
+    expected = record.data.num_test if counts.split == "test" else record.data.num_validation
+    if counts.num_images != expected:
+        yield f"{counts.num_images} {counts.split} images of {expected}"
+    if not 0 <= counts.num_top1 <= counts.num_top5 <= counts.num_images:
+        yield "top-1, top-5 and number of images are out of order"
+    if counts.num_superclass is not None and not 0 <= counts.num_superclass <= counts.num_images:
+        yield "superclass count is out of range"
+    if counts.split == "test" and record.data.protocol == "split" and counts is not record.accuracy:
+        yield "the test set was looked at before the end"
+
+
+def _accuracy_faults(record: RunRecord, folder: Path) -> Iterator[str]:
+    if record.accuracy is None:
+        yield "is ok but has no accuracy"
+        return
+    if record.accuracy.split != "test":
+        yield "accuracy is not of the test set"
+    yield from _count_faults(record.accuracy, record)
+    for name, checksum in record.checksums.items():
+        path = folder / name
+        if not path.exists():
+            if name not in KEPT_ASIDE:
+                yield f"{name} is missing"
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+            yield f"{name} has another checksum than its record says"
+    if "predictions.npz" not in record.checksums:
+        yield "no checksum of predictions.npz"
+    elif (folder / "predictions.npz").exists():
+        yield from _prediction_faults(record, record.accuracy, folder / "predictions.npz")
+
+
+def _prediction_faults(record: RunRecord, accuracy: Accuracy, path: Path) -> Iterator[str]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            kept: dict[str, Any] = {name: arrays[name] for name in ("label", "predicted", "confidence", "top5")}
+    except (OSError, ValueError, KeyError) as error:
+        yield f"predictions.npz can't be read ({error})"
+        return
+    label, top5 = kept["label"], kept["top5"]
+    if {len(array) for array in kept.values()} != {record.data.num_test}:
+        yield f"predictions.npz is not of {record.data.num_test} images"
+        return
+    if int((kept["predicted"] == label).sum()) != accuracy.num_top1:
+        yield "top-1 is not that of the predictions"
+    if int((top5 == label[:, None]).any(axis=1).sum()) != accuracy.num_top5:
+        yield "top-5 is not that of the predictions"
+    if (top5[:, 0] != kept["predicted"]).any():
+        yield "predicted classes are not the likeliest ones"
+    if not ((kept["confidence"] > 0) & (kept["confidence"] <= 1.00001)).all():
+        yield "a confidence lies outside 0 to 1"
+    if label.min() < 0 or max(label.max(), top5.max()) >= len(record.data.class_names):
+        yield "a class is out of range"
+
+
+def comparison_faults(comparison: Comparison, records: Sequence[RunRecord]) -> Iterator[str]:
+    """What a comparison must be: pairs complete, every round a permutation, a rank a process, of models that ran."""
+    ran = {record.model for record in records if record.status == "ok"}
+    if not set(comparison.models) <= ran:
+        yield f"is of {', '.join(sorted(set(comparison.models) - ran))}, which didn't finish"
+    for name, rounds in comparison.order.items():
+        if any(sorted(names) != sorted(rounds[0]) for names in rounds):
+            yield f"{name}: a round doesn't visit every contestant once"
+    measured = [*comparison.measurements.items(), (comparison.reference, comparison.same_model_twice)]
+    for model, rows in measured:
+        for row in rows:
+            yield from (f"{model}: {row.metric}: {fault}" for fault in _measurement_faults(row, comparison))
+
+
+def _measurement_faults(row: Measurement, comparison: Comparison) -> Iterator[str]:
+    if len(row.values) != comparison.world_size:
+        yield f"{len(row.values)} ranks of {comparison.world_size}"
+    if any(value <= 0 for values in row.values for value in values):
+        yield "a value is not positive"
+    if row.images not in (None, comparison.batch_size):
+        yield f"is of {row.images} images, a batch has {comparison.batch_size}"
+    num_rounds = {len(rounds) for rounds in comparison.order.values()}
+    lengths = {len(values) for values in row.values}
+    if len(lengths) != 1 or (row.metric != "peak_memory_bytes" and not lengths <= num_rounds):
+        yield "has not a value a round"
+
+
+def _is_close(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-9 * max(abs(a), abs(b), 1.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,53 @@
+"""What the tests of the bench share: one thread, a small data set in memory, a runtime of one process."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+NUM_CLASSES = 10
+NUM_TRAIN = 200
+NUM_TEST = 64
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> Any:
+    """Ten classes of 32 px noise in five superclasses, 160 + 40 + 64 images, stored with a margin of 4."""
+    from bench.data import Dataset, ImageSet
+
+    draw = np.random.default_rng(0)
+
+    def images(n: int) -> ImageSet:
+        stored = np.zeros((n, 40, 40, 3), np.uint8)
+        stored[:, 4:36, 4:36] = draw.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+        return ImageSet(stored, np.arange(n) % NUM_CLASSES)
+
+    train = images(NUM_TRAIN)
+    return Dataset(
+        name="tiny", stand_in=False, source="embedded", checksum="0" * 64, size=32, margin=4, train=train,
+        test=images(NUM_TEST), train_indices=np.arange(40, NUM_TRAIN), validation_indices=np.arange(40),
+        protocol="split", class_names=tuple(f"class {i}" for i in range(NUM_CLASSES)),
+        superclass_names=tuple(f"superclass {i}" for i in range(5)),
+        superclass_of=tuple(i // 2 for i in range(NUM_CLASSES)), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def runtime() -> Iterator[Any]:
+    """A world of one process with one thread."""
+    from bench.config import parse
+    from bench.runtime import Runtime
+
+    with Runtime.start(parse(["--recipe", "smoke", "--num-threads", "1"])) as started:
+        yield started
+
+
+@pytest.fixture
+def root() -> Path:
+    """The project's root."""
+    return Path(__file__).parent.parent

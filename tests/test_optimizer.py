@@ -1,0 +1,83 @@
+"""Rates and optimisers. Oracle: torch's own schedulers, stepped; the parameters' shapes."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench.config import RunConfig, parse
+from bench.optimizer import build_optimizer, check_optimizer, peak_rate
+from bench.schedule import learning_rate
+
+STEPS = 50
+CONFIG = parse(["--recipe", "smoke"])
+
+
+def with_(**changes: Any) -> RunConfig:
+    return dataclasses.replace(CONFIG, **changes)
+
+
+def dummy() -> torch.optim.SGD:
+    return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
+
+
+def stepped(optimizer: torch.optim.Optimizer, schedule: Any) -> list[float]:
+    rates = []
+    for _ in range(STEPS):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+def test_cosine_without_a_warm_up_is_torchs() -> None:
+    optimizer = dummy()
+    expected = stepped(optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS))
+    config = with_(schedule="cosine", warmup=0.0)
+    assert [learning_rate(config, 0.4, step / STEPS) for step in range(STEPS)] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_warm_up_is_torchs_linear_one() -> None:
+    optimizer = dummy()
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1 / 25, total_iters=10)
+    expected = stepped(optimizer, schedule)[:10]
+    config = with_(schedule="onecycle", warmup=0.2)
+    assert [learning_rate(config, 0.4, step / STEPS) for step in range(10)] == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_cycle_falls_as_torchs_does() -> None:
+    optimizer = dummy()
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS, eta_min=0.4 / 1000)
+    expected = stepped(optimizer, schedule)
+    config = with_(schedule="onecycle", warmup=0.2)
+    ours = [learning_rate(config, 0.4, 0.2 + 0.8 * step / STEPS) for step in range(STEPS)]
+    assert ours == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_constant_rate_stays() -> None:
+    config = with_(schedule="constant", warmup=0.1)
+    assert {learning_rate(config, 0.4, share) for share in (0.1, 0.5, 1.0)} == {0.4}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "adam", "lamb", "lion"])
+def test_biases_and_norms_do_not_decay(name: str) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    optimizer = build_optimizer(model, with_(optimizer=name, weight_decay=0.3), 0.1)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for parameter in model.parameters():
+        assert decay[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0)
+
+
+def test_the_rate_is_the_users_then_the_models_then_the_optimisers() -> None:
+    assert peak_rate(with_(lr=0.3), {"lr": 0.02}) == 0.3
+    assert peak_rate(CONFIG, {"lr": 0.02}) == 0.02
+    assert peak_rate(CONFIG, {}) == 0.05
+    assert peak_rate(with_(optimizer="adam"), {"lr": 0.02}) == 0.001
+
+
+def test_an_unknown_optimiser_is_refused_with_the_nearest() -> None:
+    check_optimizer("lamb")
+    with pytest.raises(ValueError, match=r"did you mean .*adamw"):
+        check_optimizer("adamww")

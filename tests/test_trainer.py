@@ -1,0 +1,210 @@
+"""Training and evaluation. Oracle: a plain PyTorch loop over the same batches, to the bit; counts by numpy."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bench import checkpoint
+from bench.config import RunConfig, parse
+from bench.loader import Batch
+from bench.runtime import Interrupted, Runtime
+from bench.schedule import learning_rate
+from bench.trainer import Diverged, Hooks, Learner, Progress, build_learner, evaluate, fit
+
+CONFIG = dataclasses.replace(parse(["--recipe", "smoke", "--epochs", "3"]), batch_size=8, weight_decay=0.0)
+STEPS = 5
+SEED = 11
+
+
+class FakeBatches:
+    """Five batches of noise an epoch, the same in every epoch."""
+
+    steps_per_epoch = STEPS
+
+    def __init__(self) -> None:
+        draw = torch.Generator().manual_seed(1)
+        self.batches = [
+            Batch(torch.randn(8, 3, 8, 8, generator=draw), torch.randint(0, 4, (8,), generator=draw))
+            for _ in range(STEPS)
+        ]
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
+        yield from self.batches[start:]
+
+
+def network(*, dropout: float = 0.0, norm: bool = False) -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6) if norm else nn.Identity(), nn.ReLU(), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(216, 4))
+
+
+def learner(runtime: Runtime, model: nn.Module, **changes: Any) -> Learner:
+    return build_learner(model, config=with_(**changes), peak=0.1, seed=SEED, runtime=runtime)
+
+
+def with_(**changes: Any) -> RunConfig:
+    return dataclasses.replace(CONFIG, **changes)
+
+
+def train(one: Learner, progress: Progress | None = None, save: Any = lambda progress: None) -> list[Any]:
+    hooks = Hooks(save=save, moved=lambda share, trained: None)
+    return list(fit(one, FakeBatches(), progress or Progress(), hooks))
+
+
+def state(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_training_is_the_plain_loop_to_the_bit(runtime: Runtime) -> None:
+    ours = learner(runtime, network(norm=True))
+    rows = train(ours)
+
+    plain = network(norm=True).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, nesterov=True, fused=True)
+    losses = []
+    for step in range(3 * STEPS):
+        batch = FakeBatches().batches[step % STEPS]
+        optimizer.param_groups[0]["lr"] = learning_rate(CONFIG, 0.1, step / (3 * STEPS))
+        plain.train()
+        optimizer.zero_grad()
+        loss = F.cross_entropy(plain(batch.images), batch.labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert same(state(ours.bare), state(plain))
+    assert [row.train_loss for row in rows] == pytest.approx(np.reshape(losses, (3, STEPS)).mean(axis=1), rel=1e-12)
+    assert [(row.epoch, row.step, row.images) for row in rows] == [(0, 5, 40), (1, 10, 80), (2, 15, 120)]
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(runtime: Runtime) -> None:
+    batch = FakeBatches().batches[0]
+    gradients = []
+    for parts in (1, 4):
+        one = learner(runtime, network().double(), accumulate=parts)
+        one.optimizer.step = lambda: None  # type: ignore[method-assign,assignment]
+        one.optimizer.zero_grad = lambda set_to_none: None  # type: ignore[method-assign,assignment]
+        one.step(Batch(batch.images.double(), batch.labels), step=0, rate=0.1)
+        gradients.append([p.grad for p in one.bare.parameters()])
+    for whole, summed in zip(*gradients, strict=True):
+        torch.testing.assert_close(summed, whole, rtol=1e-12, atol=1e-12)
+
+
+def test_clipping_bounds_the_gradients_norm(runtime: Runtime) -> None:
+    one = learner(runtime, network(), clip=1e-3, momentum=0.0)
+    before = state(one.bare)
+    one.step(FakeBatches().batches[0], step=0, rate=1.0)
+    moved = torch.sqrt(sum(((one.bare.state_dict()[k] - before[k]) ** 2).sum() for k in before))  # type: ignore[arg-type]
+    assert float(moved) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_averaged_weights_follow_their_closed_form(runtime: Runtime) -> None:
+    one = learner(runtime, network(), ema=0.75)
+    average = None
+    for step in range(3):
+        one.step(FakeBatches().batches[step], step=step, rate=0.1)
+        weight = one.bare.state_dict()["5.weight"].clone()
+        average = weight if average is None else 0.75 * average + 0.25 * weight
+    torch.testing.assert_close(one.evaluated.state_dict()["5.weight"], average)
+
+
+@pytest.mark.parametrize("stop", [2, 5, 7, 14])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_resumed_run_ends_as_the_undisturbed_one_to_the_bit(
+    runtime: Runtime, tmp_path: Any, stop: int, optimizer: str
+) -> None:
+    whole = learner(runtime, network(dropout=0.5, norm=True), optimizer=optimizer, ema=0.9)
+    rows = train(whole)
+
+    first = learner(runtime, network(dropout=0.5, norm=True), optimizer=optimizer, ema=0.9)
+    hooks = Hooks(lambda p: checkpoint.save(tmp_path, first, p), lambda share, p: _signal_at(runtime, p.step, stop - 1))
+    with pytest.raises(Interrupted):
+        list(fit(first, FakeBatches(), Progress(), hooks))
+    runtime.signum = 0
+
+    second = learner(runtime, network(dropout=0.5, norm=True), optimizer=optimizer, ema=0.9)
+    restored = checkpoint.restore(tmp_path, second, print)
+    assert restored is not None
+    assert restored.step == stop
+    rest = train(second, restored)
+    assert same(state(second.bare), state(whole.bare))
+    assert same(state(second.evaluated), state(whole.evaluated))
+    assert [row.train_loss for row in rest] == [row.train_loss for row in rows][-len(rest) :]
+
+
+def _signal_at(runtime: Runtime, step: int, stop: int) -> None:
+    """A signal that comes while step `stop` + 1 runs."""
+    if step >= stop:
+        runtime.signum = 15
+
+
+def test_a_loss_that_is_not_finite_is_named_by_its_step(runtime: Runtime) -> None:
+    one = learner(runtime, network())
+    batches = FakeBatches()
+    batches.batches[3].images[0, 0, 0, 0] = float("nan")
+    with pytest.raises(Diverged, match="at step 4"):
+        list(fit(one, batches, Progress(), Hooks(lambda p: None, lambda share, p: None)))
+
+
+def test_a_budget_of_seconds_ends_training_within_a_step_of_it(runtime: Runtime) -> None:
+    rows = train(learner(runtime, network(), epochs=None, seconds=0.5))
+    assert rows[-1].seconds >= 0.5
+    assert rows[-2].seconds < 0.5
+    assert rows[-1].step == sum(1 for _ in range(rows[-1].step))
+
+
+class Fixed(nn.Module):
+    """A model whose scores are known: image i is the number of its row in a table."""
+
+    def __init__(self, scores: torch.Tensor) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.scores[images[:, 0, 0, 0].long()]
+
+
+def test_evaluation_counts_as_numpy_does(runtime: Runtime) -> None:
+    draw = np.random.default_rng(3)
+    n, classes, superclass_of = 57, 10, [i // 2 for i in range(10)]
+    scores = draw.normal(size=(n, classes))
+    labels = draw.integers(0, classes, n)
+
+    def batches() -> Iterator[Batch]:
+        for start in range(0, n, 20):
+            rows = torch.arange(start, min(n, start + 20))
+            yield Batch(rows.float()[:, None, None, None].expand(-1, 1, 2, 2), torch.from_numpy(labels)[rows])
+
+    counts, said = evaluate(
+        Fixed(torch.from_numpy(scores)),
+        batches(),
+        split="test",
+        num_images=n,
+        superclass_of=superclass_of,
+        runtime=runtime,
+    )
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    order = np.argsort(-scores, axis=1)
+    supers = probabilities.reshape(n, 5, 2).sum(axis=2)
+    assert counts.num_top1 == (order[:, 0] == labels).sum()
+    assert counts.num_top5 == (order[:, :5] == labels[:, None]).any(axis=1).sum()
+    assert counts.num_superclass == (supers.argmax(axis=1) == labels // 2).sum()
+    assert counts.loss == pytest.approx(-np.log(probabilities[np.arange(n), labels]).mean(), rel=1e-5)
+    np.testing.assert_array_equal(said.label, labels)
+    np.testing.assert_array_equal(said.top5, order[:, :5])
+    np.testing.assert_allclose(said.confidence, probabilities.max(axis=1), rtol=1e-5)
+
+
+def test_evaluation_asserts_that_every_image_was_seen(runtime: Runtime) -> None:
+    batches = iter([Batch(torch.zeros(3, 1, 2, 2), torch.zeros(3, dtype=torch.long))])
+    with pytest.raises(AssertionError, match="3 images of 4"):
+        evaluate(Fixed(torch.randn(4, 10)), batches, split="test", num_images=4, superclass_of=(), runtime=runtime)
