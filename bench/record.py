@@ -41,6 +41,8 @@ class Measurement:
     @property
     def merged(self) -> tuple[float, ...]:
         """The world's value at each visit: the slowest or largest rank, or the sum over the ranks."""
+        if len(self.values) == 1:
+            return self.values[0]
         join = sum if self.merge == "sum" else max
         return tuple(join(ranks) for ranks in zip(*self.values, strict=True))
 
@@ -227,18 +229,30 @@ def read(path: Path, kind: type[Written]) -> Written:
     """Read a record or a comparison; ValueError says in one line what is wrong with the file."""
     content = path.read_bytes()
     try:
-        raw: Any = json.loads(content)
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
-    if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
-        raise ValueError(f"{path}: not a {kind.__name__} (no schema number)")
-    if raw["schema"] > SCHEMA:
-        raise ValueError(f"{path}: schema {raw['schema']} is newer than this version reads ({SCHEMA})")
-    try:
-        return TypeAdapter(kind).validate_json(content)
+        found = TypeAdapter(kind).validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise ValueError(f"{path}: {_fault(content, kind, error)}") from error
+    if found.schema > SCHEMA:
+        raise ValueError(f"{path}: {_newer(found.schema)}")
+    return found
+
+
+def _fault(content: bytes, kind: type[Written], error: ValidationError) -> str:
+    """What is wrong with a file that didn't validate: most telling first."""
+    try:
+        raw: Any = json.loads(content)
+    except ValueError as torn:
+        return f"not JSON ({torn})"
+    if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
+        return f"not a {kind.__name__} (no schema number)"
+    if raw["schema"] > SCHEMA:
+        return _newer(raw["schema"])
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _newer(schema: int) -> str:
+    return f"schema {schema} is newer than this version reads ({SCHEMA})"
 
 
 def read_run(folder: Path) -> tuple[list[RunRecord], Comparison | None]:

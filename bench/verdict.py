@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from bench.record import Accuracy, Measurement, RunRecord
 
@@ -27,8 +27,16 @@ class Estimate(NamedTuple):
 
 def wilson_interval(num_right: int, num_images: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Interval of an accuracy in percent (Wilson 1927), from the counts of one evaluation."""
-    z = float(stats.norm.ppf((1 + confidence) / 2))
-    return _wilson(num_right / num_images, num_images, z)
+    return _wilson(num_right / num_images, num_images, _normal(confidence))
+
+
+def _normal(confidence: float) -> float:
+    """How many standard errors a normal interval reaches to either side."""
+    return float(special.ndtri((1 + confidence) / 2))
+
+
+def _student(confidence: float, freedom: float) -> float:
+    return float(special.stdtrit(freedom, (1 + confidence) / 2))
 
 
 def _wilson(share: float, n: int, z: float) -> tuple[float, float]:
@@ -44,10 +52,10 @@ def top1_estimate(seeds: Sequence[Accuracy], confidence: float = CONFIDENCE) -> 
     """
     values = np.array([seed.top1 for seed in seeds])
     mean = float(values.mean())
-    low, high = _wilson(mean / 100, seeds[0].num_images, float(stats.norm.ppf((1 + confidence) / 2)))
+    low, high = _wilson(mean / 100, seeds[0].num_images, _normal(confidence))
     spread = 0.0
     if len(values) > 1:
-        spread = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+        spread = _student(confidence, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return Estimate(
         mean, max(0.0, mean - math.hypot(mean - low, spread)), min(100.0, mean + math.hypot(high - mean, spread))
     )
@@ -94,12 +102,13 @@ def _share_of_resamples(series: NDArray[np.float64], at: NDArray[np.float64], nu
     rest = n - (num_blocks - 1) * length  # the last block is cut, so that a resample has n values
     below = series <= at[:, None]
     running = np.cumsum(np.concatenate([np.zeros((len(series), 1)), below, below[:, :length]], axis=1), axis=1)
+    room = 1 << n.bit_length()  # above n, so that the sums don't wrap around; a power of two is fast
     spectra = [
-        np.fft.rfft(np.stack([(counts == c).mean(axis=1) for c in range(size + 1)], axis=1), n=n + 1, axis=1)
+        np.fft.rfft(np.stack([(counts == c).mean(axis=1) for c in range(size + 1)], axis=1), n=room, axis=1)
         for size in (length, rest)
         for counts in [running[:, size : size + n] - running[:, :n]]
     ]
-    counts = np.fft.irfft(spectra[0] ** (num_blocks - 1) * spectra[1], n=n + 1, axis=1)
+    counts = np.fft.irfft(spectra[0] ** (num_blocks - 1) * spectra[1], n=room, axis=1)
     return np.asarray(counts[:, num_below:].sum(axis=1))
 
 
@@ -111,10 +120,25 @@ def median_interval(values: NDArray[np.float64], confidence: float = CONFIDENCE)
 
 def rate_interval(measurement: Measurement, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Interval of a measurement's `value`, in its unit."""
-    low, high = median_interval(np.asarray(measurement.merged), confidence)
-    if measurement.images is None:
+    return rate_intervals([measurement], confidence)[0]
+
+
+def rate_intervals(measurements: Sequence[Measurement], confidence: float = CONFIDENCE) -> list[tuple[float, float]]:
+    """`rate_interval` of each of many, worked out together where they have as many values."""
+    series = [np.asarray(measurement.merged) for measurement in measurements]
+    found: list[tuple[float, float]] = [(-math.inf, math.inf)] * len(series)
+    for length in {len(values) for values in series}:
+        places = [i for i, values in enumerate(series) if len(values) == length]
+        limits = median_intervals(np.stack([series[i] for i in places]), confidence)
+        for i, (low, high) in zip(places, limits.tolist(), strict=True):
+            found[i] = _as_rate(measurements[i].images, low, high)
+    return found
+
+
+def _as_rate(images: int | None, low: float, high: float) -> tuple[float, float]:
+    if images is None:
         return low, high
-    return (0.0 if math.isinf(high) else measurement.images / high, measurement.images / low if low > 0 else math.inf)
+    return images / high, images / low if low > 0 else math.inf
 
 
 def speed_ratio(a: Measurement, b: Measurement, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
@@ -122,24 +146,21 @@ def speed_ratio(a: Measurement, b: Measurement, confidence: float = CONFIDENCE) 
 
     Both must come from one pass of a Comparison, so that their values pair by index; ValueError otherwise.
     """
-    return speed_ratios([a], b, confidence)[0]
+    return speed_ratios([(a, b)], confidence)[0]
 
 
-def speed_ratios(many: Sequence[Measurement], b: Measurement, confidence: float = CONFIDENCE) -> list[Estimate]:
-    """`speed_ratio` of each of many measurements to `b`."""
-    base = np.asarray(b.merged)
-    rounds = [np.asarray(a.merged) for a in many]
-    for a, values in zip(many, rounds, strict=True):
-        if len(values) != len(base):
-            raise ValueError(f"{len(values)} values of {a.metric} can't be paired with {len(base)}")
-    if not rounds:
+def speed_ratios(pairs: Sequence[tuple[Measurement, Measurement]], confidence: float = CONFIDENCE) -> list[Estimate]:
+    """`speed_ratio` of each of many pairs, all with as many rounds."""
+    logs = []
+    for a, b in pairs:
+        ours, theirs = np.asarray(a.merged), np.asarray(b.merged)
+        if len(ours) != len(theirs):
+            raise ValueError(f"{len(ours)} values of {a.metric} can't be paired with {len(theirs)}")
+        logs.append(np.log(theirs / ours * ((a.images or 1) / (b.images or 1))))
+    if not logs:
         return []
-    scale = np.array([[(a.images or 1) / (b.images or 1)] for a in many])
-    logs = np.log(base / np.stack(rounds) * scale)
-    limits = np.exp(median_intervals(logs, confidence))
-    return [
-        Estimate(float(np.exp(m)), float(lo), float(hi)) for m, (lo, hi) in zip(np.median(logs, 1), limits, strict=True)
-    ]
+    limits = np.exp(median_intervals(np.stack(logs), confidence)).tolist()
+    return [Estimate(math.exp(np.median(log)), *span) for log, span in zip(logs, limits, strict=True)]
 
 
 def verdict(low: float, high: float, threshold: float = NOISE_THRESHOLD) -> Verdict:
@@ -171,7 +192,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 def mcnemar(only_a: int, only_b: int) -> float:
     """Exact two-sided p that two models err alike, from the images that only one of them got right (McNemar 1947)."""
-    return 1.0 if only_a + only_b == 0 else float(stats.binomtest(only_a, only_a + only_b).pvalue)
+    return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -197,7 +218,7 @@ def top1_difference(
         only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
         share, total = (only_a - only_b) / n, n + 2
         adjusted = (only_a - only_b) / total
-        half = math.sqrt(((only_a + only_b + 1) / total - adjusted**2) / total) * stats.norm.ppf((1 + confidence) / 2)
+        half = math.sqrt(((only_a + only_b + 1) / total - adjusted**2) / total) * _normal(confidence)
         return Estimate(100 * share, 100 * (adjusted - half), 100 * (adjusted + half)), mcnemar(only_a, only_b)
     each = a.mean(axis=0) - b.mean(axis=0)
     parts = [(float(each.var(ddof=1)) / n, n - 1)]
@@ -205,8 +226,8 @@ def top1_difference(
     variance = sum(v for v, _ in parts)
     freedom = variance**2 / sum(v * v / d for v, d in parts) if variance else 1.0
     difference, error = 100 * float(each.mean()), 100 * math.sqrt(variance)
-    half = error * float(stats.t.ppf((1 + confidence) / 2, freedom))
-    p = float(2 * stats.t.sf(abs(difference) / error, freedom)) if error else float(difference == 0)
+    half = error * _student(confidence, freedom)
+    p = 2 * float(special.stdtr(freedom, -abs(difference) / error)) if error else float(difference == 0)
     return Estimate(difference, difference - half, difference + half), p
 
 

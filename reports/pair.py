@@ -40,14 +40,14 @@ def baselines_of(group: Group, preferred: str | None = None) -> list[Entry]:
 def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
     """Ratios of a rate to each baseline's, round by round; only within a run, where the rounds are shared."""
     pairs: Pairs = {}
-    for base in baselines:
-        others = [entry for entry in group.entries if entry is not base and _in_same_rounds(entry, base, metric)]
-        if others:
-            ratios = speed_ratios([entry.measured[metric] for entry in others], base.measured[metric])
-            pairs[base.key] = {
-                entry.key: Pair(*ratio, verdict(ratio.low, ratio.high))
-                for entry, ratio in zip(others, ratios, strict=True)
-            }
+    held = [(base, entry) for base, entry in _each_once(group, baselines) if _in_same_rounds(entry, base, metric)]
+    for rounds in {len(base.measured[metric].merged) for base, _ in held}:
+        alike = [(base, entry) for base, entry in held if len(base.measured[metric].merged) == rounds]
+        ratios = speed_ratios([(entry.measured[metric], base.measured[metric]) for base, entry in alike])
+        for (base, entry), ratio in zip(alike, ratios, strict=True):
+            back = Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low if ratio.low else np.inf)
+            pairs.setdefault(base.key, {})[entry.key] = Pair(*ratio, verdict(ratio.low, ratio.high))
+            pairs.setdefault(entry.key, {})[base.key] = Pair(*back, verdict(back.low, back.high))
     return pairs
 
 
@@ -59,7 +59,7 @@ def _in_same_rounds(entry: Entry, base: Entry, metric: str) -> bool:
 
 def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:
     """Points of top-1 above each baseline on the same test images; p adjusted for all pairs of the group (Holm)."""
-    keys = [(base, entry) for base, entry in _each_once(group, baselines)]
+    keys = [(base, entry) for base, entry in _each_once(group, baselines) if _on_same_images(entry, base)]
     compared = [top1_difference(entry.right, base.right) for base, entry in keys]
     adjusted = holm([p for _, p in compared])
     pairs: Pairs = {}
@@ -70,12 +70,15 @@ def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:
 
 
 def _each_once(group: Group, baselines: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
+    """Every pair of a baseline and a row, in one direction."""
     seen: set[str] = set()
     for base in baselines:
         seen.add(base.key)
-        for entry in group.entries:
-            if entry.key not in seen and base.right.size and entry.right.shape[-1] == base.right.shape[-1]:
-                yield base, entry
+        yield from ((base, entry) for entry in group.entries if entry.key not in seen)
+
+
+def _on_same_images(entry: Entry, base: Entry) -> bool:
+    return base.right.size > 0 and entry.right.shape[-1] == base.right.shape[-1]
 
 
 def _judged(points: Estimate, p: float) -> Pair:

@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ class Cell:
     record: RunRecord
     folder: Path
 
-    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """The arrays of a file beside the record, such as `predictions.npz`; empty if it isn't there or is torn."""
+    def arrays(self, name: str, keys: Collection[str]) -> dict[str, NDArray[Any]]:
+        """Arrays of a file beside the record, such as `predictions.npz`; empty unless all of `keys` can be read."""
         try:
             with (self.folder / name).open("rb") as file:  # opened here: numpy leaves a torn one open
-                return dict(np.load(file, allow_pickle=False))
-        except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+                arrays = np.load(file, allow_pickle=False)
+                return {key: arrays[key] for key in keys}
+        except (OSError, ValueError, IndexError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
             return {}
 
 

@@ -8,14 +8,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.record import Measurement, RunRecord
+from bench.record import Comparison, Measurement, RunRecord
 from bench.verdict import (
     RANKED_TOGETHER,
     Estimate,
-    median_interval,
     rank_with_ties,
     ranking_key,
-    rate_interval,
+    rate_intervals,
     top1_estimate,
 )
 from reports.column import COLUMNS
@@ -68,8 +67,8 @@ class Entry:
         """Which test images each finished seed got right, (seeds, n); (0, 0) if no predictions are there."""
         rows = []
         for cell in self.finished:
-            arrays, accuracy = cell.arrays("predictions.npz"), cell.record.accuracy
-            if accuracy and {"label", "predicted"} <= arrays.keys() and len(arrays["label"]) == accuracy.num_images:
+            arrays, accuracy = cell.arrays("predictions.npz", ("label", "predicted")), cell.record.accuracy
+            if accuracy and arrays and arrays["label"].shape == arrays["predicted"].shape == (accuracy.num_images,):
                 rows.append(arrays["label"] == arrays["predicted"])
         return np.stack(rows) if rows else np.zeros((0, 0), dtype=bool)
 
@@ -98,12 +97,13 @@ def entries_of(source: Source) -> list[Entry]:
         for cell in run.cells:
             group = groups.setdefault(repr(ranking_key(cell.record)), len(groups))
             together.setdefault((number, cell.record.model, group), []).append(cell)
+    spans = [spans_of(run.comparison) for run in source.runs]
     entries: dict[str, Entry] = {}
     for (number, model, group), cells in together.items():
         run = source.runs[number]
         key = f"{run.name}/{model}"
         key = key if key not in entries else f"{key} ({group + 1})"  # its seeds ran under different rules
-        entries[key] = Entry(key, run, tuple(cells), group, numbers_of(cells, run))
+        entries[key] = Entry(key, run, tuple(cells), group, numbers_of(cells, run, spans[number]))
     return list(entries.values())
 
 
@@ -129,22 +129,43 @@ def shared_and_different(groups: Sequence[Group]) -> tuple[list[str], list[str]]
     return same, [name for name in RANKED_TOGETHER if name not in same]
 
 
-def numbers_of(cells: Sequence[Cell], run: Run) -> dict[str, Estimate]:
+Spans = dict[tuple[str, str], tuple[float, float]]  # model, metric -> interval
+
+
+def spans_of(comparison: Comparison | None) -> Spans:
+    """The intervals of everything that a comparison sampled, worked out together."""
+    sampled = [
+        (model, m)
+        for model, measurements in (comparison.measurements if comparison else {}).items()
+        for m in measurements
+        if m.images is not None or m.metric == "latency_ms"
+    ]
+    intervals = rate_intervals([m for _, m in sampled])
+    return {(model, m.metric): span for (model, m), span in zip(sampled, intervals, strict=True)}
+
+
+def numbers_of(cells: Sequence[Cell], run: Run, spans: Spans) -> dict[str, Estimate]:
     """Every figure of a row with its interval (both ends equal the value where there is none)."""
     records = [cell.record for cell in cells if cell.record.status == "ok"]
-    numbers: dict[str, Estimate] = {}
     if not records:
-        return numbers
-    numbers |= _accuracies(records)
-    numbers |= _costs(records)
-    measured = {m.metric: m for m in measurements_of(records[0], run.comparison)}
-    numbers |= {name: _measured(measured[name]) for name in MEASURED if name in measured}
-    if "latency_ms" in measured:
-        numbers |= _latencies(measured["latency_ms"])
+        return {}
+    numbers = _accuracies(records) | _costs(records)
+    for m in measurements_of(records[0], run.comparison):
+        span = spans.get((records[0].model, m.metric))
+        if m.metric == "latency_ms":
+            numbers["latency_ms_p50"] = _estimate(m.percentile(50), span)
+            numbers["latency_ms_p99"] = exact(m.percentile(99))
+        elif m.metric in MEASURED:
+            numbers[m.metric] = _estimate(m.value, span)
     fits = [m.value for record in records for m in record.measurements if m.metric == "fit_images_per_second"]
     if fits:
         numbers["fit_images_per_second"] = exact(sum(fits) / len(fits))
     return {name: number for name, number in numbers.items() if math.isfinite(number.value)}
+
+
+def _estimate(value: float, span: tuple[float, float] | None) -> Estimate:
+    """A value with its interval; what was not sampled (memory, a training's own rate) has none."""
+    return Estimate(value, *span) if span else exact(value)
 
 
 def _accuracies(records: Sequence[RunRecord]) -> dict[str, Estimate]:
@@ -166,18 +187,6 @@ def _costs(records: Sequence[RunRecord]) -> dict[str, Estimate]:
     seconds = [record.train_seconds for record in records if record.train_seconds is not None]
     costs["train_seconds"] = sum(seconds) / len(seconds) if seconds else None
     return {name: exact(float(value)) for name, value in costs.items() if value is not None}
-
-
-def _measured(measurement: Measurement) -> Estimate:
-    """A rate with its interval; an amount such as memory is a count of the machine's, not a sample."""
-    if measurement.images is None:
-        return exact(measurement.value)
-    return Estimate(measurement.value, *rate_interval(measurement))
-
-
-def _latencies(latency: Measurement) -> dict[str, Estimate]:
-    middle = Estimate(latency.percentile(50), *median_interval(np.asarray(latency.merged)))
-    return {"latency_ms_p50": middle, "latency_ms_p99": exact(latency.percentile(99))}
 
 
 def exact(value: float) -> Estimate:
