@@ -7,6 +7,7 @@ lock: ranks that start at once build it once. A folder that doesn't verify is bu
 import fcntl
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from typing import Any
 
 from bench.record import write_json
 
+BLOCK = 2**24  # bytes that are hashed at a time
 FORMAT = 1  # of the arrays and the manifest; another number makes another folder
 Facts = dict[str, Any]
 Say = Callable[[str], None]
@@ -56,10 +58,10 @@ def open_cached(
     root = writable_cache(say)
     key = hashlib.sha256(f"{FORMAT} {name} {identity}".encode()).hexdigest()[:12]
     folder = root / f"{name}-{key}"
-    with _locked(folder, fcntl.LOCK_SH):
+    with locked(folder, fcntl.LOCK_SH):
         facts, _ = verify(folder, stamp)
     if facts is None:
-        with _locked(folder, fcntl.LOCK_EX):
+        with locked(folder, fcntl.LOCK_EX):
             facts, fault = verify(folder, stamp)
             if facts is None:
                 if folder.exists():
@@ -85,17 +87,28 @@ def verify(folder: Path, stamp: str) -> tuple[Facts | None, str]:
 
 
 def hash_files(paths: list[Path]) -> dict[Path, str]:
-    """Compute the sha256 of files, side by side (hashing holds no interpreter lock); empty for one that isn't there."""
+    """Compute each file's checksum: the sha256 of the sha256 of its blocks; empty for a file that isn't there.
+
+    Blocks are hashed side by side (hashing holds no interpreter lock), so that two cores verify a set in half the time.
+    """
+    sizes = {path: path.stat().st_size if path.is_file() else 0 for path in paths}
+    blocks = [(path, start) for path in paths for start in range(0, sizes[path], BLOCK)]
+    totals = {path: hashlib.sha256() for path in paths}
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return dict(zip(paths, pool.map(_hash_file, paths), strict=True))
+        for (path, _), digest in zip(blocks, pool.map(_hash_block, blocks), strict=True):
+            totals[path].update(digest)
+    return {path: total.hexdigest() if sizes[path] else "" for path, total in totals.items()}
 
 
-def _hash_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+def _hash_block(block: tuple[Path, int]) -> bytes:
+    path, start = block
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as content,
+        content[start : start + BLOCK] as part,
+    ):
+        return hashlib.sha256(part).digest()
 
 
 def _sum_of(*parts: Any) -> str:
@@ -128,7 +141,8 @@ def _build(folder: Path, stamp: str, build: Callable[[Path], Facts]) -> Facts:
 
 
 @contextmanager
-def _locked(folder: Path, kind: int) -> Iterator[None]:
+def locked(folder: Path, kind: int) -> Iterator[None]:
+    """Hold a lock (fcntl.LOCK_SH or LOCK_EX) that stands beside a folder and dies with its holder."""
     with folder.with_name(f".{folder.name}.lock").open("a") as file:
         fcntl.flock(file, kind)
         yield

@@ -6,11 +6,9 @@ that the first tenth of a class is a fixed random tenth on every machine.
 
 import difflib
 import hashlib
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +16,14 @@ from numpy.typing import NDArray
 from bench import source as sources
 from bench import synthetic
 from bench.cache import Facts, Say, open_cached
-from bench.decode import Decoded, Names, decode
+from bench.canonical import canonical, checksum, statistics, superclasses, write_set
+from bench.decode import decode
+from bench.folder import Folder, build_folder, find_folder
 from bench.source import Source
 
 Protocol = Literal["split", "published"]
-DATASETS = ("auto", "cifar100", "cifar10", "synthetic")
+DATASETS = ("auto", *sources.ARCHIVES, "imagefolder", "synthetic")
 MARGIN = 4  # zeros around an image of 32 px: a crop moves by up to 4 px each way
-CHUNK = 4096  # images that are touched at a time
 VALIDATION_SHARE = 10  # one in ten images of each class
 
 # What the parts of CIFAR-100 add up to in canonical order, computed from a verified copy of the whole set.
@@ -77,16 +76,21 @@ def silent(line: str) -> None:
     """Say nothing."""
 
 
-def check_dataset(name: str, data_dir: Path | None) -> None:
-    """Check that a data set can be opened, without decoding; ValueError says where a named one was looked for."""
+def check_dataset(name: str, data_dir: Path | None, *, say: Say = silent) -> None:
+    """Check that a data set can be opened, without decoding; ValueError says where a named one was looked for.
+
+    One that is named but isn't there is fetched if no folder was given, as `auto` is when it is opened.
+    """
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}{hint}")
     if name == "auto":
         sources.roots(data_dir)
-    elif name != "synthetic" and not sources.find(name, data_dir):
-        raise sources.missing(name, data_dir)
+    elif name == "imagefolder":
+        find_folder(data_dir, None, silent)
+    elif name != "synthetic":
+        _find_or_fetch(name, data_dir, say)
 
 
 def open_dataset(
@@ -100,29 +104,38 @@ def open_dataset(
     """Open a data set by name, decoding it into the cache if this is its first time.
 
     `auto` is CIFAR-100 where it is found or can be downloaded, else the stand-in `synthetic`, which is said.
-    `image_size` is for image folders alone. ValueError, one line, for everything that a user can put right.
+    `image_size` is for image folders alone (224). ValueError, one line, for everything that a user can put right.
     """
-    check_dataset(name, data_dir)
-    source = _choose(name, data_dir, say)
-    stamp = f"{source.stamp} {_expected(source)}"
+    source = _choose(name, data_dir, image_size, say)
+    stamp = f"{source.stamp} {_expected(source.name)}"
     folder, facts = open_cached(
         source.name, source.identity, stamp=stamp, build=lambda aside: _build(source, aside, say), say=say
     )
     return _dataset(source, folder, facts, protocol)
 
 
-def _choose(name: str, data_dir: Path | None, say: Say) -> Source:
+def _choose(name: str, data_dir: Path | None, image_size: int | None, say: Say) -> Source | Folder:
+    if name == "imagefolder":
+        return find_folder(data_dir, image_size, say)
+    if name == "auto":
+        return sources.find("cifar100", data_dir) or _fetch_or_embedded(data_dir, say)
     if name == "synthetic":
         return EMBEDDED
-    found = sources.find("cifar100" if name == "auto" else name, data_dir)
-    if found:
-        return found
-    if name != "auto":
+    check_dataset(name, data_dir, say=say)
+    return _find_or_fetch(name, data_dir, say)
+
+
+def _find_or_fetch(name: str, data_dir: Path | None, say: Say) -> Source:
+    found = sources.find(name, data_dir) or (sources.fetch(name, say) if data_dir is None else None)
+    if not found:
         raise sources.missing(name, data_dir)
-    looked = ", ".join(str(root) for root in sources.roots(data_dir))
-    say(f"CIFAR-100 is not in {looked}")
+    return found
+
+
+def _fetch_or_embedded(data_dir: Path | None, say: Say) -> Source:
+    say(f"CIFAR-100 is not in {', '.join(str(root) for root in sources.roots(data_dir))}")
     fetched = sources.fetch("cifar100", say)
-    if fetched is None:
+    if not fetched:
         say("using the embedded stand-in `synthetic`: its figures say nothing about real images")
     return fetched or EMBEDDED
 
@@ -130,16 +143,17 @@ def _choose(name: str, data_dir: Path | None, say: Say) -> Source:
 EMBEDDED = Source("synthetic", "embedded", Path("/"))
 
 
-def _build(source: Source, folder: Path, say: Say) -> Facts:
+def _build(source: Source | Folder, folder: Path, say: Say) -> Facts:
     """Decode, order, check and write a set; returns what the cache keeps about it."""
     say(f"decoding {source.name} ({source.kind}) into the cache, once")
-    with tempfile.TemporaryDirectory() as scratch:
-        train, test, names = _decoded(source, Path(scratch))
+    if isinstance(source, Folder):
+        return build_folder(source, folder)
+    train, test, names = synthetic.make() if source.kind == "embedded" else decode(source)
     sets = {"train": canonical(train), "test": canonical(test)}
-    sums = {part: checksum(one) for part, one in sets.items()}
+    sums = {part: checksum(one.images, one.labels) for part, one in sets.items()}
     _check_sums(source, sums)
     for part, one in sets.items():
-        _write(folder, part, one)
+        write_set(folder, part, one, MARGIN)
     mean, std = statistics(sets["train"].images)
     superclass_of = superclasses(sets["train"])
     return {
@@ -154,35 +168,14 @@ def _build(source: Source, folder: Path, say: Say) -> Facts:
     }
 
 
-def _decoded(source: Source, scratch: Path) -> tuple[Decoded, Decoded, Names]:
-    return synthetic.make() if source.kind == "embedded" else decode(source, scratch)
-
-
-def canonical(one: Decoded) -> Decoded:
-    """Put a set in canonical order: by the sha256 of each image's pixels, then by label."""
-    keys = [
-        (hashlib.sha256(image.tobytes()).digest(), label) for image, label in zip(one.images, one.labels, strict=True)
-    ]
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return Decoded(one.images[order], one.labels[order], None if one.coarse is None else one.coarse[order])
-
-
-def checksum(one: Decoded) -> str:
-    """Compute the sha256 of a set: its shape, pixels and labels (little-endian 64 bits)."""
-    total = hashlib.sha256(str(one.images.shape).encode())
-    total.update(np.ascontiguousarray(one.images).data)
-    total.update(one.labels.astype("<i8").tobytes())
-    return total.hexdigest()
-
-
-def _expected(source: Source) -> dict[str, str]:
+def _expected(name: str) -> dict[str, str]:
     """Look up what the parts of a set must add up to, where that is known."""
-    return {part: total for (name, part), total in CHECKSUMS.items() if name == source.name}
+    return {part: total for (known, part), total in CHECKSUMS.items() if known == name}
 
 
 def _check_sums(source: Source, sums: dict[str, str]) -> None:
     for part, found in sums.items():
-        expected = _expected(source).get(part, found)
+        expected = _expected(source.name).get(part, found)
         if found != expected:
             files = ", ".join(str(path) for path in (source.train if part == "train" else source.test or source.train))
             raise ValueError(
@@ -191,70 +184,23 @@ def _check_sums(source: Source, sums: dict[str, str]) -> None:
             )
 
 
-def superclasses(one: Decoded) -> list[int]:
-    """Read each class's superclass off the images; empty without coarse labels, ValueError if a class has two."""
-    if one.coarse is None:
-        return []
-    pairs = sorted({(int(fine), int(coarse)) for fine, coarse in zip(one.labels, one.coarse, strict=True)})
-    if len(pairs) != len({fine for fine, _ in pairs}):
-        raise ValueError("the coarse labels are damaged: one class lies in two superclasses")
-    return [coarse for _, coarse in pairs]
-
-
-def statistics(images: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
-    """Compute mean and deviation of each channel on the scale 0 to 1, from exact integer counts."""
-    levels = np.arange(256)
-    counts = np.zeros((images.shape[-1], 256), np.int64)
-    for chunk in _chunks(images):
-        for channel in range(images.shape[-1]):
-            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-    total = counts.sum(1)
-    mean = counts @ levels / total
-    std = np.sqrt(counts @ levels**2 / total - mean**2)
-    return (mean / 255).tolist(), (std / 255).tolist()
-
-
-def _chunks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(images), CHUNK):
-        yield images[start : start + CHUNK]
-
-
-def _write(folder: Path, part: str, one: Decoded) -> None:
-    border = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
-    np.save(folder / f"{part}_images.npy", np.pad(one.images, border))
-    np.save(folder / f"{part}_labels.npy", one.labels)
-
-
 def _mapped(folder: Path, part: str) -> ImageSet:
     """Map a stored set. Copy-on-write, which nobody uses: torch warns about arrays that it may not write to."""
     images = np.load(folder / f"{part}_images.npy", mmap_mode="c")
     return ImageSet(images, np.load(folder / f"{part}_labels.npy"))
 
 
-def _dataset(source: Source, folder: Path, facts: dict[str, Any], protocol: Protocol) -> Dataset:
+def _dataset(source: Source | Folder, folder: Path, facts: Facts, protocol: Protocol) -> Dataset:
     train = _mapped(folder, "train")
-    rows, held_out = split(train.labels) if protocol == "split" else (np.arange(len(train.labels)), NOTHING)
+    everything, nothing = np.arange(len(train.labels)), np.zeros(0, np.int64)
+    rows, held_out = split(train.labels) if protocol == "split" else (everything, nothing)
     return Dataset(
-        name=source.name,
-        stand_in=source.kind == "embedded",
-        source=source.kind,
-        checksum=facts["checksum"],
-        size=facts["size"],
-        margin=facts["margin"],
-        train=train,
-        test=_mapped(folder, "test"),
-        train_indices=rows,
-        validation_indices=held_out,
-        protocol=protocol,
-        class_names=tuple(facts["class_names"]),
-        superclass_names=tuple(facts["superclass_names"]),
-        superclass_of=tuple(facts["superclass_of"]),
-        mean=tuple(facts["mean"]),
-        std=tuple(facts["std"]),
-    )
-
-
-NOTHING = np.zeros(0, np.int64)
+        name=source.name, stand_in=source.kind == "embedded", source=source.kind, checksum=facts["checksum"],
+        size=facts["size"], margin=facts["margin"], train=train, test=_mapped(folder, "test"), train_indices=rows,
+        validation_indices=held_out, protocol=protocol, class_names=tuple(facts["class_names"]),
+        superclass_names=tuple(facts["superclass_names"]), superclass_of=tuple(facts["superclass_of"]),
+        mean=tuple(facts["mean"]), std=tuple(facts["std"]),
+    )  # fmt: skip
 
 
 def split(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -263,7 +209,7 @@ def split(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
     Returns the rows that are left and the rows cut off, both ascending.
     """
     held_out = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
+    for label in range(int(labels.max()) + 1):
         rows = np.flatnonzero(labels == label)
         held_out[rows[: max(len(rows) // VALIDATION_SHARE, int(len(rows) > 1))]] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

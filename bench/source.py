@@ -1,8 +1,10 @@
 """Where the files of a data set are: found on disk, or fetched. Nothing is decoded here. No torch until a download.
 
-A set is looked for in the folder itself, in DIR/NAME and in the sub-folders of the hub's layout.
+A set is looked for in the folder itself, in DIR/NAME and in the sub-folders of the hub's and torchvision's layouts.
 """
 
+import fcntl
+import hashlib
 import os
 import threading
 import time
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.cache import Say, user_cache
+from bench.cache import Say, locked, user_cache
 
 Kind = Literal["parquet", "archive", "embedded", "folder"]
 START_SECONDS = 8.0  # a download that hasn't begun by then is given up; 10 s with all around it
@@ -20,7 +22,7 @@ RETRY_SECONDS = 60.0  # ranks that start together must agree: after a failed try
 
 @dataclass(frozen=True)
 class Source:
-    """The files that one data set is read from. `folder` is what torchvision calls the root of an archive."""
+    """The files that one data set is read from, in `folder`."""
 
     name: str
     kind: Kind
@@ -41,43 +43,67 @@ class Source:
     @property
     def stamp(self) -> str:
         """In which state the files are; any change decodes them anew."""
-        stats = [(path.name, path.stat()) for path in self.files]
-        return " ".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)
+        total = hashlib.sha256()
+        for path in self.files:
+            stat = path.stat()
+            total.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        return total.hexdigest()
 
 
 @dataclass(frozen=True)
 class Archive:
-    """An official archive as torchvision reads it: the class, the packed file, and what it unpacks to."""
+    """An official archive: torchvision's class for it, its files as they lie unpacked, and where it is fetched from.
+
+    `base` is the folder of the files under torchvision's root; `packed` the one file that they come in, if they do.
+    """
 
     torchvision_class: str
-    packed: str
     base: str
     train: tuple[str, ...]
     test: tuple[str, ...]
     url: str
-
-    def read_files(self, folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-        """Name the training and the test files under torchvision's root."""
-        base = folder / self.base
-        return tuple(base / name for name in self.train), tuple(base / name for name in self.test)
+    packed: str = ""
 
 
+IDX = ("images-idx3-ubyte", "labels-idx1-ubyte")
+CIFAR_SITE = "https://www.cs.toronto.edu/~kriz/"
 ARCHIVES = {
     "cifar100": Archive(
         "CIFAR100",
-        "cifar-100-python.tar.gz",
         "cifar-100-python",
         ("train", "meta"),
         ("test",),
-        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        f"{CIFAR_SITE}cifar-100-python.tar.gz",
+        packed="cifar-100-python.tar.gz",
     ),
     "cifar10": Archive(
         "CIFAR10",
-        "cifar-10-python.tar.gz",
         "cifar-10-batches-py",
         (*(f"data_batch_{i}" for i in range(1, 6)), "batches.meta"),
         ("test_batch",),
-        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        f"{CIFAR_SITE}cifar-10-python.tar.gz",
+        packed="cifar-10-python.tar.gz",
+    ),
+    "mnist": Archive(
+        "MNIST",
+        "MNIST/raw",
+        tuple(f"train-{kind}" for kind in IDX),
+        tuple(f"t10k-{kind}" for kind in IDX),
+        "https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz",
+    ),
+    "fashion_mnist": Archive(
+        "FashionMNIST",
+        "FashionMNIST/raw",
+        tuple(f"train-{kind}" for kind in IDX),
+        tuple(f"t10k-{kind}" for kind in IDX),
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-images-idx3-ubyte.gz",
+    ),
+    "svhn": Archive(
+        "SVHN",
+        "",
+        ("train_32x32.mat",),
+        ("test_32x32.mat",),
+        "http://ufldl.stanford.edu/housenumbers/train_32x32.mat",
     ),
 }
 LABEL_COLUMNS = {"cifar100": "fine_label", "cifar10": "label"}
@@ -111,23 +137,18 @@ def find(name: str, data_dir: Path | None) -> Source | None:
 def missing(name: str, data_dir: Path | None) -> ValueError:
     """Build the error for a set that isn't there: where it was looked for, and how to get it."""
     looked = ", ".join(f"{root} and {root / name}" for root in roots(data_dir))
-    return ValueError(
-        f"data set {name!r} not found in {looked}: put its parquet files (train-*.parquet, test-*.parquet) "
-        f"or {ARCHIVES[name].packed} there, or download it from {ARCHIVES[name].url}"
-    )
+    archive = ARCHIVES[name]
+    files = archive.packed or ", ".join(archive.train + archive.test)
+    hub = "train-*.parquet and test-*.parquet, or " if name in LABEL_COLUMNS else ""
+    return ValueError(f"data set {name!r} not found in {looked}: put {hub}{files} there (from {archive.url})")
 
 
 def _parquet(name: str, folder: Path) -> Source | None:
-    for place in (folder / sub for sub in PARQUET_FOLDERS):
+    for place in (folder / sub for sub in PARQUET_FOLDERS if name in LABEL_COLUMNS):
         train, test = sorted(place.glob("train-*.parquet")), sorted(place.glob("test-*.parquet"))
-        if train and test and LABEL_COLUMNS[name] in parquet_columns(train[0]):
+        if train and test and LABEL_COLUMNS[name] in open_parquet(train[0]).schema_arrow.names:
             return Source(name, "parquet", place, tuple(train), tuple(test))
     return None
-
-
-def parquet_columns(path: Path) -> list[str]:
-    """Read the names of a parquet file's columns; ValueError with the file's name if it is damaged."""
-    return list(open_parquet(path).schema_arrow.names)
 
 
 def open_parquet(path: Path) -> Any:
@@ -142,41 +163,46 @@ def open_parquet(path: Path) -> Any:
 
 
 def _archive(name: str, folder: Path) -> Source | None:
+    """Find an archive's files, gzipped or not, under torchvision's root or in the folder itself; else its one file."""
     archive = ARCHIVES[name]
-    root = folder.parent if folder.name == archive.base else folder
-    train, test = archive.read_files(root)
-    if all(path.is_file() for path in train + test):
-        return Source(name, "archive", root, train, test)
-    packed = root / archive.packed
-    return Source(name, "archive", root, (packed,)) if packed.is_file() else None
+    inside = [folder] if not archive.packed or folder.name == archive.base else []
+    for place in [folder / archive.base, *inside]:
+        for suffix in ("", ".gz"):
+            train, test = (tuple(place / (file + suffix) for file in part) for part in (archive.train, archive.test))
+            if all(path.is_file() for path in train + test):
+                return Source(name, "archive", place, train, test)
+    packed = folder / archive.packed
+    return Source(name, "archive", folder, (packed,)) if packed.is_file() else None
 
 
 def fetch(name: str, say: Say) -> Source | None:
     """Download an official archive into the user's cache; None, said, if that can't start within 10 s.
 
-    Progress is torchvision's own bar. ValueError if the download breaks off or its md5 sum is wrong.
+    One process downloads, the others wait for it. Progress is torchvision's own bar. ValueError if the download breaks
+    off or its md5 sum is wrong.
     """
     folder = user_cache() / name
-    failed = folder / "download-failed"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / "download", fcntl.LOCK_EX):
+            return _archive(name, folder) or _fetch(name, folder, say)
+    except OSError as error:
+        say(f"{name} can't be downloaded to {folder} ({error.strerror or error})")
+        return None
+
+
+def _fetch(name: str, folder: Path, say: Say) -> Source | None:
+    failed, url = folder / "download-failed", ARCHIVES[name].url
     if failed.exists() and time.time() - failed.stat().st_mtime < RETRY_SECONDS:
         say(f"{name}: a download has just failed; not trying again for {RETRY_SECONDS:.0f} s")
         return None
-    url = ARCHIVES[name].url
     fault = _why_unreachable(url)
     if fault:
         say(f"{name} can't be downloaded from {url} ({fault})")
-        _mark(failed)
+        failed.touch()
         return None
-    return _download(name, folder, say)
-
-
-def _mark(path: Path) -> None:
-    """Leave a note; where the cache can't be written every start tries again, which costs seconds."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    except OSError:
-        return
+    say(f"downloading {name} to {folder}")
+    return _download(name, folder)
 
 
 def _why_unreachable(url: str) -> str:
@@ -197,13 +223,13 @@ def _why_unreachable(url: str) -> str:
     return answer[0] if answer else f"no answer within {START_SECONDS:.0f} s"
 
 
-def _download(name: str, folder: Path, say: Say) -> Source | None:
+def _download(name: str, folder: Path) -> Source | None:
     from torchvision import datasets
 
-    say(f"downloading {name} to {folder}")
+    kind = getattr(datasets, ARCHIVES[name].torchvision_class)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        getattr(datasets, ARCHIVES[name].torchvision_class)(folder, download=True)
+        for part in ({"split": "train"}, {"split": "test"}) if name == "svhn" else ({},):
+            kind(folder, download=True, **part)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"the download of {ARCHIVES[name].url} failed: {str(error).splitlines()[0]}") from error
     return _archive(name, folder)

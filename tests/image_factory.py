@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pyarrow import parquet
 
+from bench import data
 from bench.data import Dataset, ImageSet, split
 
 NUM_CLASSES = 10
@@ -52,6 +54,30 @@ def write_batch(path: Path, images: NDArray[np.uint8], labels: dict[str, Any]) -
     content = pickle.dumps({"data": images.transpose(0, 3, 1, 2).reshape(len(images), -1), **labels})
     path.write_bytes(content)
     return hashlib.md5(content).hexdigest()
+
+
+TRAIN, TEST = random_images(200, 1), random_images(50, 2)
+
+
+def write_cifar10(folder: Path) -> Path:
+    """Write TRAIN and TEST as CIFAR-10 in the hub's layout, the training rows in an order of their own."""
+    order = np.random.default_rng(3).permutation(len(TRAIN[0]))
+    write_parquet(folder, "train", TRAIN[0][order], {"label": TRAIN[1][order]})
+    write_parquet(folder, "test", TEST[0], {"label": TEST[1]})
+    return folder
+
+
+def use_own_cache(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Keep a test away from the user's cache and data, and from what the real sets must add up to."""
+    patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    patch.delenv("ZOOMETRY_DATA", raising=False)
+    patch.setattr(data, "CHECKSUMS", {})
+
+
+def one_line(error: pytest.ExceptionInfo[ValueError]) -> str:
+    """Check that an error is one line, and return it."""
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def memory_dataset(n: int, *, size: int = 32, margin: int = 4, channels: int = 3, seed: int = 0) -> Dataset:
