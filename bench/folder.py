@@ -84,6 +84,8 @@ def find_folder(data_dir: Path | None, image_size: int | None, say: Say) -> Fold
 def _given(folder: Path, size: int, say: Say) -> Folder:
     """Take train/ and test/ as they are, or val/ where test/ holds no classes (ImageNet's has no labels)."""
     train = _scan(folder / "train")
+    if not train:
+        raise ValueError(f"{folder / 'train'}: no class folder with images in it")
     tests = {part: _scan(folder / part) for part in ("test", "val")}
     part = next((part for part, rows in tests.items() if rows), None)
     if part is None:
