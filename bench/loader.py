@@ -17,6 +17,7 @@ from bench.counter import below, draw, permutation
 from bench.data import Dataset, ImageSet
 
 ORDER, CROP_Y, CROP_X, MIRROR = range(4)  # what a draw is for: the first key behind seed and epoch
+UPLOAD_LIMIT = 4 * 2**30  # bytes of a stored set that may lie on a GPU beside the model
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and torchvision turn colour into grey
 
 
@@ -32,28 +33,32 @@ class Batch(NamedTuple):
 
 
 class Pixels:
-    """A stored set as windows that can be gathered: on a GPU uploaded once, on the CPU the mapped file itself."""
+    """A stored set as windows that can be gathered: from the mapped file, or from a copy on the device.
 
-    def __init__(self, images: ImageSet, size: int, device: torch.device) -> None:
+    A set that is gathered often goes to a GPU once, if it isn't larger than UPLOAD_LIMIT.
+    """
+
+    def __init__(self, images: ImageSet, size: int, device: torch.device, *, often: bool) -> None:
         self.size = size
         self.device = device
         self.moves = images.images.shape[1] - size + 1
         self.windows = _windows(images.images, size)
-        self.uploaded = None if device.type == "cpu" else torch.from_numpy(images.images).to(device)
+        upload = often and device.type != "cpu" and images.images.nbytes <= UPLOAD_LIMIT
+        self.uploaded = torch.from_numpy(images.images).to(device) if upload else None
 
     def gather(
         self, rows: NDArray[np.int64], dy: NDArray[np.int64], dx: NDArray[np.int64], mirror: NDArray[np.bool_]
     ) -> torch.Tensor:
         """Take one window of each row: (B, S, S, C) uint8 on the device, mirrored where `mirror` (B,) says so."""
         if self.uploaded is not None:
-            return self._gather_on_device(self.uploaded, rows, dy, dx, mirror)
+            return self._gather_there(self.uploaded, rows, dy, dx, mirror)
         batch = self.windows[rows, dy, dx]
         turned = np.flatnonzero(mirror)
         if len(turned):
             batch[turned] = torch.from_numpy(batch[turned]).flip(2).numpy()
-        return torch.from_numpy(batch)
+        return torch.from_numpy(batch).to(self.device)
 
-    def _gather_on_device(
+    def _gather_there(
         self,
         stored: torch.Tensor,
         rows: NDArray[np.int64],
@@ -61,15 +66,15 @@ class Pixels:
         dx: NDArray[np.int64],
         mirror: NDArray[np.bool_],
     ) -> torch.Tensor:
-        """Do the same in torch. Runs on the CPU in tests; it wasn't run on a GPU."""
+        """Do the same in torch. The tests run it on the CPU; it wasn't run on a GPU."""
         n, _, _, channels = stored.shape
         strides = stored.stride()
         view = stored.as_strided(
             (n, self.moves, self.moves, self.size, self.size, channels), (*strides[:3], *strides[1:])
         )
-        where = torch.from_numpy(np.stack([rows, dy, dx])).to(self.device, non_blocking=True)
-        batch = view[where[0], where[1], where[2]]
-        turned = torch.from_numpy(mirror).to(self.device, non_blocking=True)
+        row, down, across = torch.from_numpy(np.stack([rows, dy, dx])).to(self.device)
+        batch = view[row, down, across]
+        turned = torch.from_numpy(mirror).to(self.device)
         return torch.where(turned[:, None, None, None], batch.flip(2), batch)
 
 
@@ -117,7 +122,8 @@ class Finish:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Finish (B, S, S, C) uint8: (B, in_channels, image_size, image_size) float32, channels-last if asked."""
         pixels = pixels.expand(*pixels.shape[:3], self.channels)
-        flat = torch.addcmul(self.shift, pixels.flatten(1), self.scale)
+        flat = pixels.flatten(1).float()
+        torch.addcmul(self.shift, flat, self.scale, out=flat)
         images = flat.view(pixels.shape).permute(0, 3, 1, 2)
         if self.in_channels < self.channels:
             weights = torch.tensor(LUMINANCE, device=images.device)
@@ -163,7 +169,7 @@ class Loader:
         self.first = data_rank * self.local_size
         self.device = device
         self.margin = dataset.margin
-        self.pixels = Pixels(dataset.train, dataset.size, device)
+        self.pixels = Pixels(dataset.train, dataset.size, device, often=True)
         self.finish = Finish(
             size=dataset.size,
             channels=dataset.train.images.shape[-1],
@@ -183,7 +189,7 @@ class Loader:
             begin = step * self.batch_size + self.first
             rows = order[begin : begin + self.local_size]
             pixels = self.pixels.gather(rows, dy[rows], dx[rows], mirror[rows])
-            yield Batch(self.finish(pixels), torch.from_numpy(self.labels[rows]).to(self.device, non_blocking=True))
+            yield Batch(self.finish(pixels), torch.from_numpy(self.labels[rows]).to(self.device))
 
     def draws(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         """Draw the epoch's window (dy, dx) and mirror of every stored training image, whichever rank will see it."""
@@ -221,7 +227,7 @@ def evaluation_batches(
     """
     every = np.arange(len(images.labels)) if indices is None else indices
     share = every[len(every) * data_rank // data_size : len(every) * (data_rank + 1) // data_size]
-    pixels = Pixels(images, dataset.size, device)
+    pixels = Pixels(images, dataset.size, device, often=False)
     finish = Finish(
         size=dataset.size,
         channels=images.images.shape[-1],
@@ -236,4 +242,4 @@ def evaluation_batches(
         rows = share[start : start + batch_size]
         centre = np.full(len(rows), dataset.margin)
         batch = finish(pixels.gather(rows, centre, centre, np.zeros(len(rows), bool)))
-        yield Batch(batch, torch.from_numpy(images.labels[rows]).to(device, non_blocking=True))
+        yield Batch(batch, torch.from_numpy(images.labels[rows]).to(device))

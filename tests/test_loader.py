@@ -199,7 +199,7 @@ def test_colour_becomes_grey_as_in_torchvision() -> None:
 def test_gather_on_a_device_is_the_gather_of_the_cpu() -> None:
     rng = np.random.default_rng(0)
     rows, (dy, dx), mirror = rng.integers(0, 100, 30), rng.integers(0, 9, (2, 30)), rng.integers(0, 2, 30) > 0
-    pixels = Pixels(DATASET.train, 32, CPU)
+    pixels = Pixels(DATASET.train, 32, CPU, often=True)
     here = pixels.gather(rows, dy, dx, mirror)
     pixels.uploaded = torch.from_numpy(DATASET.train.images)
     assert torch.equal(here, pixels.gather(rows, dy, dx, mirror))
