@@ -58,6 +58,45 @@ def scaled(number: float, key: str) -> float:
     return number / 1e6 if BY_KEY[key].kind == "bytes" else number
 
 
+def bar(name: str, values: Sequence[float], rows: Sequence[Entry], hue: int) -> Trace:
+    """A bar a row, lying."""
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": name,
+        "x": list(values),
+        "y": [label(entry.model) for entry in rows],
+        "names": [entry.model for entry in rows],
+        "hue": hue,
+    }
+
+
+def dots(name: str, values: Sequence[float], rows: Sequence[Entry], number: int) -> Trace:
+    """A mark a row, with a colour and a shape by number."""
+    marked = {"type": "scatter", "mode": "markers", "shape": number}
+    return bar(name, values, rows, number) | marked
+
+
+def line(name: str, xs: Sequence[float], ys: Sequence[float], names: Sequence[str], mark: Mark) -> Trace:
+    """A line with marks; `names` say what the points are."""
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": list(xs),
+        "y": list(ys),
+        "names": list(names),
+        "hue": mark.hue,
+        "shape": mark.shape,
+    }
+
+
+def ideal(name: str, xs: Sequence[float], ys: Sequence[float]) -> Trace:
+    """A line to hold others against; it is in no table twin."""
+    quiet = {"mode": "lines", "role": "ideal", "hoverinfo": "skip"}
+    return line(name, xs, ys, [""] * len(xs), Mark(0, 0)) | quiet
+
+
 def tradeoffs(group: Group, marks: Mapping[str, Mark], suffix: str = "") -> list[Figure]:
     """Accuracy against every cost that was measured for two models or more."""
     found = [tradeoff(group, key, marks, suffix) for key in TRADEOFFS]
@@ -106,7 +145,7 @@ def _points(rows: Sequence[Entry], key: str, mark: Mark, placed: Mapping[str, st
         "x": [number.value for number in costs],
         "y": [number.value for number in tops],
         "names": [entry.model for entry in rows],
-        "text": [label(entry.model) if placed[entry.key] else "" for entry in rows],
+        "text": [_spaced(label(entry.model), placed[entry.key]) for entry in rows],
         "textposition": [placed[entry.key] or "top center" for entry in rows],
         "hovertext": [label(entry.model) for entry in rows],
         "error_y": error_bars(tops),
@@ -116,6 +155,13 @@ def _points(rows: Sequence[Entry], key: str, mark: Mark, placed: Mapping[str, st
     if any(has_interval(number) for number in costs):
         trace["error_x"] = error_bars(costs)
     return trace
+
+
+def _spaced(text: str, side: str) -> str:
+    """A direct label with room between it and its point; empty without a side."""
+    if not side:
+        return ""
+    return f"  {text}" if side.endswith("right") else f"{text}  " if side.endswith("left") else text
 
 
 def error_bars(numbers: Sequence[Estimate]) -> dict[str, Any]:
@@ -228,11 +274,7 @@ def bottleneck(group: Group) -> list[Figure]:
         else f"The step itself is the bottleneck of every model: it alone takes at least "
         f"{shares['Step alone'][slowest]:.0f} % of the end-to-end time ({rows[slowest].model[:60]})."
     )
-    traces = tuple(
-        {"type": "bar", "orientation": "h", "name": name, "x": share, "y": [label(e.model) for e in rows],
-         "names": [e.model for e in rows], "hue": hue}
-        for hue, (name, share) in enumerate(shares.items())
-    )  # fmt: skip
+    traces = tuple(bar(name, share, rows, hue) for hue, (name, share) in enumerate(shares.items()))
     layout = {"barmode": "group", "yaxis": {"automargin": True, "autorange": "reversed"}, "rows": len(rows)}
     return [
         Figure(

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 
 WIDTH, HEIGHT = 820.0, 400.0  # pixels of the plot that places are worked out for
 CHARACTER, LINE, GAP = 6.6, 14.0, 9.0  # pixels of a letter's width, a line's height, and from a point to its name
-SIDES = ("top center", "bottom center", "middle right", "middle left", "top right", "top left", "bottom right",
-         "bottom left")  # fmt: skip
-
+SIDES = ("middle right", "middle left", "top right", "top left", "bottom right", "bottom left", "top center",
+         "bottom center")  # fmt: skip
 MAX_NAMED = 60  # with more points only those in `first` are named
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom

@@ -12,18 +12,22 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from reports.answer import answer_figures
 from reports.column import COLUMNS
+from reports.cost_figure import memory, pair_matrix, roofline, scaling, time_to_accuracy
 from reports.environment import environment_rows, facts_of, title_of
 from reports.figure import Figure, bottleneck, curve_figures, tradeoffs
+from reports.model import models_data
 from reports.pair import SPEEDS, Pairs, baselines_of, is_finite, noise_floor, speed_pairs, top1_pairs
 from reports.palette import GROUND, HUES, SHAPES, marks_of
+from reports.published import beside
 from reports.series import curves_of
 from reports.source import Source
 from reports.standing import Entry, Group, entries_of, groups_of, ranks_of, shared_and_different
 from reports.table import RULES, group_views, row_data
 from reports.words import verdict_of, warnings_of
 
-SCRIPTS = ("state.js", "table.js", "chart.js", "page.js")
+SCRIPTS = ("state.js", "table.js", "chart.js", "model.js", "page.js")
 MAX_CHARTED_GROUPS = 4
 
 
@@ -33,7 +37,7 @@ def build_page(source: Source, baseline: str | None = None) -> str:
     groups = groups_of(entries)
     order = {entry.key: i for i, entry in enumerate(entry for group in groups for entry in group.entries)}
     compared = [compare(group, baseline) for group in groups]
-    figures = figures_of(groups, entries)
+    figures = figures_of(groups, entries, compared)
     marks = marks_of(entry.family for entry in entries)
     warned = warnings_of(entries)
     payload = {
@@ -44,6 +48,7 @@ def build_page(source: Source, baseline: str | None = None) -> str:
         "figures": [vars(figure) for figure in figures],
         "curves": curves_of(entries, order, marks),
         "shapes": SHAPES,
+        **models_data(groups, order),
     }
     style, script = stylesheet(), "\n".join(_template_text(name) for name in SCRIPTS)
     return (
@@ -67,6 +72,7 @@ def build_page(source: Source, baseline: str | None = None) -> str:
             warned=warned,
             order=order,
             environment=environment_rows(source),
+            beside=beside(entries),
             style=Markup(style),
             script=Markup(script),
             policy=policy(style, script),
@@ -83,14 +89,18 @@ def compare(group: Group, baseline: str | None) -> dict[str, Pairs]:
     return pairs | {"top1": top1_pairs(group, baselines)}
 
 
-def figures_of(groups: Sequence[Group], entries: Sequence[Entry]) -> list[Figure]:
-    """Every chart of the page, in its order."""
+def figures_of(
+    groups: Sequence[Group], entries: Sequence[Entry], compared: Sequence[Mapping[str, Pairs]]
+) -> list[Figure]:
+    """Every chart of the page, in its order; what is not about accuracy against cost is of the largest group."""
     marks = marks_of(entry.family for entry in entries)
     figures: list[Figure] = []
     for number, group in enumerate(groups[:MAX_CHARTED_GROUPS]):
         figures += tradeoffs(group, marks, f"-{number + 1}" if number else "")
     figures += curve_figures(entries)
-    figures += bottleneck(groups[0])
+    main, pairs = max(zip(groups, compared, strict=True), key=lambda both: len(both[0].entries))
+    figures += time_to_accuracy(main) + bottleneck(main) + memory(main) + roofline(main, marks)
+    figures += scaling(groups) + pair_matrix(main, pairs) + answer_figures(main, marks)
     return figures
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,12 +66,29 @@ class Entry:
     @cached_property
     def right(self) -> NDArray[np.bool_]:
         """Which test images each finished seed got right, (seeds, n); (0, 0) if no predictions are there."""
-        rows = []
-        for cell in self.finished:
-            arrays, accuracy = cell.arrays("predictions.npz", ("label", "predicted")), cell.record.accuracy
-            if accuracy and arrays and arrays["label"].shape == arrays["predicted"].shape == (accuracy.num_images,):
-                rows.append(arrays["label"] == arrays["predicted"])
-        return np.stack(rows) if rows else np.zeros((0, 0), dtype=bool)
+        rows = [a["label"] == a["predicted"] for a in (_answers(c, ("label", "predicted")) for c in self.finished) if a]
+        return np.stack(rows) if rows and len({len(row) for row in rows}) == 1 else np.zeros((0, 0), dtype=bool)
+
+    @cached_property
+    def answers(self) -> dict[str, NDArray[Any]]:
+        """Class, predicted class and confidence of every test image, the seeds one after another; empty without."""
+        names = ("label", "predicted", "confidence")
+        each = [a for a in (_answers(cell, names) for cell in self.finished) if a]
+        return {
+            name: np.concatenate([a[name] for a in each]) if each else np.empty(0, dtype=np.int64) for name in names
+        }
+
+
+def _answers(cell: Cell, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Arrays of a cell's predictions; empty if they are missing or don't fit its record."""
+    arrays, accuracy = cell.arrays("predictions.npz", names), cell.record.accuracy
+    num_classes = len(cell.record.data.class_names)
+    if not arrays or accuracy is None or any(a.shape != (accuracy.num_images,) for a in arrays.values()):
+        return {}
+    classes = np.concatenate([arrays["label"], arrays["predicted"]])
+    if classes.dtype.kind not in "iu" or classes.min() < 0 or classes.max() >= num_classes:
+        return {}
+    return arrays
 
 
 @dataclass(frozen=True)

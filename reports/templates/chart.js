@@ -18,10 +18,10 @@ const hue = (i) => colour("--h" + (i % 8));
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 
 function themed(trace) {
-  const { hue: number, shape, dash, role, names, ...plain } = structuredClone(trace);
+  const { hue: number, shape, dash, role, names, shown, diverging, ...plain } = structuredClone(trace);
   const own = role ? colour("--soft") : hue(number ?? 0);
-  if (plain.type === "heatmap") return { ...plain, colorscale: scale(plain.diverging), colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: colour("--soft") } } };
-  if (plain.type === "bar") return { ...plain, marker: { color: own, pattern: { shape: ["", "/", "x", "."][number % 4], fgcolor: colour("--ground"), size: 5, solidity: 0.25 } } };
+  if (plain.type === "heatmap") return { ...plain, colorscale: scale(diverging), xgap: 1, ygap: 1, colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: colour("--soft") } } };
+  if (plain.type === "bar") return { ...plain, marker: { color: own, pattern: { shape: ["", "/", "x", "."][number % 4], fgcolor: colour("--ground"), fillmode: "overlay", size: 6, solidity: 0.3 } } };
   plain.marker = { color: own, symbol: data.shapes[shape ?? 0], size: 10, line: { color: colour("--ground"), width: 1 }, ...plain.marker };
   plain.line = { color: own, dash: role ? "dot" : DASHES[(dash ?? 0) % DASHES.length], width: 1.6, ...plain.line };
   for (const bar of ["error_x", "error_y"]) if (plain[bar]) plain[bar] = { type: "data", symmetric: false, color: own, thickness: 1.2, width: 3, ...plain[bar] };
@@ -44,7 +44,7 @@ function axis(title, own, narrow) {
 }
 
 function layoutOf(figure, narrow, width) {
-  const { rows, xaxis, yaxis, ...own } = structuredClone(figure.layout);
+  const { rows, value, xaxis, yaxis, ...own } = structuredClone(figure.layout);
   return {
     autosize: !width, width, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 56, r: 16, t: 12, b: 48 },
     height: rows ? Math.min(1400, Math.max(narrow ? 300 : 340, 90 + 34 * rows)) : narrow ? 340 : 440,
@@ -114,7 +114,7 @@ function twinRows(figure) {
   for (const trace of tracesOf(figure)) {
     if (trace.role) continue;
     if (trace.type === "heatmap") {
-      trace.y.forEach((y, i) => trace.x.forEach((x, j) => rows.push([trace.names?.y?.[i] ?? y, trace.names?.x?.[j] ?? x, trace.z[i][j]])));
+      trace.y.forEach((y, i) => trace.x.forEach((x, j) => rows.push([trace.names?.y?.[i] ?? y, trace.names?.x?.[j] ?? x, trace.shown?.[i][j] ?? trace.z[i][j]])));
       continue;
     }
     const across = trace.orientation === "h";

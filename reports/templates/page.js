@@ -23,13 +23,14 @@ function showAll() {
   filterRows();
   showColumns();
   showBaseline();
+  showModels();
   redrawAll();
 }
 
 function wireTable() {
   $$("#ranking thead [data-sort] button").forEach((button) => button.addEventListener("click", () => sortBy(button.parentElement.dataset.sort)));
   $("#search").addEventListener("input", (event) => { state.q = event.target.value; filterRows(); keepAddress(); });
-  $("#baseline").addEventListener("change", (event) => { state.base = event.target.value === "" ? null : Number(event.target.value); showBaseline(); keepAddress(); });
+  $("#baseline").addEventListener("change", (event) => { state.base = event.target.value === "" ? null : Number(event.target.value); showBaseline(); showModels(); keepAddress(); });
   $$("[data-column]").forEach((box) => box.addEventListener("change", () => { state.columns = $$("[data-column]:checked").map((b) => b.dataset.column); showColumns(); keepAddress(); }));
   $$("[data-family]").forEach((box) => box.addEventListener("change", () => { state.without = $$("[data-family]:not(:checked)").map((b) => b.dataset.family); filterRows(); keepAddress(); }));
   $("#csv").addEventListener("click", saveCsv);
@@ -109,6 +110,7 @@ async function start() {
   showAll();
   wireTable();
   wireCharts();
+  wireModels();
   wireLinks();
   wireTheme();
   wirePrint();

@@ -51,10 +51,10 @@ function showColumns() {
   for (const column of data.columns) table.classList.toggle("no-" + column.key, !state.columns.includes(column.key));
 }
 
-function ratioText(pair, points) {
+function pairTexts(pair, points) {
   const write = points ? signed : ratio;
-  const limits = pair[1] === null ? "" : ` (${write(pair[1])} to ${write(pair[2])})`;
-  return `${write(pair[0])}${points ? " points" : "×"} ${pair[3]}${limits}`;
+  const texts = [`${write(pair[0])}${points ? "" : "×"} ${pair[3]}`];
+  return pair[1] === null ? texts : [...texts, `${write(pair[1])} to ${write(pair[2])}`];
 }
 
 const signed = (value) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(2);
@@ -69,11 +69,11 @@ function against(row, column) {
   const base = data.rows[state.base];
   if (row.i === base.i || row.group !== base.group) return null;
   const pair = data.pairs[column]?.[base.i]?.[row.i];
-  if (pair) return { text: ratioText(pair, column === "top1"), judgement: pair[3], pair };
+  if (pair) return { texts: pairTexts(pair, column === "top1"), judgement: pair[3], pair };
   const [value, other] = [row.values[column], base.values[column]];
   const known = data.columns.find((c) => c.key === column);
   if (value === undefined || !other || !known.better || column === "top1" || column.startsWith("top5") || column.startsWith("super")) return null;
-  return { text: `${ratio(value / other)}×`, judgement: "", pair: [value / other, null, null, ""] };
+  return { texts: [`${ratio(value / other)}×`], judgement: "", pair: [value / other, null, null, ""] };
 }
 
 function showBaseline() {
@@ -83,7 +83,7 @@ function showBaseline() {
     if (state.base === null) continue;
     for (const column of data.columns) {
       const found = against(data.rows[i], column.key);
-      if (found) $(".c-" + column.key, row).append(element("span", { class: "vs " + found.judgement }, found.text));
+      if (found) $(".c-" + column.key, row).append(element("span", { class: "vs " + found.judgement }, ...found.texts.flatMap((text) => [text, element("br")]).slice(0, -1)));
     }
   }
 }
