@@ -10,35 +10,39 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.record import write_bytes
+from reports.frame import write_csv
 from reports.source import Source, read_source
+from reports.terminal import print_ranking
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, or 2 for a wrong request."""
     options = _parser().parse_args(arguments)
     try:
-        report(options.runs, output=options.output, csv=options.csv, baseline=options.baseline)
+        source = read_source(options.runs)
+        if options.baseline is not None:
+            check_baseline(source, options.baseline)
     except ValueError as error:
-        print(f"reports: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
+    from reports.page import build_page
+
+    page = build_page(source, options.baseline)
+    target = options.output or options.runs[0] / "report.html"
+    try:
+        write_page(target, page)
+        if options.csv is not None:
+            write_csv(source, options.csv)
+    except ValueError as error:
+        return _refuse(error)
+    print_ranking(source)
+    print(f"report: {target}" + (f"  table: {options.csv}" if options.csv else ""))
     return 0
 
 
-def report(runs: Sequence[Path], *, output: Path | None, csv: Path | None, baseline: str | None) -> None:
-    """Write the page and, if asked, the CSV, and print the ranking. ValueError for what the user can put right."""
-    source = read_source(runs)
-    if baseline is not None:
-        check_baseline(source, baseline)
-    target = output or runs[0] / "report.html"
-    _write(target, source, baseline)
-    if csv is not None:
-        from reports.frame import write_csv
-
-        write_csv(source, csv)
-    from reports.terminal import print_ranking
-
-    print_ranking(source)
-    print(f"report: {target}" + (f"  table: {csv}" if csv else ""))
+def _refuse(error: ValueError) -> int:
+    print(f"reports: {error}", file=sys.stderr)
+    return 2
 
 
 def check_baseline(source: Source, name: str) -> None:
@@ -50,13 +54,10 @@ def check_baseline(source: Source, name: str) -> None:
         raise ValueError(f"--baseline {name}: no such model in these runs{hint}")
 
 
-def _write(target: Path, source: Source, baseline: str | None) -> None:
-    from bench.record import write_bytes
-    from reports.page import build_page
-
-    page = build_page(source, baseline).encode()
+def write_page(target: Path, page: str) -> None:
+    """Write the page as a finished whole; ValueError if it can't be written."""
     try:
-        write_bytes(target, page)
+        write_bytes(target, page.encode())
     except OSError as error:
         raise ValueError(f"{target}: can't be written ({error.strerror or error})") from error
 

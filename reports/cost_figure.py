@@ -116,7 +116,7 @@ def time_to_accuracy(group: Group) -> list[Figure]:
     """Training seconds until a validation top-1 was first reached, the median over seeds that reached it."""
     rows = [e for e in ranked(group, "top1") if any(epoch.evaluation for c in e.finished for epoch in c.record.epochs)]
     reached = {t: [(s, e) for e in rows for s in seconds_to(e, t)] for t in THRESHOLDS}
-    useful = [t for t in THRESHOLDS if len(reached[t]) >= min(2, len(rows))][-3:]
+    useful = [t for t in THRESHOLDS if len(reached[t]) >= max(1, min(2, len(rows)))][-3:]
     if not useful:
         return []
     traces = [
