@@ -17,7 +17,7 @@ from zoo import registry
 from zoo.spec import ModelSpec
 
 COLUMNS = ("name", "family", "year", "source", "input", "stem", "parameters", "multiply-adds")
-LAYER_COLUMNS = ("layer", "kind", "output", "parameters", "multiply-adds")
+LAYER_COLUMNS = ("layer", "kind", "kernel", "output", "parameters", "multiply-adds")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

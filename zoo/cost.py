@@ -56,6 +56,8 @@ def _layers(model: nn.Module, outputs: dict[str, Any], flops: dict[str, dict[Any
         module = model.get_submodule(name)
         num_parameters = sum(parameter.numel() for parameter in module.parameters(recurse=False))
         multiply_adds = _own_multiply_adds(model, name, flops)
+        if isinstance(module, nn.Identity):
+            continue
         if any(True for _ in module.children()) and not num_parameters and not multiply_adds:
             continue
         yield LayerCost(
@@ -70,8 +72,17 @@ def _layers(model: nn.Module, outputs: dict[str, Any], flops: dict[str, dict[Any
 
 def _own_multiply_adds(model: nn.Module, name: str, flops: dict[str, dict[Any, int]]) -> int:
     """Multiply-adds of a module without those of the modules in it."""
-    inner = [f"{name}.{child}".lstrip(".") for child, _ in model.get_submodule(name).named_children()]
-    return _multiply_adds(model, name, flops) - sum(_multiply_adds(model, child, flops) for child in inner)
+    return _multiply_adds(model, name, flops) - _inner_multiply_adds(model, name, flops)
+
+
+def _inner_multiply_adds(model: nn.Module, name: str, flops: dict[str, dict[Any, int]]) -> int:
+    """Multiply-adds of the modules in a module, through lists of modules that are never called themselves."""
+    inner = 0
+    for child, _ in model.get_submodule(name).named_children():
+        path = f"{name}.{child}".lstrip(".")
+        was_called = f"{type(model).__name__}.{path}" in flops
+        inner += _multiply_adds(model, path, flops) if was_called else _inner_multiply_adds(model, path, flops)
+    return inner
 
 
 def _multiply_adds(model: nn.Module, name: str, flops: dict[str, dict[Any, int]]) -> int:

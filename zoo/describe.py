@@ -1,14 +1,17 @@
 """One model in words and numbers: its spec, its layers and what they cost."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from zoo import cost, registry
 from zoo.spec import ModelSpec
+from zoo.two_tower import crossings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +22,7 @@ class Description:
     num_classes: int
     image_size: int
     layers: Sequence[cost.LayerCost]
+    kernels: Mapping[str, str]
     num_parameters: int
 
     @property
@@ -49,20 +53,22 @@ class Description:
         return [*lines, spec.notes, ""] if spec.notes else [*lines, ""]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """One row a layer: name, kind, output shape, parameters, multiply-adds."""
+        """One row a layer: name, kind, kernel, output shape, parameters, multiply-adds."""
         return [
-            (layer.name or "(model)", layer.kind, "x".join(map(str, layer.output_shape)),
+            (layer.name or "(model)", layer.kind, self.kernels.get(layer.name, ""), _times(layer.output_shape),
              f"{layer.num_parameters:,}", f"{layer.multiply_adds:,}")
             for layer in self.layers
         ]  # fmt: skip
 
     def footing(self) -> list[str]:
         """Lines below the table of layers."""
+        units = sum(math.prod(layer.output_shape) for layer in self.layers if layer.multiply_adds)
         megabytes = sum(layer.activation_bytes for layer in self.layers) / 1e6
         return [
             "",
-            f"{self.num_parameters:,} parameters, {self.multiply_adds:,} multiply-adds, "
+            f"{self.num_parameters:,} parameters, {self.multiply_adds:,} multiply-adds, {units:,} units, "
             f"{megabytes:.1f} MB of activations an image (float32)",
+            *crossings(self.layers),
         ]
 
 
@@ -78,5 +84,15 @@ def describe(name: str, *, num_classes: int = 100, image_size: int | None = None
         num_classes=num_classes,
         image_size=size,
         layers=layers,
+        kernels={layer.name: kernel(model.get_submodule(layer.name)) for layer in layers},
         num_parameters=cost.count_parameters(model),
     )
+
+
+def kernel(layer: nn.Module) -> str:
+    """Say what one unit of a convolution reads, as the AlexNet paper does: 5x5x48 is 5 by 5 pixels of 48 maps."""
+    return _times((*layer.weight.shape[2:], layer.weight.shape[1])) if isinstance(layer, nn.Conv2d) else ""
+
+
+def _times(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape))

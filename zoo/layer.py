@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-BLOCK_ELEMENTS = 1 << 17  # of 4 bytes: a block and its scratch stay in a core's cache while a dozen operations pass
+BLOCK_ELEMENTS = 1 << 17  # a thread's: a block and its scratch stay in a core's cache while a dozen operations pass
 
 
 class LocalResponseNorm(nn.Module):
@@ -94,7 +94,7 @@ class _Windows:
         self.size, self.groups = size, groups
         self.before = (size - 1) // 2 if turned else size // 2
         rows, _, maps, self.inner = self._rows(like).shape
-        elements = BLOCK_ELEMENTS if like.device.type == "cpu" else like.numel()
+        elements = BLOCK_ELEMENTS * torch.get_num_threads() if like.device.type == "cpu" else like.numel()
         self.rows_of_block = min(rows, max(1, elements // (groups * maps * self.inner)))
         self.maps = maps
         self.padded = like.new_zeros(self.rows_of_block, groups, maps + size - 1, self.inner)
