@@ -213,3 +213,14 @@ def split(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
         rows = np.flatnonzero(labels == label)
         held_out[rows[: max(len(rows) // VALIDATION_SHARE, int(len(rows) > 1))]] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def class_counts(dataset: Dataset) -> NDArray[np.int64]:
+    """Count the training images of each class."""
+    return np.bincount(dataset.train.labels[dataset.train_indices], minlength=len(dataset.class_names))
+
+
+def class_weights(dataset: Dataset) -> NDArray[np.float32]:
+    """Weigh classes for the loss so that each counts the same in sum: n / (number of classes * images of the class)."""
+    counts = np.maximum(class_counts(dataset), 1)
+    return np.asarray(counts.sum() / (len(counts) * counts), np.float32)

@@ -9,22 +9,21 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from bench.counter import below, draw, permutation
+from bench.augment import augment_images, augment_pixels, check_augmentations, colour_axes, colour_noise, mix
 from bench.data import Dataset, ImageSet
+from bench.draws import Draws, Purpose, Samples
+from bench.pixel import Finish, Pixels
 
-ORDER, CROP_Y, CROP_X, MIRROR = range(4)  # what a draw is for: the first key behind seed and epoch
-UPLOAD_LIMIT = 4 * 2**30  # bytes of a stored set that may lie on a GPU beside the model
-LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and torchvision turn colour into grey
+Windows = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 
 
 class Batch(NamedTuple):
     """Images (B, C, S, S) float32, normalised; labels (B,) int64.
 
-    Under mixup and cutmix `mixed` holds the other labels (B,) and the weight (B,) float32 of `labels` against them.
+    Under mixup and cutmix `mixed` holds the partners' labels (B,) and the weight (B,) float32 of `labels` against
+    them: the loss is weight * loss(labels) + (1 - weight) * loss(partners' labels), image by image.
     """
 
     images: torch.Tensor
@@ -32,113 +31,12 @@ class Batch(NamedTuple):
     mixed: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
-class Pixels:
-    """A stored set as windows that can be gathered: from the mapped file, or from a copy on the device.
-
-    A set that is gathered often goes to a GPU once, if it isn't larger than UPLOAD_LIMIT.
-    """
-
-    def __init__(self, images: ImageSet, size: int, device: torch.device, *, often: bool) -> None:
-        self.size = size
-        self.device = device
-        self.moves = images.images.shape[1] - size + 1
-        self.windows = _windows(images.images, size)
-        upload = often and device.type != "cpu" and images.images.nbytes <= UPLOAD_LIMIT
-        self.uploaded = torch.from_numpy(images.images).to(device) if upload else None
-
-    def gather(
-        self, rows: NDArray[np.int64], dy: NDArray[np.int64], dx: NDArray[np.int64], mirror: NDArray[np.bool_]
-    ) -> torch.Tensor:
-        """Take one window of each row: (B, S, S, C) uint8 on the device, mirrored where `mirror` (B,) says so."""
-        if self.uploaded is not None:
-            return self._gather_there(self.uploaded, rows, dy, dx, mirror)
-        batch = self.windows[rows, dy, dx]
-        turned = np.flatnonzero(mirror)
-        if len(turned):
-            batch[turned] = torch.from_numpy(batch[turned]).flip(2).numpy()
-        return torch.from_numpy(batch).to(self.device)
-
-    def _gather_there(
-        self,
-        stored: torch.Tensor,
-        rows: NDArray[np.int64],
-        dy: NDArray[np.int64],
-        dx: NDArray[np.int64],
-        mirror: NDArray[np.bool_],
-    ) -> torch.Tensor:
-        """Do the same in torch. The tests run it on the CPU; it wasn't run on a GPU."""
-        n, _, _, channels = stored.shape
-        strides = stored.stride()
-        view = stored.as_strided(
-            (n, self.moves, self.moves, self.size, self.size, channels), (*strides[:3], *strides[1:])
-        )
-        row, down, across = torch.from_numpy(np.stack([rows, dy, dx])).to(self.device)
-        batch = view[row, down, across]
-        turned = torch.from_numpy(mirror).to(self.device)
-        return torch.where(turned[:, None, None, None], batch.flip(2), batch)
-
-
-def _windows(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """View all windows of a padded set (N, P, P, C) as (N, P - S + 1, P - S + 1, S, S, C), without a copy."""
-    n, padded, _, channels = images.shape
-    moves = padded - size + 1
-    by_image, by_row, by_column, by_channel = images.strides
-    return as_strided(
-        images,
-        (n, moves, moves, size, size, channels),
-        (by_image, by_row, by_column, by_row, by_column, by_channel),
-        writeable=False,
-    )
-
-
-class Finish:
-    """Turns gathered uint8 windows into what a model takes: scaled, normalised, its channels, size and layout."""
-
-    def __init__(
-        self,
-        *,
-        size: int,
-        channels: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        in_channels: int,
-        image_size: int | None,
-        channels_last: bool,
-        device: torch.device,
-    ) -> None:
-        if channels != in_channels and 1 not in (channels, in_channels):
-            raise ValueError(f"images of {channels} channels can't be turned into {in_channels}: allowed are 1 and 3")
-        channels = max(channels, in_channels)  # grey is spread before normalising, colour made grey behind it
-        if len(mean) != len(std) or len(mean) not in (1, channels):
-            raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} don't fit images of {channels} channels")
-        self.image_size = image_size if image_size != size else None
-        self.channels, self.in_channels = channels, in_channels
-        self.channels_last = channels_last
-        # One long row a line of pixels: a multiply along 3 channels would be five times as slow.
-        per_channel = torch.tensor([mean, std], dtype=torch.float64).expand(2, channels)
-        self.scale = (1 / (255 * per_channel[1])).float().repeat(size * size).to(device)
-        self.shift = (-per_channel[0] / per_channel[1]).float().repeat(size * size).to(device)
-
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Finish (B, S, S, C) uint8: (B, in_channels, image_size, image_size) float32, channels-last if asked."""
-        pixels = pixels.expand(*pixels.shape[:3], self.channels)
-        flat = pixels.flatten(1).float()
-        torch.addcmul(self.shift, flat, self.scale, out=flat)
-        images = flat.view(pixels.shape).permute(0, 3, 1, 2)
-        if self.in_channels < self.channels:
-            weights = torch.tensor(LUMINANCE, device=images.device)
-            images = (images * weights[:, None, None]).sum(1, keepdim=True)
-        if self.image_size:
-            images = functional.interpolate(images, self.image_size, mode="bilinear", antialias=True)
-        return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-
-
 class Loader:
     """The training batches of one rank.
 
     `batch_size` is the world's; rank `data_rank` of `data_size` gets its part of every batch. `mean` and `std` are of
-    the set's channels, on the scale 0 to 1. ValueError if the world doesn't divide the batch or the set has too few
-    images for one.
+    the set's channels, on the scale 0 to 1. `augment` names AUGMENTATIONS, done in that tuple's order; `balanced` draws
+    each class equally often. ValueError if the world doesn't divide the batch or the set has too few images for one.
     """
 
     def __init__(
@@ -156,7 +54,9 @@ class Loader:
         image_size: int | None = None,
         augment: tuple[str, ...] = ("crop", "mirror"),
         in_channels: int = 3,
+        balanced: bool = False,
     ) -> None:
+        check_augmentations(augment)
         if batch_size < 1 or batch_size % data_size:
             raise ValueError(f"a batch of {batch_size} can't be shared by {data_size} ranks: take a multiple of it")
         self.rows = dataset.train_indices
@@ -164,11 +64,12 @@ class Loader:
         if not self.steps_per_epoch:
             raise ValueError(f"a batch of {batch_size} is more than the {len(self.rows)} training images")
         self.labels = dataset.train.labels
-        self.batch_size, self.seed, self.augment = batch_size, seed, augment
+        self.batch_size, self.seed, self.augment, self.balanced = batch_size, seed, augment, balanced
         self.local_size = batch_size // data_size
         self.first = data_rank * self.local_size
         self.device = device
         self.margin = dataset.margin
+        self.axes = colour_axes(dataset.train.images, self.rows) if "pca" in augment else None
         self.pixels = Pixels(dataset.train, dataset.size, device, often=True)
         self.finish = Finish(
             size=dataset.size,
@@ -183,27 +84,39 @@ class Loader:
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """Give this rank's batches of the steps `start` to `steps_per_epoch` - 1 of an epoch."""
-        order = self.rows[permutation(len(self.rows), self.seed, epoch, ORDER)]
-        dy, dx, mirror = self.draws(epoch)
+        draws = Draws(self.seed, epoch)
+        order = draws.balanced_order(self.rows, self.labels) if self.balanced else draws.order(self.rows)
+        dy, dx, mirror = self.windows(draws, order)
         for step in range(start, self.steps_per_epoch):
             begin = step * self.batch_size + self.first
-            rows = order[begin : begin + self.local_size]
-            pixels = self.pixels.gather(rows, dy[rows], dx[rows], mirror[rows])
-            yield Batch(self.finish(pixels), torch.from_numpy(self.labels[rows]).to(self.device))
+            part = slice(begin, begin + self.local_size)
+            yield self._batch(draws, order[part], (dy[part], dx[part], mirror[part]))
 
-    def draws(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """Draw the epoch's window (dy, dx) and mirror of every stored training image, whichever rank will see it."""
-        n = len(self.labels)
-        every = np.arange(n)
-        moves = self.pixels.moves
-        centre = np.full(n, self.margin)
-        dy, dx, mirror = centre, centre, np.zeros(n, bool)
-        if "crop" in self.augment:
-            dy = below(draw(self.seed, epoch, CROP_Y, every), moves)
-            dx = below(draw(self.seed, epoch, CROP_X, every), moves)
-        if "mirror" in self.augment:
-            mirror = below(draw(self.seed, epoch, MIRROR, every), 2).astype(bool)
-        return dy, dx, mirror
+    def windows(self, draws: Draws, samples: Samples) -> Windows:
+        """Draw each sample's window (dy, dx) and whether it is mirrored; the centre as it is where that isn't named."""
+        n = len(samples)
+        dy, dx = draws.windows(samples, self.pixels.moves) if "crop" in self.augment else (np.full(n, self.margin),) * 2
+        return dy, dx, draws.mirrored(samples) if "mirror" in self.augment else np.zeros(n, bool)
+
+    def _batch(self, draws: Draws, samples: Samples, windows: Windows) -> Batch:
+        images, labels = self._images(draws, samples, windows), self._labels(samples)
+        if not {"mixup", "cutmix"} & set(self.augment):
+            return Batch(images, labels)
+        partners = self.rows[draws.below(Purpose.PARTNER, samples, len(self.rows))]
+        others = self._images(draws, partners, self.windows(draws, partners))
+        images, weight = mix(images, others, self.augment, draws, samples)
+        return Batch(images, labels, (self._labels(partners), weight))
+
+    def _labels(self, samples: Samples) -> torch.Tensor:
+        return torch.from_numpy(self.labels[samples % len(self.labels)]).to(self.device)
+
+    def _images(self, draws: Draws, samples: Samples, windows: Windows) -> torch.Tensor:
+        """Gather, augment and finish images: all that is done to each alone."""
+        pixels = self.pixels.gather(samples % len(self.labels), *windows)
+        if {"trivial", "rotation"} & set(self.augment):
+            pixels = augment_pixels(pixels, self.augment, draws, samples)
+        colour = None if self.axes is None else colour_noise(self.axes, draws, samples)
+        return augment_images(self.finish(pixels, colour), self.augment, draws, samples)
 
 
 def evaluation_batches(

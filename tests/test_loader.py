@@ -15,7 +15,9 @@ from image_factory import memory_dataset
 from torchvision.transforms.v2 import functional
 
 from bench.data import Dataset, ImageSet
-from bench.loader import Batch, Loader, Pixels, evaluation_batches
+from bench.draws import Draws
+from bench.loader import Batch, Loader, Windows, evaluation_batches
+from bench.pixel import Pixels
 
 CPU = torch.device("cpu")
 DATASET = memory_dataset(100)
@@ -34,6 +36,11 @@ def make_loader(dataset: Dataset = DATASET, **changes: Any) -> Loader:
         "batch_size": 20, "seed": 5, "channels_last": False, "device": CPU, "mean": dataset.mean, "std": dataset.std,
     }  # fmt: skip
     return Loader(dataset, **(options | changes))
+
+
+def windows(loader: Loader, epoch: int) -> Windows:
+    """The draws for every stored image, in the order of storage."""
+    return loader.windows(Draws(loader.seed, epoch), np.arange(len(loader.labels)))
 
 
 def evaluated(dataset: Dataset, images: ImageSet, indices: Any = None, **changes: Any) -> list[Batch]:
@@ -64,7 +71,7 @@ def by_torchvision(image: np.ndarray[Any, Any], top: int, left: int, mirror: boo
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_batches_are_torchvisions_crop_flip_and_normalise(channels_last: bool) -> None:
     loader = make_loader(channels_last=channels_last)
-    dy, dx, mirror = loader.draws(3)
+    dy, dx, mirror = windows(loader, 3)
     seen = 0
     layout = torch.channels_last if channels_last else torch.contiguous_format
     for batch in loader.epoch(3):
@@ -84,7 +91,7 @@ def test_batches_are_torchvisions_crop_flip_and_normalise(channels_last: bool) -
 
 def test_crops_and_mirrors_are_drawn_evenly() -> None:
     loader = make_loader(memory_dataset(20_000, size=2))
-    dy, dx, mirror = loader.draws(0)
+    dy, dx, mirror = windows(loader, 0)
     for draws, limit in ((dy, 9), (dx, 9), (mirror.astype(int), 2)):
         counts = np.bincount(draws, minlength=limit)
         assert len(counts) == limit
@@ -93,10 +100,11 @@ def test_crops_and_mirrors_are_drawn_evenly() -> None:
 
 
 def test_draws_change_with_epoch_and_seed_only() -> None:
-    first = make_loader().draws(1)
-    assert all(np.array_equal(a, b) for a, b in zip(first, make_loader(batch_size=10).draws(1), strict=True))
-    assert not np.array_equal(first[0], make_loader().draws(2)[0])
-    assert not np.array_equal(first[0], make_loader(seed=6).draws(1)[0])
+    first = windows(make_loader(), 1)
+    again = windows(make_loader(batch_size=10), 1)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], windows(make_loader(), 2)[0])
+    assert not np.array_equal(first[0], windows(make_loader(seed=6), 1)[0])
 
 
 def test_without_augmentation_the_centre_window_comes() -> None:

@@ -1,0 +1,121 @@
+"""Stored pixels to what a model takes: windows gathered as whole batches, then scaled, normalised and laid out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from bench.data import ImageSet
+
+UPLOAD_LIMIT = 4 * 2**30  # bytes of a stored set that may lie on a GPU beside the model
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and torchvision turn colour into grey
+
+
+class Pixels:
+    """A stored set as windows that can be gathered: from the mapped file, or from a copy on the device.
+
+    A set that is gathered often goes to a GPU once, if it isn't larger than UPLOAD_LIMIT.
+    """
+
+    def __init__(self, images: ImageSet, size: int, device: torch.device, *, often: bool) -> None:
+        self.size = size
+        self.device = device
+        self.moves = images.images.shape[1] - size + 1
+        self.windows = _windows(images.images, size)
+        upload = often and device.type != "cpu" and images.images.nbytes <= UPLOAD_LIMIT
+        self.uploaded = torch.from_numpy(images.images).to(device) if upload else None
+
+    def gather(
+        self, rows: NDArray[np.int64], dy: NDArray[np.int64], dx: NDArray[np.int64], mirror: NDArray[np.bool_]
+    ) -> torch.Tensor:
+        """Take one window of each row: (B, S, S, C) uint8 on the device, mirrored where `mirror` (B,) says so."""
+        if self.uploaded is not None:
+            return self._gather_there(self.uploaded, rows, dy, dx, mirror)
+        batch = self.windows[rows, dy, dx]
+        turned = np.flatnonzero(mirror)
+        if len(turned):
+            batch[turned] = torch.from_numpy(batch[turned]).flip(2).numpy()
+        return torch.from_numpy(batch).to(self.device)
+
+    def _gather_there(
+        self,
+        stored: torch.Tensor,
+        rows: NDArray[np.int64],
+        dy: NDArray[np.int64],
+        dx: NDArray[np.int64],
+        mirror: NDArray[np.bool_],
+    ) -> torch.Tensor:
+        """Do the same in torch. The tests run it on the CPU; it wasn't run on a GPU."""
+        n, _, _, channels = stored.shape
+        strides = stored.stride()
+        view = stored.as_strided(
+            (n, self.moves, self.moves, self.size, self.size, channels), (*strides[:3], *strides[1:])
+        )
+        row, down, across = torch.from_numpy(np.stack([rows, dy, dx])).to(self.device)
+        batch = view[row, down, across]
+        turned = torch.from_numpy(mirror).to(self.device)
+        return torch.where(turned[:, None, None, None], batch.flip(2), batch)
+
+
+def _windows(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """View all windows of a padded set (N, P, P, C) as (N, P - S + 1, P - S + 1, S, S, C), without a copy."""
+    n, padded, _, channels = images.shape
+    moves = padded - size + 1
+    by_image, by_row, by_column, by_channel = images.strides
+    return as_strided(
+        images,
+        (n, moves, moves, size, size, channels),
+        (by_image, by_row, by_column, by_row, by_column, by_channel),
+        writeable=False,
+    )
+
+
+class Finish:
+    """Turns gathered uint8 windows into what a model takes: scaled, normalised, its channels, size and layout."""
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        in_channels: int,
+        image_size: int | None,
+        channels_last: bool,
+        device: torch.device,
+    ) -> None:
+        if channels != in_channels and 1 not in (channels, in_channels):
+            raise ValueError(f"images of {channels} channels can't be turned into {in_channels}: allowed are 1 and 3")
+        channels = max(channels, in_channels)  # grey is spread before normalising, colour made grey behind it
+        if len(mean) != len(std) or len(mean) not in (1, channels):
+            raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} don't fit images of {channels} channels")
+        self.image_size = image_size if image_size != size else None
+        self.channels, self.in_channels = channels, in_channels
+        self.channels_last = channels_last
+        # One long row a line of pixels: a multiply along 3 channels would be five times as slow.
+        per_channel = torch.tensor([mean, std], dtype=torch.float64).expand(2, channels)
+        self.scale = (1 / (255 * per_channel[1])).float().repeat(size * size).to(device)
+        self.std = per_channel[1].float().to(device)
+        self.shift = (-per_channel[0] / per_channel[1]).float().repeat(size * size).to(device)
+
+    def __call__(self, pixels: torch.Tensor, colour: torch.Tensor | None = None) -> torch.Tensor:
+        """Finish (B, S, S, C) uint8: (B, in_channels, image_size, image_size) float32, channels-last if asked.
+
+        `colour` (B, C), on the scale 0 to 1, is added to every pixel of an image.
+        """
+        pixels = pixels.expand(*pixels.shape[:3], self.channels)
+        flat = pixels.flatten(1).float()
+        torch.addcmul(self.shift, flat, self.scale, out=flat)
+        images = flat.view(pixels.shape).permute(0, 3, 1, 2)
+        if colour is not None:
+            images += (colour.to(images.device) / self.std)[:, :, None, None]
+        if self.in_channels < self.channels:
+            weights = torch.tensor(LUMINANCE, device=images.device)
+            images = (images * weights[:, None, None]).sum(1, keepdim=True)
+        if self.image_size:
+            images = functional.interpolate(images, self.image_size, mode="bilinear", antialias=True)
+        return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
