@@ -88,9 +88,14 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> Bench:
     folder = config.out
     assert folder is not None, "the request was completed"
     runtime.claim(folder)
-    check_folder(config)
-    runtime.on_main(write_json, folder / "config.json", to_json(config))
+    runtime.on_main(_write_request, config, folder)
     return Bench(config, data, runtime, folder, describe_run(config, runtime))
+
+
+def _write_request(config: RunConfig, folder: Path) -> None:
+    """Write down what is asked for, unless another run has come into the folder since it was checked."""
+    check_folder(config)
+    write_json(folder / "config.json", to_json(config))
 
 
 def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
@@ -102,6 +107,7 @@ def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
     folder = bench.folder / "cells" / cell_name(cell.model, cell.seed)
     before = runtime.on_main(_record_before, folder / "record.json")
     if before is not None and before.status in FINISHED:
+        display.kept(before)
         return before
     keep = _Keeper(_begin(cell, bench), folder / "record.json", runtime)
     keep.update(epochs=before.epochs if before else ())
@@ -115,11 +121,12 @@ def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
         raise
     except Diverged as error:
         keep.update(status="diverged", error=str(error), finished=now())
+    except _ModelError as error:
+        keep.update(status="failed", error=str(error), finished=now())
     except Exception as error:
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
         keep.update(status="oom" if out_of_memory else "failed", error=_cause(error), finished=now())
-        if not isinstance(error, _ModelError):
-            runtime.note("".join(traceback.format_exception(error)))
+        runtime.note("".join(traceback.format_exception(error)))
     display.end(keep.record)
     return keep.record
 
@@ -175,6 +182,8 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: _Keepe
         multiply_adds=sum(layer.multiply_adds for layer in layers),
     )  # fmt: skip
     progress = checkpoint.restore(folder / "checkpoints", learner, runtime.say) or Progress()
+    if len(progress.loss_sums) == runtime.world_size:
+        progress.loss_sum = progress.loss_sums[runtime.data_rank]
     keep.update(resumed_from=progress.step or None, epochs=keep.record.epochs[: progress.epoch])
     if config.epochs == 0:
         return
@@ -292,6 +301,7 @@ def now() -> str:
 
 def _save(folder: Path, learner: Learner, runtime: Runtime, progress: Progress) -> None:
     runtime.share_buffers(learner.bare)
+    progress.loss_sums = runtime.gather(progress.loss_sum)
     runtime.on_main(checkpoint.save, folder, learner, progress)
 
 

@@ -18,6 +18,11 @@ class Display:
         self.num_cells = num_cells
         self.num_begun = 0
 
+    def kept(self, record: RunRecord) -> None:
+        """Say that a cell was finished before the run was interrupted."""
+        self.num_begun += 1
+        self.runtime.say(f"[{self.num_begun}/{self.num_cells}] {record.model}, seed {record.seed}: kept")
+
     @contextlib.contextmanager
     def cell(self, model: str, seed: int) -> Iterator[Callable[[float, Trained], None]]:
         """Show a cell's training; the function given moves the bar to a share of the budget."""

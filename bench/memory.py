@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import from_json
+from bench.world import EXIT_FILE, world_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from bench.runtime import Runtime
 
 STEPS = 3
-LAUNCHED = {"RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ZOOMETRY_EXIT_FILE"}
+LAUNCHED = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", EXIT_FILE}
 
 
 def peak_memory_bytes(request: dict[str, object]) -> int | str:
@@ -29,16 +30,25 @@ def peak_memory_bytes(request: dict[str, object]) -> int | str:
 
     Returns bytes, or in one line why there are none.
     """
-    alone = {k: v for k, v in os.environ.items() if k not in LAUNCHED and not k.startswith(("TORCHELASTIC", "GROUP_"))}
     done = subprocess.run(
         [sys.executable, "-m", "bench.memory"],
-        input=json.dumps(request), capture_output=True, text=True, check=False, env=alone,
+        input=json.dumps(request), capture_output=True, text=True, check=False, env=_alone(),
         cwd=Path(__file__).parent.parent,
     )  # fmt: skip
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         return last[0]
     return int(json.loads(done.stdout)["bytes"])
+
+
+def _alone() -> dict[str, str]:
+    """This process's environment without its world, and with its own GPU as the only one."""
+    kept = {k: v for k, v in os.environ.items() if k not in LAUNCHED and not k.startswith(("TORCHELASTIC", "GROUP_"))}
+    visible = kept.get("CUDA_VISIBLE_DEVICES")
+    rank = world_of().local_rank
+    if visible is None:
+        return kept | {"CUDA_VISIBLE_DEVICES": str(rank)}
+    return kept | {"CUDA_VISIBLE_DEVICES": ",".join(visible.split(",")[rank : rank + 1])}
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -123,6 +123,7 @@ class Progress:
     images: int = 0
     seconds: float = 0.0
     loss_sum: float = 0.0
+    loss_sums: list[float] = field(default_factory=list)  # every rank's, in a checkpoint
     saved_at: float = 0.0
 
 
