@@ -2,6 +2,7 @@
 
 python -m reports runs/2026-11-22-quick
 python -m reports runs/a runs/b -o both.html --csv both.csv --baseline lenet5
+python -m reports serve runs/
 """
 
 import argparse
@@ -18,7 +19,10 @@ from reports.terminal import print_ranking
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, or 2 for a wrong request."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["serve"]:
+        return _serve(given[1:])
+    options = _parser().parse_args(given)
     try:
         source = read_source(options.runs)
         if options.baseline is not None:
@@ -37,6 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(error)
     print_ranking(source)
     print(f"report: {target}" + (f"  table: {options.csv}" if options.csv else ""))
+    return 0
+
+
+def _serve(arguments: Sequence[str]) -> int:
+    from reports.serve import serve
+
+    try:
+        serve(arguments)
+    except ValueError as error:
+        return _refuse(error)
     return 0
 
 
@@ -63,7 +77,11 @@ def write_page(target: Path, page: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m reports", description="The page and the table of runs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m reports",
+        description="The page and the table of runs.",
+        epilog="`python -m reports serve RUNS` lists all runs.",
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or a folder of runs")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE.html", help="the page (default: the first RUN/report.html)"
