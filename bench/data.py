@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench import source as sources
 from bench import synthetic
 from bench.cache import Facts, Say, open_cached
-from bench.canonical import canonical, checksum, statistics, superclasses, write_set
+from bench.canonical import Decoded, canonical, checksum, statistics, superclasses, write_set
 from bench.decode import decode
 from bench.folder import Folder, build_folder, find_folder
 from bench.source import Source
@@ -26,10 +26,11 @@ DATASETS = ("auto", *sources.ARCHIVES, "imagefolder", "synthetic")
 MARGIN = 4  # zeros around an image of 32 px: a crop moves by up to 4 px each way
 VALIDATION_SHARE = 10  # one in ten images of each class
 
-# What the parts of CIFAR-100 add up to in canonical order, computed from a verified copy of the whole set.
+# What a set adds up to in canonical order, CIFAR-100 computed from a verified copy; `both` holds the superclasses too.
 CHECKSUMS = {
     ("cifar100", "train"): "dea4d1fd172ff6d3a791532c16c0c253d4b7940e98c226265e55baf2a2753a52",
     ("cifar100", "test"): "8549619d92b50f52ace963e8bcdae37a33af74c703ba8af8d23095ab3549f6f5",
+    ("cifar100", "both"): "069f3420ac49f2cc4b5e75d051af5ddc57e04ce137b7d71beaf16efd92093831",
     ("synthetic", "train"): synthetic.CHECKSUM_TRAIN,
     ("synthetic", "test"): synthetic.CHECKSUM_TEST,
 }
@@ -150,17 +151,20 @@ def _build(source: Source | Folder, folder: Path, say: Say) -> Facts:
         return build_folder(source, folder)
     train, test, names = synthetic.make() if source.kind == "embedded" else decode(source)
     sets = {"train": canonical(train), "test": canonical(test)}
+    superclass_of = superclasses(sets["train"])
     sums = {part: checksum(one.images, one.labels) for part, one in sets.items()}
+    sums["both"] = hashlib.sha256(f"{sums['train']} {sums['test']} {superclass_of}".encode()).hexdigest()
     _check_sums(source, sums)
+    class_names = names.classes or tuple(str(i) for i in range(int(train.labels.max()) + 1))
+    _check_labels(source, sets, len(class_names))
     for part, one in sets.items():
         write_set(folder, part, one, MARGIN)
     mean, std = statistics(sets["train"].images)
-    superclass_of = superclasses(sets["train"])
     return {
-        "checksum": hashlib.sha256(f"{sums['train']} {sums['test']} {superclass_of}".encode()).hexdigest(),
+        "checksum": sums["both"],
         "size": train.images.shape[1],
         "margin": MARGIN,
-        "class_names": names.classes or [str(i) for i in range(int(train.labels.max()) + 1)],
+        "class_names": class_names,
         "superclass_names": names.superclasses or [str(i) for i in range(len(set(superclass_of)))],
         "superclass_of": superclass_of,
         "mean": mean,
@@ -174,13 +178,23 @@ def _expected(name: str) -> dict[str, str]:
 
 
 def _check_sums(source: Source, sums: dict[str, str]) -> None:
+    files = {"train": source.train, "test": source.test or source.train, "both": source.files}
     for part, found in sums.items():
         expected = _expected(source.name).get(part, found)
         if found != expected:
-            files = ", ".join(str(path) for path in (source.train if part == "train" else source.test or source.train))
+            names = ", ".join(str(path) for path in files[part]) or source.name
+            what = "labels have" if part == "both" else f"{part} images have"
             raise ValueError(
-                f"{files or source.name}: the {part} images have checksum {found}, expected {expected}: "
-                "the data is damaged or altered"
+                f"{names}: the {what} checksum {found}, expected {expected}: the data is damaged or altered"
+            )
+
+
+def _check_labels(source: Source, sets: dict[str, Decoded], num_classes: int) -> None:
+    for part, one in sets.items():
+        if one.labels.min() < 0 or one.labels.max() >= num_classes:
+            file = (source.train if part == "train" else source.test or source.train)[0]
+            raise ValueError(
+                f"{file}: labels from {one.labels.min()} to {one.labels.max()}, but there are {num_classes} classes"
             )
 
 

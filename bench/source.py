@@ -6,6 +6,7 @@ A set is looked for in the folder itself, in DIR/NAME and in the sub-folders of 
 import fcntl
 import hashlib
 import os
+import socket
 import threading
 import time
 import urllib.request
@@ -17,6 +18,7 @@ from bench.cache import Say, locked, user_cache
 
 Kind = Literal["parquet", "archive", "embedded", "folder"]
 START_SECONDS = 8.0  # a download that hasn't begun by then is given up; 10 s with all around it
+STALL_SECONDS = 30.0  # a download that stands still for so long has broken off
 RETRY_SECONDS = 60.0  # ranks that start together must agree: after a failed try nobody tries again so soon
 
 
@@ -178,8 +180,8 @@ def _archive(name: str, folder: Path) -> Source | None:
 def fetch(name: str, say: Say) -> Source | None:
     """Download an official archive into the user's cache; None, said, if that can't start within 10 s.
 
-    One process downloads, the others wait for it. Progress is torchvision's own bar. ValueError if the download breaks
-    off or its md5 sum is wrong.
+    One process downloads, the others wait for it. Progress is torchvision's own bar. None, said, too if the download
+    breaks off, stands still or has a wrong md5 sum.
     """
     folder = user_cache() / name
     try:
@@ -197,12 +199,13 @@ def _fetch(name: str, folder: Path, say: Say) -> Source | None:
         say(f"{name}: a download has just failed; not trying again for {RETRY_SECONDS:.0f} s")
         return None
     fault = _why_unreachable(url)
+    if not fault:
+        say(f"downloading {name} to {folder}")
+        fault = _download(name, folder)
     if fault:
         say(f"{name} can't be downloaded from {url} ({fault})")
         failed.touch()
-        return None
-    say(f"downloading {name} to {folder}")
-    return _download(name, folder)
+    return None if fault else _archive(name, folder)
 
 
 def _why_unreachable(url: str) -> str:
@@ -223,13 +226,18 @@ def _why_unreachable(url: str) -> str:
     return answer[0] if answer else f"no answer within {START_SECONDS:.0f} s"
 
 
-def _download(name: str, folder: Path) -> Source | None:
+def _download(name: str, folder: Path) -> str:
+    """Let torchvision download and check an archive; say what went wrong, or nothing."""
     from torchvision import datasets
 
     kind = getattr(datasets, ARCHIVES[name].torchvision_class)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALL_SECONDS)
     try:
         for part in ({"split": "train"}, {"split": "test"}) if name == "svhn" else ({},):
             kind(folder, download=True, **part)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"the download of {ARCHIVES[name].url} failed: {str(error).splitlines()[0]}") from error
-    return _archive(name, folder)
+    except (OSError, EOFError, RuntimeError) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    finally:
+        socket.setdefaulttimeout(before)
+    return ""

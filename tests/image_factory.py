@@ -26,25 +26,33 @@ def random_images(n: int, seed: int, size: int = 32, channels: int = 3) -> tuple
     return rng.integers(0, 256, (n, size, size, channels), np.uint8), np.arange(n) % NUM_CLASSES
 
 
-def write_parquet(folder: Path, part: str, images: NDArray[np.uint8], columns: dict[str, Any]) -> Path:
-    """Write one part of a set in the hub's layout: PNG bytes, label columns, names in the schema's metadata."""
+def write_parquet(
+    folder: Path,
+    part: str,
+    images: NDArray[np.uint8],
+    columns: dict[str, Any],
+    *,
+    column: str = "img",
+    encoding: str = "PNG",
+) -> Path:
+    """Write one part of a set in the hub's layout: encoded images, label columns, names in the schema's metadata."""
     folder.mkdir(parents=True, exist_ok=True)
     features = {
         name: {"names": [f"{name} {i}" for i in range(int(max(values)) + 1)], "_type": "ClassLabel"}
         for name, values in columns.items()
     }
-    rows = pa.array([{"bytes": png(image), "path": ""} for image in images])
-    table = pa.table({"img": rows, **{name: pa.array(values) for name, values in columns.items()}})
+    rows = pa.array([{"bytes": encoded(image, encoding), "path": ""} for image in images])
+    table = pa.table({column: rows, **{name: pa.array(values) for name, values in columns.items()}})
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     path = folder / f"{part}-00000-of-00001.parquet"
     parquet.write_table(table.replace_schema_metadata(metadata), path)
     return path
 
 
-def png(image: NDArray[np.uint8]) -> bytes:
-    """Encode one image (H, W, 3) as PNG."""
+def encoded(image: NDArray[np.uint8], encoding: str) -> bytes:
+    """Encode one image (H, W, 3) without loss."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
+    Image.fromarray(image).save(buffer, encoding, lossless=True)
     return buffer.getvalue()
 
 

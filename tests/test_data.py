@@ -83,6 +83,29 @@ def test_class_in_two_superclasses_is_refused(tmp_path: Path) -> None:
     one_line(error)
 
 
+@pytest.mark.parametrize("encoding", ["WEBP", "BMP"])
+def test_any_column_name_and_format_that_pillow_reads(encoding: str, cifar10: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other" / "plain_text"
+    for part, (images, labels) in (("train", TRAIN), ("test", TEST)):
+        write_parquet(folder, part, images, {"label": labels}, column="image", encoding=encoding)
+    assert open_dataset("cifar10", folder.parent).checksum == open_dataset("cifar10", cifar10).checksum
+
+
+def test_altered_superclasses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = open_dataset("cifar100", coarse_cifar100(tmp_path / "c", TRAIN[1] % 2))
+    monkeypatch.setattr(data, "CHECKSUMS", {("cifar100", "both"): found.checksum})
+    with pytest.raises(ValueError, match=rf"the labels have checksum .*, expected {found.checksum}") as error:
+        open_dataset("cifar100", coarse_cifar100(tmp_path / "altered", (TRAIN[1] + 1) % 2))
+    assert "altered/train-00000-of-00001.parquet" in one_line(error)
+
+
+def test_labels_without_a_class_are_refused(cifar10: Path) -> None:
+    write_parquet(cifar10, "test", TEST[0], {"label": TEST[1] + 1})
+    with pytest.raises(ValueError, match=r"test-00000-of-00001.parquet: labels from 1 to 10, .* 10 classes") as error:
+        open_dataset("cifar10", cifar10)
+    one_line(error)
+
+
 def test_truncated_parquet_is_named(cifar10: Path) -> None:
     path = cifar10 / "test-00000-of-00001.parquet"
     path.write_bytes(path.read_bytes()[:-100])

@@ -72,6 +72,21 @@ def test_archive_and_parquet_give_the_same_set(cifar10: Path, archive: Path) -> 
     assert np.array_equal(np.unique(ours, axis=0), np.unique(theirs.reshape(200, -1), axis=0))
 
 
+def test_coarse_labels_and_names_come_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tmp_path / "cifar-100-python"
+    for part, (images, labels) in (("train", TRAIN), ("test", TEST)):
+        md5 = write_batch(base / part, images, {"fine_labels": labels.tolist(), "coarse_labels": labels % 5})
+        monkeypatch.setattr(datasets.CIFAR100, f"{part}_list", [[part, md5]])
+    names = {"fine_label_names": list("abcdefghij"), "coarse_label_names": list("vwxyz")}
+    meta = {"filename": "meta", "key": "fine_label_names", "md5": write_batch(base / "meta", TEST[0], names)}
+    monkeypatch.setattr(datasets.CIFAR100, "meta", meta)
+    found = open_dataset("cifar100", base)
+    assert found.source == "archive"
+    assert found.class_names == tuple("abcdefghij")
+    assert found.superclass_names == tuple("vwxyz")
+    assert found.superclass_of == (0, 1, 2, 3, 4) * 2
+
+
 def test_packed_archive_is_checked_and_unpacked(archive: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     packed = tmp_path / "packed" / "cifar-10-python.tar.gz"
     packed.parent.mkdir()
@@ -259,3 +274,15 @@ def test_svhn_is_read_with_ten_as_zero(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ValueError, match=r"test_32x32.mat: md5 .* expected") as error:
         open_dataset("svhn", tmp_path)
     one_line(error)
+
+
+def test_broken_download_is_said_and_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(opened: Any) -> None:
+        raise RuntimeError("File not found or corrupted.")
+
+    monkeypatch.setattr(datasets.CIFAR100, "download", broken)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: (tmp_path / "page").open("rb"))
+    (tmp_path / "page").write_text("here")
+    said: list[str] = []
+    assert data._choose("auto", None, None, said.append).name == "synthetic"
+    assert any("corrupted" in line for line in said)

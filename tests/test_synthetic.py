@@ -18,15 +18,16 @@ from bench.data import Dataset, open_dataset
 MEMORY_SCRIPT = """
 import sys
 from bench.data import open_dataset
+
+def kilobytes(kind):
+    return sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith(kind))
+
+private = kilobytes("Private")
 found = open_dataset("synthetic", None)
-seen = sum(int(found.train.images[i : i + 1000].sum()) for i in range(0, len(found.train.images), 1000))
-print(seen, flush=True)
+print(sum(int(found.train.images[i : i + 1000].sum()) for i in range(0, len(found.train.images), 1000)), flush=True)
 sys.stdin.readline()
-lines = open("/proc/self/smaps").read().split("VmFlags")
-ours = [line for block in lines if "_images.npy" in block for line in block.splitlines() if line.startswith("Private")]
-print(sum(int(line.split()[1]) for line in ours), flush=True)
-rollup = [line for line in open("/proc/self/smaps_rollup") if line.startswith("Rss")]
-print(int(rollup[0].split()[1]), flush=True)
+print(kilobytes("Private") - private, flush=True)
+print(kilobytes("Rss"), flush=True)
 sys.stdin.readline()
 """
 
