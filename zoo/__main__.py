@@ -2,6 +2,7 @@
 
     python -m zoo                      every model of ours
     python -m zoo 'alexnet*' --json    those that match, as JSON
+    python -m zoo --family lightweight --max-parameters 2e6
     python -m zoo alexnet_grouped      one model: its layers with shapes, parameters and multiply-adds
 
 The list needs no torch: its figures stand in the catalogue, and the tests count them again.
@@ -9,6 +10,7 @@ The list needs no torch: its figures stand in the catalogue, and the tests count
 
 import argparse
 import dataclasses
+import difflib
 import json
 import sys
 from collections.abc import Sequence
@@ -34,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m zoo", description="List the models, or show the layers of one.")
     parser.add_argument("name", nargs="?", default="*", metavar="NAME|GLOB|tv:NAME|timm:NAME|FILE.py:FUNCTION")
+    parser.add_argument("--family", metavar="NAME", help="list a family, or all of a file: lightweight, resnet, ...")
+    parser.add_argument("--tag", metavar="NAME", help="list models with a tag: lightweight, transformer, ...")
+    parser.add_argument("--max-parameters", type=float, metavar="N", help="list models of at most N parameters (2e6)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--image-size", type=int, metavar="N", help="count one model at N px instead of its own size")
     parser.add_argument(
@@ -43,11 +48,34 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _show(options: argparse.Namespace) -> None:
-    is_list = any(character in registry.GLOB_CHARACTERS for character in options.name) and ":" not in options.name
-    if is_list:
-        _show_list([registry.resolve(name) for name in registry.expand([options.name])], as_json=options.json)
+    filtered = options.family or options.tag or options.max_parameters is not None
+    if registry.is_glob(options.name) or filtered:
+        _show_list(_filtered(options), as_json=options.json)
     else:
         _show_model(options)
+
+
+def _filtered(options: argparse.Namespace) -> list[ModelSpec]:
+    """List the models that the name and every filter let through. ValueError where none is left."""
+    specs = [registry.resolve(name) for name in registry.expand([options.name])]
+    if options.family is not None:
+        _check_known("family", options.family, {spec.family for spec in specs} | {spec.file for spec in specs})
+        specs = [spec for spec in specs if options.family in (spec.family, spec.file)]
+    if options.tag is not None:
+        _check_known("tag", options.tag, {tag for spec in specs for tag in spec.tags})
+        specs = [spec for spec in specs if options.tag in spec.tags]
+    if options.max_parameters is not None:
+        specs = [spec for spec in specs if spec.num_parameters <= options.max_parameters]
+    if not specs:
+        raise ValueError(f"no model has at most {options.max_parameters:,.0f} parameters; raise --max-parameters")
+    return specs
+
+
+def _check_known(kind: str, name: str, known: set[str]) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, sorted(known), n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"no {kind} {name!r}{hint} (there are {', '.join(sorted(known))})")
 
 
 def _show_list(specs: Sequence[ModelSpec], *, as_json: bool) -> None:

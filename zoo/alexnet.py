@@ -12,7 +12,7 @@ Two towers that read each other at conv3 and at the fully connected layers, and 
 towers modules of their own, on two devices; `zoo/tower.py` gives each of them to a process.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.layer import LocalResponseNorm
+from zoo.weights import State
 
 ALPHA = {
     "code": 1e-4,
@@ -42,7 +43,6 @@ class Stem:
     side: int = 6
 
 
-State = Mapping[str, Tensor]
 PUBLISHED = Stem()
 SMALL = Stem(padding=5, pool_padding=1, side=1)  # 32 px: 8, 4, 2, 1; the total stride stays 32
 
@@ -190,9 +190,9 @@ def pooling(design: Design) -> nn.Module:
 
 
 def initialise(net: nn.Module, init: str) -> None:
-    """Set the weights: `paper` section 5, `kaiming` as a teaching port does, `he` (2015) for a quick start, its scores near 0.
+    """Set the weights: `paper` section 5, `kaiming` as a teaching port does, `he` (2015) for a quick start.
 
-    `default` leaves torch's. Biases are 0, but for the paper's ones of 1.
+    `default` leaves torch's; `he` starts the scores near 0. Biases are 0, but for the paper's ones of 1.
     """
     layers = {name: layer for name, layer in net.named_children() if isinstance(layer, nn.Conv2d | nn.Linear)}
     for name, layer in layers.items() if init != "default" else ():

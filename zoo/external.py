@@ -43,6 +43,57 @@ def timm_model(name: str, *, num_classes: int, in_channels: int = 3, **switches:
     return model
 
 
+def trained_state(name: str) -> dict[str, Any]:
+    """Fetch the weights that `tv:NAME` or `timm:NAME` was published with, from its library's cache or hub.
+
+    ValueError for a model of ours or of a user, or one without such weights.
+    """
+    library, _, rest = name.rpartition(":")
+    if library == "tv":
+        from torchvision import models
+
+        state: dict[str, Any] = models.get_model_weights(rest).DEFAULT.get_state_dict(progress=False, check_hash=True)
+        return state
+    if library == "timm":
+        import timm
+
+        return dict(timm.create_model(rest, pretrained=True).state_dict())
+    raise ValueError(f"{name} has no published weights; give a file, or take tv:NAME or timm:NAME")
+
+
+def of_torchvision(name: str, **fixed: Any) -> Callable[..., nn.Module]:
+    """Make the function that builds a torchvision model under a name of ours."""
+
+    def build_torchvision(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
+        return torchvision_model(name, num_classes=num_classes, in_channels=in_channels, **{**fixed, **switches})
+
+    return build_torchvision
+
+
+def of_timm(name: str, **fixed: Any) -> Callable[..., nn.Module]:
+    """Make the function that builds a timm model under a name of ours."""
+
+    def build_timm(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
+        return timm_model(name, num_classes=num_classes, in_channels=in_channels, **{**fixed, **switches})
+
+    return build_timm
+
+
+def densenet(*, num_classes: int, in_channels: int, **design: Any) -> nn.Module:
+    """Build torchvision's DenseNet of another design than those that it names."""
+    from torchvision.models import DenseNet
+
+    return stem.read_channels(DenseNet(num_classes=num_classes, **design), in_channels)
+
+
+def nasnet_a(*, num_classes: int, in_channels: int, **design: Any) -> nn.Module:
+    """Build timm's NASNet-A (6 cells a stage) of another width than the one that it names."""
+    from timm.models.nasnet import NASNetALarge
+
+    model: nn.Module = NASNetALarge(num_classes=num_classes, in_chans=in_channels, **design)
+    return model
+
+
 def user_model(name: str, *, num_classes: int, **switches: Any) -> nn.Module:
     """Call FUNCTION of FILE.py with `num_classes` and what else it takes, and check that a model came back."""
     function = _user_function(name)

@@ -6,7 +6,8 @@ Names: our own (`lenet5`, globs where a list is asked for), `tv:NAME` of torchvi
 
 import difflib
 import importlib
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,11 @@ def list_models(pattern: str = "*") -> list[ModelSpec]:
     return [spec for spec in CATALOGUE if fnmatchcase(spec.name, pattern)]
 
 
+def is_glob(name: str) -> bool:
+    """Say whether a name stands for many of ours."""
+    return not GLOB_CHARACTERS.isdisjoint(name) and not _is_foreign(name)
+
+
 def check_name(name: str) -> None:
     """Raise ValueError unless `name` can be a model. Of foreign names the form is checked, and FILE.
 
@@ -40,7 +46,7 @@ def expand(names: Sequence[str]) -> list[str]:
     """Turn names and globs into names: order kept, duplicates dropped. ValueError where nothing matches."""
     found: dict[str, None] = {}
     for name in names:
-        if GLOB_CHARACTERS.isdisjoint(name) or _is_foreign(name):
+        if not is_glob(name):
             check_name(name)
             found[name] = None
             continue
@@ -76,9 +82,19 @@ def create_model(name: str, *, num_classes: int = 100, in_channels: int | None =
         from zoo import external
 
         return external.build(name, num_classes=num_classes, **switches)
-    module = importlib.import_module(f"zoo.{_specs()[name].file}")
-    model: nn.Module = getattr(module, name)(num_classes=num_classes, **switches)
+    build = getattr(importlib.import_module(f"zoo.{_specs()[name].file}"), name)
+    _check_switches(name, build, switches)
+    model: nn.Module = build(num_classes=num_classes, **switches)
     return model
+
+
+def _check_switches(name: str, build: Callable[..., object], switches: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(build).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        known = [parameter.name for parameter in parameters if parameter.name != "num_classes"]
+        for switch in switches:
+            if switch not in known:
+                raise ValueError(f"{name} has no switch {switch!r}; it has {', '.join(known)}")
 
 
 def _specs() -> dict[str, ModelSpec]:

@@ -1,5 +1,8 @@
 """Fit a network to other images: fewer strides for small ones, another number of channels for grey ones."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from torch import nn
 
 
@@ -19,12 +22,51 @@ def read_channels(model: nn.Module, in_channels: int) -> nn.Module:
 
 
 def set_stride(model: nn.Module, name: str, stride: int) -> None:
-    """Change the stride of one convolution in place; its weights stay."""
-    convolution = model.get_submodule(name)
-    assert isinstance(convolution, nn.Conv2d), f"{name} is a {type(convolution).__name__}"
-    convolution.stride = (stride, stride)
+    """Change the stride of one convolution or pool in place; its weights stay."""
+    layer = model.get_submodule(name)
+    assert isinstance(layer, nn.Conv2d | nn.MaxPool2d), f"{name} is a {type(layer).__name__}"
+    layer.stride = (stride, stride)
 
 
 def leave_out(model: nn.Module, name: str) -> None:
     """Replace one module by the identity."""
     model.set_submodule(name, nn.Identity())
+
+
+def fitted(
+    build: Callable[..., nn.Module],
+    *,
+    stride_1: Sequence[str] = (),
+    without: Sequence[str] = (),
+    then: Callable[[nn.Module], None] | None = None,
+) -> Callable[..., nn.Module]:
+    """Make the function that builds a network for small images.
+
+    The convolutions and pools named in `stride_1` keep their weights and lose their stride, the modules named in
+    `without` become the identity, and `then` does what else there is to do.
+    """
+
+    def build_fitted(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
+        model = build(num_classes=num_classes, in_channels=in_channels, **switches)
+        for name in stride_1:
+            set_stride(model, name, 1)
+        for name in without:
+            leave_out(model, name)
+        if then is not None:
+            then(model)
+        return model
+
+    return build_fitted
+
+
+def small_kernel(name: str) -> Callable[[nn.Module], None]:
+    """Make the change of one convolution to 3x3 with stride 1 and a border of 1, its weights drawn as He (2015)."""
+
+    def change(model: nn.Module) -> None:
+        old = model.get_submodule(name)
+        assert isinstance(old, nn.Conv2d)
+        new = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=old.bias is not None)
+        nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+        model.set_submodule(name, new)
+
+    return change

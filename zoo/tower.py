@@ -12,8 +12,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.alexnet import AlexNet, Figure, Part, State, early, eighth, late
+from zoo.alexnet import AlexNet, Figure, Part, early, eighth, late
 from zoo.two_tower import as_grouped, split, split_network
+from zoo.weights import State
 
 
 class Mesh(Figure):

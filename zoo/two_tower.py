@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo import weights
-from zoo.alexnet import PAPER, SMALL, AlexNet, Design, Figure, Part, State, switched
+from zoo.alexnet import PAPER, SMALL, AlexNet, Design, Figure, Part, switched
 from zoo.cost import LayerCost
+from zoo.weights import State
 
 
 class TwoTower(Figure):
