@@ -1,6 +1,7 @@
 """Measures the models of a run against each other, and the first one against itself."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from bench.cell import Bench, Cell, build_loader, build_model, memory_request, now
 from bench.measure import METRICS, PASSES, Pass, Subject, build_subject, train_visit
@@ -37,8 +38,8 @@ def _compare(specs: Mapping[str, ModelSpec], bench: Bench) -> Comparison:
     subjects.clear()  # memory is measured in processes of their own: give this one's back first
     if "memory" in config.measure:
         runtime.say("measuring memory, each model in a fresh process")
-        for model in measured:
-            measured[model] += _memory(specs[model], bench, missing)
+        for model, memory in _memory([specs[model] for model in measured], bench, missing).items():
+            measured[model] += (memory,)
     return Comparison(
         run=bench.folder.name, models=tuple(specs), reference=reference,
         order={name: tuple(turn.order) for name, turn in turns.items()},
@@ -105,16 +106,21 @@ def _measurements(name: str, passes: Sequence[Turns], bench: Bench) -> tuple[Mea
     return tuple(rows)
 
 
-def _memory(spec: ModelSpec, bench: Bench, missing: dict[str, str]) -> tuple[Measurement, ...]:
-    """The peak memory of training, in a fresh process for every rank; nothing, and the cause, where it can't be had."""
+def _memory(specs: Sequence[ModelSpec], bench: Bench, missing: dict[str, str]) -> dict[str, Measurement]:
+    """The peak memory of training, in a fresh process for every model and rank; a cause where it can't be had."""
     bench.runtime.check_signal()
-    outcomes = bench.runtime.gather(peak_memory_bytes(memory_request(spec, bench)))
-    causes = [outcome for outcome in outcomes if isinstance(outcome, str)]
-    if causes:
-        missing[f"{spec.name} peak_memory_bytes"] = causes[0]
-        return ()
     kind = METRICS["peak_memory_bytes"]
-    values = tuple((float(outcome),) for outcome in outcomes)
-    return (
-        Measurement(metric="peak_memory_bytes", unit=kind.unit, better=kind.better, merge=kind.merge, values=values),
-    )
+    # Two at once where there is one rank: what one is given doesn't change the other's peak, and most of it is imports.
+    with ThreadPoolExecutor(2 if bench.runtime.world_size == 1 else 1) as pool:
+        own = list(pool.map(peak_memory_bytes, [memory_request(spec, bench) for spec in specs]))
+    found = {}
+    for spec, outcomes in zip(specs, zip(*bench.runtime.gather(own), strict=True), strict=True):
+        causes = [outcome for outcome in outcomes if isinstance(outcome, str)]
+        if causes:
+            missing[f"{spec.name} peak_memory_bytes"] = causes[0]
+            continue
+        values = tuple((float(outcome),) for outcome in outcomes)
+        found[spec.name] = Measurement(
+            metric="peak_memory_bytes", unit=kind.unit, better=kind.better, merge=kind.merge, values=values
+        )
+    return found

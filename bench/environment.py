@@ -18,7 +18,7 @@ import psutil
 from pydantic import JsonValue
 
 from bench.config import RunConfig, to_flags
-from bench.world import num_cores
+from bench.world import LARGE_PAGES, num_cores
 
 if TYPE_CHECKING:
     from bench.runtime import Runtime
@@ -63,6 +63,7 @@ def describe_run(config: RunConfig, runtime: "Runtime") -> dict[str, JsonValue]:
         "precision": config.precision,
         "tf32": torch.backends.cuda.matmul.allow_tf32,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "large_pages": os.environ.get(LARGE_PAGES) == "1",
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "command": command_line(config, world_size=runtime.world_size),

@@ -44,6 +44,7 @@ def peak_memory_bytes(request: dict[str, object]) -> int | str:
 def _alone() -> dict[str, str]:
     """This process's environment without its world, and with its own GPU as the only one."""
     kept = {k: v for k, v in os.environ.items() if k not in LAUNCHED and not k.startswith(("TORCHELASTIC", "GROUP_"))}
+    kept["OMP_WAIT_POLICY"] = "passive"  # it isn't timed, and may share the cores with another
     visible = kept.get("CUDA_VISIBLE_DEVICES")
     rank = world_of().local_rank
     if visible is None:

@@ -6,6 +6,7 @@ python -m bench.run --recipe smoke --dataset synthetic  in one process
 """
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ if not __package__:  # `python bench/run.py` puts bench/ first on the module pat
 from bench.config import RunConfig, complain, parse
 from bench.data import open_dataset
 from bench.request import check_request, complete, how_to_resume
-from bench.world import check_world, leave, world_of
+from bench.world import LARGE_PAGES, check_world, leave, world_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             data = open_dataset(
                 config.dataset, config.data_dir, protocol=config.protocol, image_size=config.image_size, say=say
             )
+            os.environ.setdefault(LARGE_PAGES, "1")
             # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
             from bench.cell import claim_run, list_cells, run_cell
             from bench.compare import compare_cells

@@ -13,6 +13,9 @@ from pathlib import Path
 import psutil
 
 EXIT_FILE = "ZOOMETRY_EXIT_FILE"  # names the file where launch.sh wants the exit code, which accelerate turns into 1
+LARGE_PAGES = (
+    "THP_MEM_ALLOC_ENABLE"  # torch reads it once: large tensors on large pages train 2 to 15 % faster on a CPU
+)
 PR_SET_PDEATHSIG = 1
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.initial import centre_filters
 from zoo.layer import LocalResponseNorm
 from zoo.weights import State
 
@@ -190,7 +191,7 @@ def pooling(design: Design) -> nn.Module:
 
 
 def initialise(net: nn.Module, init: str) -> None:
-    """Set the weights: `paper` section 5, `kaiming` as a teaching port does, `he` (2015) for a quick start.
+    """Set the weights: `paper` section 5, `kaiming` as a teaching port does, `he` (2015, centred) for a quick start.
 
     `default` leaves torch's; `he` starts the scores near 0. Biases are 0, but for the paper's ones of 1.
     """
@@ -204,6 +205,8 @@ def initialise(net: nn.Module, init: str) -> None:
             nn.init.normal_(layer.weight, std=0.001 if init == "he" else 0.01)
         assert layer.bias is not None
         nn.init.constant_(layer.bias, float(init == "paper" and name in ("conv2", "conv4", "conv5", "fc6", "fc7")))
+    if init == "he":
+        centre_filters(net)
 
 
 def switched(design: Design, switches: dict[str, Any]) -> Design:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.external import of_timm, of_torchvision
+from zoo.initial import centre_filters
 from zoo.stem import fitted
 
 
@@ -18,7 +19,8 @@ def _add_border(model: nn.Module) -> None:
     first.padding = (first.kernel_size[0] // 2, first.kernel_size[1] // 2)
 
 
-squeezenet1_0, squeezenet1_1 = of_torchvision("squeezenet1_0"), of_torchvision("squeezenet1_1")
+squeezenet1_0 = fitted(of_torchvision("squeezenet1_0"), then=centre_filters)
+squeezenet1_1 = fitted(of_torchvision("squeezenet1_1"), then=centre_filters)
 squeezenet1_0_cifar = fitted(squeezenet1_0, stride_1=("features.0",), then=_add_border)
 squeezenet1_1_cifar = fitted(squeezenet1_1, stride_1=("features.0",), then=_add_border)
 
