@@ -39,7 +39,7 @@ class Mesh(Figure):
     def all_rows(self, own: Tensor, num_rows: int) -> Tensor:
         """Put the ranks' rows below each other, without a gradient: every rank's weights to every rank."""
         share = -(-num_rows // self.size)
-        wire = torch.cat([own, own.new_zeros(share - len(own), *own.shape[1:])])
+        wire = torch.cat([own, own.new_zeros(share - len(own), *own.shape[1:])]).contiguous()
         whole = wire.new_empty(self.size * share, *own.shape[1:])
         dist.all_gather_into_tensor(whole.view(-1), wire.view(-1), group=self.group)
         return whole[:num_rows]
@@ -130,7 +130,7 @@ class OneWeirdTrick(Mesh):
         gradients = gradient.new_empty(self.size, *gradient.shape)
         dist.all_gather_into_tensor(gradients.view(-1), gradient.contiguous().view(-1), group=self.group)
         self.bytes_sent += (self.size - 1) * gradient.nbytes
-        return _sum_in_order(gradients)
+        return torch.empty_like(gradient).copy_(_sum_in_order(gradients))  # in the gradient's own layout
 
 
 class _Columns(torch.autograd.Function):
