@@ -236,7 +236,7 @@ def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:
     config, runtime = bench.config, bench.runtime
     return Loader(
         bench.data, batch_size=config.batch_size, data_rank=runtime.data_rank, data_size=runtime.data_size, seed=seed,
-        augment=config.augment, **_image_options(spec, bench),
+        augment=config.augment, balanced=config.balance, **_image_options(spec, bench),
     )  # fmt: skip
 
 

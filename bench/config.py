@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tyro
 from tyro.conf import OmitArgPrefixes, arg
 
+from bench.draws import AUGMENTATIONS
 from bench.record import RunRecord, read
 
 MEASURES = ("train", "infer", "latency", "memory")
@@ -80,7 +81,9 @@ class RunConfig:
     ema: Annotated[float | None, arg(metavar="DECAY")] = None
     """Evaluate and save an exponential moving average of the weights."""
     augment: Names = ("crop", "mirror")
-    """Augmentations, in order; none for none."""
+    """Of crop, mirror, trivial, rotation, pca, cutout, erasing, mixup, cutmix; none for none."""
+    balance: bool = False
+    """Draw each class equally often."""
 
     precision: Text = "fp32"
     """fp32, bf16 or fp16 (autocast)."""
@@ -158,6 +161,7 @@ def check(config: RunConfig) -> None:
 
 
 _CHOICES = {
+    "augment": AUGMENTATIONS,
     "protocol": PROTOCOLS,
     "schedule": SCHEDULES,
     "precision": PRECISIONS,

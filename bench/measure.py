@@ -14,6 +14,9 @@ from bench.runtime import Runtime, mix
 from bench.trainer import Batches, Learner
 
 
+SETTLED = 0.1  # seconds of a step beside which cold caches are nothing
+
+
 class Metric(NamedTuple):
     """Unit, direction and way of merging ranks of a metric; `per_batch` where it is a rate of a batch's images."""
 
@@ -42,6 +45,7 @@ class Subject:
     batches: Iterator[Batch]
     batch: Batch
     steps: int = 0
+    step_seconds: float = 0.0
 
 
 def build_subject(model: str, learner: Learner, batches: Batches) -> Subject:
@@ -65,8 +69,10 @@ def train_visit(subject: Subject, runtime: Runtime) -> Visit:
     }
 
     def visit() -> Mapping[str, float]:
-        step(subject.batch)  # what another model left in the caches is not this one's cost
+        if subject.step_seconds < SETTLED:
+            step(subject.batch)  # what another model left in the caches is not this one's cost
         times = {name: _seconds(parts[name], runtime) for name in draw.sample(list(parts), len(parts))}
+        subject.step_seconds = times["train_step_images_per_second"]
         return {name: times[name] for name in parts}
 
     return visit

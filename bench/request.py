@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bench import config as options
@@ -20,11 +21,11 @@ def complete(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, models=tuple(expand(config.models)), out=out)
 
 
-def check_request(config: RunConfig, *, world_size: int) -> None:
+def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], None] = print) -> None:
     """Check what needs no torch: models by name, data by place, the batch against the world, the folder."""
     for name in config.models:
         check_name(name)
-    check_dataset(config.dataset, config.data_dir)
+    check_dataset(config.dataset, config.data_dir, say=say)
     share = world_size * config.accumulate
     if config.batch_size % share:
         near = max(1, round(config.batch_size / share)) * share

@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             config = complete(parse(sys.argv[1:] if argv is None else argv))
             check_world(config.world, world)
-            check_request(config, world_size=world.size)
             say = print if world.speaks else lambda line: None
+            check_request(config, world_size=world.size, say=say)
             data = open_dataset(
                 config.dataset, config.data_dir, protocol=config.protocol, image_size=config.image_size, say=say
             )

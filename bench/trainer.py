@@ -70,16 +70,16 @@ class Learner:
         for part in range(num_parts):
             rows = slice(part * len(batch.labels) // num_parts, (part + 1) * len(batch.labels) // num_parts)
             self.runtime.seed(self.seed, step, self.runtime.data_rank * num_parts + part)
-            total += self._backward(batch.images[rows], batch.labels[rows], last=part == num_parts - 1)
+            total += self._backward(_rows(batch, rows), last=part == num_parts - 1)
         self._update()
         return total
 
-    def _backward(self, images: torch.Tensor, labels: torch.Tensor, *, last: bool) -> torch.Tensor:
+    def _backward(self, batch: Batch, *, last: bool) -> torch.Tensor:
         accelerator = self.runtime.accelerator
         wait = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
         with wait:
             with accelerator.autocast():
-                loss = F.cross_entropy(self.model(images), labels, label_smoothing=self.config.label_smoothing)
+                loss = _loss(self.model(batch.images), batch, self.config.label_smoothing)
             loss = loss / self.config.accumulate
             accelerator.backward(loss)
         return loss.detach()
@@ -99,6 +99,24 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
             self.ema.update_parameters(self.bare)
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    """A micro-batch of a batch."""
+    mixed = batch.mixed and (batch.mixed[0][rows], batch.mixed[1][rows])
+    return Batch(batch.images[rows], batch.labels[rows], mixed)
+
+
+def _loss(scores: torch.Tensor, batch: Batch, smoothing: float) -> torch.Tensor:
+    """The mean cross entropy; of images that mixup or cutmix joined, to both labels by their weights."""
+    if batch.mixed is None:
+        return F.cross_entropy(scores, batch.labels, label_smoothing=smoothing)
+    others, weight = batch.mixed
+    own, other = (
+        F.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="none")
+        for labels in (batch.labels, others)
+    )
+    return (weight * own + (1 - weight) * other).mean()
 
 
 def build_learner(bare: nn.Module, *, config: RunConfig, peak: float, seed: int, runtime: Runtime) -> Learner:

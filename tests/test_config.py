@@ -33,6 +33,7 @@ def test_a_request_survives_its_flags_and_its_json(argv: list[str]) -> None:
         (["--recipe", "quik"], "did you mean quick"),
         (["--measure", "memry"], "did you mean memory"),
         (["--precision", "fp8"], "did you mean fp"),
+        (["--augment", "crop", "miror"], "did you mean mirror"),
         (["--models"], "--models is empty"),
         (["--seeds"], "--seeds is empty"),
         (["--seeds", "1", "1"], "1 is given twice"),

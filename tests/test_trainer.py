@@ -86,6 +86,16 @@ def test_training_is_the_plain_loop_to_the_bit(runtime: Runtime) -> None:
     assert [(row.epoch, row.step, row.images) for row in rows] == [(0, 5, 40), (1, 10, 80), (2, 15, 120)]
 
 
+def test_mixed_labels_are_torchs_loss_of_soft_targets(runtime: Runtime) -> None:
+    batch = FakeBatches().batches[0]
+    others, weight = batch.labels.roll(1), torch.linspace(0, 1, 8)
+    soft = weight[:, None] * F.one_hot(batch.labels, 4) + (1 - weight)[:, None] * F.one_hot(others, 4)
+    one = learner(runtime, network(), accumulate=2, label_smoothing=0.1)
+    expected = F.cross_entropy(one.bare(batch.images), soft, label_smoothing=0.1)
+    loss = one.step(Batch(batch.images, batch.labels, (others, weight)), step=0, rate=0.1)
+    torch.testing.assert_close(loss, expected.detach())
+
+
 def test_accumulated_gradients_are_those_of_the_whole_batch(runtime: Runtime) -> None:
     batch = FakeBatches().batches[0]
     gradients = []

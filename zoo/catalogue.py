@@ -64,7 +64,7 @@ resnext = Family("resnext", 2016, "Xie et al., arXiv 1611.05431", file="resnet",
 se_resnet = Family("se_resnet", 2017, "Hu et al., arXiv 1709.01507", file="resnet", source="timm", lr=0.1)
 densenet = Family("densenet", 2016, "Huang et al., arXiv 1608.06993", file="densenet", source="torchvision", lr=0.1)
 light = partial(Family, file="lightweight", tags=("lightweight",))
-squeezenet = light("squeezenet", 2016, "Iandola et al., arXiv 1602.07360", source="torchvision", lr=0.06)
+squeezenet = light("squeezenet", 2016, "Iandola et al., arXiv 1602.07360", source="torchvision", lr=0.03)
 mobilenet_v1 = light("mobilenet", 2017, "Howard et al., arXiv 1704.04861", source="timm", lr=0.1)
 mobilenet_v2 = light("mobilenet", 2018, "Sandler et al., arXiv 1801.04381", source="torchvision", lr=0.1)
 mobilenet_v3 = light("mobilenet", 2019, "Howard et al., arXiv 1905.02244", source="torchvision", lr=0.1)

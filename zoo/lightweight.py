@@ -19,8 +19,19 @@ def _add_border(model: nn.Module) -> None:
     first.padding = (first.kernel_size[0] // 2, first.kernel_size[1] // 2)
 
 
-squeezenet1_0 = fitted(of_torchvision("squeezenet1_0"), then=centre_filters)
-squeezenet1_1 = fitted(of_torchvision("squeezenet1_1"), then=centre_filters)
+def _leave_chance(model: nn.Module) -> None:
+    """Start a SqueezeNet so that it learns soon: filters of mean 0, and scores on the open side of their ReLU.
+
+    SqueezeNet rectifies its scores; with biases of 0 half of them give no gradient, and at high rates all die.
+    """
+    centre_filters(model)
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)][-1]
+    assert last.bias is not None
+    nn.init.ones_(last.bias)
+
+
+squeezenet1_0 = fitted(of_torchvision("squeezenet1_0"), then=_leave_chance)
+squeezenet1_1 = fitted(of_torchvision("squeezenet1_1"), then=_leave_chance)
 squeezenet1_0_cifar = fitted(squeezenet1_0, stride_1=("features.0",), then=_add_border)
 squeezenet1_1_cifar = fitted(squeezenet1_1, stride_1=("features.0",), then=_add_border)
 

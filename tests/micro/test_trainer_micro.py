@@ -1,4 +1,4 @@
-"""How fast training is beside the tutorial's loop: both sides in one run. Oracle: the tutorial's own parts, by torchvision.
+"""How fast training is beside the tutorial's loop, both in one run. Oracle: the tutorial's own parts, by torchvision.
 
 The tutorial's loop: a torchvision-style data set of PIL images with its transforms, a DataLoader with two workers, and
 plain PyTorch. `./launch.sh micro tests/micro/test_trainer_micro.py` prints both; the ratio is that of the means.
