@@ -12,6 +12,9 @@ HUES = {
 }
 SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star", "hexagon", "cross", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+# Of the first ten families each has a shape of its own. The next ten and the ten after have the same shapes again, in
+# hues that are apart from the first one's, and from each other, in every simulated blindness.
+NEXT_HUES = ((0, 1, 5), (1, 0, 5), (2, 1, 3), (3, 1, 2), (4, 0, 6), (5, 0, 1), (6, 0, 4), (7, 2, 6))
 
 
 class Mark(NamedTuple):
@@ -23,4 +26,10 @@ class Mark(NamedTuple):
 
 def marks_of(families: Iterable[str]) -> dict[str, Mark]:
     """A colour and a shape for each family, by name, so that a family looks alike in every chart of the page."""
-    return {family: Mark(i % len(HUES["light"]), i % len(SHAPES)) for i, family in enumerate(sorted(set(families)))}
+    return {family: mark(i) for i, family in enumerate(sorted(set(families)))}
+
+
+def mark(number: int) -> Mark:
+    """The mark of the family with this number."""
+    round_, place = divmod(number, len(SHAPES))
+    return Mark(NEXT_HUES[place % len(NEXT_HUES)][round_ % 3], place)

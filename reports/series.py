@@ -22,6 +22,7 @@ def curves_of(entries: Sequence[Entry], order: Mapping[str, int], marks: Mapping
             "i": order[entry.key],
             "seed": cell.record.seed,
             "hue": marks[entry.family].hue,
+            "shape": marks[entry.family].shape,
             "dash": siblings[entry.family].index(entry.key),
             **_columns(thinned(cell.record.epochs, keep)),
         }

@@ -67,7 +67,7 @@ function curveTraces(figure, rows = null) {
     seen.add(curve.i);
     const name = data.rows[curve.i].model + (data.runs > 1 ? ` · ${data.rows[curve.i].run}` : "");
     return {
-      type: "scatter", mode: curve.epoch.length > 1 ? "lines" : "markers", name: shorten(name), x: curve[by], y: curve[value], names: curve[by].map(() => `${name}, seed ${curve.seed}`),
+      type: "scatter", mode: "lines+markers", marker: { maxdisplayed: 7, size: 7 }, shape: rows ? curve.seed % 10 : curve.shape, name: shorten(name), x: curve[by], y: curve[value], names: curve[by].map(() => `${name}, seed ${curve.seed}`),
       legendgroup: String(curve.i), showlegend: leads, visible: rows || first.size === 0 || first.has(curve.i) ? true : "legendonly", connectgaps: true,
       hue: rows ? curve.seed : curve.hue, dash: rows ? 0 : curve.dash, hovertext: curve[by].map(() => `${shorten(name)}, seed ${curve.seed}`),
     };
