@@ -13,7 +13,6 @@ from bench.pairing import Visit
 from bench.runtime import Runtime, mix
 from bench.trainer import Batches, Learner
 
-
 SETTLED = 0.1  # seconds of a step beside which cold caches are nothing
 
 

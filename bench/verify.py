@@ -82,29 +82,29 @@ def run_faults(records: Sequence[RunRecord], request: RunConfig) -> Iterator[str
 
 def record_faults(record: RunRecord, request: RunConfig, folder: Path) -> Iterator[str]:
     """What a record must be by itself."""
-    yield from _identity_faults(record, request, folder)
+    try:
+        config = from_json(dict(record.config))
+    except (ValueError, TypeError) as error:
+        yield f"config: {error}"
+        return
+    yield from _identity_faults(record, config, request, folder)
     if record.status != "ok":
         if record.status in ("failed", "oom", "diverged", "interrupted") and not record.error:
             yield f"is {record.status} without a cause"
         return
     yield from _cost_faults(record)
     if record.epochs or request.epochs != 0:
-        yield from _training_faults(record, from_json(dict(record.config)))
+        yield from _training_faults(record, config)
         yield from _accuracy_faults(record, folder)
 
 
-def _identity_faults(record: RunRecord, request: RunConfig, folder: Path) -> Iterator[str]:
+def _identity_faults(record: RunRecord, config: RunConfig, request: RunConfig, folder: Path) -> Iterator[str]:
     if record.cell != folder.name:
         yield f"is of {cell_name(record.model, record.seed)} but lies in {folder.name}"
     if record.model not in request.models or record.seed not in request.seeds:
         yield "is of a cell that was not asked for"
     if record.spec.get("name") != record.model:
         yield f"spec is of {record.spec.get('name')}"
-    try:
-        config = from_json(dict(record.config))
-    except (ValueError, TypeError) as error:
-        yield f"config: {error}"
-        return
     changed = [flag for flag in differing(config, request) if flag != "--lr"]
     if changed:
         yield f"{', '.join(changed)} differ from the run's config.json"

@@ -87,7 +87,7 @@ OURS_NOT_TV = "torchvision calls this network alexnet"
 
 # fmt: off
 CATALOGUE: tuple[ModelSpec, ...] = (
-    lenet("lenet5", 32, 4, 69_656, 659_280, "3 channels, ReLU, max pooling", lr=0.1),
+    lenet("lenet5", 32, 4, 69_656, 659_280, "3 channels, ReLU, max pooling", lr=0.05),
     lenet("lenet5_1998", 32, 4, 60_000, 415_680, lr=0.05, in_channels=1, notes="C3 is computed dense"),
 
     two_tower("alexnet_two_tower", 224, 32, 57_277_924, 720_720_416, lr=0.01),

@@ -1,0 +1,167 @@
+"""The verifier. Oracle: a small real run that it passes (tests/data/run), doctored in ways that it must refuse.
+
+Every doctored copy is sealed again: checksums in the record are made to fit what is there.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.record import Comparison, RunRecord, read, read_run, write
+from bench.verify import faults, main
+
+GOLDEN = Path(__file__).parent / "data" / "run"
+CELL = "lenet5-s0"
+Doctor = Callable[[Any], None]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A copy of the real run."""
+    return Path(shutil.copytree(GOLDEN, tmp_path / "run"))
+
+
+def test_the_real_run_passes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(faults(run)) == []
+    assert main([str(run)]) == 0
+    assert "0 faults" in capsys.readouterr().out
+
+
+def test_what_is_read_is_written_again_to_the_byte(run: Path) -> None:
+    """The golden files of schema 1: later versions must still read them."""
+    for path, kind in ((run / "cells" / CELL / "record.json", RunRecord), (run / "comparison.json", Comparison)):
+        before = path.read_bytes()
+        write(path, read(path, kind))  # type: ignore[type-var]
+        assert path.read_bytes() == before
+    records, comparison = read_run(run)
+    assert [record.model for record in records] == ["lenet5", "squeezenet1_1"]
+    assert comparison is not None
+
+
+def last(record: Any) -> Any:
+    return record["epochs"][-1]
+
+
+RECORDS: dict[str, Doctor] = {
+    "more right than there are images": lambda r: r["accuracy"].update(num_top1=10_000),
+    "one more right": lambda r: r["accuracy"].update(num_top1=r["accuracy"]["num_top1"] + 1),
+    "one more in the five": lambda r: r["accuracy"].update(num_top5=r["accuracy"]["num_top5"] + 1),
+    "fewer images, same rights": lambda r: r["accuracy"].update(num_images=r["accuracy"]["num_images"] - 1),
+    "validation called test": lambda r: r["accuracy"].update(split="validation"),
+    "no accuracy": lambda r: r.update(accuracy=None),
+    "an epoch dropped": lambda r: r["epochs"].pop(0),
+    "an epoch added": lambda r: r["epochs"].append(last(r) | {"epoch": 2, "seconds": last(r)["seconds"] + 1}),
+    "epochs swapped": lambda r: r["epochs"].reverse(),
+    "more images trained": lambda r: last(r).update(images=last(r)["images"] + 32),
+    "a step more": lambda r: last(r).update(step=last(r)["step"] + 1),
+    "time runs back": lambda r: last(r).update(seconds=r["epochs"][0]["seconds"] / 2),
+    "another rate": lambda r: last(r).update(learning_rate=last(r)["learning_rate"] * 2),
+    "fewer validation images": lambda r: last(r)["evaluation"].update(num_images=7, num_top1=1, num_top5=2),
+    "the test set at an epoch": lambda r: last(r)["evaluation"].update(r["accuracy"]),
+    "faster than it was": lambda r: r.update(train_seconds=r["train_seconds"] / 2),
+    "a rate of its own": lambda r: r["measurements"][0].update(images=r["measurements"][0]["images"] * 2),
+    "a rate of two ranks": lambda r: r["measurements"][0]["values"].append(r["measurements"][0]["values"][0]),
+    "no rate": lambda r: r.update(measurements=[]),
+    "another seed": lambda r: r.update(seed=1),
+    "another model": lambda r: r.update(model="resnet18"),
+    "another spec": lambda r: r["spec"].update(name="resnet18"),
+    "another batch": lambda r: r.update(batch_size=64),
+    "another protocol": lambda r: r["data"].update(protocol="published"),
+    "an option changed": lambda r: r["config"].update(label_smoothing=0.1),
+    "an option that isn't": lambda r: r["config"].update(luck=1),
+    "another precision": lambda r: r["environment"].update(precision="bf16"),
+    "another world": lambda r: r.update(world_size=2),
+    "another data set": lambda r: r["data"].update(checksum="0" * 64),
+    "cheaper than its layers": lambda r: r.update(multiply_adds=r["multiply_adds"] // 2),
+    "smaller than its layers": lambda r: r.update(num_parameters=10**9),
+    "no layers": lambda r: r.update(layers=[]),
+    "no costs": lambda r: r.update(num_parameters=None),
+    "no predictions": lambda r: r["checksums"].pop("predictions.npz"),
+    "failed without a cause": lambda r: r.update(status="failed"),
+    "a newer schema": lambda r: r.update(schema=99),
+    "an unknown field": lambda r: r.update(luck=1),
+    "a number that isn't": lambda r: last(r).update(train_loss="small"),
+}
+
+
+@pytest.mark.parametrize("way", RECORDS)
+def test_a_doctored_record_is_refused(run: Path, way: str) -> None:
+    path = run / "cells" / CELL / "record.json"
+    record = json.loads(path.read_text())
+    RECORDS[way](record)
+    path.write_text(json.dumps(record))
+    assert list(faults(run))
+    assert main([str(run)]) == 1
+
+
+def swap(arrays: dict[str, Any]) -> None:
+    arrays["predicted"] = arrays["label"].copy()
+
+
+PREDICTIONS: dict[str, Doctor] = {
+    "all right": swap,
+    "an image less": lambda a: a.update({name: array[1:] for name, array in a.items()}),
+    "surer than sure": lambda a: a.update(confidence=a["confidence"] + 1),
+    "a class too many": lambda a: a.update(label=a["label"] + 5),
+    "no confidence": lambda a: a.pop("confidence"),
+    "other likeliest classes": lambda a: a.update(top5=np.roll(a["top5"], 1, axis=1)),
+}
+
+
+@pytest.mark.parametrize("way", PREDICTIONS)
+def test_doctored_predictions_are_refused_although_their_checksum_fits(run: Path, way: str) -> None:
+    path, record_path = run / "cells" / CELL / "predictions.npz", run / "cells" / CELL / "record.json"
+    with np.load(path) as kept:
+        arrays = dict(kept)
+    PREDICTIONS[way](arrays)
+    np.savez_compressed(path, **arrays)
+    record = json.loads(record_path.read_text())
+    record["checksums"]["predictions.npz"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    record_path.write_text(json.dumps(record))
+    assert list(faults(run))
+
+
+COMPARISONS: dict[str, Doctor] = {
+    "a value dropped": lambda c: c["measurements"]["lenet5"][0]["values"][0].pop(),
+    "a value of nothing": lambda c: c["measurements"]["lenet5"][0]["values"][0].__setitem__(0, 0.0),
+    "other images": lambda c: c["measurements"]["lenet5"][0].update(images=64),
+    "two ranks of one": lambda c: c["measurements"]["lenet5"][0]["values"].append([1.0, 1.0, 1.0]),
+    "a visit left out": lambda c: c["order"]["train"][0].pop(),
+    "a visit twice": lambda c: c["order"]["train"][0].__setitem__(0, c["order"]["train"][0][1]),
+    "a model that didn't run": lambda c: c["models"].append("resnet18"),
+}
+
+
+@pytest.mark.parametrize("way", COMPARISONS)
+def test_a_doctored_comparison_is_refused(run: Path, way: str) -> None:
+    path = run / "comparison.json"
+    comparison = json.loads(path.read_text())
+    COMPARISONS[way](comparison)
+    path.write_text(json.dumps(comparison))
+    assert list(faults(run))
+
+
+@pytest.mark.parametrize("name", ["record.json", "predictions.npz"])
+def test_a_torn_or_missing_file_is_named(run: Path, name: str) -> None:
+    path = run / "cells" / CELL / name
+    path.write_bytes(path.read_bytes()[:-7])
+    assert any(name in fault for fault in faults(run))
+    path.unlink()
+    assert any("no record" in fault or name in fault for fault in faults(run))
+
+
+def test_the_same_cell_twice_is_refused(run: Path) -> None:
+    shutil.copytree(run / "cells" / CELL, run / "cells" / "lenet5-s0-again")
+    assert list(faults(run))
+
+
+def test_what_is_no_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert main([]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
