@@ -34,7 +34,9 @@ def take(page_file: Path, folder: Path) -> list[Path]:
             page = browser.new_context(offline=True, **options).new_page()
             page.goto(page_file.resolve().as_uri())
             page.wait_for_selector("html[data-ready]", state="attached")
+            page.locator(".chart").first.scroll_into_view_if_needed()  # charts are drawn when they are first seen
             page.wait_for_selector(".chart .main-svg")
+            page.evaluate("window.scrollTo(0, 0)")
             taken.append(folder / f"report-{name}.png")
             page.screenshot(path=taken[-1])
         browser.close()
