@@ -32,7 +32,8 @@ set_up() {
 case ${1-} in
     test)
         shift; set_up dev; cd "$root"
-        exec "$python" -m pytest "$@" ;;
+        # A file of tests to each core; benchmarks can't be timed beside them.
+        exec "$python" -m pytest -n auto --dist loadfile -p no:benchmark "$@" ;;
     micro)
         shift; set_up dev; cd "$root"
         mkdir -p .benchmarks

@@ -68,7 +68,7 @@ def rate_of(comparison: Comparison | None, model: str) -> float | None:
     return (held[0].images or 0) / statistics.median(held[0].values[0]) if held else None
 
 
-@pytest.mark.parametrize("number", range(200))
+@pytest.mark.parametrize("number", [n if n < 60 else pytest.param(n, marks=pytest.mark.slow) for n in range(200)])
 def test_numbers_ranks_and_front_are_those_of_the_records(number: int) -> None:
     source = random_source(number)
     page = build_page(source)

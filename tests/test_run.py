@@ -257,6 +257,7 @@ def test_a_run_is_never_written_over(place: Path, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_plan_runs_nothing(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "plan"
     done = run_here(place, "--models", "lenet5", "tv:resnet18", "--epochs", "3", *SMALL, "--dry-run", "--out", str(run))
@@ -265,6 +266,7 @@ def test_a_plan_runs_nothing(place: Path, tmp_path: Path) -> None:
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_a_record_can_be_run_again(place: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     words = ["--models", "lenet5", "--epochs", "1", "--label-smoothing", "0.1", *TRAIN_ONLY, "--out", str(first)]
