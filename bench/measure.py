@@ -68,7 +68,8 @@ def train_visit(subject: Subject, runtime: Runtime) -> Visit:
     }
 
     def visit() -> Mapping[str, float]:
-        if subject.step_seconds < SETTLED:
+        # All ranks must agree on it: a step waits for every rank.
+        if runtime.broadcast(subject.step_seconds) < SETTLED:
             step(subject.batch)  # what another model left in the caches is not this one's cost
         times = {name: _seconds(parts[name], runtime) for name in draw.sample(list(parts), len(parts))}
         subject.step_seconds = times["train_step_images_per_second"]

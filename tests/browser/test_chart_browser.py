@@ -199,16 +199,18 @@ def test_a_models_part_says_what_it_is(demo: Opened) -> None:
 def test_a_models_layers_add_up(demo: Opened) -> None:
     demo.page.evaluate("document.querySelector('details.model').open = true")
     demo.page.wait_for_selector("details.model[open] .scroll[aria-label=Layers]")
-    cells = demo.page.eval_on_selector_all("[aria-label=Layers] tbody tr", "r => r.map(x => x.children[3].textContent)")
+    rows = demo.page.locator("details.model").first.locator("[aria-label=Layers] tbody tr")
+    cells = rows.evaluate_all("rows => rows.map(row => row.children[3].textContent)")
     assert sum(int(cell.split()[0].replace(",", "")) for cell in cells) == ZOO[0].num_parameters
 
 
 def test_classes_gained_and_lost_follow_the_baseline(demo: Opened) -> None:
     demo.page.evaluate("document.querySelector('details.model').open = true")
     demo.page.wait_for_selector("details.model[open] .classes")
-    assert demo.page.get_by_text("Gained against").count() == 0
+    first = demo.page.locator("details.model").first  # another test may have opened others of this page
+    assert first.get_by_text("Gained against").count() == 0
     demo.page.select_option("#baseline", label="resnet18")
-    assert demo.page.get_by_text("Gained against resnet18").count() == 1
+    assert first.get_by_text("Gained against resnet18").count() == 1
 
 
 def test_confusion_counts_every_image(demo: Opened) -> None:
