@@ -39,7 +39,7 @@ def thinned(epochs: Sequence[Epoch], keep: int) -> list[Epoch]:
 
 def _columns(epochs: Sequence[Epoch]) -> dict[str, list[Any]]:
     return {
-        "epoch": [epoch.epoch for epoch in epochs],
+        "epoch": [epoch.epoch + 1 for epoch in epochs],  # counted from 1, as the log does
         "seconds": [round(epoch.seconds, 2) for epoch in epochs],
         "images": [epoch.images for epoch in epochs],
         "loss": [round(epoch.train_loss, 4) for epoch in epochs],

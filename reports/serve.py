@@ -128,7 +128,7 @@ def _cell_now(record: RunRecord) -> str:
         return f"{record.cell}: begun"
     last = record.epochs[-1]
     top1 = f", {last.evaluation.top1:.1f} % on validation" if last.evaluation else ""
-    return f"{record.cell}: epoch {last.epoch}, {last.seconds:.0f} s, loss {last.train_loss:.2f}{top1}"
+    return f"{record.cell}: epoch {last.epoch + 1}, {last.seconds:.0f} s, loss {last.train_loss:.2f}{top1}"
 
 
 def _page(title: str, body: str, head: str = "") -> str:

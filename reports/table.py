@@ -126,7 +126,7 @@ def causes_of(entry: Entry) -> list[str]:
     for cell in entry.unfinished:
         record = cell.record
         seed = f"seed {record.seed} " if len(entry.cells) > 1 else ""
-        reached = f" after epoch {record.epochs[-1].epoch}" if record.epochs else ""
+        reached = f" after epoch {record.epochs[-1].epoch + 1}" if record.epochs else ""
         lines.append(f"{seed}{ENDINGS[record.status]}{reached}" + (f": {record.error}" if record.error else ""))
     return lines
 

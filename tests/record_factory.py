@@ -108,7 +108,7 @@ def epochs(animal: Animal, seed: int, count: int) -> tuple[Epoch, ...]:
         reached = min(100.0, max(1.0, animal.top1 * share + float(noise.normal(0, 0.4))))
         rows.append(
             Epoch(
-                epoch=i,
+                epoch=i - 1,
                 step=352 * i,
                 images=45_000 * i,
                 seconds=45_000 * i / animal.images_per_second,

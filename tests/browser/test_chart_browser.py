@@ -102,7 +102,7 @@ def test_a_family_looks_alike_in_table_and_chart(demo: Opened) -> None:
 def test_curves_by_epoch_hold_every_seed(demo: Opened) -> None:
     rows = demo.twin("curve")[1:]
     expected = [
-        (f"{animal.name}, seed {seed}", epoch.epoch, epoch.evaluation.top1)
+        (f"{animal.name}, seed {seed}", epoch.epoch + 1, epoch.evaluation.top1)
         for animal in ZOO
         for seed in SEEDS
         for epoch in record(animal, seed).epochs
