@@ -100,14 +100,19 @@ def open_dataset(
     *,
     protocol: Protocol = "split",
     image_size: int | None = None,
+    skip_unreadable: bool = False,
     say: Say = silent,
 ) -> Dataset:
     """Open a data set by name, decoding it into the cache if this is its first time.
 
     `auto` is CIFAR-100 where it is found or can be downloaded, else the stand-in `synthetic`, which is said.
-    `image_size` is for image folders alone (224). ValueError, one line, for everything that a user can put right.
+    `image_size` (224) and `skip_unreadable` are for image folders alone. ValueError, one line, for everything that a
+    user can put right.
     """
-    source = _choose(name, data_dir, image_size, say)
+    if name == "imagefolder":
+        source: Source | Folder = find_folder(data_dir, image_size, say, skip_unreadable=skip_unreadable)
+    else:
+        source = _choose(name, data_dir, say)
     stamp = f"{source.stamp} {_expected(source.name)}"
     folder, facts = open_cached(
         source.name, source.identity, stamp=stamp, build=lambda aside: _build(source, aside, say), say=say
@@ -115,9 +120,7 @@ def open_dataset(
     return _dataset(source, folder, facts, protocol)
 
 
-def _choose(name: str, data_dir: Path | None, image_size: int | None, say: Say) -> Source | Folder:
-    if name == "imagefolder":
-        return find_folder(data_dir, image_size, say)
+def _choose(name: str, data_dir: Path | None, say: Say) -> Source:
     if name == "auto":
         return sources.find("cifar100", data_dir) or _fetch_or_embedded(data_dir, say)
     if name == "synthetic":
@@ -148,7 +151,7 @@ def _build(source: Source | Folder, folder: Path, say: Say) -> Facts:
     """Decode, order, check and write a set; returns what the cache keeps about it."""
     say(f"decoding {source.name} ({source.kind}) into the cache, once")
     if isinstance(source, Folder):
-        return build_folder(source, folder)
+        return build_folder(source, folder, say)
     train, test, names = synthetic.make() if source.kind == "embedded" else decode(source)
     sets = {"train": canonical(train), "test": canonical(test)}
     superclass_of = superclasses(sets["train"])
@@ -208,8 +211,9 @@ def _dataset(source: Source | Folder, folder: Path, facts: Facts, protocol: Prot
     train = _mapped(folder, "train")
     everything, nothing = np.arange(len(train.labels)), np.zeros(0, np.int64)
     rows, held_out = split(train.labels) if protocol == "split" else (everything, nothing)
+    skipped = f", {n} unreadable images left out" if (n := facts.get("num_skipped")) else ""
     return Dataset(
-        name=source.name, stand_in=source.kind == "embedded", source=source.kind, checksum=facts["checksum"],
+        name=source.name, stand_in=source.kind == "embedded", source=source.kind + skipped, checksum=facts["checksum"],
         size=facts["size"], margin=facts["margin"], train=train, test=_mapped(folder, "test"), train_indices=rows,
         validation_indices=held_out, protocol=protocol, class_names=tuple(facts["class_names"]),
         superclass_names=tuple(facts["superclass_names"]), superclass_of=tuple(facts["superclass_of"]),
@@ -232,6 +236,14 @@ def split(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
 def class_counts(dataset: Dataset) -> NDArray[np.int64]:
     """Count the training images of each class."""
     return np.bincount(dataset.train.labels[dataset.train_indices], minlength=len(dataset.class_names))
+
+
+def describe_classes(dataset: Dataset) -> str:
+    """Say how many training images the classes have: `450 to 500 of a class (1.11 to 1)`."""
+    low, high = int((counts := class_counts(dataset)).min()), int(counts.max())
+    return (
+        f"{high:,} of each class" if low == high else f"{low:,} to {high:,} of a class ({high / max(1, low):.2f} to 1)"
+    )
 
 
 def class_weights(dataset: Dataset) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ class Folder:
     classes: tuple[str, ...]
     train: tuple[Row, ...]
     test: tuple[Row, ...]
+    skip_unreadable: bool = False
     name: str = "imagefolder"
     kind: str = "folder"
 
@@ -54,7 +55,7 @@ class Folder:
     @property
     def identity(self) -> str:
         """Which decoded copy this is: the folder and the size."""
-        return f"folder {self.folder.resolve()} {self.size}"
+        return f"folder {self.folder.resolve()} {self.size}{' without unreadable' * self.skip_unreadable}"
 
     @property
     def stamp(self) -> str:
@@ -66,15 +67,15 @@ class Folder:
         return total.hexdigest()
 
 
-def find_folder(data_dir: Path | None, image_size: int | None, say: Say) -> Folder:
+def find_folder(data_dir: Path | None, image_size: int | None, say: Say, *, skip_unreadable: bool = False) -> Folder:
     """Find the classes and images of a folder; ValueError says what a folder of images must look like."""
     looked = [place for root in roots(data_dir) for place in (root, root / "imagefolder")]
     for place in looked:
         if (place / "train").is_dir():
-            return _checked(_given(place, image_size or SIZE, say))
+            return replace(_checked(_given(place, image_size or SIZE, say)), skip_unreadable=skip_unreadable)
         rows = _scan(place)
         if rows:
-            return _checked(_cut(place, image_size or SIZE, rows))
+            return replace(_checked(_cut(place, image_size or SIZE, rows)), skip_unreadable=skip_unreadable)
     raise ValueError(
         f"no image folder in {', '.join(map(str, looked))}: --data-dir needs train/CLASS/*.jpg with val/CLASS/*.jpg, "
         "or CLASS/*.jpg"
@@ -150,26 +151,37 @@ def _checked(folder: Folder) -> Folder:
     return folder
 
 
-def build_folder(source: Folder, aside: Path) -> Facts:
-    """Decode all images into `aside`; returns what the cache keeps about them. ValueError names unreadable files."""
-    sums = {}
+def build_folder(source: Folder, aside: Path, say: Say) -> Facts:
+    """Decode all images into `aside`; returns what the cache keeps about them. ValueError names unreadable files.
+
+    Where they are skipped, they are said instead, and counted in the facts.
+    """
+    sums, num_skipped = {}, 0
     for part, rows in (("train", source.train), ("test", source.test)):
+        path = aside / f"{part}_images.npy"
+        images: NDArray[np.uint8] = np.lib.format.open_memmap(
+            path, "w+", np.uint8, (len(rows), source.side, source.side, 3)
+        )
+        faults = _decode_all(source, rows, images)
+        if faults:
+            _say_or_refuse(source, list(faults.values()), len(rows), say)
+            kept = [row for row in range(len(rows)) if row not in faults]
+            images, rows = _only(path, images, kept), tuple(rows[row] for row in kept)
         labels = np.array([label for _, label in rows], np.int64)
-        shape = (len(rows), source.side, source.side, 3)
-        images = np.lib.format.open_memmap(aside / f"{part}_images.npy", "w+", np.uint8, shape)
-        _decode_all(source, rows, images)
+        _check_left(source, part, labels)
         np.save(aside / f"{part}_labels.npy", labels)
-        sums[part] = checksum(images, labels)
+        sums[part], num_skipped = checksum(images, labels), num_skipped + len(faults)
         if part == "train":
             mean, std = statistics(images)
     return {
         "checksum": hashlib.sha256(f"{sums['train']} {sums['test']}".encode()).hexdigest(),
         "size": source.size, "margin": source.margin, "class_names": source.classes, "superclass_names": [],
-        "superclass_of": [], "mean": mean, "std": std,
+        "superclass_of": [], "mean": mean, "std": std, "num_skipped": num_skipped,
     }  # fmt: skip
 
 
-def _decode_all(source: Folder, rows: tuple[Row, ...], images: NDArray[np.uint8]) -> None:
+def _decode_all(source: Folder, rows: tuple[Row, ...], images: NDArray[np.uint8]) -> dict[int, str]:
+    """Decode every row into `images`; returns why, by row, for those that can't be read."""
     from PIL import Image
 
     def decode_one(row: int) -> str:
@@ -179,10 +191,34 @@ def _decode_all(source: Folder, rows: tuple[Row, ...], images: NDArray[np.uint8]
             return f"{source.folder / rows[row][0]} ({str(error).splitlines()[0]})"
         return ""
 
-    faults = [fault for fault in _in_threads(decode_one, len(rows)) if fault]
-    if faults:
-        more = f" and {len(faults) - NUM_NAMED} more" if len(faults) > NUM_NAMED else ""
-        raise ValueError(f"{len(faults)} of {len(rows)} images can't be read: {', '.join(faults[:NUM_NAMED])}{more}")
+    return {row: fault for row, fault in enumerate(_in_threads(decode_one, len(rows))) if fault}
+
+
+def _say_or_refuse(source: Folder, faults: list[str], num_images: int, say: Say) -> None:
+    more = f" and {len(faults) - NUM_NAMED} more" if len(faults) > NUM_NAMED else ""
+    text = f"{len(faults)} of {num_images} images can't be read: {', '.join(faults[:NUM_NAMED])}{more}"
+    if not source.skip_unreadable:
+        raise ValueError(f"{text}; --skip-unreadable leaves them out")
+    say(f"{text}; they are left out")
+
+
+def _only(path: Path, images: NDArray[np.uint8], kept: list[int]) -> NDArray[np.uint8]:
+    """Write an array of images anew with these rows alone."""
+    aside = path.with_suffix(".part")
+    fewer = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(kept), *images.shape[1:]))
+    for to, row in enumerate(kept):
+        fewer[to] = images[row]
+    fewer.flush()
+    aside.replace(path)
+    return fewer
+
+
+def _check_left(source: Folder, part: str, labels: NDArray[np.int64]) -> None:
+    """Refuse a set of which skipping left nothing, or no training image of a class."""
+    empty = [name for label, name in enumerate(source.classes) if part == "train" and not (labels == label).any()]
+    if empty or not len(labels):
+        what = f"class {empty[0]!r} has no training image" if empty else f"{part} has no image"
+        raise ValueError(f"{source.folder}: {what} that can be read")
 
 
 def _in_threads(task: Callable[[int], str], n: int) -> Iterator[str]:

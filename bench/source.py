@@ -140,6 +140,12 @@ def missing(name: str, data_dir: Path | None) -> ValueError:
     """Build the error for a set that isn't there: where it was looked for, and how to get it."""
     looked = ", ".join(f"{root} and {root / name}" for root in roots(data_dir))
     archive = ARCHIVES[name]
+    for place in (
+        place for root in roots(data_dir) for folder in (root, root / name) for place in _places(name, folder)
+    ):
+        lacking = [file for file in archive.train + archive.test if not _either(place / file)]
+        if lacking and len(lacking) < len(archive.train + archive.test):
+            return ValueError(f"data set {name!r} in {place} lacks {', '.join(lacking)} (from {archive.url})")
     files = archive.packed or ", ".join(archive.train + archive.test)
     hub = "train-*.parquet and test-*.parquet, or " if name in LABEL_COLUMNS else ""
     return ValueError(f"data set {name!r} not found in {looked}: put {hub}{files} there (from {archive.url})")
@@ -167,14 +173,25 @@ def open_parquet(path: Path) -> Any:
 def _archive(name: str, folder: Path) -> Source | None:
     """Find an archive's files, gzipped or not, under torchvision's root or in the folder itself; else its one file."""
     archive = ARCHIVES[name]
-    inside = [folder] if not archive.packed or folder.name == archive.base else []
-    for place in [folder / archive.base, *inside]:
+    for place in _places(name, folder):
         for suffix in ("", ".gz"):
             train, test = (tuple(place / (file + suffix) for file in part) for part in (archive.train, archive.test))
             if all(path.is_file() for path in train + test):
                 return Source(name, "archive", place, train, test)
     packed = folder / archive.packed
     return Source(name, "archive", folder, (packed,)) if packed.is_file() else None
+
+
+def _places(name: str, folder: Path) -> list[Path]:
+    """Where an archive's unpacked files may lie: under torchvision's root, or in the folder itself."""
+    archive = ARCHIVES[name]
+    inside = [folder] if not archive.packed or folder.name == archive.base else []
+    return [folder / archive.base, *inside]
+
+
+def _either(path: Path) -> bool:
+    """Whether a file is there, gzipped or not."""
+    return path.is_file() or path.with_name(path.name + ".gz").is_file()
 
 
 def fetch(name: str, say: Say) -> Source | None:

@@ -117,6 +117,29 @@ def test_unreadable_images_are_named_and_counted(given: Path) -> None:
     one_line(error)
 
 
+def test_unreadable_images_are_left_out_where_that_is_asked_for(given: Path) -> None:
+    whole = open_dataset("imagefolder", given, image_size=SIZE)
+    for i, part in enumerate(("train", "train", "val")):
+        (given / part / "cat" / f"bad{i}.jpg").write_bytes(b"\xff\xd8 no more")
+    said: list[str] = []
+    left = open_dataset("imagefolder", given, image_size=SIZE, skip_unreadable=True, say=said.append)
+    assert any("2 of 52 images can't be read" in line and "left out" in line for line in said)
+    assert left.source == "folder, 3 unreadable images left out"
+    for ours, theirs in ((left.train, whole.train), (left.test, whole.test)):
+        assert np.array_equal(ours.images, theirs.images)
+        assert np.array_equal(ours.labels, theirs.labels)
+    with pytest.raises(ValueError, match="--skip-unreadable leaves them out"):
+        open_dataset("imagefolder", given, image_size=SIZE)
+
+
+def test_a_class_of_which_nothing_is_readable_is_refused_still(given: Path) -> None:
+    for path in (given / "train" / "cat").rglob("*.*"):
+        path.write_bytes(b"\xff\xd8 no more")
+    with pytest.raises(ValueError, match="class 'cat' has no training image that can be read") as error:
+        open_dataset("imagefolder", given, image_size=SIZE, skip_unreadable=True)
+    one_line(error)
+
+
 def test_truncated_image_is_named(given: Path) -> None:
     path = next((given / "val" / "ant").glob("*.PNG"))
     path.write_bytes(path.read_bytes()[:-300])

@@ -160,14 +160,14 @@ def test_auto_takes_the_stand_in_aloud_when_nothing_can_be_fetched(
     monkeypatch.setattr("urllib.request.urlopen", answer)
     monkeypatch.setattr(source, "START_SECONDS", 0.5)
     said: list[str] = []
-    chosen = data._choose("auto", tmp_path, None, said.append)
+    chosen = data._choose("auto", tmp_path, said.append)
     assert chosen.name == "synthetic"
     assert any(reason in line for line in said)
     assert any("stand-in" in line for line in said)
     assert any(str(tmp_path) in line for line in said)
     said.clear()
     monkeypatch.setattr("urllib.request.urlopen", pytest.fail)
-    assert data._choose("auto", tmp_path, None, said.append).name == "synthetic"
+    assert data._choose("auto", tmp_path, said.append).name == "synthetic"
     assert any("not trying again" in line for line in said)
 
 
@@ -181,6 +181,16 @@ def test_named_set_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("urllib.request.urlopen", pytest.fail)
     with pytest.raises(ValueError, match="not found in"):
         open_dataset("cifar100", tmp_path)
+
+
+def test_half_a_set_is_named_by_what_it_lacks(tmp_path: Path) -> None:
+    for name in ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"'mnist' in .* lacks train-images-idx3-ubyte, train-labels-idx1-ubyte "
+    ) as error:
+        check_dataset("mnist", tmp_path)
+    one_line(error)
 
 
 def test_download_is_taken_where_it_starts(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,5 +294,5 @@ def test_broken_download_is_said_and_not_taken(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: (tmp_path / "page").open("rb"))
     (tmp_path / "page").write_text("here")
     said: list[str] = []
-    assert data._choose("auto", None, None, said.append).name == "synthetic"
+    assert data._choose("auto", None, said.append).name == "synthetic"
     assert any("corrupted" in line for line in said)
