@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
 
 from zoo import check_name, create_model, expand, list_models, resolve
 from zoo.__main__ import main
+from zoo.library import library_models
 
 ROOT = Path(__file__).resolve().parents[1]
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
@@ -92,6 +95,7 @@ def test_one_model_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         (["nowhere.py:net"], "no file 'nowhere.py'"),
         (["--family", "alexnot"], "no family 'alexnot'; did you mean alexnet?"),
         (["--tag", "heavy"], "no tag 'heavy' (there are lightweight, transformer)"),
+        (["mobilenetv3_small_050"], "unknown model 'mobilenetv3_small_050'; did you mean timm:mobilenetv3_small_050?"),
         (["--max-parameters", "7"], "no model has at most 7 parameters"),
     ],
 )
@@ -102,6 +106,18 @@ def test_wrong_requests_get_one_line_and_exit_2(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_names_of_the_libraries_are_those_that_they_list() -> None:
+    assert library_models("tv") == set(torchvision.models.list_models(torchvision.models))
+    assert library_models("timm") >= set(timm.list_models())
+
+
+def test_a_name_that_a_library_has_too_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["resnet18"]) == 0
+    assert "resnet18: the zoo's own is meant; the libraries' of the same name are tv:resnet18, timm:resnet18" in (
+        capsys.readouterr().out
+    )
 
 
 def test_expand_keeps_the_order_and_drops_duplicates() -> None:

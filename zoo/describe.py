@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from zoo import cost, registry
+from zoo.library import twins
 from zoo.spec import ModelSpec
 from zoo.two_tower import crossings
 
@@ -50,7 +51,8 @@ class Description:
             f"input {spec.in_channels}x{self.image_size}x{self.image_size}, {self.num_classes} classes, "
             f"total stride {spec.total_stride}, stem: {spec.stem}",
         ]
-        return [*lines, spec.notes, ""] if spec.notes else [*lines, ""]
+        names = [spec.notes, twins([spec.name])]
+        return [*lines, *(name for name in names if name), ""]
 
     def rows(self) -> list[tuple[str, ...]]:
         """One row a layer: name, kind, kernel, output shape, parameters, multiply-adds."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue import CATALOGUE
+from zoo.library import namesakes
 from zoo.spec import ModelSpec as ModelSpec
 
 if TYPE_CHECKING:
@@ -117,5 +118,7 @@ def _check_foreign(name: str) -> None:
 
 
 def _nearest(name: str) -> str:
+    if others := namesakes(name):
+        return f"; did you mean {' or '.join(others)}?"
     close = difflib.get_close_matches(name, list(_specs()), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""
