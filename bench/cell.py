@@ -1,7 +1,6 @@
 """`run_cell`: one model with one seed, from its spec to its record, in whatever process."""
 
 import dataclasses
-import io
 import shutil
 import traceback
 from collections.abc import Mapping
@@ -11,38 +10,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from pydantic import JsonValue
 from torch import nn
 
 from bench import checkpoint
 from bench.config import RunConfig, to_json
-from bench.data import Dataset
+from bench.data import Dataset, class_weights, describe_classes
 from bench.display import Display
 from bench.environment import describe_run
 from bench.loader import Loader, evaluation_batches
 from bench.optimizer import check_optimizer, peak_rate
-from bench.record import (
-    Accuracy,
-    DataInfo,
-    Layer,
-    Measurement,
-    RunRecord,
-    cell_name,
-    read,
-    write,
-    write_bytes,
-    write_json,
-)
+from bench.outcome import keep_outcome
+from bench.pretrained import NONE, read_weights, start_from
+from bench.record import Accuracy, DataInfo, Layer, Measurement, RunRecord, cell_name, read, write, write_json
 from bench.request import check_folder
 from bench.runtime import Interrupted, Runtime
 from bench.trainer import Diverged, Hooks, Learner, Predictions, Progress, build_learner, evaluate, fit
 from zoo.cost import count_parameters, layer_costs
+from zoo.fit import check_image_size
+from zoo.library import twins
 from zoo.registry import create_model, resolve
-from zoo.spec import ModelSpec
+from zoo.spec import ModelSpec, Prepared
 
 EVALUATION_BATCH = 500  # images a rank holds at once while it evaluates
-NUM_SAMPLES = 36  # test images kept beside the predictions, for the report
+NUM_SEEN = 500  # training images that are shown to a network that wants to see some before it is trained
 FINISHED = frozenset({"ok", "diverged"})
 
 
@@ -67,9 +59,16 @@ class Bench:
 
 
 def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
-    """List the cells of a run, model by model. ValueError for a name that a library lacks or an unknown optimiser."""
+    """List the cells of a run, model by model.
+
+    ValueError for a name that a library lacks, an unknown optimiser, or images that a network is too large for.
+    """
     check_optimizer(config.optimizer)
     specs = {model: _resolve(model, len(data.class_names)) for model in config.models}
+    for spec in specs.values():
+        # A user's own network that can't read them is a row: its code may not run without numbers.
+        if isinstance(spec, ModelSpec) and spec.source != "file" and config.image_size not in (None, spec.image_size):
+            check_image_size(spec.name, config.image_size or spec.image_size, in_channels=spec.in_channels)
     return [Cell(model, seed, spec) for model, spec in specs.items() for seed in config.seeds]
 
 
@@ -89,7 +88,12 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> Bench:
     assert folder is not None, "the request was completed"
     runtime.claim(folder)
     runtime.on_main(_write_request, config, folder)
-    return Bench(config, data, runtime, folder, describe_run(config, runtime))
+    sizes, names = describe_classes(data), twins(config.models)
+    runtime.say(f"{data.name}: {len(data.train_indices):,} training images of {len(data.class_names)} classes, {sizes}")
+    if names:
+        runtime.say(names)
+    environment = describe_run(config, runtime) | {"images_a_class": sizes}
+    return Bench(config, data, runtime, folder, environment)
 
 
 def _write_request(config: RunConfig, folder: Path) -> None:
@@ -171,11 +175,14 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: _Keepe
     """Build, fit, evaluate; every step's outcome goes into the record."""
     config, runtime = bench.config, bench.runtime
     model = build_model(spec, cell.seed, bench)
+    if config.pretrained != NONE:
+        keep.update(spec=keep.record.spec | {"pretrained": _load_weights(model, cell, bench)})
     size = keep.record.data.image_size
     layers = layer_costs(model, image_size=size, in_channels=spec.in_channels)
     learner = build_learner(
-        model, config=config, peak=float(str(keep.record.config["lr"])), seed=cell.seed, runtime=runtime
-    )
+        model, config=config, peak=float(str(keep.record.config["lr"])), seed=cell.seed, runtime=runtime,
+        class_weights=class_weights(bench.data).tolist() if config.class_weights else None,
+    )  # fmt: skip
     keep.update(
         layers=tuple(Layer(**dataclasses.asdict(layer)) for layer in layers),
         num_parameters=count_parameters(model), num_local_parameters=count_parameters(learner.bare),
@@ -186,6 +193,8 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: _Keepe
         progress.loss_sum = progress.loss_sums[runtime.data_rank]
     keep.update(resumed_from=progress.step or None, epochs=keep.record.epochs[: progress.epoch])
     if config.epochs == 0:
+        if config.pretrained != NONE:
+            _conclude(learner, spec, progress, bench, folder, keep)
         return
     batches = build_loader(spec, cell.seed, bench)
     save = partial(_save, folder / "checkpoints", learner, runtime)
@@ -217,18 +226,36 @@ def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Benc
     """Read the test set once, and keep what the model said of it."""
     runtime = bench.runtime
     accuracy, predictions = assess(learner.evaluated, spec, bench, final=True)
-    checksums = runtime.on_main(_keep_outcome, folder, learner, predictions, bench.data)
+    checksums = runtime.on_main(keep_outcome, folder, learner, predictions, bench.data)
     rate = Measurement(
         metric="fit_images_per_second", unit="images/s", better="higher", merge="slowest",
         values=tuple((seconds,) for seconds in runtime.gather(progress.seconds)), images=progress.images,
     )  # fmt: skip
-    keep.update(accuracy=accuracy, measurements=(rate,), train_seconds=progress.seconds, checksums=checksums)
+    trained: dict[str, Any] = {"measurements": (rate,), "train_seconds": progress.seconds} if progress.images else {}
+    keep.update(accuracy=accuracy, checksums=checksums, **trained)
 
 
 def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
-    """Build a model with the weights that its seed gives, the same in every process."""
+    """Build a model with the weights that its seed and the data give, the same in every process."""
     bench.runtime.seed(seed)
-    return create_model(spec.name, num_classes=len(bench.data.class_names))
+    model = create_model(spec.name, num_classes=len(bench.data.class_names))
+    if isinstance(model, Prepared):
+        batches = evaluation_batches(
+            bench.data.train, bench.data.train_indices[:NUM_SEEN], dataset=bench.data, batch_size=NUM_SEEN,
+            **_image_options(spec, bench),
+        )  # fmt: skip
+        model.see_images(next(batches).images.cpu())
+    return model
+
+
+def _load_weights(model: nn.Module, cell: Cell, bench: Bench) -> JsonValue:
+    """Start from the weights that were asked for, read by one process; says what stays new."""
+    given, num_classes = bench.config.pretrained, len(bench.data.class_names)
+    state = bench.runtime.on_main(read_weights, given, cell.model, cell.seed)
+    found = start_from(model, state, given=given, num_classes=num_classes)
+    new = f"; new for {num_classes} classes: {', '.join(found.fresh)}" if found.fresh else ""
+    bench.runtime.say(f"{cell.model}, seed {cell.seed}: starts from {found.origin} weights{new}")
+    return {"from": found.origin, "new": list(found.fresh)}
 
 
 def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:
@@ -303,24 +330,6 @@ def _save(folder: Path, learner: Learner, runtime: Runtime, progress: Progress) 
     runtime.share_buffers(learner.bare)
     progress.loss_sums = runtime.gather(progress.loss_sum)
     runtime.on_main(checkpoint.save, folder, learner, progress)
-
-
-def _keep_outcome(folder: Path, learner: Learner, predictions: Predictions, data: Dataset) -> dict[str, str]:
-    """Write weights, predictions and a few samples; returns their checksums."""
-    checkpoint.save_weights(folder / "model.safetensors", learner.evaluated.state_dict())
-    _write_arrays(folder / "predictions.npz", label=predictions.label, predicted=predictions.predicted,
-                  confidence=predictions.confidence, top5=predictions.top5)  # fmt: skip
-    index = np.linspace(0, len(data.test.labels) - 1, min(NUM_SAMPLES, len(data.test.labels))).astype(np.int64)
-    window = slice(data.margin, data.margin + data.size)
-    _write_arrays(folder / "samples.npz", index=index, image=np.asarray(data.test.images[index][:, window, window]))
-    names = ("model.safetensors", "predictions.npz", "samples.npz")
-    return {name: checkpoint.sha256(folder / name) for name in names}
-
-
-def _write_arrays(path: Path, **arrays: np.ndarray[Any, Any]) -> None:
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
-    write_bytes(path, content.getvalue())
 
 
 def _cause(error: Exception) -> str:

@@ -41,13 +41,15 @@ class RunConfig:
     models: Names = ()
     """What to compare: names and globs of `python -m zoo`, tv:NAME, timm:NAME, FILE.py:FUNCTION."""
     recipe: Text = "quick"
-    """Named settings that the other options change: quick, smoke, standard."""
+    """Named settings that the other options change: quick, smoke, standard, survey, tutorial, cifar200, speedrun, …"""
     dataset: Text = "auto"
     """auto (CIFAR-100 if it can be had, else the embedded stand-in), cifar100, cifar10, imagefolder, synthetic, …"""
     data_dir: Annotated[Path | None, arg(metavar="DIR")] = None
     """Where the data lies (else $ZOOMETRY_DATA, else the user's cache): the folder itself or its parent."""
     protocol: Literal["split", "published"] = "split"
     """split: choose on validation, read the test set once. published: train on all, test at every epoch."""
+    skip_unreadable: bool = False
+    """Leave out the images of a folder that can't be read: named, counted, noted in every record."""
     image_size: Number = None
     """Every model at N px instead of its own size (a recipe's own size goes with its models)."""
 
@@ -84,6 +86,11 @@ class RunConfig:
     """Of crop, mirror, trivial, rotation, pca, cutout, erasing, mixup, cutmix; none for none."""
     balance: bool = False
     """Draw each class equally often."""
+    class_weights: bool = False
+    """Weigh classes in the loss so that each counts the same in sum."""
+    pretrained: Annotated[str, arg(metavar="[hub|FILE|DIR]")] = "none"
+    """Start from published weights of tv: and timm: models (no value, or hub), from a file, or from a folder with
+    MODEL.safetensors or MODEL.pth for each, or another run's folder."""
 
     precision: Text = "fp32"
     """fp32, bf16 or fp16 (autocast)."""
@@ -128,6 +135,7 @@ def parse(argv: Sequence[str]) -> RunConfig:
     # Imported here: a recipe is made of this file's RunConfig.
     from bench.recipe import get_recipe
 
+    argv = _with_value(argv, "--pretrained", "hub")
     given = {name for name in ("models", "image_size", "epochs", "seconds") if _option(argv, _flag(name)) is not None}
     if {"epochs", "seconds"} <= given:
         raise ValueError("--epochs and --seconds are two budgets: give one of them")
@@ -158,6 +166,10 @@ def check(config: RunConfig) -> None:
         raise ValueError("--seeds is empty: give at least one number")
     for name in ("seeds", "augment", "measure"):
         _check_distinct(name, getattr(config, name))
+    if config.balance and config.class_weights:
+        raise ValueError("--balance and --class-weights are two remedies for one thing: give one of them")
+    if config.skip_unreadable and config.dataset != "imagefolder":
+        raise ValueError("--skip-unreadable is for image folders: give --dataset imagefolder, or leave it out")
 
 
 _CHOICES = {
@@ -269,6 +281,14 @@ def _option(argv: Sequence[str], flag: str) -> str | None:
         if word == flag:
             found = argv[i + 1] if i + 1 < len(argv) else ""
     return found
+
+
+def _with_value(argv: Sequence[str], flag: str, value: str) -> list[str]:
+    """The command line with a value behind a flag that was given without one."""
+    words: list[str] = []
+    for word, after in zip(argv, [*argv, "--"][1:], strict=True):
+        words += [word, value] if word == flag and after.startswith("--") else [word]
+    return words
 
 
 def _like(argv: Sequence[str]) -> RunConfig | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from bench import config as options
 from bench.config import RunConfig
 from bench.data import check_dataset
+from bench.pretrained import check_pretrained
 from bench.record import read_run
 from zoo.registry import check_name, expand
 
@@ -25,6 +26,7 @@ def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], No
     """Check what needs no torch: models by name, data by place, the batch against the world, the folder."""
     for name in config.models:
         check_name(name)
+    check_pretrained(config)
     check_dataset(config.dataset, config.data_dir, say=say)
     share = world_size * config.accumulate
     if config.batch_size % share:

@@ -31,19 +31,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             say = print if world.speaks else lambda line: None
             check_request(config, world_size=world.size, say=say)
             data = open_dataset(
-                config.dataset, config.data_dir, protocol=config.protocol, image_size=config.image_size, say=say
-            )
+                config.dataset, config.data_dir, protocol=config.protocol, image_size=config.image_size,
+                skip_unreadable=config.skip_unreadable, say=say,
+            )  # fmt: skip
             os.environ.setdefault(LARGE_PAGES, "1")
             # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
             from bench.cell import claim_run, list_cells, run_cell
             from bench.compare import compare_cells
             from bench.display import Display
             from bench.plan import show_plan
+            from bench.pretrained import check_fit
             from bench.runtime import Interrupted, Runtime
 
             runtime = stack.enter_context(Runtime.start(config))
             config = runtime.broadcast(config)
             cells = list_cells(config, data)
+            runtime.on_main(check_fit, config, len(data.class_names))
             if config.dry_run:
                 return leave(show_plan(cells, config, data, runtime))
             bench = claim_run(config, data, runtime)

@@ -87,6 +87,8 @@ class Runtime:
             with runtime._signals():
                 yield runtime
         finally:
+            if runtime._lock is not None:
+                runtime._lock.close()
             if dist.is_initialized():
                 dist.destroy_process_group()
 

@@ -51,6 +51,7 @@ class Learner:
     seed: int
     config: RunConfig
     runtime: Runtime
+    class_weights: torch.Tensor | None = None
 
     @property
     def evaluated(self) -> nn.Module:
@@ -79,7 +80,7 @@ class Learner:
         wait = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
         with wait:
             with accelerator.autocast():
-                loss = _loss(self.model(batch.images), batch, self.config.label_smoothing)
+                loss = _loss(self.model(batch.images), batch, self.config.label_smoothing, self.class_weights)
             loss = loss / self.config.accumulate
             accelerator.backward(loss)
         return loss.detach()
@@ -107,20 +108,30 @@ def _rows(batch: Batch, rows: slice) -> Batch:
     return Batch(batch.images[rows], batch.labels[rows], mixed)
 
 
-def _loss(scores: torch.Tensor, batch: Batch, smoothing: float) -> torch.Tensor:
-    """The mean cross entropy; of images that mixup or cutmix joined, to both labels by their weights."""
-    if batch.mixed is None:
+def _loss(scores: torch.Tensor, batch: Batch, smoothing: float, weights: torch.Tensor | None) -> torch.Tensor:
+    """The mean cross entropy; of images that mixup or cutmix joined, to both labels by their weights.
+
+    `weights` (classes,) count an image by its label. They aren't evened out over the batch, as torch would: a rank's
+    share of a batch would then count for more where its classes are rare.
+    """
+
+    def loss(labels: torch.Tensor) -> torch.Tensor:
+        each = F.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="none")
+        return each if weights is None else each * weights[labels]
+
+    if batch.mixed is None and weights is None:
         return F.cross_entropy(scores, batch.labels, label_smoothing=smoothing)
+    if batch.mixed is None:
+        return loss(batch.labels).mean()
     others, weight = batch.mixed
-    own, other = (
-        F.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="none")
-        for labels in (batch.labels, others)
-    )
-    return (weight * own + (1 - weight) * other).mean()
+    return (weight * loss(batch.labels) + (1 - weight) * loss(others)).mean()
 
 
-def build_learner(bare: nn.Module, *, config: RunConfig, peak: float, seed: int, runtime: Runtime) -> Learner:
-    """Put a model on the device and make everything that training it needs."""
+def build_learner(
+    bare: nn.Module, *, config: RunConfig, peak: float, seed: int, runtime: Runtime,
+    class_weights: Sequence[float] | None = None,
+) -> Learner:  # fmt: skip
+    """Put a model on the device and make everything that training it needs; `class_weights` count in the loss."""
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     bare = bare.to(runtime.device).to(memory_format=memory_format)
     average = get_ema_multi_avg_fn(config.ema) if config.ema else None  # type: ignore[no-untyped-call]
@@ -128,7 +139,8 @@ def build_learner(bare: nn.Module, *, config: RunConfig, peak: float, seed: int,
     model = runtime.wrap(bare)
     if config.compile:
         model = torch.compile(model)  # type: ignore[assignment]
-    return Learner(bare, model, build_optimizer(bare, config, peak), ema, peak, seed, config, runtime)
+    weights = None if class_weights is None else torch.tensor(class_weights, device=runtime.device)
+    return Learner(bare, model, build_optimizer(bare, config, peak), ema, peak, seed, config, runtime, weights)
 
 
 @dataclass

@@ -95,6 +95,7 @@ def record_faults(record: RunRecord, request: RunConfig, folder: Path) -> Iterat
     yield from _cost_faults(record)
     if record.epochs or request.epochs != 0:
         yield from _training_faults(record, config)
+    if record.accuracy is not None or record.epochs or request.epochs != 0:
         yield from _accuracy_faults(record, folder)
 
 

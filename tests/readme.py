@@ -3,10 +3,16 @@
 import sys
 from pathlib import Path
 
+from reports.column import show
+from reports.source import read_source
+from reports.standing import Entry, entries_of, groups_of, ranks_of
+from reports.table import place_text
 from zoo.registry import list_models
 
-README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- models: written by `python -m tests.readme` -->\n", "<!-- end of models -->\n"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+SURVEY = ROOT / "results" / "survey"
+BEGIN, END = "<!-- {}: written by `python -m tests.readme` -->\n", "<!-- end of {} -->\n"
 
 
 def model_table() -> str:
@@ -21,15 +27,42 @@ def model_table() -> str:
     return head + rule + "".join(rows)
 
 
+def survey_table() -> str:
+    """The published survey, best first; a line that says how to make it where it isn't there."""
+    if not SURVEY.is_dir():
+        return "Not published yet: `./launch.sh --recipe survey` makes it.\n"
+    groups = groups_of(entries_of(read_source([SURVEY])))
+    head = "| # | model | family | top-1 % (95 % interval) | seeds | training img/s | inference img/s | parameters |\n"
+    rule = "|---:|---|---|---:|---:|---:|---:|---:|\n"
+    rows = []
+    for group in groups:
+        places = ranks_of(group)["top1"]
+        rows += [_survey_row(entry, place_text(places.get(entry.key))) for entry in group.entries if entry.finished]
+    return head + rule + "".join(rows)
+
+
+def _survey_row(entry: Entry, place: str) -> str:
+    top1 = entry.numbers["top1"]
+    rates = [
+        show(entry.numbers[key].value, "rate") if key in entry.numbers else ""
+        for key in ("train_images_per_second", "infer_images_per_second")
+    ]
+    return (
+        f"| {place} | `{entry.model}` | {entry.family} | {top1.value:.1f} ({top1.low:.1f} to {top1.high:.1f}) "
+        f"| {len(entry.finished)} | {rates[0]} | {rates[1]} | {entry.record.num_parameters or 0:,} |\n"
+    )
+
+
 def main(words: list[str]) -> int:
     """Write the tables, or check them; returns the exit code."""
-    text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    expected = before + BEGIN + model_table() + END + after
+    text = expected = README.read_text(encoding="utf-8")
+    for name, table in (("models", model_table()), ("survey", survey_table())):
+        before, _, rest = expected.partition(BEGIN.format(name))
+        after = rest.partition(END.format(name))[2]
+        expected = before + BEGIN.format(name) + table + END.format(name) + after
     if words == ["--check"]:
         if text != expected:
-            print("README.md: the table of models is not the registry's; run `python -m tests.readme`")
+            print("README.md: its tables are not the registry's or the survey's; run `python -m tests.readme`")
         return int(text != expected)
     README.write_text(expected, encoding="utf-8")
     return 0

@@ -6,12 +6,18 @@ import pytest
 
 from bench.config import RunConfig, differing, from_json, parse, to_flags, to_json
 from bench.recipe import RECIPES
+from reports.published import read_published
+from zoo import expand, list_models
 
 REQUESTS = [
     [],
     ["--recipe", "smoke"],
     ["--recipe", "standard", "--seeds", "5", "7"],
     ["--epochs", "3"],
+    ["--recipe", "finetune"],
+    ["--recipe", "finetune", "--pretrained", "weights.pth", "--lr", "0.1"],
+    ["--models", "tv:resnet18", "--pretrained", "--epochs", "0"],
+    ["--class-weights", "--recipe", "tutorial", "--dataset", "imagefolder", "--skip-unreadable"],
     ["--models", "lenet5", "tv:resnet18", "--image-size", "64"],
     ["--models", "lenet5", "--image-size", "32"],
     ["--measure", "none", "--augment", "none"],
@@ -46,6 +52,8 @@ def test_a_request_survives_its_flags_and_its_json(argv: list[str]) -> None:
         (["--epoch", "1"], "--epoch"),
         (["--like", "nowhere.json"], "no such file"),
         (["--pairs", "some"], "--pairs"),
+        (["--balance", "--class-weights"], "two remedies for one thing"),
+        (["--skip-unreadable"], "--skip-unreadable is for image folders"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -71,6 +79,12 @@ def test_the_last_of_two_recipes_counts_as_for_every_option() -> None:
     assert parse(["--recipe", "quick", "--recipe", "smoke"]) == RECIPES["smoke"]()
 
 
+def test_pretrained_without_a_value_means_the_published_weights() -> None:
+    assert parse(["--pretrained", "--models", "tv:resnet18"]).pretrained == "hub"
+    assert parse(["--models", "tv:resnet18", "--pretrained"]).pretrained == "hub"
+    assert parse(["--pretrained", "mine.pth", "--models", "lenet5"]).pretrained == "mine.pth"
+
+
 def test_a_run_goes_on_only_with_the_same_options() -> None:
     first = parse(["--recipe", "smoke"])
     assert differing(first, dataclasses.replace(first, resume=True, world=4)) == []
@@ -92,3 +106,20 @@ def test_every_option_has_help_and_every_recipe_says_what_to_expect() -> None:
     for name, recipe in RECIPES.items():
         assert recipe().recipe == name
         assert "./launch.sh" in (recipe.__doc__ or "")
+
+
+def test_the_figures_of_cifar200_are_those_published_for_the_last_epoch() -> None:
+    text = " ".join((RECIPES["cifar200"].__doc__ or "").split())
+    rows = [row for row in read_published() if row.source.startswith("chenyaofo") and "last" in row.epoch_reported]
+    published = {row.model: row.top1 for row in rows}
+    for ours, theirs in (("resnet20", "resnet20"), ("resnet56", "resnet56"), ("vgg16_bn", "vgg16_bn"),
+                         ("mobilenet_v2", "mobilenetv2_x1_0"), ("shufflenet_v2", "shufflenetv2_x1_0")):  # fmt: skip
+        assert f"{ours} {published[theirs]:.1f} %" in text
+
+
+def test_models_of_the_recipes_are_there() -> None:
+    for recipe in RECIPES.values():
+        assert expand(recipe().models)
+    families = {list_models(name)[0].family for name in RECIPES["survey"]().models}
+    assert len(RECIPES["survey"]().models) == 16
+    assert len(families) == 13

@@ -86,6 +86,16 @@ def test_training_is_the_plain_loop_to_the_bit(runtime: Runtime) -> None:
     assert [(row.epoch, row.step, row.images) for row in rows] == [(0, 5, 40), (1, 10, 80), (2, 15, 120)]
 
 
+def test_weighted_classes_count_as_in_torchs_weighted_sum(runtime: Runtime) -> None:
+    weights = [0.5, 1.0, 4.0, 0.0]
+    one = build_learner(
+        network(), config=with_(lr=0.0), peak=0.0, seed=SEED, runtime=runtime, class_weights=weights
+    )  # fmt: skip
+    batch = FakeBatches().batches[0]
+    expected = F.cross_entropy(one.bare(batch.images), batch.labels, weight=torch.tensor(weights), reduction="sum") / 8
+    torch.testing.assert_close(one.step(batch, step=0, rate=0.0), expected.detach())
+
+
 def test_mixed_labels_are_torchs_loss_of_soft_targets(runtime: Runtime) -> None:
     batch = FakeBatches().batches[0]
     others, weight = batch.labels.roll(1), torch.linspace(0, 1, 8)

@@ -1,12 +1,13 @@
 """Loading weights whole or not at all. Oracles: what was saved, and torchvision's own model."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torchvision.models import squeezenet1_1
+from torchvision.models import densenet121, googlenet, squeezenet1_1
 
 from zoo import create_model, weights
 from zoo.external import trained_state
@@ -66,3 +67,26 @@ def test_the_first_parameter_that_does_not_fit_is_named_and_nothing_changes() ->
 def test_models_of_ours_have_no_published_weights() -> None:
     with pytest.raises(ValueError, match="lenet5 has no published weights"):
         trained_state("lenet5")
+
+
+def test_torchvisions_old_names_and_missing_counters_are_understood() -> None:
+    theirs = densenet121(weights=None).eval()
+    state = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(?=[12]\.)", r"\1.", name): tensor
+        for name, tensor in theirs.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in state
+    ours = create_model("tv:densenet121", num_classes=1000).eval()
+    assert weights.load_pretrained(ours, state, num_classes=1000) == []
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ours(images), theirs(images))
+
+
+def test_published_googlenets_auxiliary_heads_are_dropped_and_its_scaling_kept() -> None:
+    torch.manual_seed(0)
+    theirs = googlenet(weights=None, init_weights=False, transform_input=True).eval()
+    ours = create_model("tv:googlenet", num_classes=1000).eval()
+    assert weights.load_pretrained(ours, theirs.state_dict(), num_classes=1000) == []
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ours(images), theirs(images))

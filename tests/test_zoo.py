@@ -225,7 +225,7 @@ def test_whitened_patches_have_unit_covariance() -> None:
     """The identity that names the speedrun network's first layer."""
     model: Any = create_model("speedrun")
     images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)).cumsum(3)
-    model.set_whitening(images)
+    model.see_images(images)
     whitened = nn.functional.conv2d(images, model.whiten.weight)[:, :12].movedim(1, 3).flatten(0, 2).double()
     covariance = whitened.T @ whitened / len(whitened)
     assert (covariance - covariance.diag().diag()).abs().max() < 1e-3

@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 import inspect
 import re
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -18,6 +19,7 @@ from zoo import cost, stem
 from zoo.spec import ModelSpec
 
 USER_IMAGE_SIZE = 32
+FETCH_SECONDS = 30.0  # a download that stands still for so long has broken off
 
 
 def torchvision_model(name: str, *, num_classes: int, in_channels: int = 3, **switches: Any) -> nn.Module:
@@ -43,22 +45,38 @@ def timm_model(name: str, *, num_classes: int, in_channels: int = 3, **switches:
     return model
 
 
-def trained_state(name: str) -> dict[str, Any]:
+def trained_state(name: str) -> dict[str, torch.Tensor]:
     """Fetch the weights that `tv:NAME` or `timm:NAME` was published with, from its library's cache or hub.
 
-    ValueError for a model of ours or of a user, or one without such weights.
+    ValueError for a model of ours or of a user, one without such weights, or where they can't be fetched.
     """
     library, _, rest = name.rpartition(":")
-    if library == "tv":
-        from torchvision import models
+    if library not in ("tv", "timm"):
+        raise ValueError(f"{name} has no published weights; give a file, or take tv:NAME or timm:NAME")
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(FETCH_SECONDS)
+    try:
+        return _torchvision_state(rest) if library == "tv" else _timm_state(rest)
+    except Exception as error:  # whatever a library's downloader makes of a network that isn't there
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"the published weights of {name} can't be fetched ({cause}); give a file instead") from error
+    finally:
+        socket.setdefaulttimeout(before)
 
-        state: dict[str, Any] = models.get_model_weights(rest).DEFAULT.get_state_dict(progress=False, check_hash=True)
-        return state
-    if library == "timm":
-        import timm
 
-        return dict(timm.create_model(rest, pretrained=True).state_dict())
-    raise ValueError(f"{name} has no published weights; give a file, or take tv:NAME or timm:NAME")
+def _torchvision_state(name: str) -> dict[str, torch.Tensor]:
+    from torchvision import models
+
+    state: dict[str, torch.Tensor] = models.get_model_weights(name).DEFAULT.get_state_dict(
+        progress=False, check_hash=True
+    )
+    return state
+
+
+def _timm_state(name: str) -> dict[str, torch.Tensor]:
+    import timm
+
+    return dict(timm.create_model(name, pretrained=True).state_dict())
 
 
 def of_torchvision(name: str, **fixed: Any) -> Callable[..., nn.Module]:
@@ -137,8 +155,7 @@ def _torchvision_facts(name: str, rest: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"family": _family(rest), "file": "external", "source": "torchvision", "year": 0,
                              "paper": "", "image_size": 224}  # fmt: skip
     if rest in models.list_models(models):
-        weights = models.get_model_weights(rest)
-        transform = next(iter(weights)).transforms()
+        transform = models.get_model_weights(rest).DEFAULT.transforms()
         facts |= {"image_size": transform.crop_size[0], "mean": tuple(transform.mean), "std": tuple(transform.std)}
     return facts
 

@@ -11,10 +11,11 @@ SIZES_TO_TRY = (28, 32, 48, 64, 75, 96, 128, 160, 192, 224, 256, 299, 331, 384, 
 def check_image_size(name: str, image_size: int, *, num_classes: int = 100, in_channels: int = 3) -> None:
     """Raise ValueError where a model can't read images of `image_size` px: what it can read, and which form to take.
 
-    Runs the network without numbers, so that it takes no time and no memory.
+    `in_channels` are those that it has. Runs the network without numbers, so that it takes no
+    time and no memory.
     """
     with torch.device("meta"):
-        model = registry.create_model(name, num_classes=num_classes, in_channels=in_channels).eval()
+        model = registry.create_model(name, num_classes=num_classes).eval()
     if _reads(model, image_size, in_channels):
         return
     readable = [size for size in SIZES_TO_TRY if _reads(model, size, in_channels)]

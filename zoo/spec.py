@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 AS_PUBLISHED = "as published"
 
@@ -37,3 +40,11 @@ class ModelSpec:
     parallelise: Mapping[str, str] = field(default_factory=dict)
     learner: str | None = None
     notes: str = ""
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A network whose first weights depend on the data: it is shown some training images before it is trained."""
+
+    def see_images(self, images: "Tensor") -> None:
+        """Take in (N, C, H, W) float32 images, normalised as those of the training."""

@@ -46,7 +46,7 @@ class SpeedrunNet(nn.Module):
         return scores
 
     @torch.no_grad()
-    def set_whitening(self, images: Tensor) -> None:
+    def see_images(self, images: Tensor) -> None:
         """Make the first layer whiten patches like those of (N, C, H, W) images, and keep it so; its bias learns."""
         patches = images.unfold(2, 2, 1).unfold(3, 2, 1).movedim(1, 3).flatten(3).flatten(0, 2)
         patches = patches.reshape(len(patches), -1).double()
@@ -61,5 +61,5 @@ def _norm(maps: int) -> nn.Module:
 
 
 def speedrun(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
-    """The speedrun network, with random first filters until `set_whitening` is given images."""
+    """The speedrun network, with random first filters until `see_images` is given images."""
     return SpeedrunNet(num_classes, in_channels)
