@@ -114,7 +114,7 @@ def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
         display.kept(before)
         return before
     keep = _Keeper(_begin(cell, bench), folder / "record.json", runtime)
-    keep.update(epochs=before.epochs if before else ())
+    keep.update(epochs=before.epochs if before else (), batch_search=before.batch_search if before else {})
     try:
         if isinstance(cell.spec, str):
             raise _ModelError(cell.spec)
@@ -133,6 +133,14 @@ def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
         runtime.note("".join(traceback.format_exception(error)))
     display.end(keep.record)
     return keep.record
+
+
+def keep_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
+    """The record of a cell as an earlier start left it, whatever it says: a later launch only measures."""
+    path = bench.folder / "cells" / cell_name(cell.model, cell.seed) / "record.json"
+    record: RunRecord = bench.runtime.on_main(read, path, RunRecord)
+    display.kept(record)
+    return record
 
 
 class _ModelError(Exception):
@@ -173,6 +181,11 @@ def _begin(cell: Cell, bench: Bench) -> RunRecord:
 
 def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: _Keeper, display: Display) -> None:
     """Build, fit, evaluate; every step's outcome goes into the record."""
+    if bench.config.best_batch:
+        from bench.batch import at_best_batch  # imported here: it builds a model as a cell does
+
+        bench, found = at_best_batch(spec, bench, keep.record)
+        keep.update(**found)
     config, runtime = bench.config, bench.runtime
     model = build_model(spec, cell.seed, bench)
     if config.pretrained != NONE:

@@ -1,74 +1,204 @@
-"""Measures the models of a run against each other, and the first one against itself."""
+"""Measures the models of a run against each other, and the first one of them against itself.
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+Models that don't fit into memory together are measured in groups that share their first one. With `--launches N` all of
+it is done in N fresh processes, one after another; each writes comparisons of its own.
+"""
 
-from bench.cell import Bench, Cell, build_loader, build_model, memory_request, now
-from bench.measure import METRICS, PASSES, Pass, Subject, build_subject, train_visit
-from bench.memory import peak_memory_bytes
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from bench.batch import at_batch
+from bench.cell import Bench, Cell, build_loader, build_model, now
+from bench.compared import noise_floor
+from bench.energy import joules_per_image, open_meter
+from bench.footprint import measure_memory
+from bench.group import Need, fit_together, need_of, room_for
+from bench.measure import PASSES, SWEEP_SHARE, Pass, Subject, build_subject, first_step, wake
+from bench.metric import METRICS
 from bench.optimizer import peak_rate
 from bench.pairing import Turns, take_turns
-from bench.record import Comparison, Measurement, RunRecord, write
-from bench.runtime import Interrupted
+from bench.peak import machine_peaks
+from bench.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, write
+from bench.runtime import Interrupted, Runtime
+from bench.sweep import measurements as sweep_measurements
+from bench.sweep import sweep
 from bench.trainer import build_learner
+from bench.watch import conditions, gpu_is_slowed, read_counters
 from zoo.spec import ModelSpec
 
+T = TypeVar("T")
 AGAIN = " (again)"  # behind the reference's name where it is measured a second time, as its own opponent
 
 
 def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], bench: Bench) -> None:
-    """Measure every model that has a finished cell, once, and write the comparison; a written one is kept."""
-    path = bench.folder / "comparison.json"
-    ok = {record.model for record in records if record.status == "ok"}
+    """Measure every model that has a finished cell, once a launch, and write the comparisons; written ones are kept."""
+    ok = {record.model: record for record in reversed(records) if record.status == "ok"}
     specs = {c.model: c.spec for c in cells if isinstance(c.spec, ModelSpec) and c.model in ok}
-    if not bench.config.measure or not specs or bench.runtime.on_main(path.exists):
+    if not bench.config.measure or not specs:
         return
-    bench.runtime.say(f"measuring {len(specs)} models in turn")
-    bench.runtime.on_main(write, path, _compare(specs, bench))
+    runtime = bench.runtime
+    needs = {model: need_of(ok[model], bench.config, runtime) for model in specs}
+    groups = runtime.broadcast(fit_together(needs, room_for(runtime)))
+    left = runtime.on_main(_unwritten, bench, len(groups))
+    for launch, group in [item for item in left if item[0] == left[0][0]]:
+        own = {model: specs[model] for model in groups[group]}
+        benches = {model: at_batch(ok[model].batch_size, bench) for model in own}
+        runtime.say(f"measuring {len(own)} models in turn" + _which(launch, group, bench, groups))
+        compared = _Contest(own, benches, bench, needs).compare(launch, group)
+        runtime.on_main(write, comparison_path(bench.folder, launch, group), compared)
+    if left and left[-1][0] > left[0][0]:
+        runtime.say(f"launch {left[0][0] + 1} of {bench.config.launches} is measured; --resume does the next one")
 
 
-def _compare(specs: Mapping[str, ModelSpec], bench: Bench) -> Comparison:
-    config, runtime = bench.config, bench.runtime
-    missing: dict[str, str] = {}
-    subjects = _build_all(specs, bench, missing)
-    turns = {name: _one_pass(PASSES[name], subjects, bench) for name in PASSES if name in config.measure and subjects}
-    measured = {name: _measurements(name, list(turns.values()), bench) for name in subjects}
-    reference = next(iter(subjects), next(iter(specs)))
-    again = measured.pop(reference + AGAIN, ())
-    subjects.clear()  # memory is measured in processes of their own: give this one's back first
-    if "memory" in config.measure:
-        runtime.say("measuring memory, each model in a fresh process")
-        for model, memory in _memory([specs[model] for model in measured], bench, missing).items():
-            measured[model] += (memory,)
-    return Comparison(
-        run=bench.folder.name, models=tuple(specs), reference=reference,
-        order={name: tuple(turn.order) for name, turn in turns.items()},
-        ended_by={name: turn.ended_by for name, turn in turns.items()},
-        measurements=measured, same_model_twice=again, missing=missing, environment=dict(bench.environment),
-        world_size=runtime.world_size, batch_size=config.batch_size, created=now(),
-    )  # fmt: skip
+def _unwritten(bench: Bench, num_groups: int) -> list[tuple[int, int]]:
+    """The launches and groups that have not been measured yet, in order."""
+    every = [(launch, group) for launch in range(bench.config.launches) for group in range(num_groups)]
+    return [item for item in every if not comparison_path(bench.folder, *item).exists()]
 
 
-def _build_all(specs: Mapping[str, ModelSpec], bench: Bench, missing: dict[str, str]) -> dict[str, Subject]:
-    """Build every model and the first of them twice; one that fails to build or to step is missing, with its cause."""
-    subjects: dict[str, Subject] = {}
-    for model, spec in specs.items():
-        try:
-            subject = _build(spec, bench)
-            train_visit(subject, bench.runtime)()
-        except Interrupted:
-            raise
-        except Exception as error:
-            missing[model] = f"{type(error).__name__}: {error}".splitlines()[0]
-            continue
-        subjects[model] = subject
-    if subjects:
-        reference = next(iter(subjects))
-        subjects[reference + AGAIN] = _build(specs[reference], bench)
-    return subjects
+def _which(launch: int, group: int, bench: Bench, groups: Sequence[Sequence[str]]) -> str:
+    words = [f"group {group + 1} of {len(groups)}"] if len(groups) > 1 else []
+    words += [f"launch {launch + 1} of {bench.config.launches}"] if bench.config.launches > 1 else []
+    return f" ({', '.join(words)})" if words else ""
 
 
-def _build(spec: ModelSpec, bench: Bench) -> Subject:
+@dataclass
+class _Contest:
+    """Models that are measured together, each at its own batch, and what is found."""
+
+    specs: Mapping[str, ModelSpec]
+    benches: Mapping[str, Bench]
+    bench: Bench
+    needs: Mapping[str, Need]
+    subjects: dict[str, Subject] = field(default_factory=dict)
+    once: dict[str, list[Measurement]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    conditions: dict[str, dict[str, float]] = field(default_factory=dict)
+    sweeps: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
+    sweep_ended: dict[str, str] = field(default_factory=dict)
+
+    def compare(self, launch: int, group: int) -> Comparison:
+        """Do every pass that was asked for."""
+        config, runtime = self.bench.config, self.bench.runtime
+        self._build()
+        wanted = {name: PASSES[name] for name in PASSES if name in config.measure and self.subjects}
+        turns = {name: self._watched(name, partial(self._one_pass, which)) for name, which in wanted.items()}
+        measured = {name: self._measurements(name, turns) for name in self.subjects}
+        reference = next(iter(self.subjects), next(iter(self.specs)))
+        again = measured.pop(reference + AGAIN, ())
+        self.subjects.pop(reference + AGAIN, None)
+        if "sweep" in config.measure:
+            self._watched("sweep", self._sweep)
+        if "energy" in config.measure:
+            self._energy()
+        self.subjects.clear()  # memory is measured in processes of their own: give this one's back first
+        machine = machine_peaks(runtime) if "machine" in config.measure else ()
+        if "memory" in config.measure and launch == 0:
+            runtime.say("measuring memory, each model in a fresh process")
+            new = [model for model in measured if not (group and model == reference)]
+            fresh = [(self.specs[model], self.benches[model]) for model in new]
+            for model, rows in measure_memory(fresh, self.missing).items():
+                self.once.setdefault(model, []).extend(rows)
+        return Comparison(
+            run=self.bench.folder.name, models=tuple(self.specs), reference=reference, launch=launch, group=group,
+            order={name: tuple(turn.order) for name, turn in turns.items()},
+            ended_by={name: turn.ended_by for name, turn in turns.items()},
+            measurements={name: (*rows, *self.once.get(name, ())) for name, rows in measured.items()},
+            same_model_twice=again, noise=_noise(again, measured.get(reference, ())), conditions=self.conditions,
+            machine=machine, sweeps=self.sweeps, sweep_ended=self.sweep_ended, missing=self.missing,
+            environment=dict(self.bench.environment), world_size=runtime.world_size,
+            batch_size=self.benches[reference].config.batch_size, created=now(),
+        )  # fmt: skip
+
+    def _build(self) -> None:
+        """Build every model, the first of them twice; one that fails to build or to step is missing, with its cause."""
+        runtime = self.bench.runtime
+        wake(runtime, self.bench.config)
+        for model, spec in self.specs.items():
+            cause, took, longer, subject = "", 0.0, 0.0, None
+            try:
+                subject, took, longer = first_step(partial(build, spec, self.benches[model]), runtime)
+            except Interrupted:
+                raise
+            except Exception as error:
+                cause = f"{type(error).__name__}: {error}".splitlines()[0]
+            causes = [other for other in runtime.gather(cause) if other]
+            if subject is None or causes:
+                self.missing[model] = causes[0]
+                continue
+            self.subjects[model] = subject
+            self.once[model] = [single("first_step_seconds", took, runtime)]
+            if self.bench.config.compile:
+                self.once[model].append(single("compile_seconds", longer, runtime))
+        if self.subjects:
+            reference = next(iter(self.subjects))
+            self.subjects[reference + AGAIN] = build(self.specs[reference], self.benches[reference])
+
+    def _watched(self, name: str, action: Callable[[], T]) -> T:
+        """Do something and note what else the machine did meanwhile."""
+        before = read_counters()
+        result = action()
+        after = read_counters()
+        found = conditions(before, after, self.bench.runtime.gather(after.own - before.own))
+        slowed = gpu_is_slowed() if self.bench.runtime.device.type == "cuda" else None
+        self.conditions[name] = found | ({} if slowed is None else {"gpu_slowed": float(slowed)})
+        return result
+
+    def _one_pass(self, which: Pass) -> Turns:
+        config, runtime = self.bench.config, self.bench.runtime
+        return take_turns(
+            {name: which.visit(subject, runtime) for name, subject in self.subjects.items()},
+            rounds=None if config.pairs == "auto" else config.pairs,
+            seconds=which.share * config.measure_seconds * (len(self.subjects) - 1),
+            seed=config.seeds[0],
+            agree=runtime.broadcast,
+            check=runtime.check_signal,
+        )
+
+    def _measurements(self, name: str, turns: Mapping[str, Turns]) -> tuple[Measurement, ...]:
+        """A contestant's measurements, with the raw values of every rank."""
+        rows, batch_size = [], self.benches[name.removesuffix(AGAIN)].config.batch_size
+        for part, taken in turns.items():
+            shared = self.bench.runtime.gather((taken.values[name], taken.warmup[name]))
+            for metric in taken.values[name]:
+                kind = METRICS[metric]
+                row = Measurement(
+                    metric=metric, unit=kind.unit, better=kind.better, merge=kind.merge,
+                    values=tuple(tuple(values[metric]) for values, _ in shared),
+                    warmup=tuple(tuple(warmup[metric]) for _, warmup in shared),
+                    images=batch_size if kind.per_batch else None, part=part,
+                )  # fmt: skip
+                rows.append(row)
+        return tuple(rows)
+
+    def _sweep(self) -> None:
+        config = self.bench.config
+        for model, subject in self.subjects.items():
+            found = sweep(
+                subject, self.bench.runtime, seconds=SWEEP_SHARE * config.measure_seconds,
+                bytes_an_image=self.needs[model].forward, seed=config.seeds[0],
+            )  # fmt: skip
+            self.sweeps[model], self.sweep_ended[model] = sweep_measurements(found.seconds), found.ended
+
+    def _energy(self) -> None:
+        runtime = self.bench.runtime
+        meter = open_meter(runtime)
+        causes = [other for other in runtime.gather(meter if isinstance(meter, str) else "") if other]
+        if isinstance(meter, str) or causes:
+            self.missing["energy_joules_per_image"] = causes[0]
+            return
+        for model, subject in self.subjects.items():
+            kind = METRICS["energy_joules_per_image"]
+            values = tuple((value,) for value in joules_per_image(subject, meter, runtime))
+            self.once[model].append(
+                Measurement(metric="energy_joules_per_image", unit=kind.unit, better=kind.better, merge=kind.merge,
+                            values=values)
+            )  # fmt: skip
+
+
+def build(spec: ModelSpec, bench: Bench) -> Subject:
     """Build a model as a cell does, with fresh weights: how fast it is doesn't depend on what it has learnt."""
     config, seed = bench.config, bench.config.seeds[0]
     peak = peak_rate(config, dict(spec.defaults))
@@ -77,50 +207,14 @@ def _build(spec: ModelSpec, bench: Bench) -> Subject:
     return build_subject(spec.name, learner, build_loader(spec, seed, bench))
 
 
-def _one_pass(which: Pass, subjects: Mapping[str, Subject], bench: Bench) -> Turns:
-    config, num_models = bench.config, len(subjects) - 1
-    return take_turns(
-        {name: which.visit(subject, bench.runtime) for name, subject in subjects.items()},
-        rounds=None if config.pairs == "auto" else config.pairs,
-        seconds=which.share * config.measure_seconds * num_models,
-        seed=config.seeds[0],
-        agree=bench.runtime.broadcast,
-        check=bench.runtime.check_signal,
-    )
+def single(metric: str, value: float, runtime: Runtime) -> Measurement:
+    """A measurement that each rank makes once."""
+    kind = METRICS[metric]
+    values = tuple((own,) for own in runtime.gather(value))
+    return Measurement(metric=metric, unit=kind.unit, better=kind.better, merge=kind.merge, values=values)
 
 
-def _measurements(name: str, passes: Sequence[Turns], bench: Bench) -> tuple[Measurement, ...]:
-    """A contestant's measurements, with the raw values of every rank."""
-    rows = []
-    for turns in passes:
-        shared = bench.runtime.gather((turns.values[name], turns.warmup[name]))
-        for metric in turns.values[name]:
-            kind = METRICS[metric]
-            row = Measurement(
-                metric=metric, unit=kind.unit, better=kind.better, merge=kind.merge,
-                values=tuple(tuple(values[metric]) for values, _ in shared),
-                warmup=tuple(tuple(warmup[metric]) for _, warmup in shared),
-                images=bench.config.batch_size if kind.per_batch else None,
-            )  # fmt: skip
-            rows.append(row)
-    return tuple(rows)
-
-
-def _memory(specs: Sequence[ModelSpec], bench: Bench, missing: dict[str, str]) -> dict[str, Measurement]:
-    """The peak memory of training, in a fresh process for every model and rank; a cause where it can't be had."""
-    bench.runtime.check_signal()
-    kind = METRICS["peak_memory_bytes"]
-    # Two at once where there is one rank: what one is given doesn't change the other's peak, and most of it is imports.
-    with ThreadPoolExecutor(2 if bench.runtime.world_size == 1 else 1) as pool:
-        own = list(pool.map(peak_memory_bytes, [memory_request(spec, bench) for spec in specs]))
-    found = {}
-    for spec, outcomes in zip(specs, zip(*bench.runtime.gather(own), strict=True), strict=True):
-        causes = [outcome for outcome in outcomes if isinstance(outcome, str)]
-        if causes:
-            missing[f"{spec.name} peak_memory_bytes"] = causes[0]
-            continue
-        values = tuple((float(outcome),) for outcome in outcomes)
-        found[spec.name] = Measurement(
-            metric="peak_memory_bytes", unit=kind.unit, better=kind.better, merge=kind.merge, values=values
-        )
-    return found
+def _noise(again: Sequence[Measurement], own: Sequence[Measurement]) -> dict[str, NoiseFloor]:
+    """What measuring the reference twice says of the harness, by metric."""
+    first = {row.metric: row for row in own}
+    return {twin.metric: noise_floor(twin, first[twin.metric]) for twin in again}

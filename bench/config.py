@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import difflib
 import io
-import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from bench.draws import AUGMENTATIONS
 from bench.record import RunRecord, read
+from bench.word import best_as_flag, one_line, option, with_value
 
-MEASURES = ("train", "infer", "latency", "memory")
+MEASURES = ("train", "infer", "latency", "sweep", "memory", "machine", "energy")
 SCHEDULES = ("cosine", "onecycle", "constant")
 OPTIMIZERS = ("sgd", "adamw", "adam")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -60,7 +60,9 @@ class RunConfig:
     seeds: Annotated[tuple[int, ...], arg(metavar="N …")] = (0,)
     """One training run a model and seed."""
     batch_size: Annotated[int, arg(metavar="N")] = 128
-    """Images a step, of the whole world."""
+    """Images a step, of the whole world; best: each model's fastest power of two that fits."""
+    best_batch: bool = False
+    """What --batch-size best means; such rows are ranked apart."""
     accumulate: Annotated[int, arg(metavar="N")] = 1
     """Micro-batches a step: each rank's share is split in N, the gradients are averaged."""
 
@@ -98,15 +100,22 @@ class RunConfig:
     """Memory format of images and weights."""
     compile: bool = False
     """Compile the models."""
+    tf32: bool = False
+    """Let a GPU round the factors of float32 products to 10 bits (TF32)."""
+    cudnn_benchmark: bool = False
+    """Let cuDNN try its convolutions and take the fastest."""
     num_threads: Number = None
     """Threads a process; by default the cores it may use, shared among the processes of this machine."""
 
     measure: Names = MEASURES
-    """What to measure after training: train, infer, latency, memory; none for none."""
+    """What to measure after training: train, infer, latency, sweep (inference at growing batches), memory, machine
+    (the peak of its products and copies), energy; none for none."""
     pairs: Annotated[int | Literal["auto"], arg(metavar="N|auto")] = "auto"
     """Rounds in which the models take turns; auto: until every ratio's interval is +-1 %, at most --measure-seconds."""
     measure_seconds: Annotated[float, arg(metavar="S")] = 20.0
     """The most that `--pairs auto` spends on one model."""
+    launches: Annotated[int, arg(metavar="N")] = 1
+    """Measure N times, each in fresh processes (by hand: start N times, with --resume)."""
 
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """The run's folder; by default runs/DATE-RECIPE."""
@@ -135,11 +144,12 @@ def parse(argv: Sequence[str]) -> RunConfig:
     # Imported here: a recipe is made of this file's RunConfig.
     from bench.recipe import get_recipe
 
-    argv = _with_value(argv, "--pretrained", "hub")
-    given = {name for name in ("models", "image_size", "epochs", "seconds") if _option(argv, _flag(name)) is not None}
+    argv = with_value(argv, "--pretrained", "hub")
+    given = {name for name in ("models", "image_size", "epochs", "seconds") if option(argv, _flag(name)) is not None}
     if {"epochs", "seconds"} <= given:
         raise ValueError("--epochs and --seconds are two budgets: give one of them")
-    default = _like(argv) or _without(get_recipe(_option(argv, "--recipe") or RunConfig.recipe), given)
+    argv = best_as_flag(argv)
+    default = _like(argv) or _without(get_recipe(option(argv, "--recipe") or RunConfig.recipe), given)
     config = _without_none(_parse_flags(argv, default))
     check(config)
     return config
@@ -158,7 +168,7 @@ def check(config: RunConfig) -> None:
         _check_choices(name, getattr(config, name), allowed)
     for name in ("batch_size", "accumulate", "image_size", "num_threads", "world", "seconds", "lr", "clip", "pairs"):
         _check_positive(name, getattr(config, name))
-    for name in ("measure_seconds", "checkpoint_seconds", "timeout"):
+    for name in ("measure_seconds", "checkpoint_seconds", "timeout", "launches"):
         _check_positive(name, getattr(config, name))
     for name, low, high in _RANGES:
         _check_range(name, getattr(config, name), low, high)
@@ -272,28 +282,9 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _option(argv: Sequence[str], flag: str) -> str | None:
-    """The value of an option that must be known before the others can be read, the last where it is given twice."""
-    found = None
-    for i, word in enumerate(argv):
-        if word.startswith(flag + "="):
-            found = word.split("=", 1)[1]
-        if word == flag:
-            found = argv[i + 1] if i + 1 < len(argv) else ""
-    return found
-
-
-def _with_value(argv: Sequence[str], flag: str, value: str) -> list[str]:
-    """The command line with a value behind a flag that was given without one."""
-    words: list[str] = []
-    for word, after in zip(argv, [*argv, "--"][1:], strict=True):
-        words += [word, value] if word == flag and after.startswith("--") else [word]
-    return words
-
-
 def _like(argv: Sequence[str]) -> RunConfig | None:
     """The configuration of the record that --like names."""
-    path = _option(argv, "--like")
+    path = option(argv, "--like")
     if path is None:
         return None
     if not Path(path).is_file():
@@ -312,19 +303,7 @@ def _parse_flags(argv: Sequence[str], default: RunConfig) -> RunConfig:
     except SystemExit as stop:
         if stop.code == 0:
             raise
-        raise ValueError(_one_line(message.getvalue())) from stop
-
-
-def _one_line(box: str) -> str:
-    """The message of a box drawn around it: its lines up to the first rule."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = [line.strip("│ ").rstrip() for line in plain.splitlines()[1:]]
-    kept: list[str] = []
-    for line in lines:
-        if line.startswith(("────", "╰")) and kept:
-            break
-        kept.append(line)
-    return " ".join(" ".join(kept).split()) or "the options can't be read"
+        raise ValueError(one_line(message.getvalue())) from stop
 
 
 def _without_none(config: RunConfig) -> RunConfig:

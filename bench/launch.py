@@ -18,7 +18,7 @@ import psutil
 
 from bench.config import RunConfig, complain, parse, to_flags
 from bench.request import check_request, complete
-from bench.world import EXIT_FILE, die_with_parent, num_cores, num_gpus
+from bench.world import EXIT_FILE, RELAUNCH, die_with_parent, num_cores, num_gpus
 
 RUN = Path(__file__).with_name("run.py")
 
@@ -51,7 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_request(config, world_size=layout.world_size)
     except ValueError as error:
         return complain(error)
-    return supervise(command(config, layout), environment(layout, os.environ))
+    code = supervise(command(config, layout), environment(layout, os.environ))
+    again = command(replace(config, resume=True), layout)
+    for _ in range(1, config.launches):
+        if code > 1:
+            break
+        code = supervise(again, environment(layout, os.environ) | {RELAUNCH: "1"})
+    return code
 
 
 def layout_of(variables: Mapping[str, str]) -> Layout:

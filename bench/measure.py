@@ -1,38 +1,21 @@
-"""What is measured of a model: one function a measurement, one table of what each metric is."""
+"""How a model is visited: what a visit times. What each metric is stands in metric.py."""
 
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
+from torch import nn
 
+from bench.config import RunConfig
 from bench.loader import Batch
 from bench.pairing import Visit
 from bench.runtime import Runtime, mix
-from bench.trainer import Batches, Learner
+from bench.trainer import Batches, Learner, build_learner
 
 SETTLED = 0.1  # seconds of a step beside which cold caches are nothing
-
-
-class Metric(NamedTuple):
-    """Unit, direction and way of merging ranks of a metric; `per_batch` where it is a rate of a batch's images."""
-
-    unit: str
-    better: Literal["higher", "lower"]
-    merge: Literal["slowest", "largest", "sum"]
-    per_batch: bool
-
-
-METRICS = {
-    "train_images_per_second": Metric("images/s", "higher", "slowest", True),
-    "train_step_images_per_second": Metric("images/s", "higher", "slowest", True),
-    "loader_images_per_second": Metric("images/s", "higher", "slowest", True),
-    "infer_images_per_second": Metric("images/s", "higher", "slowest", True),
-    "latency_ms": Metric("ms", "lower", "slowest", False),
-    "peak_memory_bytes": Metric("bytes", "lower", "largest", False),
-}
 
 
 @dataclass
@@ -46,6 +29,11 @@ class Subject:
     steps: int = 0
     step_seconds: float = 0.0
 
+    def step(self, batch: Batch) -> None:
+        """Take a training step too small to change anything."""
+        self.steps += 1
+        self.learner.step(batch, step=self.steps, rate=1e-4)
+
 
 def build_subject(model: str, learner: Learner, batches: Batches) -> Subject:
     """Hold a model ready; its loader goes round and round."""
@@ -53,24 +41,53 @@ def build_subject(model: str, learner: Learner, batches: Batches) -> Subject:
     return Subject(model, learner, endless, next(endless))
 
 
+def wake(runtime: Runtime, config: RunConfig) -> None:
+    """Train a tiny network for a step, so that what torch loads late is in no model's first step."""
+    tiny = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    learner = build_learner(tiny, config=replace(config, compile=False), peak=1e-4, seed=0, runtime=runtime)
+    images = torch.rand(config.accumulate, 3, 8, 8, device=runtime.device)
+    labels = torch.zeros(config.accumulate, dtype=torch.long, device=runtime.device)
+    learner.step(Batch(images, labels), step=0, rate=1e-4)
+
+
+def first_step(build: Callable[[], Subject], runtime: Runtime) -> tuple[Subject, float, float]:
+    """Build a subject and take two steps: (subject, seconds until the first one has ended, by how much it was longer).
+
+    The latter is what compiling takes, where the model is compiled.
+    """
+    start = time.perf_counter()
+    subject = build()
+    built = time.perf_counter()
+    subject.step(subject.batch)
+    runtime.synchronize()
+    done = time.perf_counter()
+    second = _seconds(lambda: subject.step(subject.batch), runtime)
+    return subject, done - start, max(0.0, done - built - second)
+
+
 def train_visit(subject: Subject, runtime: Runtime) -> Visit:
-    """Time, in a drawn order: a step with the loader's batch, one with a batch that is there, the loader alone."""
+    """Time, in a drawn order: a step with the loader's batch, one with a batch that is there, the loader alone.
+
+    Where ranks share the images, also a step that doesn't exchange its gradients: the rest is communication.
+    """
     draw = random.Random(mix(len(subject.model)))
 
-    def step(batch: Batch) -> None:
-        subject.steps += 1
-        subject.learner.step(batch, step=subject.steps, rate=1e-4)
+    def unsynced() -> None:
+        with runtime.accelerator.no_sync(subject.learner.model):
+            subject.step(subject.batch)
 
     parts: dict[str, Callable[[], object]] = {
-        "train_images_per_second": lambda: step(next(subject.batches)),
-        "train_step_images_per_second": lambda: step(subject.batch),
+        "train_images_per_second": lambda: subject.step(next(subject.batches)),
+        "train_step_images_per_second": lambda: subject.step(subject.batch),
         "loader_images_per_second": lambda: next(subject.batches),
     }
+    if runtime.data_size > 1:
+        parts["unsynced_step_images_per_second"] = unsynced
 
     def visit() -> Mapping[str, float]:
         # All ranks must agree on it: a step waits for every rank.
         if runtime.broadcast(subject.step_seconds) < SETTLED:
-            step(subject.batch)  # what another model left in the caches is not this one's cost
+            subject.step(subject.batch)  # what another model left in the caches is not this one's cost
         times = {name: _seconds(parts[name], runtime) for name in draw.sample(list(parts), len(parts))}
         subject.step_seconds = times["train_step_images_per_second"]
         return {name: times[name] for name in parts}
@@ -125,4 +142,5 @@ class Pass(NamedTuple):
     share: float
 
 
-PASSES = {"train": Pass(train_visit, 0.7), "infer": Pass(infer_visit, 0.2), "latency": Pass(latency_visit, 0.1)}
+PASSES = {"train": Pass(train_visit, 0.65), "infer": Pass(infer_visit, 0.15), "latency": Pass(latency_visit, 0.1)}
+SWEEP_SHARE = 0.1  # of the time: inference at growing batches (sweep.py)

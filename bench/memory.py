@@ -1,8 +1,8 @@
-"""Peak memory of training one model, in a process that does nothing else.
+"""Memory of training one model, by kind, in a process that does nothing else.
 
-    python -m bench.memory < request.json      prints {"bytes": N}
+    python -m bench.memory < request.json      prints {"peak_memory_bytes": N, "parameter_bytes": N, …}
 
-On a CPU it is the peak of resident memory (Linux's VmHWM, set back before the model is built) less what was resident
+On a CPU the peak is that of resident memory (Linux's VmHWM, set back before the model is built) less what was resident
 after the imports and one tiny training step, which brings in what torch loads late. On a GPU it is the peak allocated.
 """
 
@@ -17,18 +17,21 @@ from bench.config import from_json
 from bench.world import EXIT_FILE, world_of
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
+    from bench.loader import Batch
     from bench.runtime import Runtime
+    from bench.trainer import Learner
 
 STEPS = 3
 LAUNCHED = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", EXIT_FILE}
 
 
-def peak_memory_bytes(request: dict[str, object]) -> int | str:
+def memory_by_kind(request: dict[str, object]) -> dict[str, int] | str:
     """Run a request (config, model, num_classes, in_channels, image_size, batch_size) in a fresh process.
 
-    Returns bytes, or in one line why there are none.
+    Returns bytes by metric, less those that this machine can't tell; or in one line why there are none.
     """
     done = subprocess.run(
         [sys.executable, "-m", "bench.memory"],
@@ -38,7 +41,7 @@ def peak_memory_bytes(request: dict[str, object]) -> int | str:
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         return last[0]
-    return int(json.loads(done.stdout)["bytes"])
+    return {name: int(value) for name, value in json.loads(done.stdout).items()}
 
 
 def _alone() -> dict[str, str]:
@@ -66,11 +69,11 @@ def main() -> None:
                runtime, request | {"image_size": 8, "batch_size": config.accumulate, "in_channels": 3})  # fmt: skip
         before = _start_watch(runtime)
         model = create_model(request["model"], num_classes=request["num_classes"])
-        _train(model, runtime, request)
-        print(json.dumps({"bytes": _peak(runtime) - before}))
+        learner, batch = _train(model, runtime, request)
+        print(json.dumps(_peaks(runtime, before) | _kinds(learner, batch)))
 
 
-def _train(model: "nn.Module", runtime: "Runtime", request: dict[str, object]) -> None:
+def _train(model: "nn.Module", runtime: "Runtime", request: dict[str, object]) -> "tuple[Learner, Batch]":
     """Take a few training steps on noise: memory doesn't depend on what is in the images."""
     import torch
 
@@ -86,6 +89,38 @@ def _train(model: "nn.Module", runtime: "Runtime", request: dict[str, object]) -
     for step in range(STEPS):
         learner.step(batch, step=step, rate=1e-4)
     runtime.synchronize()
+    return learner, batch
+
+
+def _kinds(learner: "Learner", batch: "Batch") -> dict[str, int]:
+    """What a step holds: weights, gradients, the optimiser's state, and what a forward pass keeps for the backward one.
+
+    Counted from the tensors themselves, each storage once; of the micro-batches of a step, the largest is held at once.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    own = {t.untyped_storage().data_ptr() for t in (*learner.bare.parameters(), *learner.bare.buffers())}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: "torch.Tensor") -> "torch.Tensor":
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    rows = slice(-(-len(batch.labels) // learner.config.accumulate))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), learner.runtime.accelerator.autocast():
+        loss = F.cross_entropy(learner.model(batch.images[rows]), batch.labels[rows])
+    activations = sum(kept.values())
+    loss.backward()  # type: ignore[no-untyped-call]
+    states = [value for state in learner.optimizer.state.values() for value in state.values()]
+    return {
+        "parameter_bytes": sum(p.nbytes for p in learner.bare.parameters()),
+        "gradient_bytes": sum(p.grad.nbytes for p in learner.bare.parameters() if p.grad is not None),
+        "optimizer_bytes": sum(value.nbytes for value in states if isinstance(value, torch.Tensor)),
+        "activation_bytes": activations,
+    }
 
 
 def _start_watch(runtime: "Runtime") -> int:
@@ -99,12 +134,20 @@ def _start_watch(runtime: "Runtime") -> int:
     return _status("VmRSS")
 
 
-def _peak(runtime: "Runtime") -> int:
+def _peaks(runtime: "Runtime", before: int) -> dict[str, int]:
+    """The peak of training, of the process and, on a GPU, of what was allocated and reserved."""
     import torch
 
-    if runtime.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(runtime.device)
-    return _status("VmHWM")
+    resident = _status("VmHWM")
+    if runtime.device.type != "cuda":
+        return {"peak_memory_bytes": resident - before, "process_peak_bytes": resident}
+    allocated = torch.cuda.max_memory_allocated(runtime.device)
+    return {
+        "peak_memory_bytes": allocated - before,
+        "process_peak_bytes": resident,
+        "device_allocated_bytes": allocated,
+        "device_reserved_bytes": torch.cuda.max_memory_reserved(runtime.device),
+    }
 
 
 def _status(name: str) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-SCHEMA = 1
+SCHEMA = 2
 
 Status = Literal["started", "ok", "oom", "diverged", "failed", "interrupted"]
 CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -26,7 +26,8 @@ class Measurement:
     """Raw values of one quantity, per rank, with its warm-up kept apart.
 
     `values[rank][i]` are in `unit`, except for rates: there they are the seconds that `images` images of the whole
-    world took, and `value` is a rate, images / seconds of the slowest rank.
+    world took, and `value` is a rate, images / seconds of the slowest rank. `part` names the pass of a Comparison in
+    which it was taken, empty for what is measured once.
     """
 
     metric: str
@@ -36,6 +37,7 @@ class Measurement:
     values: tuple[tuple[float, ...], ...]
     warmup: tuple[tuple[float, ...], ...] = ()
     images: int | None = None
+    part: str = ""
     note: str = ""
 
     @property
@@ -136,7 +138,10 @@ class DataInfo:
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class RunRecord:
-    """One cell of a run: one model with one seed, from `started` to its end. Everything a report shows is in here."""
+    """One cell of a run: one model with one seed, from `started` to its end. Everything a report shows is in here.
+
+    `batch_search` is what `--batch-size best` found: images a second by batch, and why no larger one was tried.
+    """
 
     run: str
     model: str
@@ -158,6 +163,7 @@ class RunRecord:
     multiply_adds: int | None = None
     train_seconds: float | None = None
     resumed_from: int | None = None
+    batch_search: dict[str, JsonValue] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
     created: str
     finished: str | None = None
@@ -170,12 +176,26 @@ class RunRecord:
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
+class NoiseFloor:
+    """One model against itself: the ratio with its interval, and in how many of `windows` stretches one had won."""
+
+    ratio: float
+    low: float | None
+    high: float | None
+    claims: int
+    windows: int
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Comparison:
     """The models of a run measured against each other, once a model: the rows of its seeds refer to it.
 
     `measurements[model]` holds one Measurement a metric; within a pass (`order`: pass -> round -> the contestants in
     the order drawn for that round) value i of every contestant was taken in round i, so values pair by index.
-    `same_model_twice` holds `reference` measured a second time as a contestant of its own: the harness's own noise.
+    `same_model_twice` holds `reference` measured a second time as a contestant of its own: the harness's own noise, of
+    which `noise` says, by metric, what it would have led to. `conditions[part]` is what else the machine did meanwhile
+    (watch.py), `machine` what it can do at most, `sweeps[model]` inference at growing batches, and `sweep_ended` why
+    no larger one. A run of several launches or groups has a Comparison each; groups share their reference.
     """
 
     run: str
@@ -185,6 +205,13 @@ class Comparison:
     ended_by: dict[str, Literal["interval", "seconds", "pairs"]]
     measurements: dict[str, tuple[Measurement, ...]]
     same_model_twice: tuple[Measurement, ...] = ()
+    noise: dict[str, NoiseFloor] = field(default_factory=dict)
+    conditions: dict[str, dict[str, float]] = field(default_factory=dict)
+    machine: tuple[Measurement, ...] = ()
+    sweeps: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
+    sweep_ended: dict[str, str] = field(default_factory=dict)
+    launch: int = 0
+    group: int = 0
     missing: dict[str, str] = field(default_factory=dict)
     environment: dict[str, JsonValue]
     world_size: int
@@ -253,6 +280,17 @@ def _fault(content: bytes, kind: type[Written], error: ValidationError) -> str:
 
 def _newer(schema: int) -> str:
     return f"schema {schema} is newer than this version reads ({SCHEMA})"
+
+
+def comparison_path(folder: Path, launch: int = 0, group: int = 0) -> Path:
+    """Where a run keeps a comparison: `comparison.json`, of later launches and groups `comparison-l1-g1.json`."""
+    later = "".join(f"-{letter}{number}" for letter, number in (("l", launch), ("g", group)) if number)
+    return folder / f"comparison{later}.json"
+
+
+def comparison_paths(folder: Path) -> list[Path]:
+    """All comparisons of a run, the first one first."""
+    return sorted(folder.glob("comparison*.json"), key=lambda path: (path.name != "comparison.json", path.name))
 
 
 def read_run(folder: Path) -> tuple[list[RunRecord], Comparison | None]:

@@ -29,6 +29,10 @@ def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], No
     check_pretrained(config)
     check_dataset(config.dataset, config.data_dir, say=say)
     share = world_size * config.accumulate
+    if config.best_batch and share & (share - 1):
+        raise ValueError(
+            f"--batch-size best: {world_size} processes x {config.accumulate} micro-batches must make a power of 2"
+        )
     if config.batch_size % share:
         near = max(1, round(config.batch_size / share)) * share
         raise ValueError(

@@ -76,6 +76,8 @@ class Runtime:
         world = world_of()
         num_threads = config.num_threads or max(1, num_cores() // world.local_size)
         torch.set_num_threads(num_threads)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
+        torch.backends.cudnn.benchmark = config.cudnn_benchmark
         accelerator = _join(config)
         _check_precision(config.precision, accelerator.device)
         runtime = cls(
@@ -95,6 +97,11 @@ class Runtime:
     @property
     def world_size(self) -> int:
         return self.data_size * self.model_size
+
+    @property
+    def stands_for_machine(self) -> bool:
+        """Whether this process reads what its machine has once."""
+        return self.world.local_rank == 0
 
     @property
     def device(self) -> torch.device:

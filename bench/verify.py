@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.compared import comparison_faults
 from bench.config import RunConfig, differing, from_json
-from bench.record import Accuracy, Comparison, Measurement, RunRecord, cell_name, read
+from bench.record import Accuracy, Comparison, RunRecord, cell_name, comparison_paths, read
 from bench.request import read_request
 from bench.schedule import learning_rate
 
@@ -55,14 +56,13 @@ def faults(folder: Path) -> Iterator[str]:
         records.append(record)
         yield from (f"{path}: {fault}" for fault in record_faults(record, request, path.parent))
     yield from (f"{folder}: {fault}" for fault in run_faults(records, request))
-    path = folder / "comparison.json"
-    if path.exists():
+    for path in comparison_paths(folder):
         try:
             comparison = read(path, Comparison)
         except ValueError as error:
             yield str(error)
-            return
-        yield from (f"{path}: {fault}" for fault in comparison_faults(comparison, records))
+            continue
+        yield from (f"{path}: {fault}" for fault in comparison_faults(comparison, records, path))
 
 
 def run_faults(records: Sequence[RunRecord], request: RunConfig) -> Iterator[str]:
@@ -88,6 +88,7 @@ def record_faults(record: RunRecord, request: RunConfig, folder: Path) -> Iterat
         yield f"config: {error}"
         return
     yield from _identity_faults(record, config, request, folder)
+    yield from _search_faults(record, config)
     if record.status != "ok":
         if record.status in ("failed", "oom", "diverged", "interrupted") and not record.error:
             yield f"is {record.status} without a cause"
@@ -106,16 +107,33 @@ def _identity_faults(record: RunRecord, config: RunConfig, request: RunConfig, f
         yield "is of a cell that was not asked for"
     if record.spec.get("name") != record.model:
         yield f"spec is of {record.spec.get('name')}"
-    changed = [flag for flag in differing(config, request) if flag != "--lr"]
+    free = {"--lr", "--batch-size"} if request.best_batch else {"--lr"}  # worked out for each model
+    changed = [flag for flag in differing(config, request) if flag not in free]
     if changed:
         yield f"{', '.join(changed)} differ from the run's config.json"
     if request.lr is not None and config.lr != request.lr:
         yield f"--lr is {config.lr}, the run's is {request.lr}"
     if record.batch_size != config.batch_size or record.data.protocol != config.protocol:
         yield "batch size or protocol differs from its own config"
-    for name, expected in (("precision", config.precision), ("world_size", record.world_size)):
+    stated = {"precision": config.precision, "world_size": record.world_size}
+    stated |= {name: getattr(config, name) for name in ("tf32", "cudnn_benchmark") if name in record.config}
+    if config.num_threads is not None:
+        stated["num_threads"] = config.num_threads
+    for name, expected in stated.items():
         if record.environment.get(name) != expected:
             yield f"environment: {name} is {record.environment.get(name)}, not {expected}"
+
+
+def _search_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
+    """A best batch must be the one that the search found; a fixed one has no search."""
+    search = record.batch_search
+    if bool(search) != config.best_batch and (search or record.status == "ok"):
+        yield "holds a search for the best batch that wasn't asked for, or none that was"
+    rates = search.get("images_per_second")
+    if isinstance(rates, dict) and search:
+        best = max(rates, key=lambda size: float(str(rates[size])), default="")
+        if best != str(search.get("best")) or search.get("best") != record.batch_size:
+            yield "its batch is not the best one that was found"
 
 
 def _cost_faults(record: RunRecord) -> Iterator[str]:
@@ -229,33 +247,6 @@ def _prediction_faults(record: RunRecord, accuracy: Accuracy, path: Path) -> Ite
         yield "a confidence lies outside 0 to 1"
     if label.min() < 0 or max(label.max(), top5.max()) >= len(record.data.class_names):
         yield "a class is out of range"
-
-
-def comparison_faults(comparison: Comparison, records: Sequence[RunRecord]) -> Iterator[str]:
-    """What a comparison must be: pairs complete, every round a permutation, a rank a process, of models that ran."""
-    ran = {record.model for record in records if record.status == "ok"}
-    if not set(comparison.models) <= ran:
-        yield f"is of {', '.join(sorted(set(comparison.models) - ran))}, which didn't finish"
-    for name, rounds in comparison.order.items():
-        if any(sorted(names) != sorted(rounds[0]) for names in rounds):
-            yield f"{name}: a round doesn't visit every contestant once"
-    measured = [*comparison.measurements.items(), (comparison.reference, comparison.same_model_twice)]
-    for model, rows in measured:
-        for row in rows:
-            yield from (f"{model}: {row.metric}: {fault}" for fault in _measurement_faults(row, comparison))
-
-
-def _measurement_faults(row: Measurement, comparison: Comparison) -> Iterator[str]:
-    if len(row.values) != comparison.world_size:
-        yield f"{len(row.values)} ranks of {comparison.world_size}"
-    if any(value <= 0 for values in row.values for value in values):
-        yield "a value is not positive"
-    if row.images not in (None, comparison.batch_size):
-        yield f"is of {row.images} images, a batch has {comparison.batch_size}"
-    num_rounds = {len(rounds) for rounds in comparison.order.values()}
-    lengths = {len(values) for values in row.values}
-    if len(lengths) != 1 or (row.metric != "peak_memory_bytes" and not lengths <= num_rounds):
-        yield "has not a value a round"
 
 
 def _is_close(a: float, b: float) -> bool:

@@ -16,6 +16,7 @@ EXIT_FILE = "ZOOMETRY_EXIT_FILE"  # names the file where launch.sh wants the exi
 LARGE_PAGES = (
     "THP_MEM_ALLOC_ENABLE"  # torch reads it once: large tensors on large pages train 2 to 15 % faster on a CPU
 )
+RELAUNCH = "ZOOMETRY_RELAUNCH"  # says that this start only measures: cells are kept as they are
 PR_SET_PDEATHSIG = 1
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.verdict import Estimate, holm, speed_ratio, speed_ratios, top1_difference, verdict
+from bench.verdict import Estimate, holm, speed_p_values, speed_ratio, speed_ratios, top1_difference, verdict
 from reports.standing import Entry, Group
 
 SPEEDS = ("train_images_per_second", "infer_images_per_second")
@@ -38,16 +38,24 @@ def baselines_of(group: Group, preferred: str | None = None) -> list[Entry]:
 
 
 def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
-    """Ratios of a rate to each baseline's, round by round; only within a run, where the rounds are shared."""
-    pairs: Pairs = {}
+    """Ratios of a rate to each baseline's, round by round; only within a run, where the rounds are shared.
+
+    No pair is called faster or slower whose p, adjusted for all pairs of the group (Holm), isn't significant.
+    """
     held = [(base, entry) for base, entry in _each_once(group, baselines) if _in_same_rounds(entry, base, metric)]
-    for rounds in {len(base.measured[metric].merged) for base, _ in held}:
+    found: list[tuple[Entry, Entry, Estimate, float]] = []
+    for rounds in sorted({len(base.measured[metric].merged) for base, _ in held}):
         alike = [(base, entry) for base, entry in held if len(base.measured[metric].merged) == rounds]
-        ratios = speed_ratios([(entry.measured[metric], base.measured[metric]) for base, entry in alike])
-        for (base, entry), ratio in zip(alike, ratios, strict=True):
-            back = Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low if ratio.low else np.inf)
-            pairs.setdefault(base.key, {})[entry.key] = Pair(*ratio, verdict(ratio.low, ratio.high))
-            pairs.setdefault(entry.key, {})[base.key] = Pair(*back, verdict(back.low, back.high))
+        measured = [(entry.measured[metric], base.measured[metric]) for base, entry in alike]
+        found += [
+            (base, entry, ratio, p)
+            for (base, entry), ratio, p in zip(alike, speed_ratios(measured), speed_p_values(measured), strict=True)
+        ]
+    pairs: Pairs = {}
+    for (base, entry, ratio, _), p in zip(found, holm([p for *_, p in found]), strict=True):
+        back = Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low if ratio.low else np.inf)
+        pairs.setdefault(base.key, {})[entry.key] = Pair(*ratio, verdict(ratio.low, ratio.high, p))
+        pairs.setdefault(entry.key, {})[base.key] = Pair(*back, verdict(back.low, back.high, p))
     return pairs
 
 

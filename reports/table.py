@@ -13,7 +13,8 @@ from reports.words import ENDINGS, Warned, limits
 RULES = {
     "stand_in": "stand-in data", "data": "data set", "checksum": "data checksum", "protocol": "protocol",
     "image_size": "image size", "batch_size": "batch", "precision": "precision", "channels_last": "channels-last",
-    "num_threads": "threads", "world_size": "processes", "machine": "machine",
+    "compile": "compiled", "tf32": "TF32", "cudnn_benchmark": "cuDNN benchmark", "num_threads": "threads",
+    "world_size": "processes", "machine": "machine",
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from record_factory import ZOO, Animal, comparison, data_info, environment, failed, record, write_demo, write_run
 
+from bench.record import SCHEMA
 from reports.__main__ import main
 from reports.page import build_page
 from reports.source import read_source
@@ -236,7 +237,7 @@ def test_torn_newer_and_foreign_files_are_named_counted_and_skipped(
     folder = write_run(tmp_path / "a", [record(animal) for animal in ZOO[:4]], comparison(ZOO[:4]))
     torn, newer, foreign = (folder / "cells" / f"{animal.name}-s0" / "record.json" for animal in ZOO[:3])
     torn.write_bytes(torn.read_bytes()[:300])
-    newer.write_text(newer.read_text(encoding="utf-8").replace('"schema": 1', '"schema": 99'), encoding="utf-8")
+    newer.write_text(newer.read_text(encoding="utf-8").replace(f'"schema": {SCHEMA}', '"schema": 99'), encoding="utf-8")
     foreign.write_text('{"hello": "world"}', encoding="utf-8")
     code, out, _ = run([folder], capsys)
     words = page_of(folder).words

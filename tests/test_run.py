@@ -91,10 +91,16 @@ def test_two_processes_train_as_one_world_and_see_every_image_once(place: Path, 
     assert {len(row.values) for row in compared.measurements["lenet5"]} == {2}
     assert compared.same_model_twice
     metrics = {row.metric for row in compared.measurements["lenet5"]}
-    assert metrics == {
+    assert metrics - {"energy_joules_per_image"} == {
         "train_images_per_second", "train_step_images_per_second", "loader_images_per_second",
-        "infer_images_per_second", "latency_ms", "peak_memory_bytes",
+        "unsynced_step_images_per_second", "infer_images_per_second", "latency_ms", "first_step_seconds",
+        "peak_memory_bytes", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes",
+        "process_peak_bytes",
     }  # fmt: skip
+    assert {row.metric for row in compared.machine} == {"matmul_flops_per_second", "copy_bytes_per_second"}
+    assert [row.images for row in compared.sweeps["lenet5"]][:2] == [2, 4]
+    assert "energy_joules_per_image" in metrics or compared.missing["energy_joules_per_image"]
+    assert set(compared.noise) == {row.metric for row in compared.same_model_twice}
     verified = subprocess.run(
         [sys.executable, "-m", "bench.verify", str(run)], cwd=ROOT, capture_output=True, text=True
     )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench import verdict
+from bench import interval, verdict
 from bench.record import Accuracy, Measurement
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25)
@@ -55,29 +55,57 @@ def test_wilson_is_scipys(right: int, n: int) -> None:
     assert verdict.wilson_interval(right, n) == pytest.approx((100 * expected.low, 100 * expected.high))
 
 
+def widened(n: int) -> float:
+    """The confidence of a normal interval as wide as Student's of 1.5 degrees of freedom a block."""
+    freedom = 1.5 * n / round(n ** (1 / 3)) - 1
+    return float(2 * stats.norm.cdf(stats.t.ppf(0.975, freedom)) - 1)
+
+
 @pytest.mark.parametrize("n", [6, 7, 20, 41, 100, 301])
 def test_median_interval_is_the_limit_of_a_simulated_bootstrap(n: int) -> None:
     values = np.random.default_rng(n).lognormal(size=n)
-    places = np.searchsorted(np.sort(values), [*verdict.median_interval(values), *simulated_interval(values)])
+    simulated = simulated_interval(values, widened(n))
+    places = np.searchsorted(np.sort(values), [*verdict.median_interval(values), *simulated])
     assert abs(places[:2] - places[2:]).max() <= 1  # one order statistic, where a share lies at the very limit
 
 
 def test_median_intervals_of_many_series_are_those_of_each() -> None:
-    series = np.random.default_rng(1).normal(size=(verdict.ROWS_AT_ONCE + 3, 30))
+    series = np.random.default_rng(1).normal(size=(interval.ROWS_AT_ONCE + 3, 30))
     together = verdict.median_intervals(series)
-    for row in (0, verdict.ROWS_AT_ONCE - 1, verdict.ROWS_AT_ONCE, verdict.ROWS_AT_ONCE + 2):
+    for row in (0, interval.ROWS_AT_ONCE - 1, interval.ROWS_AT_ONCE, interval.ROWS_AT_ONCE + 2):
         assert tuple(together[row]) == verdict.median_interval(series[row])
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.4])
-def test_median_interval_covers_the_truth(correlation: float) -> None:
-    rng, n, repeats = np.random.default_rng(2), 200, 1_000
-    noise = rng.standard_t(3, size=(repeats, n))  # heavy tails, and each round remembers the one before
-    for i in range(1, n):
-        noise[:, i] += correlation * noise[:, i - 1]
-    low, high = verdict.median_intervals(noise).T
-    covered = int(((low <= 0) & (high >= 0)).sum())
-    assert 0.91 * repeats <= covered <= 0.98 * repeats
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=40))
+def test_p_is_significant_where_the_interval_excludes_0_and_never_beyond_the_sign_test(values: list[float]) -> None:
+    low, high = verdict.median_interval(np.array(values))
+    p = float(verdict.median_p_values(np.array(values))[0])
+    least = stats.binomtest(0, len(values)).pvalue
+    assert p >= least - 1e-15
+    if max(abs(p - 0.05), abs(least - p)) > 1e-6 and len(values) >= verdict.MIN_VALUES:
+        assert (p < 0.05) == (low > 0 or high < 0)
+
+
+@pytest.mark.parametrize("num_pairs", [1, 2, 28, 780])
+def test_the_rounds_needed_are_the_fewest_that_can_prove_anything(num_pairs: int) -> None:
+    n = verdict.rounds_needed(num_pairs)
+    assert stats.binomtest(0, n).pvalue * num_pairs <= 0.05
+    assert n == verdict.MIN_VALUES or stats.binomtest(0, n - 1).pvalue * num_pairs > 0.05
+
+
+def test_no_side_is_taken_where_the_adjusted_p_is_not_significant() -> None:
+    assert verdict.verdict(1.1, 1.3, p=0.049) == "faster"
+    assert verdict.verdict(1.1, 1.3, p=0.051) == "undecided"
+    assert verdict.verdict(0.99, 1.01, p=1.0) == "same"
+
+
+def test_false_claims_are_those_of_a_twin_that_is_not_one() -> None:
+    noise = np.random.default_rng(7).lognormal(sigma=0.01, size=(2, 90))
+    own, twin = (seconds(tuple(row)) for row in noise)
+    slower = seconds(tuple(1.2 * noise[1]))
+    assert verdict.false_claims(slower, own) == (61, 61)
+    assert verdict.false_claims(twin, own)[0] <= 6
+    assert verdict.false_claims(seconds((1.0,) * 9), seconds((1.0,) * 9)) == (0, 0)
 
 
 def test_too_few_values_give_no_interval_and_no_verdict() -> None:

@@ -1,4 +1,4 @@
-"""The verifier. Oracle: a small real run that it passes (tests/data/run), doctored in ways that it must refuse.
+"""The verifier. Oracle: a small real run that it passes (tests/data/run2), doctored in ways that it must refuse.
 
 Every doctored copy is sealed again: checksums in the record are made to fit what is there.
 """
@@ -16,7 +16,8 @@ import pytest
 from bench.record import Comparison, RunRecord, read, read_run, write
 from bench.verify import faults, main
 
-GOLDEN = Path(__file__).parent / "data" / "run"
+GOLDENS = {1: Path(__file__).parent / "data" / "run", 2: Path(__file__).parent / "data" / "run2"}
+GOLDEN = GOLDENS[2]
 CELL = "lenet5-s0"
 Doctor = Callable[[Any], None]
 
@@ -34,12 +35,19 @@ def test_the_real_run_passes(run: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_what_is_read_is_written_again_to_the_byte(run: Path) -> None:
-    """The golden files of schema 1: later versions must still read them."""
     for path, kind in ((run / "cells" / CELL / "record.json", RunRecord), (run / "comparison.json", Comparison)):
         before = path.read_bytes()
         write(path, read(path, kind))  # type: ignore[type-var]
         assert path.read_bytes() == before
-    records, comparison = read_run(run)
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_run_of_every_schema_is_read(schema: int) -> None:
+    """The golden files: later versions must still read them, and find no fault."""
+    folder = GOLDENS[schema]
+    records, comparison = read_run(folder)
+    assert {record.schema for record in records} == {schema}
+    assert list(faults(folder)) == []
     assert [record.model for record in records] == ["lenet5", "squeezenet1_1"]
     assert comparison is not None
 
@@ -85,6 +93,9 @@ RECORDS: dict[str, Doctor] = {
     "no predictions": lambda r: r["checksums"].pop("predictions.npz"),
     "failed without a cause": lambda r: r.update(status="failed"),
     "a newer schema": lambda r: r.update(schema=99),
+    "a search that wasn't asked for": lambda r: r.update(batch_search={"best": 32}),
+    "TF32 that wasn't asked for": lambda r: r["environment"].update(tf32=True),
+    "other kernels": lambda r: r["environment"].update(cudnn_benchmark=True),
     "an unknown field": lambda r: r.update(luck=1),
     "a number that isn't": lambda r: last(r).update(train_loss="small"),
 }
@@ -127,6 +138,10 @@ def test_doctored_predictions_are_refused_although_their_checksum_fits(run: Path
     assert list(faults(run))
 
 
+def kind(comparison: Any, metric: str) -> Any:
+    return next(row for row in comparison["measurements"]["lenet5"] if row["metric"] == metric)
+
+
 COMPARISONS: dict[str, Doctor] = {
     "a value dropped": lambda c: c["measurements"]["lenet5"][0]["values"][0].pop(),
     "a value of nothing": lambda c: c["measurements"]["lenet5"][0]["values"][0].__setitem__(0, 0.0),
@@ -135,6 +150,28 @@ COMPARISONS: dict[str, Doctor] = {
     "a visit left out": lambda c: c["order"]["train"][0].pop(),
     "a visit twice": lambda c: c["order"]["train"][0].__setitem__(0, c["order"]["train"][0][1]),
     "a model that didn't run": lambda c: c["models"].append("resnet18"),
+    "another unit": lambda c: c["measurements"]["lenet5"][0].update(unit="steps/s"),
+    "another direction": lambda c: c["measurements"]["lenet5"][0].update(better="lower"),
+    "a metric that isn't": lambda c: c["measurements"]["lenet5"][0].update(metric="luck"),
+    "a pass that wasn't": lambda c: c["measurements"]["lenet5"][0].update(part="luck"),
+    "a value more of what is measured once": lambda c: c["measurements"]["lenet5"][-1]["values"][0].append(1.0),
+    "lighter weights": lambda c: kind(c, "parameter_bytes")["values"][0].__setitem__(0, 4.0),
+    "heavier gradients": lambda c: kind(c, "gradient_bytes")["values"][0].__setitem__(0, 1e12),
+    "a peak above the process's": lambda c: kind(c, "peak_memory_bytes")["values"][0].__setitem__(0, 1e15),
+    "a quieter noise floor": lambda c: c["noise"]["train_images_per_second"].update(low=0.999, high=1.001),
+    "fewer false claims": lambda c: c["noise"]["train_images_per_second"].update(claims=99),
+    "no noise floor": lambda c: c["noise"].clear(),
+    "a noise floor of nothing": lambda c: c["noise"].update(luck=c["noise"]["train_images_per_second"]),
+    "a twin that is the model": lambda c: c["same_model_twice"][0].update(
+        values=c["measurements"]["lenet5"][0]["values"]
+    ),
+    "a batch left out of the sweep": lambda c: c["sweeps"]["lenet5"].pop(1),
+    "a sweep that took no time": lambda c: c["sweeps"]["lenet5"][0]["values"][0].__setitem__(0, 0.0),
+    "a sweep without an end": lambda c: c["sweep_ended"].clear(),
+    "a peak of nothing": lambda c: c["machine"][0]["values"][0].__setitem__(0, 0.0),
+    "a pass in no time": lambda c: c["conditions"]["train"].update(seconds=0.0),
+    "less than no other work": lambda c: c["conditions"]["train"].update(other_cores=-1.0),
+    "another launch": lambda c: c.update(launch=1),
 }
 
 

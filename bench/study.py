@@ -1,0 +1,243 @@
+"""How often a comparison claims a winner where there is none, and how often it finds a model that is 5 % slower.
+
+python -m bench.study runs/study.jsonl              do what is missing of 300 comparisons, then print the table
+python -m bench.study runs/study.jsonl --limit 5    do at most five of them
+python -m bench.study runs/study.jsonl --table      print the table of what is there
+
+Each comparison is of two fresh builds of one model, at most 15 s long: 200 of equals, half of them beside other work
+on one core, and 100 in which one of the two is slowed on purpose. A line a comparison, with all raw values, is added to
+the file when it ends, so an interrupted study goes on where it was.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from bench.config import RunConfig, complain, parse
+from bench.record import Measurement
+from bench.verdict import Verdict, speed_ratio, verdict
+from bench.world import die_with_parent
+
+if TYPE_CHECKING:
+    from bench.cell import Bench
+
+MODELS = ("lenet5", "squeezenet1_1")
+METRICS = ("train_images_per_second", "train_step_images_per_second")
+EACH = 50  # comparisons of a kind
+SECONDS = 10.0  # of taking turns; building and warming up both take up to 5 more
+CLAIMS_ALLOWED = 16  # of 200 at 5 %: the exact binomial test's bound
+FINDS_NEEDED = 90  # of 100
+HEAD = ("kind", "model", "beside", "n", "won", "half width", "rounds", "longest")
+
+Kind = Literal["same", "slowed"]
+
+
+class Trial(NamedTuple):
+    """One comparison of the study."""
+
+    kind: Kind
+    model: str
+    busy: bool
+    number: int
+
+
+def plan() -> list[Trial]:
+    """All comparisons in an order drawn once, so that no kind has an hour of the day to itself."""
+    conditions: list[tuple[Kind, bool]] = [("same", False), ("same", True), ("slowed", False)]
+    trials = [Trial(k, model, busy, i) for k, busy in conditions for model in MODELS for i in range(EACH)]
+    random.Random(0).shuffle(trials)
+    return trials
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 when done, 2 for a wrong request, 130 or 143 if interrupted."""
+    options = _parser().parse_args(words)
+    lines = read_lines(options.file)
+    done = {trial_of(line) for line in lines}
+    if not options.table:
+        try:
+            lines += _run([trial for trial in plan() if trial not in done][: options.limit], options.file)
+        except ValueError as error:
+            return complain(error)
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT
+    print(table(lines))
+    return 0
+
+
+def _run(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
+    """Do trials, adding a line each; KeyboardInterrupt after a signal."""
+    if not trials:
+        return []
+    from bench.cell import Bench
+    from bench.data import open_dataset
+    from bench.environment import describe_machine
+    from bench.runtime import Interrupted, Runtime
+
+    config = _config()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = open_dataset("synthetic", None)
+    found = []
+    with Runtime.start(config) as runtime:
+        machine = describe_machine()
+        bench = Bench(config, data, runtime, path.parent, machine)
+        for trial in trials:
+            try:
+                line = measure(trial, bench)
+            except Interrupted as stop:
+                raise KeyboardInterrupt from stop
+            line |= {"threads": runtime.num_threads, "machine": machine["machine"], "commit": machine["git_commit"]}
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            found.append(line)
+            print(f"{len(found)}/{len(trials)} {' '.join(map(str, trial))}: {judge(line)}", flush=True)
+    return found
+
+
+def _config() -> RunConfig:
+    return replace(parse(["--recipe", "smoke", "--dataset", "synthetic"]), models=MODELS, pairs="auto")
+
+
+def measure(trial: Trial, bench: "Bench") -> dict[str, Any]:
+    """Compare two builds of a model in turn; the trial with the raw seconds of both, round by round."""
+    from bench.compare import build
+    from bench.measure import train_visit
+    from bench.pairing import take_turns
+    from zoo.registry import resolve
+
+    start = time.perf_counter()
+    spec = resolve(trial.model, num_classes=len(bench.data.class_names))
+    first, second = build(spec, bench), build(spec, bench)
+    if trial.kind == "slowed":
+        second.learner = slowed(second.learner)
+    with other_work(trial.busy):
+        turns = take_turns(
+            {"first": train_visit(first, bench.runtime), "second": train_visit(second, bench.runtime)},
+            rounds=None, seconds=SECONDS, seed=trial.number, check=bench.runtime.check_signal,
+        )  # fmt: skip
+    values = {name: {metric: rows[metric] for metric in METRICS} for name, rows in turns.values.items()}
+    took = time.perf_counter() - start
+    return {**trial._asdict(), "ended_by": turns.ended_by, "seconds": took, "values": values}
+
+
+def slowed(learner: Any) -> Any:
+    """The learner, each of whose steps is drawn out by 5 % of the time that it took."""
+    from bench.trainer import Learner
+
+    class Slowed(Learner):
+        def step(self, *given: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            loss = super().step(*given, **named)
+            self.runtime.synchronize()
+            until = start + 1.05 * (time.perf_counter() - start)
+            while time.perf_counter() < until:
+                pass
+            return loss
+
+    return Slowed(**vars(learner))
+
+
+@contextlib.contextmanager
+def other_work(busy: bool) -> Iterator[None]:
+    """Keep the last core busy with another process, if `busy`."""
+    if not busy:
+        yield
+        return
+    core = max(os.sched_getaffinity(0))
+    work = f"import os\nos.sched_setaffinity(0, [{core}])\nwhile True: pass"
+    worker = subprocess.Popen([sys.executable, "-c", work], preexec_fn=die_with_parent)
+    try:
+        yield
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The comparisons that a file holds; a line that was torn by a crash is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith("\n")]
+    if len(whole) < len(lines):
+        path.write_text("".join(whole), encoding="utf-8")
+    return [json.loads(line) for line in whole]
+
+
+def trial_of(line: Mapping[str, Any]) -> Trial:
+    """Which comparison a line is of."""
+    return Trial(**{name: line[name] for name in Trial._fields})
+
+
+def ratio_of(line: Mapping[str, Any], metric: str) -> tuple[float, float, float]:
+    """How many times as fast the second build was: (ratio, low, high)."""
+    second, first = (_measurement(metric, line["values"][name][metric]) for name in ("second", "first"))
+    return speed_ratio(second, first)
+
+
+def _measurement(metric: str, seconds: Sequence[float]) -> Measurement:
+    return Measurement(
+        metric=metric, unit="images/s", better="higher", merge="slowest", values=(tuple(seconds),), images=1
+    )
+
+
+def judge(line: Mapping[str, Any]) -> dict[str, Verdict]:
+    """The verdict on a line's second build, by metric."""
+    return {metric: verdict(*ratio_of(line, metric)[1:]) for metric in METRICS}
+
+
+def won(line: Mapping[str, Any], metric: str) -> bool:
+    """Whether a winner is claimed; of a slowed build, whether it is found to be the slower one."""
+    found = judge(line)[metric]
+    return found == "slower" or (line["kind"] == "same" and found == "faster")
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The study as text: a row a kind, model and company, and the two sums that it is for, by metric."""
+    parts = []
+    for metric in METRICS:
+        rows = [HEAD, *_rows(lines, metric)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+        parts.append(f"{metric}\n" + "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
+        equal, slow = ([line for line in lines if line["kind"] == kind] for kind in ("same", "slowed"))
+        parts.append(
+            f"a winner is claimed between equals in {sum(won(line, metric) for line in equal)} of {len(equal)} "
+            f"(at most {CLAIMS_ALLOWED} of 200); 5 % is found in {sum(won(line, metric) for line in slow)} of "
+            f"{len(slow)} (at least {FINDS_NEEDED} of 100)\n"
+        )
+    return "\n".join(parts)
+
+
+def _rows(lines: Sequence[Mapping[str, Any]], metric: str) -> Iterator[tuple[str, ...]]:
+    for kind, model, busy in dict.fromkeys((trial.kind, trial.model, trial.busy) for trial in sorted(plan())):
+        some = [line for line in lines if (line["kind"], line["model"], line["busy"]) == (kind, model, busy)]
+        if not some:
+            continue
+        half = statistics.median((high - low) / 2 for _, low, high in (ratio_of(line, metric) for line in some))
+        rounds = statistics.median(len(line["values"]["first"][metric]) for line in some)
+        yield (
+            kind, model, "other work" if busy else "nothing", str(len(some)),
+            str(sum(won(line, metric) for line in some)), f"{half:.3f}", f"{rounds:.0f}",
+            f"{max(line['seconds'] for line in some):.1f} s",
+        )  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.study", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("file", type=Path, help="where the comparisons are kept, a line each")
+    parser.add_argument("--table", action="store_true", help="print the table alone")
+    parser.add_argument("--limit", type=int, metavar="N", help="do at most N comparisons now")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""What else the machine did. Oracle: counters that are set, and a process that the test keeps busy."""
+
+import time
+
+import pytest
+
+from bench.watch import Counters, conditions, read_counters
+
+
+def counters(at: float, busy: float, **changes: float | None) -> Counters:
+    given = {"own": 0.0, "stolen": 0.0, "stopped": None, "heat": None} | changes
+    return Counters(at=at, busy=busy, **given)  # type: ignore[arg-type]
+
+
+def test_what_others_took_is_all_less_the_runs_own_processes() -> None:
+    found = conditions(counters(100, 50), counters(110, 67), own=[6.0, 5.0])
+    assert found["seconds"] == 10
+    assert found["other_cores"] == pytest.approx((17 - 11) / 10)
+    assert found["stolen_cores"] == 0
+
+
+def test_what_the_machine_does_not_tell_is_absent_and_not_zero() -> None:
+    found = conditions(counters(0, 0), counters(1, 1), own=[1.0])
+    assert not {"stopped_seconds", "heat_events"} & set(found)
+    known = conditions(counters(0, 0, stopped=1.0, heat=3), counters(1, 1, stopped=1.5, heat=3), own=[1.0])
+    assert known["stopped_seconds"] == pytest.approx(0.5)
+    assert known["heat_events"] == 0
+
+
+def test_counters_only_grow() -> None:
+    before = read_counters()
+    until = time.process_time() + 0.05
+    while time.process_time() < until:
+        pass
+    after = read_counters()
+    assert after.own > before.own
+    assert after.busy >= before.busy
+    assert after.at > before.at
