@@ -202,8 +202,6 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: _Keepe
         multiply_adds=sum(layer.multiply_adds for layer in layers),
     )  # fmt: skip
     progress = checkpoint.restore(folder / "checkpoints", learner, runtime.say) or Progress()
-    if len(progress.loss_sums) == runtime.world_size:
-        progress.loss_sum = progress.loss_sums[runtime.data_rank]
     keep.update(resumed_from=progress.step or None, epochs=keep.record.epochs[: progress.epoch])
     if config.epochs == 0:
         if config.pretrained != NONE:
@@ -341,7 +339,6 @@ def now() -> str:
 
 def _save(folder: Path, learner: Learner, runtime: Runtime, progress: Progress) -> None:
     runtime.share_buffers(learner.bare)
-    progress.loss_sums = runtime.gather(progress.loss_sum)
     runtime.on_main(checkpoint.save, folder, learner, progress)
 
 

@@ -104,6 +104,10 @@ class RunConfig:
     """Let a GPU round the factors of float32 products to 10 bits (TF32)."""
     cudnn_benchmark: bool = False
     """Let cuDNN try its convolutions and take the fastest."""
+    exact: bool = False
+    """Add the ranks' gradients in order: N processes then equal --accumulate N of one to the bit (2 always do)."""
+    sync_batchnorm: bool = False
+    """Batch normalisation over all processes' images instead of each one's own (GPUs only)."""
     num_threads: Number = None
     """Threads a process; by default the cores it may use, shared among the processes of this machine."""
 
@@ -136,7 +140,9 @@ class RunConfig:
 
 
 # Options that may differ when a run goes on: they say how and where, not what.
-RESUMABLE = frozenset({"resume", "out", "world", "data_dir", "checkpoint_seconds", "timeout", "dry_run", "like"})
+RESUMABLE = frozenset(
+    {"resume", "out", "world", "accumulate", "data_dir", "checkpoint_seconds", "timeout", "dry_run", "like"}
+)
 
 
 def parse(argv: Sequence[str]) -> RunConfig:

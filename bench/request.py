@@ -13,6 +13,7 @@ from bench.config import RunConfig
 from bench.data import check_dataset
 from bench.pretrained import check_pretrained
 from bench.record import read_run
+from bench.world import num_gpus
 from zoo.registry import check_name, expand
 
 
@@ -39,7 +40,21 @@ def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], No
             f"--batch-size {config.batch_size} can't be divided by {world_size} processes x {config.accumulate} "
             f"micro-batches; the nearest that can is {near}"
         )
+    _check_joined(config, world_size)
     check_folder(config)
+
+
+def _check_joined(config: RunConfig, world_size: int) -> None:
+    """Check the ways in which processes join what each has of a step."""
+    if config.exact and config.accumulate > 1 and world_size > 1:
+        raise ValueError(
+            f"--exact --accumulate {config.accumulate}: of {world_size} processes each adds up its own micro-batches "
+            "first, which is another order; leave one of the two away"
+        )
+    if config.sync_batchnorm and world_size == 1:
+        raise ValueError("--sync-batchnorm: one process has nobody to share with; leave it away")
+    if config.sync_batchnorm and not num_gpus():
+        raise ValueError("--sync-batchnorm: torch has it for GPUs only, and this run is on the CPU; leave it away")
 
 
 def check_folder(config: RunConfig) -> None:

@@ -21,9 +21,9 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from bench.config import RunConfig
+from bench.parallel import data_parallel, synchronised_norms
 from bench.world import EXIT_FILE, World, die_with_parent, num_cores, world_of
 
 T = TypeVar("T")
@@ -188,13 +188,18 @@ class Runtime:
         if signum:
             raise Interrupted(signum)
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """Make the model average its gradients over the data axis. Buffers stay local: `share_buffers` evens them."""
+    def wrap(self, model: nn.Module, *, exact: bool = False) -> nn.Module:
+        """Make the model average its gradients over the data axis (`exact`: add them in the order of ranks).
+
+        Buffers stay local: `share_buffers` evens them.
+        """
         if self.data_size == 1:
             return model
-        return DistributedDataParallel(
-            model, process_group=self.data_group, forward_sync_buffers=False, gradient_as_bucket_view=True
-        )
+        return data_parallel(model, self.data_group, in_rank_order=exact)
+
+    def share_norms(self, model: nn.Module) -> nn.Module:
+        """Let batch normalisation see the whole world's micro-batch instead of this rank's."""
+        return model if self.data_size == 1 else synchronised_norms(model, self.data_group)
 
     def share_buffers(self, model: nn.Module) -> None:
         """Give every rank the first one's running statistics, as DDP would at each forward pass."""

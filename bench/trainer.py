@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bench.config import RunConfig
@@ -21,6 +22,7 @@ from bench.runtime import Interrupted, Runtime
 from bench.schedule import learning_rate
 
 CHECK_EVERY = 50  # steps between looks at whether the loss is finite: a look waits for the device
+GRAIN = 2.0**32  # losses are added in multiples of 1 / GRAIN: exactly, so that no sum depends on its order
 
 
 class Diverged(Exception):  # noqa: N818 - an outcome, not a fault of the program
@@ -54,26 +56,33 @@ class Learner:
     class_weights: torch.Tensor | None = None
 
     @property
+    def num_parts(self) -> int:
+        """Micro-batches that a step of the world consists of."""
+        return self.config.accumulate * self.runtime.world_size
+
+    @property
     def evaluated(self) -> nn.Module:
         """The weights that count: the averaged ones where an average is kept."""
         return self.ema.module if self.ema else self.bare
 
     def step(self, batch: Batch, *, step: int, rate: float) -> torch.Tensor:
-        """Take one optimiser step; returns the mean loss of this rank's images, () float32 on the device.
+        """Take one optimiser step; returns each micro-batch's mean loss, (accumulate,) float32 on the device.
 
-        Dropout is seeded by (seed, step, micro-batch of the world): two ranks and two micro-batches draw alike.
+        N ranks and N micro-batches of one rank do alike: dropout is seeded by (seed, step, micro-batch of the world),
+        and running statistics follow the first micro-batch, as those that count are the first rank's.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
         self.model.train()
         num_parts = self.config.accumulate
-        total = torch.zeros((), device=self.runtime.device)
+        losses = []
         for part in range(num_parts):
             rows = slice(part * len(batch.labels) // num_parts, (part + 1) * len(batch.labels) // num_parts)
             self.runtime.seed(self.seed, step, self.runtime.data_rank * num_parts + part)
-            total += self._backward(_rows(batch, rows), last=part == num_parts - 1)
+            with contextlib.nullcontext() if part == 0 else _statistics_at_rest(self.bare):
+                losses.append(self._backward(_rows(batch, rows), last=part == num_parts - 1))
         self._update()
-        return total
+        return torch.stack(losses)
 
     def _backward(self, batch: Batch, *, last: bool) -> torch.Tensor:
         accelerator = self.runtime.accelerator
@@ -81,8 +90,9 @@ class Learner:
         with wait:
             with accelerator.autocast():
                 loss = _loss(self.model(batch.images), batch, self.config.label_smoothing, self.class_weights)
-            loss = loss / self.config.accumulate
-            accelerator.backward(loss)
+            # What is averaged over the ranks is divided there, what is added in their order here.
+            num_added = self.num_parts if self.config.exact else self.config.accumulate
+            accelerator.backward(loss / num_added)
         return loss.detach()
 
     def _update(self) -> None:
@@ -100,6 +110,19 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
             self.ema.update_parameters(self.bare)
+
+
+@contextlib.contextmanager
+def _statistics_at_rest(model: nn.Module) -> Iterator[None]:
+    """Keep batch normalisation from taking a forward pass into its running statistics; its output is the same."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def _rows(batch: Batch, rows: slice) -> Batch:
@@ -134,9 +157,11 @@ def build_learner(
     """Put a model on the device and make everything that training it needs; `class_weights` count in the loss."""
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     bare = bare.to(runtime.device).to(memory_format=memory_format)
+    if config.sync_batchnorm:
+        bare = runtime.share_norms(bare)
     average = get_ema_multi_avg_fn(config.ema) if config.ema else None  # type: ignore[no-untyped-call]
     ema = AveragedModel(bare, multi_avg_fn=average, use_buffers=True) if average else None
-    model = runtime.wrap(bare)
+    model = runtime.wrap(bare, exact=config.exact)
     if config.compile:
         model = torch.compile(model)  # type: ignore[assignment]
     weights = None if class_weights is None else torch.tensor(class_weights, device=runtime.device)
@@ -152,9 +177,14 @@ class Progress:
     step_in_epoch: int = 0
     images: int = 0
     seconds: float = 0.0
-    loss_sum: float = 0.0
-    loss_sums: list[float] = field(default_factory=list)  # every rank's, in a checkpoint
+    loss_sum: float = 0.0  # of the epoch's micro-batches so far, over all ranks
+    num_parts: int = 0  # micro-batches a step of the world that added them up
     saved_at: float = 0.0
+
+    def split_into(self, num_parts: int) -> None:
+        """Go on in a world of so many micro-batches a step: as many others weigh as much."""
+        self.loss_sum *= num_parts / (self.num_parts or num_parts)
+        self.num_parts = num_parts
 
 
 class Hooks(NamedTuple):
@@ -169,11 +199,12 @@ def fit(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) ->
 
     Raises Diverged where the loss isn't finite, and Interrupted after a checkpoint where a signal came.
     """
+    progress.split_into(learner.num_parts)
     while _share(learner.config, progress, progress.seconds, batches.steps_per_epoch) < 1:
         rate = _one_epoch(learner, batches, progress, hooks)
-        sums, seconds = zip(*learner.runtime.gather((progress.loss_sum, progress.seconds)), strict=True)
-        progress.seconds = max(seconds)  # the world has trained for as long as its slowest rank
-        train_loss = sum(sums) / len(sums) / max(1, progress.step_in_epoch)
+        # The world has trained for as long as its slowest rank.
+        progress.seconds = max(learner.runtime.gather(progress.seconds))
+        train_loss = progress.loss_sum / learner.num_parts / max(1, progress.step_in_epoch)
         row = Epoch(
             epoch=progress.epoch, step=progress.step, images=progress.images, seconds=progress.seconds,
             train_loss=train_loss, learning_rate=rate,
@@ -203,16 +234,14 @@ def _one_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Ho
             raise Diverged(pulse.diverged_at)
         if pulse.signum or spent - progress.saved_at >= config.checkpoint_seconds:
             pause = time.perf_counter()
-            progress.seconds, progress.saved_at, progress.loss_sum = now, spent, float(losses.sum)
+            progress.seconds, progress.saved_at, progress.loss_sum = now, spent, losses.world_sum(runtime)
             hooks.save(progress)
             start += time.perf_counter() - pause
         if pulse.signum:
             raise Interrupted(pulse.signum)
     runtime.synchronize()
     progress.seconds = max(before + time.perf_counter() - start, runtime.settle().seconds)
-    progress.loss_sum = float(losses.sum)
-    if diverged_at := losses.check():
-        raise Diverged(diverged_at)
+    progress.loss_sum = losses.world_sum(runtime)
     return rate
 
 
@@ -221,12 +250,21 @@ class _Losses:
 
     def __init__(self, progress: Progress, device: torch.device) -> None:
         self.progress = progress
-        self.sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device)
+        self.before = progress.loss_sum
+        self.sum = torch.zeros((), dtype=torch.float64, device=device)
         self.unseen: list[torch.Tensor] = []
 
-    def add(self, loss: torch.Tensor) -> None:
-        self.sum += loss
-        self.unseen.append(loss)
+    def add(self, losses: torch.Tensor) -> None:
+        """Take in the losses of a step's micro-batches (n,)."""
+        self.sum += (losses.double() * GRAIN).round().sum() / GRAIN
+        self.unseen.append(losses.sum())
+
+    def world_sum(self, runtime: Runtime) -> float:
+        """The epoch's sum over all ranks. A collective call; raises Diverged on every rank if one's isn't finite."""
+        sums, diverged_at = zip(*runtime.gather((float(self.sum), self.check())), strict=True)
+        if any(diverged_at):
+            raise Diverged(min(filter(None, diverged_at)))
+        return self.before + sum(sums)
 
     def check(self) -> int:
         """The number of the first step since the last look whose loss isn't finite, counted from 1; 0 for none."""

@@ -4,6 +4,7 @@ set arithmetic over any size, batch, world and stopping point, and the device's 
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,33 @@ def test_any_world_sees_each_image_once_and_any_tail_is_the_same_tail(
     tail = [batch.labels for batch in ranks[-1].epoch(epoch, start=start)]
     assert len(tail) == n // size - start
     assert all(torch.equal(a, step[-1].labels) for a, step in zip(tail, steps[start:], strict=True))
+
+
+@given(
+    n=st.integers(12, 120), worlds=st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=4), stop=st.data(),
+    balanced=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_an_epoch_that_goes_through_several_worlds_is_the_epoch_of_one(
+    n: int, worlds: list[int], stop: st.DataObject, balanced: bool
+) -> None:
+    dataset = numbered(n)
+    dataset = replace(dataset, train=ImageSet(dataset.train.images, np.arange(n) % 5)) if balanced else dataset
+    whole = make_loader(dataset, batch_size=12, in_channels=1, balanced=balanced)
+    start, seen = 0, []
+    for number, world in enumerate(worlds):
+        last = number == len(worlds) - 1
+        end = whole.steps_per_epoch if last else stop.draw(st.integers(start, whole.steps_per_epoch))
+        ranks = [
+            make_loader(dataset, batch_size=12, in_channels=1, balanced=balanced, data_rank=rank, data_size=world)
+            for rank in range(world)
+        ]
+        tails = zip(*(rank.epoch(2, start=start) for rank in ranks), strict=True)
+        seen += [torch.cat([part.labels for part in step]) for step in islice(tails, end - start)]
+        start = end
+    expected = [batch.labels for batch in whole.epoch(2)]
+    assert len(seen) == len(expected)
+    assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
 
 
 def test_two_ranks_hold_the_images_of_one() -> None:
