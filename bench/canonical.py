@@ -1,7 +1,6 @@
 """What is stored of a data set: its order, its margin, its checksum and the figures of its pixels. numpy alone."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +34,39 @@ def canonical(one: Decoded) -> Decoded:
     return Decoded(one.images[order], one.labels[order], None if one.coarse is None else one.coarse[order])
 
 
-def checksum(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
-    """Compute the sha256 of a set: its shape, pixels and labels (little-endian 64 bits)."""
-    total = hashlib.sha256(str(images.shape).encode())
-    total.update(np.ascontiguousarray(images).data)
-    total.update(labels.astype("<i8").tobytes())
-    return total.hexdigest()
+class Tally:
+    """What a set's images add up to, taken in chunk by chunk: `shape` is that of them all, (N, S, S, C)."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.total = hashlib.sha256(str(shape).encode())
+        self.counts = np.zeros((shape[-1], 256), np.int64)
+
+    def add(self, images: NDArray[np.uint8]) -> None:
+        """Take in the next images (n, S, S, C)."""
+        self.total.update(np.ascontiguousarray(images).data)
+        for channel in range(images.shape[-1]):
+            self.counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
+
+    def checksum(self, labels: NDArray[np.int64]) -> str:
+        """Compute the sha256 of the set: its shape, pixels and labels (little-endian 64 bits)."""
+        total = self.total.copy()
+        total.update(labels.astype("<i8").tobytes())
+        return total.hexdigest()
+
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Compute mean and deviation of each channel on the scale 0 to 1, from exact integer counts."""
+        levels, num_pixels = np.arange(256), self.counts.sum(1)
+        mean = self.counts @ levels / num_pixels
+        std = np.sqrt(self.counts @ levels**2 / num_pixels - mean**2)
+        return (mean / 255).tolist(), (std / 255).tolist()
+
+
+def tally(images: NDArray[np.uint8]) -> Tally:
+    """Add up a set that is there."""
+    whole = Tally(images.shape)
+    for start in range(0, len(images), CHUNK):
+        whole.add(images[start : start + CHUNK])
+    return whole
 
 
 def superclasses(one: Decoded) -> list[int]:
@@ -51,24 +77,6 @@ def superclasses(one: Decoded) -> list[int]:
     if len(pairs) != len({fine for fine, _ in pairs}):
         raise ValueError("the coarse labels are damaged: one class lies in two superclasses")
     return [coarse for _, coarse in pairs]
-
-
-def statistics(images: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
-    """Compute mean and deviation of each channel on the scale 0 to 1, from exact integer counts."""
-    levels = np.arange(256)
-    counts = np.zeros((images.shape[-1], 256), np.int64)
-    for chunk in _chunks(images):
-        for channel in range(images.shape[-1]):
-            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-    total = counts.sum(1)
-    mean = counts @ levels / total
-    std = np.sqrt(counts @ levels**2 / total - mean**2)
-    return (mean / 255).tolist(), (std / 255).tolist()
-
-
-def _chunks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(images), CHUNK):
-        yield images[start : start + CHUNK]
 
 
 def write_set(folder: Path, part: str, one: Decoded, margin: int) -> None:

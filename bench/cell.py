@@ -108,8 +108,8 @@ def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
     Raises Interrupted, after a checkpoint and a record that says so.
     """
     runtime = bench.runtime
-    folder = bench.folder / "cells" / cell_name(cell.model, cell.seed)
-    before = runtime.on_main(_record_before, folder / "record.json")
+    folder = _place(cell, bench)
+    before = runtime.on_main(find_record, cell, bench)
     if before is not None and before.status in FINISHED:
         display.kept(before)
         return before
@@ -137,8 +137,7 @@ def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
 
 def keep_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
     """The record of a cell as an earlier start left it, whatever it says: a later launch only measures."""
-    path = bench.folder / "cells" / cell_name(cell.model, cell.seed) / "record.json"
-    record: RunRecord = bench.runtime.on_main(read, path, RunRecord)
+    record: RunRecord = bench.runtime.on_main(read, _place(cell, bench) / "record.json", RunRecord)
     display.kept(record)
     return record
 
@@ -160,9 +159,21 @@ class _Keeper:
         self.runtime.on_main(write, self.path, self.record)
 
 
-def _record_before(path: Path) -> RunRecord | None:
-    """The record that an earlier start of this run left."""
+def find_record(cell: Cell, bench: Bench) -> RunRecord | None:
+    """Read the record that another process or an earlier start of this run left, if there is one."""
+    path = _place(cell, bench) / "record.json"
     return read(path, RunRecord) if path.exists() else None
+
+
+def give_up(cell: Cell, bench: Bench, cause: str) -> RunRecord:
+    """Write down that a cell's process died: a row with its cause."""
+    record = replace(find_record(cell, bench) or _begin(cell, bench), status="failed", error=cause, finished=now())
+    write(_place(cell, bench) / "record.json", record)
+    return record
+
+
+def _place(cell: Cell, bench: Bench) -> Path:
+    return bench.folder / "cells" / cell_name(cell.model, cell.seed)
 
 
 def _begin(cell: Cell, bench: Bench) -> RunRecord:
@@ -242,7 +253,8 @@ def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Benc
         metric="fit_images_per_second", unit="images/s", better="higher", merge="slowest",
         values=tuple((seconds,) for seconds in runtime.gather(progress.seconds)), images=progress.images,
     )  # fmt: skip
-    trained: dict[str, Any] = {"measurements": (rate,), "train_seconds": progress.seconds} if progress.images else {}
+    rates = () if bench.config.pack else (rate,)  # beside other cells it says nothing
+    trained: dict[str, Any] = {"measurements": rates, "train_seconds": progress.seconds} if progress.images else {}
     keep.update(accuracy=accuracy, checksums=checksums, **trained)
 
 

@@ -110,6 +110,12 @@ class RunConfig:
     """Batch normalisation over all processes' images instead of each one's own (GPUs only)."""
     num_threads: Number = None
     """Threads a process; by default the cores it may use, shared among the processes of this machine."""
+    workers: Number = None
+    """Decode an image folder as training goes, by N processes, instead of once into the cache (same numbers)."""
+    pack: bool = False
+    """Train cells side by side, each in a process of its own: one a core with one thread, or one a GPU."""
+    pack_size: Number = None
+    """With --pack: cells at once on a CPU, or on each GPU."""
 
     measure: Names = MEASURES
     """What to measure after training: train, infer, latency, sweep (inference at growing batches), memory, machine
@@ -140,9 +146,10 @@ class RunConfig:
 
 
 # Options that may differ when a run goes on: they say how and where, not what.
-RESUMABLE = frozenset(
-    {"resume", "out", "world", "accumulate", "data_dir", "checkpoint_seconds", "timeout", "dry_run", "like"}
-)
+RESUMABLE = frozenset({
+    "resume", "out", "world", "accumulate", "workers", "pack_size", "data_dir", "checkpoint_seconds", "timeout",
+    "dry_run", "like",
+})  # fmt: skip
 
 
 def parse(argv: Sequence[str]) -> RunConfig:
@@ -172,7 +179,18 @@ def check(config: RunConfig) -> None:
     _check_choices("recipe", config.recipe, tuple(RECIPES))
     for name, allowed in _CHOICES.items():
         _check_choices(name, getattr(config, name), allowed)
-    for name in ("batch_size", "accumulate", "image_size", "num_threads", "world", "seconds", "lr", "clip", "pairs"):
+    for name in (
+        "batch_size",
+        "accumulate",
+        "image_size",
+        "num_threads",
+        "pack_size",
+        "world",
+        "seconds",
+        "lr",
+        "clip",
+        "pairs",
+    ):
         _check_positive(name, getattr(config, name))
     for name in ("measure_seconds", "checkpoint_seconds", "timeout", "launches"):
         _check_positive(name, getattr(config, name))

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from bench import source as sources
 from bench import synthetic
 from bench.cache import Facts, Say, open_cached
-from bench.canonical import Decoded, canonical, checksum, statistics, superclasses, write_set
+from bench.canonical import Decoded, canonical, superclasses, tally, write_set
 from bench.decode import decode
-from bench.folder import Folder, build_folder, find_folder
+from bench.folder import Folder, FolderImages, build_folder, find_folder
 from bench.source import Source
 
 Protocol = Literal["split", "published"]
@@ -41,9 +41,10 @@ class ImageSet:
     """One stored set in canonical order, memory-mapped: read it, and it stays on disk's cached pages.
 
     `images` are (N, size + 2 margin, size + 2 margin, C) uint8; the centre window is the image. `labels` are (N,).
+    Of a folder that is decoded as it goes, `images` decodes the rows that it is asked for.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | FolderImages
     labels: NDArray[np.int64]
 
 
@@ -77,7 +78,9 @@ def silent(line: str) -> None:
     """Say nothing."""
 
 
-def check_dataset(name: str, data_dir: Path | None, *, say: Say = silent) -> None:
+def check_dataset(
+    name: str, data_dir: Path | None, *, image_size: int | None = None, workers: int | None = None, say: Say = silent
+) -> None:
     """Check that a data set can be opened, without decoding; ValueError says where a named one was looked for.
 
     One that is named but isn't there is fetched if no folder was given, as `auto` is when it is opened.
@@ -86,10 +89,12 @@ def check_dataset(name: str, data_dir: Path | None, *, say: Say = silent) -> Non
         near = difflib.get_close_matches(name, DATASETS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}{hint}")
+    if workers and name != "imagefolder":
+        raise ValueError(f"--workers {workers}: {name} is decoded once into the cache; workers decode an imagefolder")
     if name == "auto":
         sources.roots(data_dir)
     elif name == "imagefolder":
-        find_folder(data_dir, None, silent)
+        find_folder(data_dir, image_size, silent, num_workers=workers)
     elif name != "synthetic":
         _find_or_fetch(name, data_dir, say)
 
@@ -101,16 +106,20 @@ def open_dataset(
     protocol: Protocol = "split",
     image_size: int | None = None,
     skip_unreadable: bool = False,
+    workers: int | None = None,
     say: Say = silent,
 ) -> Dataset:
     """Open a data set by name, decoding it into the cache if this is its first time.
 
     `auto` is CIFAR-100 where it is found or can be downloaded, else the stand-in `synthetic`, which is said.
-    `image_size` (224) and `skip_unreadable` are for image folders alone. ValueError, one line, for everything that a
-    user can put right.
+    `image_size` (224), `skip_unreadable` and `workers` are for image folders alone; the last is how many processes
+    decode the images whenever they are read, instead of once into the cache. ValueError, one line, for everything that
+    a user can put right.
     """
     if name == "imagefolder":
-        source: Source | Folder = find_folder(data_dir, image_size, say, skip_unreadable=skip_unreadable)
+        source: Source | Folder = find_folder(
+            data_dir, image_size, say, skip_unreadable=skip_unreadable, num_workers=workers
+        )
     else:
         source = _choose(name, data_dir, say)
     stamp = f"{source.stamp} {_expected(source.name)}"
@@ -149,20 +158,22 @@ EMBEDDED = Source("synthetic", "embedded", Path("/"))
 
 def _build(source: Source | Folder, folder: Path, say: Say) -> Facts:
     """Decode, order, check and write a set; returns what the cache keeps about it."""
-    say(f"decoding {source.name} ({source.kind}) into the cache, once")
     if isinstance(source, Folder):
+        say(f"decoding {source.name} once, {'to check and count it' if source.num_workers else 'into the cache'}")
         return build_folder(source, folder, say)
+    say(f"decoding {source.name} ({source.kind}) into the cache, once")
     train, test, names = synthetic.make() if source.kind == "embedded" else decode(source)
     sets = {"train": canonical(train), "test": canonical(test)}
     superclass_of = superclasses(sets["train"])
-    sums = {part: checksum(one.images, one.labels) for part, one in sets.items()}
+    tallies = {part: tally(one.images) for part, one in sets.items()}
+    sums = {part: tallies[part].checksum(one.labels) for part, one in sets.items()}
     sums["both"] = hashlib.sha256(f"{sums['train']} {sums['test']} {superclass_of}".encode()).hexdigest()
     _check_sums(source, sums)
     class_names = names.classes or tuple(str(i) for i in range(int(train.labels.max()) + 1))
     _check_labels(source, sets, len(class_names))
     for part, one in sets.items():
         write_set(folder, part, one, MARGIN)
-    mean, std = statistics(sets["train"].images)
+    mean, std = tallies["train"].statistics()
     return {
         "checksum": sums["both"],
         "size": train.images.shape[1],
@@ -201,21 +212,23 @@ def _check_labels(source: Source, sets: dict[str, Decoded], num_classes: int) ->
             )
 
 
-def _mapped(folder: Path, part: str) -> ImageSet:
+def _mapped(source: Source | Folder, folder: Path, part: Literal["train", "test"]) -> ImageSet:
     """Map a stored set. Copy-on-write, which nobody uses: torch warns about arrays that it may not write to."""
-    images = np.load(folder / f"{part}_images.npy", mmap_mode="c")
-    return ImageSet(images, np.load(folder / f"{part}_labels.npy"))
+    labels = np.load(folder / f"{part}_labels.npy")
+    if isinstance(source, Folder) and source.num_workers:
+        return ImageSet(FolderImages(source, part, np.load(folder / f"{part}_rows.npy")), labels)
+    return ImageSet(np.load(folder / f"{part}_images.npy", mmap_mode="c"), labels)
 
 
 def _dataset(source: Source | Folder, folder: Path, facts: Facts, protocol: Protocol) -> Dataset:
-    train = _mapped(folder, "train")
+    train = _mapped(source, folder, "train")
     everything, nothing = np.arange(len(train.labels)), np.zeros(0, np.int64)
     rows, held_out = split(train.labels) if protocol == "split" else (everything, nothing)
     skipped = f", {n} unreadable images left out" if (n := facts.get("num_skipped")) else ""
     return Dataset(
         name=source.name, stand_in=source.kind == "embedded", source=source.kind + skipped, checksum=facts["checksum"],
-        size=facts["size"], margin=facts["margin"], train=train, test=_mapped(folder, "test"), train_indices=rows,
-        validation_indices=held_out, protocol=protocol, class_names=tuple(facts["class_names"]),
+        size=facts["size"], margin=facts["margin"], train=train, test=_mapped(source, folder, "test"),
+        train_indices=rows, validation_indices=held_out, protocol=protocol, class_names=tuple(facts["class_names"]),
         superclass_names=tuple(facts["superclass_names"]), superclass_of=tuple(facts["superclass_of"]),
         mean=tuple(facts["mean"]), std=tuple(facts["std"]),
     )  # fmt: skip

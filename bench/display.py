@@ -11,12 +11,17 @@ from bench.trainer import Progress as Trained
 
 
 class Display:
-    """Says how a run goes. `num_cells` is how many cells it has."""
+    """Says how a run of `num_cells` cells goes, from the one behind `num_begun` on.
 
-    def __init__(self, runtime: Runtime, num_cells: int) -> None:
+    `packed`: other cells speak between its lines, so that each names its own.
+    """
+
+    def __init__(self, runtime: Runtime, num_cells: int, num_begun: int = 0, *, packed: bool = False) -> None:
         self.runtime = runtime
         self.num_cells = num_cells
-        self.num_begun = 0
+        self.num_begun = num_begun
+        self.packed = packed
+        self.indent = "    "
 
     def kept(self, record: RunRecord) -> None:
         """Say that a cell was finished before the run was interrupted."""
@@ -29,7 +34,9 @@ class Display:
         self.num_begun += 1
         label = f"[{self.num_begun}/{self.num_cells}] {model}, seed {seed}"
         self.runtime.say(f"{label}: training")
-        if not self.runtime.draws:
+        if self.packed:
+            self.indent = f"    {model}, seed {seed}: "
+        if self.packed or not self.runtime.draws:
             yield lambda share, trained: None
             return
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -41,13 +48,14 @@ class Display:
         """Say how an epoch ended."""
         seen = "" if row.evaluation is None else f", {row.evaluation.split} top-1 {row.evaluation.top1:.2f} %"
         rate = row.images / row.seconds if row.seconds else 0.0
-        self.runtime.say(
-            f"    epoch {row.epoch + 1}: loss {row.train_loss:.3f}{seen}, {rate:,.0f} images/s, {row.seconds:.0f} s"
-        )
+        pace = f"{rate:,.0f} images/s, {row.seconds:.0f} s"
+        self.runtime.say(f"{self.indent}epoch {row.epoch + 1}: loss {row.train_loss:.3f}{seen}, {pace}")
 
     def end(self, record: RunRecord) -> None:
         """Say how a cell ended."""
         if record.status != "ok":
             self.runtime.say(f"    {record.model}, seed {record.seed}: {record.status}: {record.error}")
         elif record.accuracy is not None:
-            self.runtime.say(f"    test top-1 {record.accuracy.top1:.2f} %, top-5 {record.accuracy.top5:.2f} %")
+            self.runtime.say(
+                f"{self.indent}test top-1 {record.accuracy.top1:.2f} %, top-5 {record.accuracy.top5:.2f} %"
+            )

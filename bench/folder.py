@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.cache import Facts, Say
-from bench.canonical import checksum, statistics
+from bench.canonical import Tally, tally
 from bench.source import roots
 
 SIZE = 224
@@ -24,6 +25,7 @@ MARGIN_SHARE = 14  # margin = size / 14: the usual 256 px for windows of 224
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 LARGEST_CACHE = 20e9  # bytes
 TEST_SHARE = 10  # one in ten images of each class, where no test set is given
+CHUNK = 512  # images that are held at once where they aren't stored
 NUM_NAMED = 3  # faulty files that an error names before it counts the others
 
 Row = tuple[str, int]  # CLASS/FILE and the label
@@ -31,7 +33,10 @@ Row = tuple[str, int]  # CLASS/FILE and the label
 
 @dataclass(frozen=True)
 class Folder:
-    """The images of a folder in canonical order: rows (path, label) of training and test set."""
+    """The images of a folder in canonical order: rows (path, label) of training and test set.
+
+    With `num_workers` they are decoded by so many processes whenever they are read, and not stored.
+    """
 
     folder: Path
     size: int
@@ -41,6 +46,7 @@ class Folder:
     skip_unreadable: bool = False
     name: str = "imagefolder"
     kind: str = "folder"
+    num_workers: int | None = None
 
     @property
     def margin(self) -> int:
@@ -55,7 +61,8 @@ class Folder:
     @property
     def identity(self) -> str:
         """Which decoded copy this is: the folder and the size."""
-        return f"folder {self.folder.resolve()} {self.size}{' without unreadable' * self.skip_unreadable}"
+        kept = " undecoded" if self.num_workers else ""
+        return f"folder {self.folder.resolve()} {self.size}{' without unreadable' * self.skip_unreadable}{kept}"
 
     @property
     def stamp(self) -> str:
@@ -67,15 +74,36 @@ class Folder:
         return total.hexdigest()
 
 
-def find_folder(data_dir: Path | None, image_size: int | None, say: Say, *, skip_unreadable: bool = False) -> Folder:
+class FolderImages:
+    """A part of a folder as an array of images that decodes the rows that it is asked for."""
+
+    def __init__(self, source: Folder, part: Literal["train", "test"], rows: NDArray[np.int64]) -> None:
+        listed = source.train if part == "train" else source.test
+        self.paths = [source.folder / listed[row][0] for row in rows]
+        self.shape = (len(rows), source.side, source.side, 3)
+        self.num_workers = source.num_workers or 0
+
+    def decode(self, row: int) -> NDArray[np.uint8]:
+        """Decode one image, (side, side, 3)."""
+        return decode_square(self.paths[row], self.shape[1])
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.stack([self.decode(int(row)) for row in rows])
+
+
+def find_folder(
+    data_dir: Path | None, image_size: int | None, say: Say, *, skip_unreadable: bool = False,
+    num_workers: int | None = None,
+) -> Folder:  # fmt: skip
     """Find the classes and images of a folder; ValueError says what a folder of images must look like."""
     looked = [place for root in roots(data_dir) for place in (root, root / "imagefolder")]
+    asked: dict[str, Any] = {"skip_unreadable": skip_unreadable, "num_workers": num_workers}
     for place in looked:
         if (place / "train").is_dir():
-            return replace(_checked(_given(place, image_size or SIZE, say)), skip_unreadable=skip_unreadable)
+            return _checked(replace(_given(place, image_size or SIZE, say), **asked))
         rows = _scan(place)
         if rows:
-            return replace(_checked(_cut(place, image_size or SIZE, rows)), skip_unreadable=skip_unreadable)
+            return _checked(replace(_cut(place, image_size or SIZE, rows), **asked))
     raise ValueError(
         f"no image folder in {', '.join(map(str, looked))}: --data-dir needs train/CLASS/*.jpg with val/CLASS/*.jpg, "
         "or CLASS/*.jpg"
@@ -142,42 +170,71 @@ def _checked(folder: Folder) -> Folder:
         raise ValueError(f"{folder.folder}: one class alone ({folder.classes[0]!r}), two are the least")
     num_images = len(folder.train) + len(folder.test)
     num_bytes = num_images * folder.side**2 * 3
-    if num_bytes > LARGEST_CACHE:
+    if num_bytes > LARGEST_CACHE and not folder.num_workers:
         fits = int(folder.size * (LARGEST_CACHE / num_bytes) ** 0.5)
         raise ValueError(
             f"{folder.folder}: {num_images} images at {folder.size} px are {num_bytes / 1e9:.0f} GB decoded, "
-            f"{LARGEST_CACHE / 1e9:.0f} GB is the most: take --image-size {fits} or less"
+            f"{LARGEST_CACHE / 1e9:.0f} GB is the most: take --image-size {fits} or less, or decode as it goes by "
+            "--workers N"
         )
     return folder
 
 
 def build_folder(source: Folder, aside: Path, say: Say) -> Facts:
-    """Decode all images into `aside`; returns what the cache keeps about them. ValueError names unreadable files.
+    """Decode all images, into `aside` where they are stored; returns what the cache keeps about them.
 
-    Where they are skipped, they are said instead, and counted in the facts.
+    ValueError names unreadable files. Where they are skipped, they are said instead, and counted in the facts.
     """
-    sums, num_skipped = {}, 0
+    tallies, sums, num_skipped = {}, {}, 0
+    take_in = _add_up if source.num_workers else _store
     for part, rows in (("train", source.train), ("test", source.test)):
-        path = aside / f"{part}_images.npy"
-        images: NDArray[np.uint8] = np.lib.format.open_memmap(
-            path, "w+", np.uint8, (len(rows), source.side, source.side, 3)
-        )
-        faults = _decode_all(source, rows, images)
-        if faults:
-            _say_or_refuse(source, list(faults.values()), len(rows), say)
-            kept = [row for row in range(len(rows)) if row not in faults]
-            images, rows = _only(path, images, kept), tuple(rows[row] for row in kept)
-        labels = np.array([label for _, label in rows], np.int64)
+        tallies[part], kept = take_in(source, rows, aside / f"{part}_images.npy", say)
+        labels = np.array([rows[row][1] for row in kept], np.int64)
         _check_left(source, part, labels)
         np.save(aside / f"{part}_labels.npy", labels)
-        sums[part], num_skipped = checksum(images, labels), num_skipped + len(faults)
-        if part == "train":
-            mean, std = statistics(images)
+        np.save(aside / f"{part}_rows.npy", kept)
+        sums[part], num_skipped = tallies[part].checksum(labels), num_skipped + len(rows) - len(kept)
+    mean, std = tallies["train"].statistics()
     return {
         "checksum": hashlib.sha256(f"{sums['train']} {sums['test']}".encode()).hexdigest(),
         "size": source.size, "margin": source.margin, "class_names": source.classes, "superclass_names": [],
         "superclass_of": [], "mean": mean, "std": std, "num_skipped": num_skipped,
     }  # fmt: skip
+
+
+def _store(source: Folder, rows: tuple[Row, ...], path: Path, say: Say) -> tuple[Tally, NDArray[np.int64]]:
+    """Decode these rows into a file; returns what they add up to, and those that are kept."""
+    images: NDArray[np.uint8] = np.lib.format.open_memmap(
+        path, "w+", np.uint8, (len(rows), source.side, source.side, 3)
+    )
+    faults = _decode_all(source, rows, images)
+    kept = _readable(source, len(rows), faults, say)
+    return tally(_only(path, images, kept.tolist()) if faults else images), kept
+
+
+def _add_up(source: Folder, rows: tuple[Row, ...], _: Path, say: Say) -> tuple[Tally, NDArray[np.int64]]:
+    """Do the same without storing them: chunk by chunk, and once more if some are left out."""
+    shape = (source.side, source.side, 3)
+    kept = np.arange(len(rows))
+    while True:
+        whole = Tally((len(kept), *shape))
+        faults: dict[int, str] = {}
+        for start in range(0, len(kept), CHUNK):
+            chunk = kept[start : start + CHUNK]
+            images = np.empty((len(chunk), *shape), np.uint8)
+            found = _decode_all(source, tuple(rows[row] for row in chunk), images)
+            faults |= {start + row: fault for row, fault in found.items()}
+            whole.add(images)
+        if not faults:
+            return whole, kept
+        kept = kept[_readable(source, len(kept), faults, say)]
+
+
+def _readable(source: Folder, num_images: int, faults: dict[int, str], say: Say) -> NDArray[np.int64]:
+    """The rows without those that can't be read, if they may be left out."""
+    if faults:
+        _say_or_refuse(source, list(faults.values()), num_images, say)
+    return np.setdiff1d(np.arange(num_images), list(faults)).astype(np.int64)
 
 
 def _decode_all(source: Folder, rows: tuple[Row, ...], images: NDArray[np.uint8]) -> dict[int, str]:

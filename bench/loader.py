@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from bench.augment import augment_images, augment_pixels, check_augmentations, colour_axes, colour_noise, mix
 from bench.data import Dataset, ImageSet
 from bench.draws import Draws, Purpose, Samples
-from bench.pixel import Finish, Pixels
-
-Windows = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
+from bench.folder import FolderImages
+from bench.pixel import Cut, Finish, Pixels
+from bench.stream import Stream
 
 
 class Batch(NamedTuple):
@@ -68,9 +68,10 @@ class Loader:
         self.local_size = batch_size // data_size
         self.first = data_rank * self.local_size
         self.device = device
-        self.margin = dataset.margin
-        self.axes = colour_axes(dataset.train.images, self.rows) if "pca" in augment else None
-        self.pixels = Pixels(dataset.train, dataset.size, device, often=True)
+        self.margin, self.moves = dataset.margin, 2 * dataset.margin + 1
+        self.mixes = not {"mixup", "cutmix"}.isdisjoint(augment)
+        self.axes = _colour_axes(dataset) if "pca" in augment else None
+        self.pixels = open_pixels(dataset.train, dataset.size, device, often=True)
         self.finish = Finish(
             size=dataset.size,
             channels=dataset.train.images.shape[-1],
@@ -86,37 +87,52 @@ class Loader:
         """Give this rank's batches of the steps `start` to `steps_per_epoch` - 1 of an epoch."""
         draws = Draws(self.seed, epoch)
         order = draws.balanced_order(self.rows, self.labels) if self.balanced else draws.order(self.rows)
-        dy, dx, mirror = self.windows(draws, order)
-        for step in range(start, self.steps_per_epoch):
-            begin = step * self.batch_size + self.first
-            part = slice(begin, begin + self.local_size)
-            yield self._batch(draws, order[part], (dy[part], dx[part], mirror[part]))
+        begins = range(start * self.batch_size + self.first, self.steps_per_epoch * self.batch_size, self.batch_size)
+        parts = [slice(begin, begin + self.local_size) for begin in begins]
+        pixels = self.pixels.take(self._cuts(draws, order, parts))
+        return (self._batch(draws, order[part], pixels) for part in parts)
 
-    def windows(self, draws: Draws, samples: Samples) -> Windows:
+    def _cuts(self, draws: Draws, order: Samples, parts: Sequence[slice]) -> Iterator[Cut]:
+        """What is cut out of the stored images for these parts of an epoch, the partners of each behind it."""
+        rows, dy, dx, mirror = self.cut(draws, order)
+        for part in parts:
+            yield Cut(rows[part], dy[part], dx[part], mirror[part])
+            if self.mixes:
+                yield self.cut(draws, self._partners(draws, order[part]))
+
+    def cut(self, draws: Draws, samples: Samples) -> Cut:
         """Draw each sample's window (dy, dx) and whether it is mirrored; the centre as it is where that isn't named."""
         n = len(samples)
-        dy, dx = draws.windows(samples, self.pixels.moves) if "crop" in self.augment else (np.full(n, self.margin),) * 2
-        return dy, dx, draws.mirrored(samples) if "mirror" in self.augment else np.zeros(n, bool)
+        dy, dx = draws.windows(samples, self.moves) if "crop" in self.augment else (np.full(n, self.margin),) * 2
+        mirror = draws.mirrored(samples) if "mirror" in self.augment else np.zeros(n, bool)
+        return Cut(samples % len(self.labels), dy, dx, mirror)
 
-    def _batch(self, draws: Draws, samples: Samples, windows: Windows) -> Batch:
-        images, labels = self._images(draws, samples, windows), self._labels(samples)
-        if not {"mixup", "cutmix"} & set(self.augment):
+    def _partners(self, draws: Draws, samples: Samples) -> Samples:
+        return self.rows[draws.below(Purpose.PARTNER, samples, len(self.rows))]
+
+    def _batch(self, draws: Draws, samples: Samples, pixels: Iterator[torch.Tensor]) -> Batch:
+        images, labels = self._images(draws, samples, next(pixels)), self._labels(samples)
+        if not self.mixes:
             return Batch(images, labels)
-        partners = self.rows[draws.below(Purpose.PARTNER, samples, len(self.rows))]
-        others = self._images(draws, partners, self.windows(draws, partners))
+        partners = self._partners(draws, samples)
+        others = self._images(draws, partners, next(pixels))
         images, weight = mix(images, others, self.augment, draws, samples)
         return Batch(images, labels, (self._labels(partners), weight))
 
     def _labels(self, samples: Samples) -> torch.Tensor:
         return torch.from_numpy(self.labels[samples % len(self.labels)]).to(self.device)
 
-    def _images(self, draws: Draws, samples: Samples, windows: Windows) -> torch.Tensor:
-        """Gather, augment and finish images: all that is done to each alone."""
-        pixels = self.pixels.gather(samples % len(self.labels), *windows)
+    def _images(self, draws: Draws, samples: Samples, pixels: torch.Tensor) -> torch.Tensor:
+        """Augment and finish what was cut out: all that is done to each image alone."""
         if {"trivial", "rotation"} & set(self.augment):
             pixels = augment_pixels(pixels, self.augment, draws, samples)
         colour = None if self.axes is None else colour_noise(self.axes, draws, samples)
         return augment_images(self.finish(pixels, colour), self.augment, draws, samples)
+
+
+def _colour_axes(dataset: Dataset) -> NDArray[np.float64]:
+    assert isinstance(dataset.train.images, np.ndarray), "the request was checked: pca needs a stored set"
+    return colour_axes(dataset.train.images, dataset.train_indices)
 
 
 def evaluation_batches(
@@ -140,7 +156,7 @@ def evaluation_batches(
     """
     every = np.arange(len(images.labels)) if indices is None else indices
     share = every[len(every) * data_rank // data_size : len(every) * (data_rank + 1) // data_size]
-    pixels = Pixels(images, dataset.size, device, often=False)
+    pixels = open_pixels(images, dataset.size, device, often=False)
     finish = Finish(
         size=dataset.size,
         channels=images.images.shape[-1],
@@ -151,8 +167,19 @@ def evaluation_batches(
         channels_last=channels_last,
         device=device,
     )
-    for start in range(0, len(share), batch_size):
-        rows = share[start : start + batch_size]
-        centre = np.full(len(rows), dataset.margin)
-        batch = finish(pixels.gather(rows, centre, centre, np.zeros(len(rows), bool)))
-        yield Batch(batch, torch.from_numpy(images.labels[rows]).to(device))
+    parts = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
+    for rows, batch in zip(parts, pixels.take(_centres(rows, dataset.margin) for rows in parts), strict=True):
+        yield Batch(finish(batch), torch.from_numpy(images.labels[rows]).to(device))
+
+
+def _centres(rows: NDArray[np.int64], margin: int) -> Cut:
+    """The window in the middle of each row's image, as it is."""
+    middle = np.full(len(rows), margin)
+    return Cut(rows, middle, middle, np.zeros(len(rows), bool))
+
+
+def open_pixels(images: ImageSet, size: int, device: torch.device, *, often: bool) -> Pixels | Stream:
+    """Open a stored set, or one that is decoded as it goes, to take windows of `size` px from."""
+    if isinstance(images.images, FolderImages):
+        return Stream(images.images, size, device)
+    return Pixels(images.images, size, device, often=often)

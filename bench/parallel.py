@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -23,7 +24,7 @@ def data_parallel(model: nn.Module, group: Any, *, in_rank_order: bool) -> nn.Mo
     return wrapped
 
 
-def sum_in_rank_order(group: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+def sum_in_rank_order(group: Any, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
     """Gather every rank's gradients and add them as accumulation does: the first, plus the second, and so on.
 
     Every rank receives and holds the gradients of all.
@@ -41,5 +42,5 @@ def sum_in_rank_order(group: Any, bucket: dist.GradBucket) -> torch.futures.Futu
 
 def synchronised_norms(model: nn.Module, group: Any) -> nn.Module:
     """Let batch normalisation take its statistics over all processes of a group. GPUs only; it wasn't run on one."""
-    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model, group)
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model, group)  # type: ignore[no-untyped-call]
     return converted

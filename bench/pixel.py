@@ -1,6 +1,7 @@
 """Stored pixels to what a model takes: windows gathered as whole batches, then scaled, normalised and laid out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,10 +9,17 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from bench.data import ImageSet
-
 UPLOAD_LIMIT = 4 * 2**30  # bytes of a stored set that may lie on a GPU beside the model
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and torchvision turn colour into grey
+
+
+class Cut(NamedTuple):
+    """What is taken of stored images: for each of `rows` the window at (dy, dx), mirrored where `mirror`; all (B,)."""
+
+    rows: NDArray[np.int64]
+    dy: NDArray[np.int64]
+    dx: NDArray[np.int64]
+    mirror: NDArray[np.bool_]
 
 
 class Pixels:
@@ -20,25 +28,28 @@ class Pixels:
     A set that is gathered often goes to a GPU once, if it isn't larger than UPLOAD_LIMIT.
     """
 
-    def __init__(self, images: ImageSet, size: int, device: torch.device, *, often: bool) -> None:
+    def __init__(self, images: NDArray[np.uint8], size: int, device: torch.device, *, often: bool) -> None:
         self.size = size
         self.device = device
-        self.moves = images.images.shape[1] - size + 1
-        self.windows = _windows(images.images, size)
-        upload = often and device.type != "cpu" and images.images.nbytes <= UPLOAD_LIMIT
-        self.uploaded = torch.from_numpy(images.images).to(device) if upload else None
+        self.moves = images.shape[1] - size + 1
+        self.windows = _windows(images, size)
+        upload = often and device.type != "cpu" and images.nbytes <= UPLOAD_LIMIT
+        self.uploaded = torch.from_numpy(images).to(device) if upload else None
 
-    def gather(
-        self, rows: NDArray[np.int64], dy: NDArray[np.int64], dx: NDArray[np.int64], mirror: NDArray[np.bool_]
-    ) -> torch.Tensor:
-        """Take one window of each row: (B, S, S, C) uint8 on the device, mirrored where `mirror` (B,) says so."""
+    def take(self, cuts: Iterable["Cut"]) -> Iterator[torch.Tensor]:
+        """Gather cut after cut: (B, S, S, C) uint8 on the device."""
+        batches = (self.gather(cut) for cut in cuts)
+        return batches if self.uploaded is not None else to_device(batches, self.device)
+
+    def gather(self, cut: "Cut") -> torch.Tensor:
+        """Take one window of each row: (B, S, S, C) uint8, from the uploaded set or from the mapped file."""
         if self.uploaded is not None:
-            return self._gather_there(self.uploaded, rows, dy, dx, mirror)
-        batch = self.windows[rows, dy, dx]
-        turned = np.flatnonzero(mirror)
+            return self._gather_there(self.uploaded, *cut)
+        batch = self.windows[cut.rows, cut.dy, cut.dx]
+        turned = np.flatnonzero(cut.mirror)
         if len(turned):
             batch[turned] = torch.from_numpy(batch[turned]).flip(2).numpy()
-        return torch.from_numpy(batch).to(self.device)
+        return torch.from_numpy(batch)
 
     def _gather_there(
         self,
@@ -58,6 +69,33 @@ class Pixels:
         batch = view[row, down, across]
         turned = torch.from_numpy(mirror).to(self.device)
         return torch.where(turned[:, None, None, None], batch.flip(2), batch)
+
+
+def to_device(batches: Iterable[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
+    """Give the batches on the device; to a GPU each is copied while the step before it computes."""
+    return iter(batches) if device.type == "cpu" else _copied_ahead(batches, device)
+
+
+def _copied_ahead(batches: Iterable[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
+    """Copy from pinned memory on a stream of its own, a batch ahead. It wasn't run on a GPU."""
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    ahead: tuple[torch.Tensor, torch.cuda.Event] | None = None
+    for batch in batches:
+        before = ahead
+        with torch.cuda.stream(stream):
+            ahead = batch.pin_memory().to(device, non_blocking=True), stream.record_event()
+        if before is not None:
+            yield _arrived(*before)
+    if ahead is not None:
+        yield _arrived(*ahead)
+
+
+def _arrived(batch: torch.Tensor, copied: torch.cuda.Event) -> torch.Tensor:
+    """Let this stream wait for a copy, and the allocator know that it reads it."""
+    stream = torch.cuda.current_stream(batch.device)
+    stream.wait_event(copied)
+    batch.record_stream(stream)
+    return batch
 
 
 def _windows(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

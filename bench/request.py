@@ -28,7 +28,9 @@ def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], No
     for name in config.models:
         check_name(name)
     check_pretrained(config)
-    check_dataset(config.dataset, config.data_dir, say=say)
+    check_dataset(config.dataset, config.data_dir, image_size=config.image_size, workers=config.workers, say=say)
+    if config.workers and "pca" in config.augment:
+        raise ValueError("--augment pca --workers: pca needs the colours of all images; decode them into the cache")
     share = world_size * config.accumulate
     if config.best_batch and share & (share - 1):
         raise ValueError(
@@ -41,6 +43,7 @@ def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], No
             f"micro-batches; the nearest that can is {near}"
         )
     _check_joined(config, world_size)
+    _check_packed(config, world_size)
     check_folder(config)
 
 
@@ -55,6 +58,16 @@ def _check_joined(config: RunConfig, world_size: int) -> None:
         raise ValueError("--sync-batchnorm: one process has nobody to share with; leave it away")
     if config.sync_batchnorm and not num_gpus():
         raise ValueError("--sync-batchnorm: torch has it for GPUs only, and this run is on the CPU; leave it away")
+
+
+def _check_packed(config: RunConfig, world_size: int) -> None:
+    """Check what cells that share a machine need."""
+    if config.pack and config.seconds is not None:
+        raise ValueError("--pack: cells side by side would each get less of --seconds; give --epochs N")
+    if config.pack and world_size > 1:
+        raise ValueError(f"--pack: each cell is a process by itself, not {world_size}; say NPROC=1")
+    if config.pack_size and not config.pack:
+        raise ValueError(f"--pack-size {config.pack_size}: is for --pack")
 
 
 def check_folder(config: RunConfig) -> None:

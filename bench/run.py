@@ -17,8 +17,9 @@ if not __package__:  # `python bench/run.py` puts bench/ first on the module pat
 
 from bench.config import RunConfig, complain, parse
 from bench.data import open_dataset
+from bench.pack import run_cells, start_server
 from bench.request import check_request, complete, how_to_resume
-from bench.world import LARGE_PAGES, RELAUNCH, check_world, leave, world_of
+from bench.world import LARGE_PAGES, check_world, leave, world_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,11 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             check_request(config, world_size=world.size, say=say)
             data = open_dataset(
                 config.dataset, config.data_dir, protocol=config.protocol, image_size=config.image_size,
-                skip_unreadable=config.skip_unreadable, say=say,
+                skip_unreadable=config.skip_unreadable, workers=config.workers, say=say,
             )  # fmt: skip
             os.environ.setdefault(LARGE_PAGES, "1")
+            if config.pack:
+                start_server()
             # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
-            from bench.cell import claim_run, keep_cell, list_cells, run_cell
+            from bench.cell import claim_run, list_cells
             from bench.compare import compare_cells
             from bench.display import Display
             from bench.plan import show_plan
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         display = Display(runtime, len(cells))
         try:
-            records = [(keep_cell if RELAUNCH in os.environ else run_cell)(cell, bench, display) for cell in cells]
+            records = run_cells(cells, bench, display)
             compare_cells(cells, records, bench)
         except Interrupted as stop:
             runtime.say(how_to_resume(config))

@@ -264,7 +264,7 @@ class _Losses:
         sums, diverged_at = zip(*runtime.gather((float(self.sum), self.check())), strict=True)
         if any(diverged_at):
             raise Diverged(min(filter(None, diverged_at)))
-        return self.before + sum(sums)
+        return float(self.before + sum(sums))
 
     def check(self) -> int:
         """The number of the first step since the last look whose loss isn't finite, counted from 1; 0 for none."""

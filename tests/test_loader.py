@@ -13,12 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_factory import memory_dataset
+from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional
 
 from bench.data import Dataset, ImageSet
 from bench.draws import Draws
-from bench.loader import Batch, Loader, Windows, evaluation_batches
-from bench.pixel import Pixels
+from bench.loader import Batch, Loader, evaluation_batches
+from bench.pixel import Cut, Pixels
 
 CPU = torch.device("cpu")
 DATASET = memory_dataset(100)
@@ -39,9 +40,9 @@ def make_loader(dataset: Dataset = DATASET, **changes: Any) -> Loader:
     return Loader(dataset, **(options | changes))
 
 
-def windows(loader: Loader, epoch: int) -> Windows:
-    """The draws for every stored image, in the order of storage."""
-    return loader.windows(Draws(loader.seed, epoch), np.arange(len(loader.labels)))
+def windows(loader: Loader, epoch: int) -> tuple[NDArray[Any], ...]:
+    """The draws (dy, dx, mirror) for every stored image, in the order of storage."""
+    return loader.cut(Draws(loader.seed, epoch), np.arange(len(loader.labels)))[1:]
 
 
 def evaluated(dataset: Dataset, images: ImageSet, indices: Any = None, **changes: Any) -> list[Batch]:
@@ -235,10 +236,11 @@ def test_colour_becomes_grey_as_in_torchvision() -> None:
 def test_gather_on_a_device_is_the_gather_of_the_cpu() -> None:
     rng = np.random.default_rng(0)
     rows, (dy, dx), mirror = rng.integers(0, 100, 30), rng.integers(0, 9, (2, 30)), rng.integers(0, 2, 30) > 0
-    pixels = Pixels(DATASET.train, 32, CPU, often=True)
-    here = pixels.gather(rows, dy, dx, mirror)
+    assert isinstance(DATASET.train.images, np.ndarray)
+    pixels, cut = Pixels(DATASET.train.images, 32, CPU, often=True), Cut(rows, dy, dx, mirror)
+    here = pixels.gather(cut)
     pixels.uploaded = torch.from_numpy(DATASET.train.images)
-    assert torch.equal(here, pixels.gather(rows, dy, dx, mirror))
+    assert torch.equal(here, pixels.gather(cut))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,165 @@
+"""Cells of a run side by side, each in a fresh process with its own threads: `--pack`.
+
+Accuracy runs of small models don't fill a machine. Processes are forked from a server that has imported torch and
+nothing more, so that a cell starts at once; its numbers are those that it has alone with as many threads.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing import connection, forkserver
+from multiprocessing.context import ForkServerProcess
+from typing import TYPE_CHECKING
+
+from bench.config import RunConfig
+from bench.memory import LAUNCHED
+from bench.record import RunRecord
+from bench.world import RELAUNCH, num_cores, num_gpus
+
+if TYPE_CHECKING:
+    from bench.cell import Bench, Cell
+    from bench.display import Display
+
+SERVER = multiprocessing.get_context("forkserver")
+LOOK_EVERY = 0.2  # seconds between looks at whether a signal came
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A cell under way: its number among the cells, its process, and the place that it holds."""
+
+    number: int
+    cell: "Cell"
+    process: ForkServerProcess
+    place: int
+
+
+def start_server() -> None:
+    """Let the server import what a cell needs, beside this process's own imports."""
+    SERVER.set_forkserver_preload(["bench.cell"])
+    forkserver.ensure_running()
+
+
+def num_places(config: RunConfig) -> int:
+    """How many cells run at once: a process a core, or a number a GPU."""
+    if num_gpus():
+        return num_gpus() * (config.pack_size or 1)
+    return config.pack_size or max(1, num_cores() // (config.num_threads or 1))
+
+
+def run_cells(cells: Sequence["Cell"], bench: "Bench", display: "Display") -> list[RunRecord]:
+    """Run the cells, one after another or packed, or keep them where this launch only measures; returns their records in the order of the cells.
+
+    Raises Interrupted when a signal came and every cell has written its checkpoint.
+    """
+    from bench.cell import keep_cell, run_cell
+
+    if RELAUNCH in os.environ:
+        return [keep_cell(cell, bench, display) for cell in cells]
+    if not bench.config.pack:
+        return [run_cell(cell, bench, display) for cell in cells]
+    records: dict[int, RunRecord] = {}
+    waiting, free = deque(range(len(cells))), set(range(num_places(bench.config)))
+    running: list[Packed] = []
+    while waiting or running:
+        while waiting and free:
+            running.append(_start(waiting.popleft(), cells, free.pop(), bench))
+        connection.wait([packed.process.sentinel for packed in running], LOOK_EVERY)
+        ended = [packed for packed in running if packed.process.exitcode is not None]
+        for packed in ended:
+            running.remove(packed)
+            free.add(packed.place)
+            records[packed.number] = _outcome(packed, bench, display)
+        _heed_signals([*running, *ended], bench)
+    return [records[number] for number in range(len(cells))]
+
+
+def _start(number: int, cells: Sequence["Cell"], place: int, bench: "Bench") -> Packed:
+    shown = (number, len(cells))
+    process = SERVER.Process(target=_work, args=(dict(os.environ), bench.config, cells[number], shown, place))
+    process.start()
+    return Packed(number, cells[number], process, place)
+
+
+def _heed_signals(started: Sequence[Packed], bench: "Bench") -> None:
+    """Where a signal came, to this process or to a cell's, hand it to every cell, wait for them, and raise it."""
+    from bench.runtime import Interrupted
+
+    codes = [packed.process.exitcode for packed in started]
+    came = [number for number in (signal.SIGINT, signal.SIGTERM) if 128 + number in codes]
+    signum = bench.runtime.signum or (came[0] if came else 0)
+    if not signum:
+        return
+    for packed in started:
+        if packed.process.is_alive():
+            os.kill(packed.process.ident or 0, signum)
+    for packed in started:
+        packed.process.join()
+    raise Interrupted(signum)
+
+
+def _outcome(packed: Packed, bench: "Bench", display: "Display") -> RunRecord:
+    """The record that a cell's process left; of one that died, a row with its cause."""
+    from bench.cell import find_record, give_up
+
+    code = packed.process.exitcode or 0
+    record = find_record(packed.cell, bench)
+    if record is not None and record.status != "started":
+        return record
+    cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    record = give_up(packed.cell, bench, f"its process {cause}")
+    display.end(record)
+    return record
+
+
+def _work(variables: Mapping[str, str], config: RunConfig, cell: "Cell", shown: tuple[int, int], place: int) -> None:
+    """Run one cell; the exit code says whether a signal ended it. `shown` is its number and that of all cells."""
+    _end_with_parent()
+    os.setsid()  # a terminal's Ctrl-C goes to the run alone, which hands it on once
+    os.environ.clear()  # the server's
+    os.environ.update({name: value for name, value in variables.items() if name not in LAUNCHED})
+    _take_gpu(place)
+    from bench.cell import Bench, run_cell
+    from bench.data import open_dataset
+    from bench.display import Display
+    from bench.environment import describe_run
+    from bench.runtime import Interrupted, Runtime
+
+    assert config.out is not None
+    data = open_dataset(
+        config.dataset, config.data_dir, protocol=config.protocol, image_size=config.image_size,
+        skip_unreadable=config.skip_unreadable, workers=config.workers,
+    )  # fmt: skip
+    with Runtime.start(replace(config, num_threads=config.num_threads or 1)) as runtime:
+        runtime.log = config.out / "log.txt"
+        environment = describe_run(config, runtime) | {"cells_at_once": num_places(config)}
+        bench = Bench(config, data, runtime, config.out, environment)
+        try:
+            run_cell(cell, bench, Display(runtime, shown[1], shown[0], packed=True))
+        except Interrupted as stop:
+            sys.exit(128 + stop.signum)
+
+
+def _take_gpu(place: int) -> None:
+    """See one GPU alone: places are dealt round. It wasn't run on a machine with GPUs."""
+    if num_gpus():
+        listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = listed.split(",") if listed else [str(i) for i in range(num_gpus())]
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[place % len(names)]
+
+
+def _end_with_parent() -> None:
+    """End this process when the run does, however it ended: the server between them outlives it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

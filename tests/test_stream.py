@@ -1,0 +1,114 @@
+"""Folders that are decoded as training goes. Oracle: the same folder out of the cache, to the bit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from image_factory import one_line, use_own_cache
+from test_folder import SIZE, write_images
+
+from bench import folder as folders
+from bench.config import parse
+from bench.data import Dataset, open_dataset
+from bench.loader import Batch, Loader, evaluation_batches
+from bench.request import check_request, complete
+from tests.worlds import Runs
+
+CPU = torch.device("cpu")
+OPTIONS: dict[str, Any] = {"channels_last": True, "device": CPU}
+
+
+@pytest.fixture
+def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    use_own_cache(monkeypatch, tmp_path)
+    write_images(tmp_path / "set" / "train", {"cat": 20, "ant": 30})
+    write_images(tmp_path / "set" / "val", {"cat": 3, "ant": 4}, seed=1)
+    return tmp_path / "set"
+
+
+def opened(place: Path, workers: int | None, **options: Any) -> Dataset:
+    return open_dataset("imagefolder", place, image_size=SIZE, workers=workers, **options)
+
+
+def trained(data: Dataset, augment: tuple[str, ...], start: int = 0) -> list[Batch]:
+    loader = Loader(data, batch_size=8, seed=3, mean=data.mean, std=data.std, augment=augment, **OPTIONS)
+    return list(loader.epoch(1, start=start))
+
+
+def evaluated(data: Dataset) -> list[Batch]:
+    return list(
+        evaluation_batches(data.test, None, dataset=data, batch_size=3, mean=data.mean, std=data.std, **OPTIONS)
+    )
+
+
+def assert_same(found: list[Batch], expected: list[Batch]) -> None:
+    assert len(found) == len(expected) > 0
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.labels, b.labels)
+        assert (a.mixed is None) == (b.mixed is None)
+        for one, other in zip(a.mixed or (), b.mixed or (), strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_batches_of_the_cache(given: Path, workers: int) -> None:
+    kept, streamed = opened(given, None), opened(given, workers)
+    assert (kept.checksum, kept.mean, kept.std, kept.size) == (
+        streamed.checksum, streamed.mean, streamed.std, streamed.size
+    )  # fmt: skip
+    for augment in ((), ("crop", "mirror", "cutmix")):
+        expected = trained(kept, augment)
+        assert_same(trained(streamed, augment), expected)
+        assert_same(trained(streamed, augment, start=3), expected[3:])
+    assert_same(evaluated(streamed), evaluated(kept))
+
+
+def test_nothing_is_kept_but_what_the_images_add_up_to(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = opened(given, 2)
+    assert not list(given.parent.glob("cache/**/*_images.npy"))
+    monkeypatch.setattr(folders, "decode_square", pytest.fail)
+    assert opened(given, 1).checksum == first.checksum
+
+
+def test_unreadable_images_are_named_or_left_out_as_from_the_cache(given: Path) -> None:
+    (given / "train" / "cat" / "bad.jpg").write_bytes(b"\xff\xd8 no more")
+    with pytest.raises(ValueError, match=r"1 of 51 images can't be read: .*bad.jpg"):
+        opened(given, 2)
+    kept, streamed = (opened(given, workers, skip_unreadable=True) for workers in (None, 2))
+    assert (kept.checksum, kept.mean, kept.source) == (streamed.checksum, streamed.mean, streamed.source)
+    assert_same(trained(streamed, ("crop",)), trained(kept, ("crop",)))
+
+
+def test_what_the_cache_can_not_hold_is_named_with_the_way_out(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "LARGEST_CACHE", 1000)
+    with pytest.raises(ValueError, match="or decode as it goes by --workers N"):
+        opened(given, None)
+    assert len(opened(given, 1).train.labels) == 50
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--dataset", "synthetic"], "--workers 2: synthetic is decoded once into the cache"),
+        (["--dataset", "imagefolder", "--augment", "pca"], "--augment pca --workers: pca needs the colours"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_workers_can_not_do_is_refused(given: Path, words: list[str], line: str) -> None:
+    argv = ["--models", "lenet5", "--workers", "2", "--data-dir", str(given), "--out", str(given.parent / "run")]
+    with pytest.raises(ValueError, match=line) as refused:
+        check_request(complete(parse([*argv, *words])), world_size=1)
+    one_line(refused)
+
+
+@pytest.mark.distributed
+def test_a_run_that_decodes_as_it_goes_is_the_run_from_the_cache_also_resumed(given: Path, tmp_path: Path) -> None:
+    """Stopped by a signal, to which the workers are deaf, and gone on with another number of workers."""
+    runs = Runs(tmp_path)
+    words = ["--dataset", "imagefolder", "--data-dir", str(given), "--image-size", "32", "--batch-size", "8"]
+    assert runs.run("kept", 1, *words, models=["norm"]) == [0]
+    assert runs.run("streamed", 1, *words, "--workers", "1", models=["norm"], STOP_AT="7") == [143]
+    assert runs.run("streamed", 1, *words, "--workers", "2", "--resume", models=["norm"]) == [0]
+    assert runs.outcome("streamed") == runs.outcome("kept")
