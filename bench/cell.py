@@ -17,16 +17,18 @@ from torch import nn
 from bench import checkpoint
 from bench.config import RunConfig, to_json
 from bench.data import Dataset, class_weights, describe_classes
+from bench.description import data_info, spec_as_json
 from bench.display import Display
 from bench.environment import describe_run
+from bench.evaluation import Predictions, evaluate
 from bench.loader import Loader, evaluation_batches
 from bench.optimizer import check_optimizer, peak_rate
 from bench.outcome import keep_outcome
 from bench.pretrained import NONE, read_weights, start_from
-from bench.record import Accuracy, DataInfo, Layer, Measurement, RunRecord, cell_name, read, write, write_json
+from bench.record import Accuracy, Layer, Measurement, RunRecord, cell_name, read, write, write_json
 from bench.request import check_folder
 from bench.runtime import Interrupted, Runtime
-from bench.trainer import Diverged, Hooks, Learner, Predictions, Progress, build_learner, evaluate, fit
+from bench.trainer import Diverged, Hooks, Learner, Progress, build_learner, fit
 from zoo.cost import count_parameters, layer_costs
 from zoo.fit import check_image_size
 from zoo.library import twins
@@ -325,23 +327,6 @@ def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:
         "num_classes": len(bench.data.class_names), "in_channels": spec.in_channels,
         "image_size": config.image_size or spec.image_size, "batch_size": config.batch_size // bench.runtime.data_size,
     }  # fmt: skip
-
-
-def data_info(data: Dataset, image_size: int, spec: Mapping[str, Any]) -> DataInfo:
-    """What a record says of the data: which images, and how this model saw them."""
-    return DataInfo(
-        name=data.name, stand_in=data.stand_in, source=data.source, checksum=data.checksum, protocol=data.protocol,
-        image_size=image_size, num_train=len(data.train_indices), num_validation=len(data.validation_indices),
-        num_test=len(data.test.labels), class_names=data.class_names, superclass_names=data.superclass_names,
-        superclass_of=data.superclass_of, mean=tuple(spec.get("mean") or data.mean),
-        std=tuple(spec.get("std") or data.std),
-    )  # fmt: skip
-
-
-def spec_as_json(spec: ModelSpec) -> dict[str, Any]:
-    """A spec as plain JSON values."""
-    plain = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-    return {k: dict(v) if isinstance(v, Mapping) else list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
 def now() -> str:

@@ -8,8 +8,9 @@ import numpy as np
 
 from bench import checkpoint
 from bench.data import Dataset
+from bench.evaluation import Predictions
 from bench.record import write_bytes
-from bench.trainer import Learner, Predictions
+from bench.trainer import Learner
 
 NUM_SAMPLES = 36  # test images kept beside the predictions
 

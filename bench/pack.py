@@ -53,9 +53,10 @@ def num_places(config: RunConfig) -> int:
 
 
 def run_cells(cells: Sequence["Cell"], bench: "Bench", display: "Display") -> list[RunRecord]:
-    """Run the cells, one after another or packed, or keep them where this launch only measures; returns their records in the order of the cells.
+    """Run the cells, one after another or packed, or keep them where this launch only measures.
 
-    Raises Interrupted when a signal came and every cell has written its checkpoint.
+    Returns their records in the order of the cells. Raises Interrupted when a signal came and every cell has written
+    its checkpoint.
     """
     from bench.cell import keep_cell, run_cell
 

@@ -15,10 +15,11 @@ from torch import nn
 
 from bench import checkpoint
 from bench.config import RunConfig, parse
+from bench.evaluation import evaluate
 from bench.loader import Batch
 from bench.runtime import Interrupted, Runtime
 from bench.schedule import learning_rate
-from bench.trainer import Diverged, Hooks, Learner, Progress, _Losses, build_learner, evaluate, fit
+from bench.trainer import Diverged, Hooks, Learner, Progress, _Losses, build_learner, fit
 
 CONFIG = dataclasses.replace(parse(["--recipe", "smoke", "--epochs", "3"]), batch_size=8, weight_decay=0.0)
 STEPS = 5
