@@ -101,8 +101,14 @@ def environment_rows(source: Source) -> list[EnvironmentRow]:
     ordered = [name for name in FIRST if name in names] + [name for name in names if name not in FIRST]
     rows = [EnvironmentRow(name, tuple(_shown(name, r.environment.get(name)) for r in found)) for name in ordered]
     options = dict.fromkeys(name for record in found for name in record.config if name != "models")
-    rows += [EnvironmentRow(f"option {n}", tuple(_shown(n, r.config.get(n)) for r in found)) for n in options]
+    rows += [EnvironmentRow(f"option {n}", tuple(_option(n, run) for run in source.runs)) for n in options]
     return [row for row in rows if any(row.values)]
+
+
+def _option(name: str, run: Run) -> str:
+    """An option of a run; a rate that every model has of its own is told in the models' parts."""
+    values = dict.fromkeys(_shown(name, cell.record.config.get(name)) for cell in run.cells)
+    return next(iter(values)) if len(values) == 1 else "each model's own"
 
 
 def _shown(name: str, value: object) -> str:

@@ -21,6 +21,7 @@ Trace = dict[str, Any]
 TRADEOFFS = ("train_images_per_second", "infer_images_per_second", "latency_ms_p50", "peak_memory_bytes",
              "num_parameters", "multiply_adds")  # fmt: skip
 MAX_LABEL = 30  # characters of a name in a chart
+WHOLE_TICKS = 12  # epochs up to which each has a tick
 LOG_FROM = 8  # an axis whose values differ by more than this is logarithmic
 
 
@@ -211,6 +212,10 @@ def curve_figures(entries: Sequence[Entry]) -> list[Figure]:
     if not with_curves:
         return []
     figures = []
+    longest = max(
+        cell.record.epochs[-1].epoch + 1 for entry in with_curves for cell in entry.cells if cell.record.epochs
+    )
+    whole = {"xaxis": {"dtick": 1}} if longest <= WHOLE_TICKS else {}
     for value, title, caption in (
         ("top1", "Validation top-1 (%)", _curve_caption(with_curves)),
         ("loss", "Training loss", _loss_caption(with_curves)),
@@ -227,6 +232,7 @@ def curve_figures(entries: Sequence[Entry]) -> list[Figure]:
                 (),
                 x,
                 title,
+                layout=whole if axis == "epoch" else {},
                 kind="curve",
                 wide=True,
             )
@@ -284,7 +290,7 @@ def bottleneck(group: Group) -> list[Figure]:
             "",
             caption,
             traces,
-            "Share of the end-to-end time (%)",
+            "Share of end to end (%)",
             "",
             layout,
         )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.record import RunRecord
 from reports.answer import MAX_ROWS, answers_data
 from reports.picture import filters_of, samples_of
 from reports.standing import Entry, Group
@@ -35,7 +36,8 @@ def _part(entry: Entry, order: Mapping[str, int], dataset: int, with_answers: bo
     return {
         "i": order[entry.key],
         "dataset": dataset,
-        "facts": [[title, str(record.spec[key])] for key, title in FACTS if record.spec.get(key) not in (None, "", [])],
+        "facts": [[title, str(record.spec[key])] for key, title in FACTS if record.spec.get(key) not in (None, "", [])]
+        + _started(record),
         "layers": [
             [x.name, x.kind, "×".join(map(str, x.output_shape)), x.num_parameters, x.multiply_adds, x.activation_bytes]
             for x in record.layers
@@ -51,6 +53,19 @@ def _part(entry: Entry, order: Mapping[str, int], dataset: int, with_answers: bo
         ],
         **(answers_data(entry) if with_answers else {}),
     }
+
+
+def _started(record: RunRecord) -> list[list[str]]:
+    """How a model's training began: its peak rate, and the weights that it was given."""
+    rate, given = record.config.get("lr"), record.spec.get("pretrained")
+    facts = [["Peak learning rate", f"{rate:g}"]] if isinstance(rate, int | float) else []
+    if not isinstance(given, dict):
+        return facts
+    new = given.get("new")
+    text = (
+        f"{given.get('from')}; new: {', '.join(map(str, new))}" if isinstance(new, list) and new else given.get("from")
+    )
+    return [*facts, ["Starts from", str(text)]]
 
 
 def command_of(entry: Entry) -> str:

@@ -85,6 +85,9 @@ def reasons(entry: Entry, published: Published) -> list[str]:
         found.append(f"{published.epochs} epochs against our {epochs:.0f}")
     if "best" in published.epoch_reported and entry.record.data.protocol == "split":
         found.append("the best of many looks at the test set against one look")
+    own_size, size = entry.record.spec.get("image_size"), entry.record.data.image_size
+    if isinstance(own_size, int) and own_size > 2 * size:
+        found.append(f"our stem is made for {own_size} px and read {size}")
     ours = (entry.record.num_parameters or 0) / 1e6
     if abs(ours / published.parameters_millions - 1) > PARAMETERS_ALIKE:
         found.append(f"another network: {published.parameters_millions:g} M parameters against {ours:.2f} M")

@@ -56,6 +56,15 @@ def test_text_can_be_read_on_ground_and_panel(theme: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("hue", [0, 1])
+def test_numbers_can_be_read_on_every_colour_of_the_matrix(theme: str, hue: int) -> None:
+    """Its scale ends half way between hue and ground; the steepest contrast lies at an end."""
+    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (HUES[theme][hue], GROUND[theme])]
+    halfway = "#" + "".join(f"{(a + b) // 2:02x}" for a, b in zip(*ends, strict=True))
+    assert contrast(variables(theme)["text"], halfway) >= 4.5
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_warnings_can_be_read_on_their_banner(theme: str) -> None:
     colours = variables(theme)
     assert min(contrast(colours[name], colours["warn-bg"]) for name in ("text", "warn")) >= 4.5

@@ -20,7 +20,7 @@ const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 function themed(trace) {
   const { hue: number, shape, dash, role, names, shown, diverging, ...plain } = structuredClone(trace);
   const own = role ? colour("--soft") : hue(number ?? 0);
-  if (plain.type === "heatmap") return { ...plain, colorscale: scale(diverging), xgap: 1, ygap: 1, colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: colour("--soft") } } };
+  if (plain.type === "heatmap") return { ...plain, textfont: { color: colour("--text") }, colorscale: scale(diverging), xgap: 1, ygap: 1, colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: colour("--soft") } } };
   if (plain.type === "bar") return { ...plain, marker: { color: own, pattern: { shape: ["", "/", "x", "."][number % 4], fgcolor: colour("--ground"), fillmode: "overlay", size: 6, solidity: 0.3 } } };
   plain.marker = { color: own, symbol: data.shapes[shape ?? 0], size: 10, line: { color: colour("--ground"), width: 1 }, ...plain.marker };
   plain.line = { color: own, dash: role ? "dot" : DASHES[(dash ?? 0) % DASHES.length], width: 1.6, ...plain.line };
@@ -30,10 +30,17 @@ function themed(trace) {
   return plain;
 }
 
+// Where numbers stand on the colours, these end half way, so that the theme's text can be read on all of them.
 function scale(diverging) {
   return diverging
-    ? [[0, hue(1)], [0.5, colour("--ground")], [1, hue(0)]]
+    ? [[0, halfway(hue(1))], [0.5, colour("--ground")], [1, halfway(hue(0))]]
     : [[0, colour("--ground")], [1, hue(0)]];
+}
+
+function halfway(from) {
+  const parts = (text) => [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16));
+  const [a, b] = [parts(from), parts(colour("--ground"))];
+  return `rgb(${a.map((value, i) => Math.round((value + b[i]) / 2)).join()})`;
 }
 
 function axis(title, own, narrow) {
@@ -50,7 +57,7 @@ function layoutOf(figure, narrow, width) {
     height: rows ? Math.min(1400, Math.max(narrow ? 300 : 340, 90 + 34 * rows)) : narrow ? 340 : 440,
     font: { family: "system-ui, sans-serif", color: colour("--text"), size: 13 }, hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--soft"), font: { color: colour("--text") } },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 }, itemsizing: "constant" }, showlegend: true,
-    xaxis: axis(figure.x, xaxis, narrow), yaxis: axis(figure.y, yaxis, narrow), ...own,
+    xaxis: axis(figure.x, xaxis, narrow), yaxis: { ...axis(figure.y, yaxis, narrow), ...(rows && rows <= 40 ? { nticks: 0, dtick: 1 } : {}) }, ...own,
   };
 }
 
@@ -86,12 +93,25 @@ function figureOf(chart) {
 
 const tracesOf = (figure) => (figure.kind === "curve" ? curveTraces(figure) : figure.traces);
 
+// On a narrow screen: no names beside points, no colour bar, short names on the axes, and of a map's columns only some.
+function narrowed(traces, marks, layout) {
+  for (const mark of marks) if (mark.mode === "markers+text") mark.mode = "markers";
+  const [first, names] = [traces[0] ?? {}, traces[0]?.names];
+  const brief = (name) => shorten(name.length > 14 ? name.slice(0, 13) + "…" : name);
+  const ticks = (places, texts, step = 1) => ({ tickmode: "array", tickvals: places.filter((_, i) => i % step === 0), ticktext: texts.filter((_, i) => i % step === 0).map(brief) });
+  if (first.orientation === "h") Object.assign(layout.yaxis, ticks(first.y, names));
+  if (first.type !== "heatmap" || !names?.y) return;
+  marks[0].showscale = false;
+  Object.assign(layout.yaxis, ticks(first.y, names.y), { title: {} });
+  Object.assign(layout.xaxis, ticks(first.x, names.x, Math.ceil(first.x.length / 10)));
+}
+
 function plot(place, figure, traces, width) {
   const narrow = (width ?? place.clientWidth) < 560;
-  const marks = traces.map(themed);
-  if (narrow) for (const mark of marks) if (mark.mode === "markers+text") mark.mode = "markers";
+  const [marks, layout] = [traces.map(themed), layoutOf(figure, narrow, width)];
+  if (narrow) narrowed(traces, marks, layout);
   place.classList.remove("waiting");
-  return Plotly.react(place, marks, layoutOf(figure, narrow, width), { displayModeBar: false, responsive: !width, displaylogo: false, showSendToCloud: false, plotlyServerURL: "" });
+  return Plotly.react(place, marks, layout, { displayModeBar: false, responsive: !width, displaylogo: false, showSendToCloud: false, plotlyServerURL: "" });
 }
 
 async function draw(chart) {

@@ -53,7 +53,8 @@ function curvesPart(model) {
   const figure = { key: "curve-top1-epoch", kind: "curve", x: "Epoch", y: "Validation top-1 (%)", layout: {} };
   const traces = curveTraces(figure, [model.i]).map((trace, seed) => ({ ...trace, name: trace.hovertext[0].split(", ").pop(), showlegend: true, hue: seed }));
   const lasts = traces.map((trace) => trace.y.at(-1)).filter((value) => value !== null);
-  const caption = lasts.length ? `Ends at ${Math.min(...lasts).toFixed(1)} to ${Math.max(...lasts).toFixed(1)} % over ${lasts.length} seeds.` : "No validation.";
+  const [low, high] = [Math.min(...lasts), Math.max(...lasts)].map((value) => value.toFixed(1));
+  const caption = lasts.length > 1 ? `Ends at ${low} to ${high} % over ${lasts.length} seeds.` : lasts.length ? `Ends at ${low} %, one seed.` : "No validation.";
   return smallChart("Curves by seed", { ...figure, kind: "plain", traces }, traces, caption);
 }
 

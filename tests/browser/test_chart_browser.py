@@ -88,6 +88,19 @@ def test_names_leave_narrow_charts(opened: Open, demo_page: Path) -> None:
     assert all("text" not in trace["mode"] for trace in given(page, "tradeoff"))
 
 
+def test_narrow_charts_still_name_every_model(opened: Open, demo_page: Path) -> None:
+    page = opened(demo_page, viewport={"width": 320, "height": 640})
+    for chart in ("map", "pair", "bottleneck"):
+        page.page.locator(f".chart[data-chart={chart}]").scroll_into_view_if_needed()
+        page.page.wait_for_selector(f".chart[data-chart={chart}] .ytick text")
+        names = page.page.eval_on_selector_all(
+            f".chart[data-chart={chart}] .ytick text", "t => t.map(e => e.textContent)"
+        )
+        names_of_all = [animal.name for animal in ZOO]
+        brief = [name if len(name) <= 14 else name[:13] + "…" for name in names_of_all]
+        assert sorted(names) == sorted(brief)
+
+
 def test_a_family_looks_alike_in_table_and_chart(demo: Opened) -> None:
     trace = next(t for t in given(demo, "tradeoff") if t["name"] == "lenet")
     shown = demo.page.evaluate(
