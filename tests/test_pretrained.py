@@ -139,4 +139,4 @@ def test_without_a_network_one_line_says_so(
     monkeypatch.setattr(timm, "create_model", unreachable)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
     line = refused(["--models", name, "--pretrained", *words], capsys)
-    assert f"the published weights of {name} can't be fetched (OSError: Name or service not known)" in line
+    assert f"{name}: its published weights can't be fetched (OSError: Name or service not known)" in line

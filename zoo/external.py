@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from torch import nn
@@ -59,7 +60,7 @@ def trained_state(name: str) -> dict[str, torch.Tensor]:
         return _torchvision_state(rest) if library == "tv" else _timm_state(rest)
     except Exception as error:  # whatever a library's downloader makes of a network that isn't there
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(f"the published weights of {name} can't be fetched ({cause}); give a file instead") from error
+        raise ValueError(f"its published weights can't be fetched ({cause[:200]}); give a file instead") from error
     finally:
         socket.setdefaulttimeout(before)
 
@@ -75,8 +76,23 @@ def _torchvision_state(name: str) -> dict[str, torch.Tensor]:
 
 def _timm_state(name: str) -> dict[str, torch.Tensor]:
     import timm
+    from huggingface_hub import constants
 
-    return dict(timm.create_model(name, pretrained=True).state_dict())
+    before = constants.HF_HUB_OFFLINE
+    # The hub's client tries for half a minute, aloud, before it looks in its cache.
+    constants.HF_HUB_OFFLINE = before or not _is_known(urlsplit(constants.ENDPOINT).hostname or "")
+    try:
+        return dict(timm.create_model(name, pretrained=True).state_dict())
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _is_known(host: str) -> bool:
+    """Whether the network knows a host's address."""
+    try:
+        return bool(socket.getaddrinfo(host, 443))
+    except OSError:
+        return False
 
 
 def of_torchvision(name: str, **fixed: Any) -> Callable[..., nn.Module]:
