@@ -1,6 +1,7 @@
 """What a user sees of a run under way: a bar with the time left in a terminal, plain lines elsewhere."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -8,6 +9,21 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from bench.record import Epoch, RunRecord
 from bench.runtime import Runtime
 from bench.trainer import Progress as Trained
+
+NOTE_EVERY = 0.5  # seconds
+
+
+class _Noted:
+    """Keeps in the log how many images a cell was trained on, so that another clock can be held against its rate."""
+
+    def __init__(self, runtime: Runtime, label: str) -> None:
+        self.runtime, self.label, self.last = runtime, label, 0.0
+
+    def moved(self, trained: Trained) -> None:
+        now = time.monotonic()
+        if now - self.last >= NOTE_EVERY:
+            self.last = now
+            self.runtime.note(f"{self.label}: {trained.images} images")
 
 
 class Display:
@@ -34,15 +50,21 @@ class Display:
         self.num_begun += 1
         label = f"[{self.num_begun}/{self.num_cells}] {model}, seed {seed}"
         self.runtime.say(f"{label}: training")
+        noted = _Noted(self.runtime, label)
         if self.packed:
             self.indent = f"    {model}, seed {seed}: "
         if self.packed or not self.runtime.draws:
-            yield lambda share, trained: None
+            yield lambda share, trained: noted.moved(trained)
             return
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         with Progress(*columns, transient=True) as bar:
             task = bar.add_task(label, total=1.0)
-            yield lambda share, trained: bar.update(task, completed=share)
+
+            def moved(share: float, trained: Trained) -> None:
+                bar.update(task, completed=share)
+                noted.moved(trained)
+
+            yield moved
 
     def epoch(self, model: str, row: Epoch) -> None:
         """Say how an epoch ended."""

@@ -59,6 +59,7 @@ def describe_run(config: RunConfig, runtime: "Runtime") -> dict[str, JsonValue]:
         "device": runtime.device.type,
         "num_threads": runtime.num_threads,
         "world_size": runtime.world_size,
+        "local_processes": runtime.world.local_size,
         "backend": runtime.backend,
         "precision": config.precision,
         "tf32": torch.backends.cuda.matmul.allow_tf32,

@@ -1,6 +1,7 @@
 """Intervals of medians from rounds that are not independent. numpy and scipy, no torch."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +69,21 @@ def median_p_values(series: NDArray[np.float64]) -> NDArray[np.float64]:
     drawn = np.clip(np.minimum(below, above), 0, 0.5)
     widened = special.stdtr(_freedom(n), special.ndtri(drawn))
     return np.clip(2 * widened, 2.0 ** (1 - n), 1.0)
+
+
+def over_launches(medians: Sequence[float], halves: Sequence[float]) -> tuple[Estimate, float]:
+    """The mean of launches' medians with its interval, and the two-sided p that it is 0.
+
+    Student's over the launches, since what differs between processes (where memory lies) is in no launch's own
+    interval; never narrower than their own half widths together. A bootstrap over so few is too narrow: LAB.md.
+    """
+    n, centre = len(medians), float(np.mean(medians))
+    known = [half for half in halves if math.isfinite(half)]
+    between = student_quantile(CONFIDENCE, n - 1) * float(np.std(medians, ddof=1)) / math.sqrt(n)
+    half = max(between, math.sqrt(sum(h * h for h in known)) / n if len(known) == n else 0.0)
+    error = half / student_quantile(CONFIDENCE, n - 1)
+    p = 2 * float(special.stdtr(n - 1, -abs(centre) / error)) if error else float(centre == 0)
+    return Estimate(centre, centre - half, centre + half), p
 
 
 def rounds_needed(num_pairs: int, significance: float = 1 - CONFIDENCE) -> int:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from bench.interval import CONFIDENCE as CONFIDENCE
 from bench.interval import MIN_VALUES as MIN_VALUES
@@ -17,9 +18,13 @@ from bench.interval import Estimate as Estimate
 from bench.interval import median_interval as median_interval
 from bench.interval import median_intervals as median_intervals
 from bench.interval import median_p_values as median_p_values
+from bench.interval import normal_quantile, over_launches
 from bench.interval import rounds_needed as rounds_needed
+from bench.proportion import MOST_SEEDS as MOST_SEEDS
 from bench.proportion import holm as holm
 from bench.proportion import mcnemar as mcnemar
+from bench.proportion import paired_bootstrap as paired_bootstrap
+from bench.proportion import seeds_needed as seeds_needed
 from bench.proportion import top1_difference as top1_difference
 from bench.proportion import top1_estimate as top1_estimate
 from bench.proportion import wilson_interval as wilson_interval
@@ -75,6 +80,34 @@ def log_ratios(a: Measurement, b: Measurement) -> NDArray[np.float64]:
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} values of {a.metric} can't be paired with {len(theirs)}")
     return np.asarray(np.log(theirs / ours * ((a.images or 1) / (b.images or 1))))
+
+
+def launched_ratio(launches: Sequence[tuple[Measurement, Measurement]]) -> tuple[Estimate, float]:
+    """How many times as fast the first is as the second over several launches, a pair of each: (ratio, p)."""
+    logs = [log_ratios(a, b) for a, b in launches]
+    spans = [median_interval(log) for log in logs]
+    halves = [(high - low) / 2 for low, high in spans]
+    found, p = over_launches([float(np.median(log)) for log in logs], halves)
+    return Estimate(*(math.exp(min(x, 700.0)) for x in found)), p
+
+
+def chained_ratio(first: Estimate, second: Estimate) -> tuple[Estimate, float]:
+    """How many times as fast A is as C, from A against B in one group and B against C in another: (ratio, p)."""
+    if not all(math.isfinite(x) and x > 0 for x in (*first, *second)):
+        return Estimate(first.value * second.value, 0.0, math.inf), 1.0
+    centre = math.log(first.value * second.value)
+    halves = [math.log(part.high / part.low) / 2 for part in (first, second)]
+    half = math.hypot(*halves)
+    p = 2 * float(special.ndtr(-abs(centre) / (half / normal_quantile(CONFIDENCE)))) if half else float(centre == 0)
+    return Estimate(math.exp(centre), math.exp(centre - half), math.exp(centre + half)), p
+
+
+def launched_rate(launches: Sequence[Measurement]) -> Estimate:
+    """A rate (or a time) over several launches with its interval, in its unit; all of one metric."""
+    logs = [math.log(row.value) for row in launches]
+    spans = [rate_interval(row) for row in launches]
+    halves = [math.log(high / low) / 2 if low > 0 and math.isfinite(high) else math.inf for low, high in spans]
+    return Estimate(*(math.exp(min(x, 700.0)) for x in over_launches(logs, halves)[0]))
 
 
 def speed_p_values(pairs: Sequence[tuple[Measurement, Measurement]]) -> list[float]:

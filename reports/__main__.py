@@ -2,6 +2,7 @@
 
 python -m reports runs/2026-11-22-quick
 python -m reports runs/a runs/b -o both.html --csv both.csv --baseline lenet5
+python -m reports .benchmarks/before.json .benchmarks/after.json     micro-benchmarks, held against each other
 python -m reports serve runs/
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from bench.record import write_bytes
 from reports.frame import write_csv
+from reports.micro import micro_text, read_micro
 from reports.source import Source, read_source
 from reports.terminal import print_ranking
 
@@ -23,16 +25,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["serve"]:
         return _serve(given[1:])
     options = _parser().parse_args(given)
+    files = [path for path in options.runs if path.suffix == ".json"]
+    runs = [path for path in options.runs if path.suffix != ".json"]
     try:
-        source = read_source(options.runs)
+        micro = [read_micro(path) for path in files]
+        if micro:
+            print(micro_text(micro))
+        if not runs:
+            if options.output or options.csv:
+                raise ValueError("micro-benchmarks alone make no page and no CSV: name a run too")
+            return 0
+        source = read_source(runs)
         if options.baseline is not None:
             check_baseline(source, options.baseline)
     except ValueError as error:
         return _refuse(error)
     from reports.page import build_page
 
-    page = build_page(source, options.baseline)
-    target = options.output or options.runs[0] / "report.html"
+    page = build_page(source, options.baseline, micro)
+    target = options.output or runs[0] / "report.html"
     try:
         write_page(target, page)
         if options.csv is not None:
@@ -82,7 +93,13 @@ def _parser() -> argparse.ArgumentParser:
         description="The page and the table of runs.",
         epilog="`python -m reports serve RUNS` lists all runs.",
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or a folder of runs")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="a run's folder, a folder of runs, or a JSON file of `./launch.sh micro`",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE.html", help="the page (default: the first RUN/report.html)"
     )

@@ -1,10 +1,11 @@
-"""Charts of what models cost: who beats whom, memory by kind, time to an accuracy, roofline, scaling."""
+"""Charts of what models cost: who beats whom, memory by kind, time to an accuracy, roofline."""
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 
 from reports.column import BY_KEY, show
+from reports.derived import FLOPS_OF_TRAINING, machine_peak
 from reports.figure import Figure, Trace, bar, dots, ideal, label, line
 from reports.pair import SPEEDS, Pair, Pairs
 from reports.palette import Mark
@@ -14,7 +15,6 @@ from reports.words import ranked
 MAX_MATRIX = 40  # rows of a matrix of pairs
 THRESHOLDS = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90)  # percent of validation top-1
 FLOAT_BYTES = 4
-WORK_OF_TRAINING = 6  # floating point operations of a training step for each multiply-add of a forward pass
 
 
 def pair_matrix(group: Group, compared: Mapping[str, Pairs]) -> list[Figure]:
@@ -93,54 +93,85 @@ def memory(group: Group) -> list[Figure]:
     rows = [e for e in ranked(group, "top1") or group.entries if e.record.layers and e.record.num_parameters]
     if not rows:
         return []
-    weights = [FLOAT_BYTES * (e.record.num_parameters or 0) / 1e6 for e in rows]
-    outputs = [sum(x.activation_bytes for x in e.record.layers) * e.record.batch_size / 1e6 for e in rows]
-    parts = {"Weights": weights, "Gradients": weights, "Momentum": weights, "Activations": outputs}
+    parts, how = _measured_parts(rows), "Bars are counted on the tensors of a step"
+    if not parts:
+        parts, how = _worked_out_parts(rows), "Bars are worked out (float32, one momentum, every layer's output kept)"
     traces = [bar(name, values, rows, hue) for hue, (name, values) in enumerate(parts.items())]
     measured = [e for e in rows if "peak_memory_bytes" in e.numbers]
     if measured:
         peaks = [e.numbers["peak_memory_bytes"].value / 1e6 for e in measured]
         traces.append(dots("Measured peak", peaks, measured, 5))
-    sums = [3 * w + o for w, o in zip(weights, outputs, strict=True)]
+    sums = [sum(values) for values in zip(*parts.values(), strict=True)]
     most = max(range(len(rows)), key=lambda i: sums[i])
     kind = max(parts, key=lambda name: parts[name][most])
     caption = (
-        f"{rows[most].model[:60]} needs most: {show(1e6 * sums[most], 'bytes')} by its layers, mostly {kind.lower()}. "
-        "Bars are worked out (float32, one momentum, every layer's output kept); the mark is the measured peak."
+        f"{rows[most].model[:60]} needs most: {show(1e6 * sums[most], 'bytes')} in all, mostly {kind.lower()}. "
+        f"{how}; the mark is the measured peak."
     )
     layout = {"barmode": "stack", "yaxis": {"autorange": "reversed"}, "rows": len(rows)}
     return [Figure("memory", "memory", "Memory by kind", "", caption, tuple(traces), x="Memory (MB)", layout=layout)]
 
 
+KINDS = {"Weights": "parameter_bytes", "Gradients": "gradient_bytes", "Optimiser": "optimizer_bytes",
+         "Activations": "activation_bytes"}  # fmt: skip
+
+
+def _measured_parts(rows: Sequence[Entry]) -> dict[str, list[float]]:
+    """MB by kind as a step holds them; empty unless every row was measured."""
+    if not all(metric in e.numbers for e in rows for metric in KINDS.values()):
+        return {}
+    return {name: [e.numbers[metric].value / 1e6 for e in rows] for name, metric in KINDS.items()}
+
+
+def _worked_out_parts(rows: Sequence[Entry]) -> dict[str, list[float]]:
+    weights = [FLOAT_BYTES * (e.record.num_parameters or 0) / 1e6 for e in rows]
+    outputs = [sum(x.activation_bytes for x in e.record.layers) * e.record.batch_size / 1e6 for e in rows]
+    return {"Weights": weights, "Gradients": weights, "Momentum": weights, "Activations": outputs}
+
+
 def time_to_accuracy(group: Group) -> list[Figure]:
-    """Training seconds until a validation top-1 was first reached, the median over seeds that reached it."""
+    """What it took until a validation top-1 was first reached: seconds, images and multiply-adds of training."""
     rows = [e for e in ranked(group, "top1") if any(epoch.evaluation for c in e.finished for epoch in c.record.epochs)]
-    reached = {t: [(s, e) for e in rows for s in seconds_to(e, t)] for t in THRESHOLDS}
+    reached = {t: [e for e in rows if effort_to(e, t)] for t in THRESHOLDS}
     useful = [t for t in THRESHOLDS if len(reached[t]) >= max(1, min(2, len(rows)))][-3:]
-    if not useful:
-        return []
-    traces = [
-        dots(f"{t} %", [seconds for seconds, _ in reached[t]], [entry for _, entry in reached[t]], number)
-        for number, t in enumerate(useful)
+    return [
+        _reach(unit, number, rows, {t: reached[t] for t in useful}) for number, unit in enumerate(EFFORTS) if useful
     ]
-    top = useful[-1]
-    seconds, first = min(reached[top], key=lambda pair: pair[0])
+
+
+EFFORTS = {"Training time (s)": "Time", "Images trained on": "Images", "Multiply-adds of training": "Work"}
+
+
+def _reach(unit: str, number: int, rows: Sequence[Entry], reached: Mapping[int, Sequence[Entry]]) -> Figure:
+    efforts = {t: [effort_to(e, t)[number] for e in some] for t, some in reached.items()}
+    traces = [dots(f"{t} %", efforts[t], reached[t], place) for place, t in enumerate(efforts)]
+    top = max(efforts)
+    least, first = min(zip(efforts[top], reached[top], strict=True), key=lambda pair: pair[0])
+    seconds = effort_to(first, top)[0]
     missed = len(rows) - len(reached[top])
-    caption = f"First at {top} % on validation: {first.model[:60]}, after {show(seconds, 'seconds')} of training"
+    amount = f"after {show(seconds, 'seconds')} of training" if not number else f"after {least:.3g} ({unit.lower()})"
+    caption = f"First at {top} % on validation: {first.model[:60]}, {amount}"
     caption += f"; {missed} of {len(rows)} models never reached it." if missed else "."
     layout = {"xaxis": {"type": "log"}, "yaxis": {"autorange": "reversed", "type": "category"}, "rows": len(rows)}
-    return [
-        Figure("reach", "reach", "Time to accuracy", "", caption, tuple(traces), x="Training time (s)", layout=layout)
-    ]
+    key = f"reach-{EFFORTS[unit].lower()}" if number else "reach"
+    return Figure(
+        key, "reach", "Time to accuracy", EFFORTS[unit], caption, tuple(traces), x=unit, layout=layout
+    )  # fmt: skip
 
 
-def seconds_to(entry: Entry, threshold: float) -> list[float]:
-    """The median over seeds of the seconds until validation top-1 first was at `threshold` percent; empty if never."""
+def effort_to(entry: Entry, threshold: float) -> tuple[float, ...]:
+    """The median over all seeds of (seconds, images, multiply-adds) until validation top-1 first was at `threshold`.
+
+    A seed that ended below it is censored: it counts as one that takes longer than any other. Empty where the median
+    seed never got there.
+    """
     found = []
     for cell in entry.finished:
-        hits = [e.seconds for e in cell.record.epochs if e.evaluation and e.evaluation.top1 >= threshold]
-        found += hits[:1]
-    return [statistics.median(found)] if found else []
+        hits = [e for e in cell.record.epochs if e.evaluation and e.evaluation.top1 >= threshold]
+        work = 3 * (cell.record.multiply_adds or 0)
+        found.append((hits[0].seconds, hits[0].images, work * hits[0].images) if hits else (math.inf,) * 3)
+    middles = tuple(statistics.median_high(column) for column in zip(*found, strict=True))
+    return middles if middles and math.isfinite(middles[0]) else ()
 
 
 def roofline(group: Group, marks: Mapping[str, Mark]) -> list[Figure]:
@@ -152,13 +183,21 @@ def roofline(group: Group, marks: Mapping[str, Mark]) -> list[Figure]:
     families = sorted({e.family for e in rows})
     traces = [_works([e for e in rows if e.family == family], points, marks[family]) for family in families]
     best = max(rows, key=lambda e: points[e.key][1])
-    roof = points[best.key][1]
+    most = points[best.key][1]
     xs = [x for x, _ in points.values()]
-    traces.append(ideal("Highest reached", [min(xs), max(xs)], [roof, roof]))
+    peak, copy = (machine_peak(rows[0].run.comparison, name) for name in PEAKS)
+    if peak and copy:
+        traces.append(_roof(min(xs), max(xs), peak / 1e9, copy / 1e9))
+        held = (
+            f"{100 * most / min(peak / 1e9, points[best.key][0] * copy / 1e9):.0f} % of what products and copies reach"
+        )
+    else:
+        traces.append(ideal("Highest reached", [min(xs), max(xs)], [most, most]))
+        held = "the machine's own peak was not measured"
     worst = min(rows, key=lambda e: points[e.key][1])
     caption = (
-        f"{best.model[:60]} gets most out of the machine, {roof:,.0f} GFLOP/s; {worst.model[:60]} "
-        f"{100 * points[worst.key][1] / roof:.0f} % of that. Bytes are worked out from the layers' outputs and weights."
+        f"{best.model[:60]} gets most out of the machine, {most:,.0f} GFLOP/s ({held}); {worst.model[:60]} "
+        f"{100 * points[worst.key][1] / most:.0f} % of that. Bytes are worked out from the layers' outputs and weights."
     )
     return [
         Figure(
@@ -175,6 +214,16 @@ def roofline(group: Group, marks: Mapping[str, Mark]) -> list[Figure]:
     ]
 
 
+PEAKS = ("matmul_flops_per_second", "copy_bytes_per_second")
+
+
+def _roof(low: float, high: float, peak: float, copy: float) -> Trace:
+    """The measured roof in GFLOP/s: what copying allows at an intensity, up to the matrix product's peak."""
+    corner = peak / copy
+    xs = sorted({low, min(max(low, corner), high), high})
+    return ideal("Measured roof", xs, [min(peak, x * copy) for x in xs])
+
+
 def _works(rows: Sequence[Entry], points: Mapping[str, tuple[float, float]], mark: Mark) -> Trace:
     xs, ys = zip(*(points[entry.key] for entry in rows), strict=True)
     marked = line(label(rows[0].family), xs, ys, [entry.model for entry in rows], mark)
@@ -183,47 +232,11 @@ def _works(rows: Sequence[Entry], points: Mapping[str, tuple[float, float]], mar
 
 def work_rate(entry: Entry) -> float:
     """GFLOP/s of training: six operations a multiply-add and image, times images in a second."""
-    return WORK_OF_TRAINING * entry.numbers["multiply_adds"].value * entry.numbers[SPEEDS[0]].value / 1e9
+    return FLOPS_OF_TRAINING * entry.numbers["multiply_adds"].value * entry.numbers[SPEEDS[0]].value / 1e9
 
 
 def intensity(entry: Entry) -> float:
     """Operations for each byte of a step: outputs written and read, forward and backward; weights three times."""
     outputs = sum(x.activation_bytes for x in entry.record.layers)
     weights = 3 * FLOAT_BYTES * (entry.record.num_parameters or 0) / entry.record.batch_size
-    return WORK_OF_TRAINING * entry.numbers["multiply_adds"].value / max(1.0, 4 * outputs + weights)
-
-
-def scaling(groups: Sequence[Group]) -> list[Figure]:
-    """The rate of a model in worlds of several sizes, with the line of ideal scaling from the smallest."""
-    found: dict[str, dict[int, float]] = {}
-    for group in groups:
-        for entry in group.entries:
-            if SPEEDS[0] in entry.numbers:
-                found.setdefault(entry.model, {})[entry.record.world_size] = entry.numbers[SPEEDS[0]].value
-    several = {model: dict(sorted(worlds.items())) for model, worlds in found.items() if len(worlds) > 1}
-    if not several:
-        return []
-    traces: list[Trace] = []
-    for number, (model, worlds) in enumerate(several.items()):
-        sizes, rates = list(worlds), list(worlds.values())
-        perfect = [rates[0] * size / sizes[0] for size in sizes]
-        traces.append(line(label(model), sizes, rates, [model] * len(sizes), Mark(number % 8, number % 10)))
-        traces.append(ideal(f"{label(model)}, ideal", sizes, perfect) | {"showlegend": False})
-    model, worlds = next(iter(several.items()))
-    low, high = min(worlds), max(worlds)
-    share = 100 * worlds[high] / worlds[low] / (high / low)
-    caption = f"{model[:60]} on {high} processes reaches {share:.0f} % of {high // low} times its rate on {low}."
-    caption += " Dotted: ideal."
-    return [
-        Figure(
-            "scaling",
-            "scaling",
-            "Scaling",
-            "",
-            caption,
-            tuple(traces),
-            x="Processes",
-            y="Training (images/s)",
-            layout={"xaxis": {"dtick": 1}},
-        )
-    ]
+    return FLOPS_OF_TRAINING * entry.numbers["multiply_adds"].value / max(1.0, 4 * outputs + weights)

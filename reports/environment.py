@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.verdict import Estimate
 from reports.column import show
-from reports.pair import Pair
+from reports.pair import Floor
 from reports.source import Run, Source
 from reports.standing import Entry
 from reports.words import noise_words
@@ -36,13 +35,15 @@ def title_of(entries: Sequence[Entry]) -> str:
     return f"{count} on {' and '.join(data)}"
 
 
-def facts_of(source: Source, entries: Sequence[Entry], floors: Mapping[str, tuple[str, Pair]]) -> list[tuple[str, str]]:
+def facts_of(source: Source, entries: Sequence[Entry], floors: Mapping[str, Floor]) -> list[tuple[str, str]]:
     """The facts at the head: data, rules, machine, noise floor, when and by which command."""
     facts = [("Data", _joined(_data(entry) for entry in entries))]
     facts.append(("Rules", _joined(_rules(entry) for entry in entries)))
     facts.append(("Machine", _joined(_machine(run) for run in source.runs)))
-    noise = [noise_words(model, Estimate(pair.value, pair.low, pair.high)) for model, pair in floors.values()]
+    noise = [noise_words(floor) for floor in floors.values()]
     facts.append(("Noise floor", _joined(noise) or "not measured"))
+    missing = _joined(_missing(run) for run in source.runs)
+    facts += [("Not measured", missing)] if missing else []
     facts.append(("When", _when(entries)))
     facts.append(("Command", _joined(_text(run, "command") for run in source.runs) or "not recorded"))
     return facts
@@ -74,6 +75,13 @@ def _machine(run: Run) -> str:
     threads, world = environment.get("num_threads"), run.cells[0].record.world_size
     parts = [f"{threads} threads" if threads else "", f"{world} processes" if world > 1 else ""]
     return ", ".join([str(machine), *(part for part in parts if part)])
+
+
+def _missing(run: Run) -> str:
+    """What this machine can't measure of any model, and why."""
+    names = {"energy_joules_per_image": "energy", "device memory": "memory of a device"}
+    missing = run.comparison.missing if run.comparison else {}
+    return ", ".join(f"{words} ({missing[name]})" for name, words in names.items() if name in missing)
 
 
 def _when(entries: Sequence[Entry]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.record import Comparison, Measurement, RunRecord
+from reports.derived import derived
 from reports.source import Source
 
 if TYPE_CHECKING:
@@ -18,11 +19,32 @@ COLUMNS = (
     "loader_images_per_second", "fit_images_per_second", "infer_images_per_second", "latency_ms_p50",
     "latency_ms_p99", "peak_memory_bytes", "world_size", "num_threads", "batch_size", "precision", "channels_last",
     "train_seconds", "epochs", "image_size", "source", "top1_split", "num_images", "error", "machine", "git_commit",
-    "git_dirty", "torch", "created", "finished",
+    "git_dirty", "torch", "created", "finished", "infer_best_images_per_second", "infer_best_batch",
+    "communication_percent", "train_gflops_per_second", "first_step_seconds", "compile_seconds",
+    "energy_joules_per_image", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes",
+    "process_peak_bytes", "device_allocated_bytes", "device_reserved_bytes", "batch_choice", "tf32", "cudnn_benchmark",
+    "compile", "top1_best_on_test", "best_validation_top1", "best_validation_epoch",
 )  # fmt: skip
 MEASURED = (
-    "train_images_per_second", "train_step_images_per_second", "loader_images_per_second", "fit_images_per_second",
-    "infer_images_per_second", "peak_memory_bytes",
+    "train_images_per_second",
+    "train_step_images_per_second",
+    "loader_images_per_second",
+    "fit_images_per_second",
+    "infer_images_per_second",
+    "peak_memory_bytes",
+    "first_step_seconds",
+    "compile_seconds",
+    "energy_joules_per_image",
+    "parameter_bytes",
+    "gradient_bytes",
+    "optimizer_bytes",
+    "activation_bytes",
+    "process_peak_bytes",
+    "device_allocated_bytes",
+    "device_reserved_bytes",
+)
+DERIVED = (
+    "infer_best_images_per_second", "infer_best_batch", "communication_percent", "train_gflops_per_second",
 )  # fmt: skip
 
 
@@ -49,7 +71,9 @@ def write_csv(source: Source, path: Path) -> None:
 def row_of(record: RunRecord, comparison: Comparison | None, *, run: str) -> dict[str, Field]:
     """One record's row. What was measured once a model stands in the row of each of its seeds."""
     found = {m.metric: m for m in measurements_of(record, comparison)}
-    return _identity(record, run) | _results(record) | _measured(found) | _provenance(record)
+    worked_out = derived(record, comparison) if record.status == "ok" else {}
+    more: dict[str, Field] = {name: worked_out[name].value if name in worked_out else None for name in DERIVED}
+    return _identity(record, run) | _results(record) | _measured(found) | more | _provenance(record)
 
 
 def measurements_of(record: RunRecord, comparison: Comparison | None) -> Iterable[Measurement]:
@@ -89,11 +113,28 @@ def _results(record: RunRecord) -> dict[str, Field]:
         "top1_split": accuracy.split if accuracy else None,
         "num_images": accuracy.num_images if accuracy else None,
     }
-    return row | {
-        "num_parameters": record.num_parameters,
-        "multiply_adds": record.multiply_adds,
-        "train_seconds": record.train_seconds,
-        "epochs": len(record.epochs) if record.epochs or record.status == "ok" else None,
+    return (
+        row
+        | chosen(record)
+        | {
+            "num_parameters": record.num_parameters,
+            "multiply_adds": record.multiply_adds,
+            "train_seconds": record.train_seconds,
+            "epochs": len(record.epochs) if record.epochs or record.status == "ok" else None,
+        }
+    )
+
+
+def chosen(record: RunRecord) -> dict[str, Field]:
+    """The best epoch, by whichever set was looked at: on the test set that is no result, but what some tables print."""
+    rows = [(row.evaluation, row.epoch) for row in record.epochs if row.evaluation]
+    on_test = [accuracy.top1 for accuracy, _ in rows if accuracy.split == "test"]
+    on_validation = [(accuracy.top1, -epoch) for accuracy, epoch in rows if accuracy.split == "validation"]
+    best, epoch = max(on_validation, default=(None, None))
+    return {
+        "top1_best_on_test": max(on_test, default=None),
+        "best_validation_top1": best,
+        "best_validation_epoch": None if epoch is None else 1 - epoch,  # counted from one, as on the page
     }
 
 
@@ -112,6 +153,9 @@ def _provenance(record: RunRecord) -> dict[str, Field]:
     row |= {
         name: plain(environment.get(name)) for name in ("num_threads", "machine", "git_commit", "git_dirty", "torch")
     }
+    row["batch_choice"] = "best" if config.get("best_batch") else "fixed"
+    row |= {name: plain(environment.get(name)) for name in ("tf32", "cudnn_benchmark")}
+    row["compile"] = plain(config.get("compile"))
     return row | {"created": record.created, "finished": record.finished}
 
 

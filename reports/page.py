@@ -14,13 +14,15 @@ from markupsafe import Markup
 
 from reports.answer import answer_figures
 from reports.column import COLUMNS
-from reports.cost_figure import memory, pair_matrix, roofline, scaling, time_to_accuracy
+from reports.cost_figure import memory, pair_matrix, roofline, time_to_accuracy
 from reports.environment import environment_rows, facts_of, title_of
 from reports.figure import Figure, bottleneck, curve_figures, tradeoffs
+from reports.micro import MicroFile, micro_about, micro_rows
 from reports.model import models_data
 from reports.pair import SPEEDS, Pairs, baselines_of, is_finite, noise_floor, speed_pairs, top1_pairs
 from reports.palette import GROUND, HUES, SHAPES, marks_of
 from reports.published import beside
+from reports.scaling import scaling
 from reports.series import curves_of
 from reports.source import Source
 from reports.standing import Entry, Group, entries_of, groups_of, ranks_of, shared_and_different
@@ -31,7 +33,7 @@ SCRIPTS = ("state.js", "table.js", "chart.js", "model.js", "page.js")
 MAX_CHARTED_GROUPS = 4
 
 
-def build_page(source: Source, baseline: str | None = None) -> str:
+def build_page(source: Source, baseline: str | None = None, micro: Sequence[MicroFile] = ()) -> str:
     """The whole page for a source; `baseline` is the model that the table starts with as its baseline."""
     entries = entries_of(source)
     groups = groups_of(entries)
@@ -72,6 +74,8 @@ def build_page(source: Source, baseline: str | None = None) -> str:
             warned=warned,
             order=order,
             environment=environment_rows(source),
+            micro=[row.words for row in micro_rows(micro)] if micro else [],
+            micro_about=micro_about(micro) if micro else "",
             beside=beside(entries),
             style=Markup(style),
             script=Markup(script),

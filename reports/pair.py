@@ -6,7 +6,19 @@ from typing import Literal
 
 import numpy as np
 
-from bench.verdict import Estimate, holm, speed_p_values, speed_ratio, speed_ratios, top1_difference, verdict
+from bench.record import Comparison, Measurement
+from bench.verdict import (
+    Estimate,
+    chained_ratio,
+    false_claims,
+    holm,
+    launched_ratio,
+    speed_p_values,
+    speed_ratio,
+    speed_ratios,
+    top1_difference,
+    verdict,
+)
 from reports.standing import Entry, Group
 
 SPEEDS = ("train_images_per_second", "infer_images_per_second")
@@ -27,6 +39,7 @@ class Pair:
 
 
 Pairs = dict[str, dict[str, Pair]]  # baseline's key -> row's key -> pair
+Both = tuple[Measurement, Measurement]
 
 
 def baselines_of(group: Group, preferred: str | None = None) -> list[Entry]:
@@ -42,14 +55,21 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
 
     No pair is called faster or slower whose p, adjusted for all pairs of the group (Holm), isn't significant.
     """
-    held = [(base, entry) for base, entry in _each_once(group, baselines) if _in_same_rounds(entry, base, metric)]
     found: list[tuple[Entry, Entry, Estimate, float]] = []
-    for rounds in sorted({len(base.measured[metric].merged) for base, _ in held}):
-        alike = [(base, entry) for base, entry in held if len(base.measured[metric].merged) == rounds]
-        measured = [(entry.measured[metric], base.measured[metric]) for base, entry in alike]
+    once: dict[int, list[tuple[Entry, Entry, Both]]] = {}
+    for base, entry in _each_once(group, baselines):
+        launches = _in_same_rounds(entry, base, metric)
+        if len(launches) == 1:
+            once.setdefault(len(launches[0][0].merged), []).append((base, entry, launches[0]))
+        elif launches:
+            found.append((base, entry, *launched_ratio(launches)))
+        elif chain := _through_reference(entry, base, metric):
+            found.append((base, entry, *chain))
+    for alike in once.values():
+        measured = [both for *_, both in alike]
         found += [
             (base, entry, ratio, p)
-            for (base, entry), ratio, p in zip(alike, speed_ratios(measured), speed_p_values(measured), strict=True)
+            for (base, entry, _), ratio, p in zip(alike, speed_ratios(measured), speed_p_values(measured), strict=True)
         ]
     pairs: Pairs = {}
     for (base, entry, ratio, _), p in zip(found, holm([p for *_, p in found]), strict=True):
@@ -59,10 +79,38 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
     return pairs
 
 
-def _in_same_rounds(entry: Entry, base: Entry, metric: str) -> bool:
-    if entry.run is not base.run or not (metric in entry.measured and metric in base.measured):
-        return False
-    return len(entry.measured[metric].merged) == len(base.measured[metric].merged)
+def _in_same_rounds(entry: Entry, base: Entry, metric: str) -> list[Both]:
+    """Both rows' measurements from every launch that visited both in the same rounds."""
+    if entry.run is not base.run:
+        return []
+    both = []
+    for comparison in entry.run.rounds:
+        own, other = (measured_in(comparison, row.model, metric) for row in (entry, base))
+        if own and other and len(own.merged) == len(other.merged):
+            both.append((own, other))
+    return both
+
+
+def _through_reference(entry: Entry, base: Entry, metric: str) -> tuple[Estimate, float] | None:
+    """The ratio of rows that were measured in different groups, through the model that both groups share."""
+    if entry.run is not base.run:
+        return None
+    halves = []
+    for row in (entry, base):
+        held = [c for c in entry.run.rounds if measured_in(c, row.model, metric)]
+        if not held:
+            return None
+        own, shared = (measured_in(held[0], name, metric) for name in (row.model, held[0].reference))
+        if own is None or shared is None or len(own.merged) != len(shared.merged):
+            return None
+        halves.append((own, shared))
+    (own, first), (other, second) = halves
+    return chained_ratio(Estimate(*speed_ratio(own, first)), Estimate(*speed_ratio(second, other)))
+
+
+def measured_in(comparison: Comparison, model: str, metric: str) -> Measurement | None:
+    """One measurement of a comparison."""
+    return next((row for row in comparison.measurements.get(model, ()) if row.metric == metric), None)
 
 
 def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:
@@ -94,8 +142,18 @@ def _judged(points: Estimate, p: float) -> Pair:
     return Pair(*points, side if p < SIGNIFICANT else "undecided")
 
 
-def noise_floor(entries: Sequence[Entry]) -> dict[str, tuple[str, Pair]]:
-    """The reference of each run measured against itself in training: run -> (its model, what was found)."""
+@dataclass(frozen=True)
+class Floor:
+    """A model against itself: the ratio, and how often a third of the rounds would have claimed a winner."""
+
+    model: str
+    ratio: Pair
+    claims: int
+    windows: int
+
+
+def noise_floor(entries: Sequence[Entry]) -> dict[str, Floor]:
+    """The reference of each run measured against itself in training, by run."""
     floors = {}
     for entry in entries:
         comparison = entry.run.comparison
@@ -105,7 +163,8 @@ def noise_floor(entries: Sequence[Entry]) -> dict[str, tuple[str, Pair]]:
         own = entry.measured.get(SPEEDS[0])
         if twin and own and len(twin.merged) == len(own.merged):
             ratio = Estimate(*speed_ratio(twin, own))
-            floors[entry.run.name] = (entry.model, Pair(*ratio, verdict(ratio.low, ratio.high)))
+            pair = Pair(*ratio, verdict(ratio.low, ratio.high))
+            floors[entry.run.name] = Floor(entry.model, pair, *false_claims(twin, own))
     return floors
 
 

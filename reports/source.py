@@ -3,14 +3,14 @@
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.record import Comparison, RunRecord, Written, read, requested_models
+from bench.record import Comparison, RunRecord, Written, comparison_paths, read, requested_models
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,12 @@ class Run:
     folder: Path
     cells: tuple[Cell, ...]
     comparison: Comparison | None
+    comparisons: tuple[Comparison, ...] = ()  # of several launches or groups, each by itself
+
+    @property
+    def rounds(self) -> tuple[Comparison, ...]:
+        """Every comparison whose rounds can be paired."""
+        return self.comparisons or ((self.comparison,) if self.comparison else ())
 
 
 @dataclass(frozen=True)
@@ -101,9 +107,26 @@ def _read_run(folder: Path, faults: list[Fault]) -> Run:
             cells.append(Cell(record, path.parent))
     names = {name: position for position, name in enumerate(requested_models(folder))}
     cells.sort(key=lambda c: (names.get(c.record.model, len(names)), c.record.model, c.record.seed))
-    path = folder / "comparison.json"
-    comparison = _read_or_note(path, Comparison, faults) if path.exists() else None
-    return Run(cells[0].record.run if cells else folder.name, folder, tuple(cells), comparison)
+    read_all = [_read_or_note(path, Comparison, faults) for path in comparison_paths(folder)]
+    compared = tuple(comparison for comparison in read_all if comparison is not None)
+    name = cells[0].record.run if cells else folder.name
+    return Run(name, folder, tuple(cells), joined(compared), compared)
+
+
+def joined(compared: Sequence[Comparison]) -> Comparison | None:
+    """One comparison that shows every model: of several launches the first, of several groups all of them."""
+    if len(compared) < 2:
+        return compared[0] if compared else None
+    first = compared[0]
+    every = list(reversed(compared))
+    return replace(
+        first,
+        models=tuple(dict.fromkeys(model for each in compared for model in each.models)),
+        measurements={model: rows for each in every for model, rows in each.measurements.items()},
+        sweeps={model: rows for each in every for model, rows in each.sweeps.items()},
+        sweep_ended={model: why for each in every for model, why in each.sweep_ended.items()},
+        missing={name: why for each in every for name, why in each.missing.items()},
+    )
 
 
 def _read_or_note(path: Path, kind: type[Written], faults: list[Fault]) -> Written | None:
@@ -122,5 +145,5 @@ def _with_own_names(runs: list[Run]) -> tuple[Run, ...]:
     for run in runs:
         seen[run.name] = seen.get(run.name, 0) + 1
         name = run.name if seen[run.name] == 1 else f"{run.name} ({seen[run.name]})"
-        named.append(Run(name, run.folder, run.cells, run.comparison))
+        named.append(replace(run, name=name))
     return tuple(named)

@@ -13,13 +13,15 @@ from bench.record import Comparison, Measurement, RunRecord
 from bench.verdict import (
     RANKED_TOGETHER,
     Estimate,
+    launched_rate,
     rank_with_ties,
     ranking_key,
     rate_intervals,
     top1_estimate,
 )
 from reports.column import COLUMNS
-from reports.frame import MEASURED, measurements_of, text_of
+from reports.derived import derived
+from reports.frame import MEASURED, chosen, measurements_of, text_of
 from reports.source import Cell, Run, Source
 
 
@@ -170,7 +172,10 @@ def numbers_of(cells: Sequence[Cell], run: Run, spans: Spans) -> dict[str, Estim
     numbers = _accuracies(records) | _costs(records)
     for m in measurements_of(records[0], run.comparison):
         span = spans.get((records[0].model, m.metric))
-        if m.metric == "latency_ms":
+        launches = _launches_of(run, records[0].model, m.metric) if m.images is not None else []
+        if m.metric in MEASURED and len(launches) > 1:
+            numbers[m.metric] = launched_rate(launches)
+        elif m.metric == "latency_ms":
             numbers["latency_ms_p50"] = _estimate(m.percentile(50), span)
             numbers["latency_ms_p99"] = exact(m.percentile(99))
         elif m.metric in MEASURED:
@@ -178,7 +183,18 @@ def numbers_of(cells: Sequence[Cell], run: Run, spans: Spans) -> dict[str, Estim
     fits = [m.value for record in records for m in record.measurements if m.metric == "fit_images_per_second"]
     if fits:
         numbers["fit_images_per_second"] = exact(sum(fits) / len(fits))
+    numbers |= derived(records[0], run.comparison)
     return {name: number for name, number in numbers.items() if math.isfinite(number.value)}
+
+
+def _launches_of(run: Run, model: str, metric: str) -> list[Measurement]:
+    """What each launch measured of a model."""
+    found: dict[int, Measurement] = {}
+    for comparison in reversed(run.rounds):
+        rows = [row for row in comparison.measurements.get(model, ()) if row.metric == metric]
+        if rows:
+            found[comparison.launch] = rows[0]
+    return list(found.values())
 
 
 def _estimate(value: float, span: tuple[float, float] | None) -> Estimate:
@@ -202,6 +218,9 @@ def _costs(records: Sequence[RunRecord]) -> dict[str, Estimate]:
         "multiply_adds": first.multiply_adds,
         "epochs": sum(len(record.epochs) for record in records) / len(records),
     }
+    for name in ("best_validation_top1", "top1_best_on_test"):
+        best = [value for value in (chosen(record)[name] for record in records) if isinstance(value, float)]
+        costs[name] = sum(best) / len(best) if best else None
     seconds = [record.train_seconds for record in records if record.train_seconds is not None]
     costs["train_seconds"] = sum(seconds) / len(seconds) if seconds else None
     return {name: exact(float(value)) for name, value in costs.items() if value is not None}

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from reports.column import BY_KEY, show
+from reports.scaling import efficiencies
 from reports.source import Source
 from reports.standing import Entry, Group, entries_of, groups_of, has_interval, ranks_of, shared_and_different
 from reports.table import causes_of, heading, place_text
@@ -30,6 +31,8 @@ def print_ranking(source: Source) -> None:
         for entry in group.entries:
             for cause in causes_of(entry):
                 print(f"  {entry.model[:40]}: {cause}"[:WIDTH])
+    for each in efficiencies(groups):
+        print(f"  {each.sentence}"[:WIDTH])
     for fault in source.faults:
         print(f"  skipped {fault.name}: {fault.reason}"[:WIDTH])
 

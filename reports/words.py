@@ -7,9 +7,10 @@ import numpy as np
 from markupsafe import Markup
 
 from bench.record import Measurement
-from bench.verdict import MIN_VALUES, NOISE_THRESHOLD, Estimate, pareto
+from bench.verdict import MIN_VALUES, MOST_SEEDS, NOISE_THRESHOLD, Estimate, pareto, rounds_needed, seeds_needed
 from reports.column import show, show_column
-from reports.pair import SPEEDS, Pairs, is_finite
+from reports.condition import condition_warnings
+from reports.pair import SPEEDS, Floor, Pairs, is_finite
 from reports.standing import Entry, Group, has_interval
 
 ENDINGS = {
@@ -53,8 +54,19 @@ def names(entries: Sequence[Entry], most: int = MAX_NAMES) -> Markup:
 
 def verdict_of(group: Group, top1: Pairs, speed: Pairs) -> list[Markup]:
     """Sentences that answer which model to take, and what can't be told apart."""
+    finished = [entry for entry in group.entries if entry.finished]
+    if len(finished) == 1:
+        return [_alone(finished[0]), *_unfinished(group)]
     sentences = [*_most_accurate(group, top1), *_fastest(group, speed), *_front(group), *_unfinished(group)]
     return sentences or [Markup("Nothing was measured.")]
+
+
+def _alone(entry: Entry) -> Markup:
+    """What there is to say of a model that nothing is held against."""
+    known = [(key, words) for key, words in (("top1", "top-1"), (SPEEDS[0], "in training")) if key in entry.numbers]
+    found = ", ".join(f"{span(entry.numbers[key], key)} {words}" for key, words in known)
+    text = Markup("<b>{}</b> alone").format(entry.model)
+    return text + (f": {found}; " if found else ": ") + "a verdict needs another model in the same run."
 
 
 def ranked(group: Group, key: str) -> list[Entry]:
@@ -70,10 +82,19 @@ def _most_accurate(group: Group, pairs: Pairs) -> Iterator[Markup]:
     text = Markup("Most accurate: <b>{}</b> with {} top-1").format(best.model, span(best.numbers["top1"], "top1"))
     equals = [entry for entry in rows[1:] if _equal(best, entry, pairs)]
     if equals:
-        text += Markup("; it can't be told apart from {}").format(names(equals))
+        text += Markup("; it can't be told apart from {}").format(names(equals)) + _seeds_to_tell(best, equals[0])
     elif len(rows) > 1:
         text += _points_above(best, rows[1], pairs)
     yield text + "."
+
+
+def _seeds_to_tell(best: Entry, entry: Entry) -> str:
+    """How many seeds would tell two rows apart, as far as the seeds that there are can say."""
+    ours, theirs = ([c.record.accuracy.top1 for c in e.finished if c.record.accuracy] for e in (best, entry))
+    seeds = seeds_needed(ours, theirs)
+    if seeds is None:
+        return ""
+    return f" (about {seeds} seeds each would be needed)" if seeds < MOST_SEEDS else " (no number of seeds would do)"
 
 
 def _points_above(best: Entry, next_best: Entry, pairs: Pairs) -> Markup:
@@ -163,6 +184,7 @@ def _warnings_of(entry: Entry) -> Iterator[tuple[str, str]]:
     if entry.record.data.protocol == "published":
         yield "The test set was looked at after every epoch (protocol published).", "top1"
     yield from _about_machine(entry)
+    yield from _about_rounds_needed(entry)
     for measurement in entry.measured.values():
         if measurement.metric == "fit_images_per_second":
             continue  # an epoch of a training is no round of a comparison
@@ -178,12 +200,33 @@ def _about_machine(entry: Entry) -> Iterator[tuple[str, str]]:
     load = load[0] if isinstance(load, list) and load else load
     if isinstance(load, (int, float)) and isinstance(cores, (int, float)) and load > cores + 0.5:
         yield f"The machine was busy when this began: load {load:.1f} on {cores:.0f} cores.", ""
+    threads = environment.get("num_threads")
+    if isinstance(threads, int) and isinstance(cores, int) and threads * _local_processes(entry) > cores:
+        yield f"{threads} threads a process are more than the {cores} cores.", ""
+
+
+def _local_processes(entry: Entry) -> int:
+    """Processes of the run on one machine, where it says so; else one."""
+    value = entry.record.environment.get("local_processes")
+    return value if isinstance(value, int) else 1
+
+
+def _about_rounds_needed(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Rounds that are too few to prove anything of the pairs of this comparison, and how many would do."""
+    models = len(entry.run.comparison.models) if entry.run.comparison else 0
+    needed = rounds_needed(models * (models - 1) // 2)
+    measured = entry.measured.get(SPEEDS[0])
+    if models > 1 and measured and MIN_VALUES <= len(measured.merged) < needed:
+        yield (
+            f"{len(measured.merged)} rounds can't prove a difference among {models} models: it takes {needed}.",
+            SPEEDS[0],
+        )
 
 
 def _about_rounds(measurement: Measurement) -> Iterator[str]:
     values = np.asarray(measurement.merged)
     if measurement.images is not None and len(values) < MIN_VALUES:
-        yield f"Fewer than {MIN_VALUES} rounds: no interval."
+        yield f"Fewer than {MIN_VALUES} rounds: no interval and no verdict; it takes {MIN_VALUES}."
     if len(values) < 3 * MIN_VALUES:
         return
     third = len(values) // 3
@@ -203,14 +246,22 @@ def _about_comparison(entry: Entry) -> Iterator[tuple[str, str]]:
     comparison = entry.run.comparison
     if comparison is None:
         return
+    for each in entry.run.rounds:
+        yield from condition_warnings(each)
     for name, reason in comparison.missing.items():
         if name == entry.model or name.startswith((f"{entry.model}:", f"{entry.model} ", f"{entry.model}/")):
             yield f"Not measured ({name.removeprefix(entry.model).strip(' :/') or 'any'}): {reason}", ""
 
 
-def noise_words(model: str, ratio: Estimate) -> str:
+def noise_words(floor: Floor) -> str:
     """The noise floor in one sentence."""
+    ratio = floor.ratio
     low, high = f"{ratio.low:.3f}", f"{ratio.high:.3f}"
     inside = ratio.low >= 1 / (1 + NOISE_THRESHOLD) and ratio.high <= 1 + NOISE_THRESHOLD
     end = "so differences above 2 % can be believed" if inside else "so small differences here prove nothing"
-    return f"{model} against itself: {ratio.value:.3f} times as fast ({low} to {high}), {end}"
+    if not is_finite(ratio):
+        return f"{floor.model} against itself: {ratio.value:.3f} times as fast, in too few rounds for an interval"
+    claimed = f"; a third of the rounds would have claimed a winner in {floor.claims} of {floor.windows} cases"
+    return f"{floor.model} against itself: {ratio.value:.3f} times as fast ({low} to {high}), {end}" + (
+        claimed if floor.windows else ""
+    )
