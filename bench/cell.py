@@ -5,12 +5,10 @@ import shutil
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import JsonValue
 from torch import nn
 
@@ -21,14 +19,17 @@ from bench.description import data_info, spec_as_json
 from bench.display import Display
 from bench.environment import describe_run
 from bench.evaluation import Predictions, evaluate
+from bench.keeper import Keeper
 from bench.loader import Loader, evaluation_batches
 from bench.optimizer import check_optimizer, peak_rate
 from bench.outcome import keep_outcome
 from bench.pretrained import NONE, read_weights, start_from
-from bench.record import Accuracy, Layer, Measurement, RunRecord, cell_name, read, write, write_json
+from bench.record import Accuracy, Layer, Measurement, RunRecord, cell_name, now, read, write, write_json
 from bench.request import check_folder
+from bench.roll import cause_of
 from bench.runtime import Interrupted, Runtime
 from bench.trainer import Diverged, Hooks, Learner, Progress, build_learner, fit
+from bench.world import given_up
 from zoo.cost import count_parameters, layer_costs
 from zoo.fit import check_image_size
 from zoo.library import twins
@@ -81,7 +82,7 @@ def _resolve(model: str, num_classes: int) -> ModelSpec | str:
     except ValueError:
         raise
     except Exception as error:
-        return _cause(error)
+        return cause_of(error)
 
 
 def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> Bench:
@@ -101,21 +102,25 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> Bench:
 def _write_request(config: RunConfig, folder: Path) -> None:
     """Write down what is asked for, unless another run has come into the folder since it was checked."""
     check_folder(config)
-    write_json(folder / "config.json", to_json(config))
+    try:
+        write_json(folder / "config.json", to_json(config))
+    except OSError as error:
+        raise ValueError(f"--out {folder}: can't be written ({error.strerror})") from error
 
 
 def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
     """Train and evaluate a cell, writing its record anew at every epoch; a failure is a record with its cause.
 
-    Raises Interrupted, after a checkpoint and a record that says so.
+    Raises Interrupted, after a checkpoint and a record that says so; WorldBroken where the ranks can't go on together;
+    OSError where nothing can be written any more.
     """
     runtime = bench.runtime
     folder = _place(cell, bench)
     before = runtime.on_main(find_record, cell, bench)
-    if before is not None and before.status in FINISHED:
+    if before is not None and (before.status in FINISHED or before.cell in given_up()):
         display.kept(before)
         return before
-    keep = _Keeper(_begin(cell, bench), folder / "record.json", runtime)
+    keep = Keeper(_begin(cell, bench), folder / "record.json", runtime)
     keep.update(epochs=before.epochs if before else (), batch_search=before.batch_search if before else {})
     try:
         if isinstance(cell.spec, str):
@@ -130,9 +135,8 @@ def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
     except _ModelError as error:
         keep.update(status="failed", error=str(error), finished=now())
     except Exception as error:
-        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        keep.update(status="oom" if out_of_memory else "failed", error=_cause(error), finished=now())
         runtime.note("".join(traceback.format_exception(error)))
+        keep.fail(error)
     display.end(keep.record)
     return keep.record
 
@@ -146,19 +150,6 @@ def keep_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
 
 class _ModelError(Exception):
     """The code of a user's model failed before it was built here."""
-
-
-@dataclass
-class _Keeper:
-    """The record as it stands, written whole at every change."""
-
-    record: RunRecord
-    path: Path
-    runtime: Runtime
-
-    def update(self, **changes: Any) -> None:
-        self.record = replace(self.record, **changes)
-        self.runtime.on_main(write, self.path, self.record)
 
 
 def find_record(cell: Cell, bench: Bench) -> RunRecord | None:
@@ -192,7 +183,7 @@ def _begin(cell: Cell, bench: Bench) -> RunRecord:
     )  # fmt: skip
 
 
-def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: _Keeper, display: Display) -> None:
+def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper, display: Display) -> None:
     """Build, fit, evaluate; every step's outcome goes into the record."""
     if bench.config.best_batch:
         from bench.batch import at_best_batch  # imported here: it builds a model as a cell does
@@ -236,7 +227,7 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: _Keepe
     runtime.on_main(shutil.rmtree, folder / "checkpoints", True)
 
 
-def _assess_epoch(learner: Learner, spec: ModelSpec, bench: Bench, keep: _Keeper) -> None:
+def _assess_epoch(learner: Learner, spec: ModelSpec, bench: Bench, keep: Keeper) -> None:
     """Evaluate the epoch that the record ends with, unless that was done before an interruption."""
     bench.runtime.check_signal()
     rows = keep.record.epochs
@@ -246,7 +237,7 @@ def _assess_epoch(learner: Learner, spec: ModelSpec, bench: Bench, keep: _Keeper
         keep.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
 
 
-def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Bench, folder: Path, keep: _Keeper) -> None:
+def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Bench, folder: Path, keep: Keeper) -> None:
     """Read the test set once, and keep what the model said of it."""
     runtime = bench.runtime
     accuracy, predictions = assess(learner.evaluated, spec, bench, final=True)
@@ -329,16 +320,6 @@ def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:
     }  # fmt: skip
 
 
-def now() -> str:
-    """The time in UTC, to the second, as ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def _save(folder: Path, learner: Learner, runtime: Runtime, progress: Progress) -> None:
     runtime.share_buffers(learner.bare)
     runtime.on_main(checkpoint.save, folder, learner, progress)
-
-
-def _cause(error: Exception) -> str:
-    """The first line of an exception, with its type."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:500]

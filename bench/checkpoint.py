@@ -8,12 +8,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bench.record import write_json
@@ -91,8 +93,18 @@ def sha256(path: Path) -> str:
 
 
 def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
-    """Write tensors to a safetensors file; shared and strided ones are written as plain copies."""
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}, path)
+    """Write tensors to a safetensors file; shared and strided ones are written as plain copies.
+
+    OSError where the disk refuses: safetensors' own error names only the number, in its text.
+    """
+    try:
+        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}, path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def _write_tensors(folder: Path, learner: Learner) -> None:

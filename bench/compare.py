@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from bench.batch import at_batch
-from bench.cell import Bench, Cell, build_loader, build_model, now
+from bench.cell import Bench, Cell, build_loader, build_model
 from bench.compared import noise_floor
 from bench.energy import joules_per_image, open_meter
 from bench.footprint import measure_memory
@@ -20,7 +20,7 @@ from bench.metric import METRICS
 from bench.optimizer import peak_rate
 from bench.pairing import Turns, take_turns
 from bench.peak import machine_peaks
-from bench.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, write
+from bench.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, now, write
 from bench.runtime import Interrupted, Runtime
 from bench.sweep import measurements as sweep_measurements
 from bench.sweep import sweep

@@ -135,6 +135,8 @@ class RunConfig:
     """Time between checkpoints."""
     timeout: Annotated[float, arg(metavar="S")] = 60.0
     """How long a rank waits for another before it gives up."""
+    restarts: Annotated[int, arg(metavar="N")] = 0
+    """After a process has died, start a new world that goes on from the last checkpoint, at most N times."""
     world: Number = None
     """Refuse to run unless N processes are there (launch.sh always says it)."""
     parallel: Text = "data"
@@ -148,7 +150,7 @@ class RunConfig:
 # Options that may differ when a run goes on: they say how and where, not what.
 RESUMABLE = frozenset({
     "resume", "out", "world", "accumulate", "workers", "pack_size", "data_dir", "checkpoint_seconds", "timeout",
-    "dry_run", "like",
+    "restarts", "dry_run", "like",
 })  # fmt: skip
 
 
@@ -217,6 +219,7 @@ _CHOICES = {
 _RANGES = (
     ("epochs", 0, 1_000_000), ("momentum", 0, 1), ("weight_decay", 0, 10), ("warmup", 0, 1),
     ("label_smoothing", 0, 0.99), ("ema", 0, 1), ("seeds", 0, 2**31 - 1),
+    ("restarts", 0, 1000),
 )  # fmt: skip
 
 

@@ -5,22 +5,19 @@ NPROC=2 python -m bench.launch --models lenet5 --epochs 1
 """
 
 import os
-import signal
+import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import FrameType
+from functools import partial
 
 import psutil
 
 from bench.config import RunConfig, complain, parse, to_flags
 from bench.request import check_request, complete
-from bench.world import EXIT_FILE, RELAUNCH, die_with_parent, num_cores, num_gpus
-
-RUN = Path(__file__).with_name("run.py")
+from bench.supervise import RUN, supervise
+from bench.world import RELAUNCH, num_cores, num_gpus
 
 
 @dataclass(frozen=True)
@@ -51,12 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_request(config, world_size=layout.world_size)
     except ValueError as error:
         return complain(error)
-    code = supervise(command(config, layout), environment(layout, os.environ))
-    again = command(replace(config, resume=True), layout)
+    start = partial(command, layout=layout)
+    variables, machines = environment(layout, os.environ), layout.num_machines
+    code = supervise(config, start, variables, machines=machines)
     for _ in range(1, config.launches):
         if code > 1:
             break
-        code = supervise(again, environment(layout, os.environ) | {RELAUNCH: "1"})
+        code = supervise(replace(config, resume=True), start, variables | {RELAUNCH: "1"}, machines=machines)
     return code
 
 
@@ -91,62 +89,39 @@ def command(config: RunConfig, layout: Layout) -> list[str]:
         "num_cpu_threads_per_process": max(1, num_cores() // layout.local_size),
     }
     # accelerate starts several processes on a CPU only when told of several GPUs and of the CPU at once.
+    # Machines wait for each other as long as ranks do; torchrun's own patience is ten minutes.
+    patience = ["--rdzv_conf", f"timeout={max(1, round(config.timeout))}"] if layout.num_machines > 1 else []
     kind = ["--multi_gpu"] if layout.world_size > 1 else [] if layout.gpus else ["--cpu"]
     flags = [word for name, value in stated.items() for word in (f"--{name}", str(value))]
-    return [*launcher, *kind, *flags, str(RUN), *to_flags(replace(config, world=layout.world_size))]
+    return [*launcher, *kind, *flags, *patience, str(RUN), *to_flags(replace(config, world=layout.world_size))]
 
 
 def environment(layout: Layout, variables: Mapping[str, str]) -> dict[str, str]:
-    """The workers' environment; on one machine gloo stays on the loopback interface."""
+    """The workers' environment: gloo stays on the loopback interface of one machine, or takes the way to the first."""
     extra = {} if layout.gpus else {"ACCELERATE_USE_CPU": "true"}
     if layout.num_machines == 1:
         extra["GLOO_SOCKET_IFNAME"] = "lo"
+    elif "GLOO_SOCKET_IFNAME" not in variables:
+        extra |= _interface_to(layout)
     # What a launcher above this one left behind would be taken for this world's.
     lost = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
     return {k: v for k, v in variables.items() if k not in lost} | extra
 
 
-def supervise(words: Sequence[str], variables: Mapping[str, str]) -> int:
-    """Run the command in a session of its own, hand signals to the workers, and return the exit code that they left."""
-    with tempfile.TemporaryDirectory(prefix="zoometry-") as folder:
-        exit_file = Path(folder) / "exit"
-        launcher = subprocess.Popen(
-            words, env={**variables, EXIT_FILE: str(exit_file)}, start_new_session=True, preexec_fn=die_with_parent
-        )
-        received: list[int] = []
+def _interface_to(layout: Layout) -> dict[str, str]:
+    """Name gloo the network interface by which the first machine is reached; nothing where that can't be told.
 
-        def pass_on(signum: int, _frame: FrameType | None) -> None:
-            received.append(signum)
-            _signal_workers(launcher.pid, signum if len(received) == 1 else signal.SIGKILL)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, pass_on)
-        code = launcher.wait()
-        if exit_file.exists():
-            return int(exit_file.read_text(encoding="ascii"))
-    if received:
-        return 128 + received[0]
-    if code:
-        sys.stderr.write("zoometry: a process of the run died; what was finished is kept, --resume --out goes on\n")
-    return 1 if code else 0
-
-
-def _signal_workers(launcher: int, signum: int) -> None:
-    """Signal the processes that run bench/run.py below the launcher; before there are any, the launcher itself.
-
-    accelerate ends at SIGTERM and leaves its child running without a word, so it is passed over.
+    gloo itself would take the one that this machine's own name resolves to, which is often the loopback.
     """
-    below = psutil.Process(launcher).children(recursive=True)
-    workers = [process for process in below if _runs(process)]
-    for process in workers or [psutil.Process(launcher)]:
-        process.send_signal(signum)
-
-
-def _runs(process: psutil.Process) -> bool:
     try:
-        return str(RUN) in process.cmdline()
-    except psutil.Error:
-        return False
+        family, kind, *_, place = socket.getaddrinfo(layout.address, layout.port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(place)  # of a datagram socket: asks for the way, sends nothing
+            own = probe.getsockname()[0]
+    except OSError:
+        return {}
+    names = [name for name, places in psutil.net_if_addrs().items() if own in [one.address for one in places]]
+    return {"GLOO_SOCKET_IFNAME": names[0]} if names else {}
 
 
 def _number(variables: Mapping[str, str], *names: str, default: int, least: int = 1) -> int:

@@ -9,6 +9,7 @@ import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -223,6 +224,11 @@ class Comparison:
 def cell_name(model: str, seed: int) -> str:
     """Name the folder of a cell. What can't stand in a file's name (`:` and `/` of foreign models) becomes `-`."""
     return f"{''.join(c if c.isalnum() or c in '._' else '-' for c in model)[-100:]}-s{seed}"
+
+
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 Written = TypeVar("Written", RunRecord, Comparison)

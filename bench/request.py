@@ -18,9 +18,13 @@ from zoo.registry import check_name, expand
 
 
 def complete(config: RunConfig) -> RunConfig:
-    """Expand globs and name the run's folder, so that every process of the run has the same request."""
+    """Expand globs and name the run's folder, so that every process of the run has the same request.
+
+    A world that torchrun's elastic agent starts again goes on with the run.
+    """
     out = config.out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{config.recipe}")
-    return dataclasses.replace(config, models=tuple(expand(config.models)), out=out)
+    resume = config.resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    return dataclasses.replace(config, models=tuple(expand(config.models)), out=out, resume=resume)
 
 
 def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], None] = print) -> None:
@@ -105,9 +109,10 @@ def how_to_resume(config: RunConfig) -> str:
     folder = _folder(config)
     finished = sum(record.status in ("ok", "diverged") for record in read_run(folder)[0])
     flags = options.to_flags(dataclasses.replace(config, resume=True, world=None))
+    processes = f"NPROC={os.environ['NPROC']} " if os.environ.get("NPROC") else ""
     return (
         f"interrupted: {finished} of {len(config.models) * len(config.seeds)} cells are finished and kept; "
-        f"go on with: {shlex.join(['./launch.sh', *flags])}"
+        f"go on with: {processes}{shlex.join(['./launch.sh', *flags])}"
     )
 
 

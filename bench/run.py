@@ -19,11 +19,12 @@ from bench.config import RunConfig, complain, parse
 from bench.data import open_dataset
 from bench.pack import run_cells, start_server
 from bench.request import check_request, complete, how_to_resume
-from bench.world import LARGE_PAGES, check_world, leave, world_of
+from bench.world import LARGE_PAGES, abandon, check_world, follow_launcher, leave, world_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a request; returns 0 if all is ok, 1 if a cell failed, 2 for a wrong request, 130 or 143 if interrupted."""
+    follow_launcher()
     world = world_of()
     with contextlib.ExitStack() as stack:
         try:
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from bench.display import Display
             from bench.plan import show_plan
             from bench.pretrained import check_fit
+            from bench.roll import WorldBroken
             from bench.runtime import Interrupted, Runtime
 
             runtime = stack.enter_context(Runtime.start(config))
@@ -58,12 +60,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         display = Display(runtime, len(cells))
         try:
-            records = run_cells(cells, bench, display)
-            compare_cells(cells, records, bench)
+            with runtime.whole():
+                records = run_cells(cells, bench, display)
+                compare_cells(cells, records, bench)
+                reported = runtime.on_main(write_report, config)
         except Interrupted as stop:
             runtime.say(how_to_resume(config))
             return leave(128 + stop.signum)
-        reported = runtime.on_main(write_report, config)
+        except WorldBroken as broken:
+            abandon(str(broken), how=how_to_resume(config), aloud=broken.speaks)
+        except OSError as error:
+            complain(f"{error.filename or config.out}: {error.strerror}; {how_to_resume(config)}", aloud=world.speaks)
+            return leave(1)
         return leave(0 if reported and all(record.status == "ok" for record in records) else 1)
 
 

@@ -24,9 +24,13 @@ from torch import nn
 
 from bench.config import RunConfig
 from bench.parallel import data_parallel, synchronised_norms
-from bench.world import EXIT_FILE, World, die_with_parent, num_cores, world_of
+from bench.record import Status
+from bench.roll import Fault, Roll, WorldBroken, cause_of, is_collective
+from bench.world import World, abandon, is_orphan, num_cores, world_of
 
 T = TypeVar("T")
+TWICE_SECONDS = 1.0  # launchers repeat a signal at once: only a later one is a second one
+ORPHAN_SECONDS = 4  # the most that is spent on a checkpoint when the launcher was killed outright
 
 
 class Interrupted(Exception):  # noqa: N818 - an event, not an error
@@ -61,6 +65,9 @@ class Runtime:
     cpu_group: Any = None
     signum: int = 0
     log: Path | None = None
+    _signalled: float = 0.0
+    _parent: int = field(default_factory=os.getppid)
+    _roll: Roll | None = None
     _lock: Any = None
     _pending: list[tuple[Any, torch.Tensor]] = field(default_factory=list)
 
@@ -71,13 +78,12 @@ class Runtime:
 
         Raises ValueError for a precision that the device doesn't have.
         """
-        if EXIT_FILE in os.environ:
-            die_with_parent()
         world = world_of()
         num_threads = config.num_threads or max(1, num_cores() // world.local_size)
         torch.set_num_threads(num_threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
         torch.backends.cudnn.benchmark = config.cudnn_benchmark
+        roll = _meet(world, config.timeout)
         accelerator = _join(config)
         _check_precision(config.precision, accelerator.device)
         runtime = cls(
@@ -85,6 +91,7 @@ class Runtime:
         )
         if runtime.world_size > 1:
             runtime.cpu_group = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=config.timeout))
+            runtime._roll = roll or Roll(world, config.timeout)
         try:
             with runtime._signals():
                 yield runtime
@@ -122,7 +129,8 @@ class Runtime:
     def note(self, text: str) -> None:
         """Keep a text in the run's log alone, once a world."""
         if self.log and self.accelerator.is_main_process:
-            with self.log.open("a", encoding="utf-8") as file:
+            # A full disk is found where it matters: a log's line isn't worth a run.
+            with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
     @property
@@ -144,6 +152,27 @@ class Runtime:
         if failure is not None:
             raise failure
         return cast(T, result)
+
+    def alone(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function in the first process and tell nobody, since the world is broken."""
+        if self.accelerator.is_main_process:
+            function(*args)
+
+    def roll_call(self, error: Exception, status: Status = "failed") -> None:
+        """Hear who has failed beside this rank. Raises WorldBroken unless all have, and can go on together."""
+        if self._roll is not None:
+            self._roll.call(Fault(status, cause_of(error), is_collective(error)))
+
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """Let no failure out that other ranks don't share: it becomes WorldBroken."""
+        try:
+            yield
+        except (Interrupted, WorldBroken):
+            raise
+        except Exception as error:
+            self.roll_call(error)
+            raise
 
     def broadcast(self, value: T) -> T:
         """Give every rank the first one's value."""
@@ -237,9 +266,11 @@ class Runtime:
         """Let a signal set a flag that is read once a step; a second one ends the process at once."""
 
         def note(signum: int, _frame: FrameType | None) -> None:
-            if self.signum:
+            if self.signum and time.monotonic() - self._signalled > TWICE_SECONDS:
                 os._exit(128 + signum)
-            self.signum = signum
+            self.signum, self._signalled = signum, time.monotonic()
+            if is_orphan(self._parent):
+                signal.alarm(ORPHAN_SECONDS)
 
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -263,6 +294,21 @@ def mix(*numbers: int) -> int:
 def _as_pulse(values: torch.Tensor) -> Pulse:
     signum, seconds, diverged_at = values.tolist()
     return Pulse(int(signum), seconds, int(diverged_at))
+
+
+def _meet(world: World, timeout: float) -> Roll | None:
+    """Wait for the other ranks where a launcher keeps a store: by the time that they join, none is late.
+
+    Where rank 0 keeps it there is none yet.
+    """
+    if world.size == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    try:
+        roll = Roll(world, timeout)
+        roll.meet()
+    except WorldBroken as broken:
+        abandon(str(broken), how="are all machines started?", aloud=broken.speaks)
+    return roll
 
 
 def _join(config: RunConfig) -> Accelerator:

@@ -44,11 +44,11 @@ class Source:
 
     @property
     def stamp(self) -> str:
-        """In which state the files are; any change decodes them anew."""
+        """In which state the files are, however the folder was written; any change decodes them anew."""
         total = hashlib.sha256()
         for path in self.files:
             stat = path.stat()
-            total.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            total.update(f"{path.relative_to(self.folder)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         return total.hexdigest()
 
 

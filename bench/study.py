@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bench.config import RunConfig, complain, parse
+from bench.kernel import die_with_parent
 from bench.record import Measurement
 from bench.verdict import Verdict, speed_ratio, verdict
-from bench.world import die_with_parent
 
 if TYPE_CHECKING:
     from bench.cell import Bench

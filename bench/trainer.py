@@ -178,6 +178,7 @@ class Progress:
     loss_sum: float = 0.0  # of the epoch's micro-batches so far, over all ranks
     num_parts: int = 0  # micro-batches a step of the world that added them up
     saved_at: float = 0.0
+    rate: float = 0.0  # of the last step
 
     def split_into(self, num_parts: int) -> None:
         """Go on in a world of so many micro-batches a step: as many others weigh as much."""
@@ -199,29 +200,29 @@ def fit(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) ->
     """
     progress.split_into(learner.num_parts)
     while _share(learner.config, progress, progress.seconds, batches.steps_per_epoch) < 1:
-        rate = _one_epoch(learner, batches, progress, hooks)
+        _one_epoch(learner, batches, progress, hooks)
         # The world has trained for as long as its slowest rank.
         progress.seconds = max(learner.runtime.gather(progress.seconds))
         train_loss = progress.loss_sum / learner.num_parts / max(1, progress.step_in_epoch)
         row = Epoch(
             epoch=progress.epoch, step=progress.step, images=progress.images, seconds=progress.seconds,
-            train_loss=train_loss, learning_rate=rate,
+            train_loss=train_loss, learning_rate=progress.rate,
         )  # fmt: skip
         progress.epoch, progress.step_in_epoch, progress.loss_sum = progress.epoch + 1, 0, 0.0
         yield row
 
 
-def _one_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) -> float:
-    """Train until the epoch or the budget ends; returns the last learning rate."""
+def _one_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) -> None:
+    """Train until the epoch or the budget ends."""
     config, runtime = learner.config, learner.runtime
-    before, start, spent, rate = progress.seconds, time.perf_counter(), progress.seconds, 0.0
+    before, start, spent = progress.seconds, time.perf_counter(), progress.seconds
     losses = _Losses(progress, runtime.device)
     for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
         share = _share(config, progress, spent, batches.steps_per_epoch)
         if share >= 1:
             break
-        rate = learning_rate(config, learner.peak, share)
-        losses.add(learner.step(batch, step=progress.step, rate=rate))
+        progress.rate = learning_rate(config, learner.peak, share)
+        losses.add(learner.step(batch, step=progress.step, rate=progress.rate))
         progress.step, progress.step_in_epoch = progress.step + 1, progress.step_in_epoch + 1
         progress.images += config.batch_size
         now = before + time.perf_counter() - start
@@ -240,7 +241,6 @@ def _one_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Ho
     runtime.synchronize()
     progress.seconds = max(before + time.perf_counter() - start, runtime.settle().seconds)
     progress.loss_sum = losses.world_sum(runtime)
-    return rate
 
 
 class _Losses:

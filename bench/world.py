@@ -1,6 +1,5 @@
 """The processes of a run as the environment tells them, before torch is imported: who was asked for, who is there."""
 
-import ctypes
 import os
 import shutil
 import signal
@@ -9,15 +8,20 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
+from bench.kernel import die_with_parent
+
 EXIT_FILE = "ZOOMETRY_EXIT_FILE"  # names the file where launch.sh wants the exit code, which accelerate turns into 1
+LAUNCHER = "ZOOMETRY_LAUNCHER"  # the process that launch.sh became
+GIVEN_UP = "ZOOMETRY_GIVEN_UP"  # cells that brought down a world of this launch: their records stay as they are
+BROKEN = 75  # left in the exit file by a world that broke, with the cause: a new world can go on (BSD's EX_TEMPFAIL)
 LARGE_PAGES = (
     "THP_MEM_ALLOC_ENABLE"  # torch reads it once: large tensors on large pages train 2 to 15 % faster on a CPU
 )
 RELAUNCH = "ZOOMETRY_RELAUNCH"  # says that this start only measures: cells are kept as they are
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,7 @@ def _command(num_processes: int | str) -> str:
 
 def _asked_of_launcher() -> int | None:
     """How many processes the command line of the launcher above this process names; None if it names none."""
-    parent = psutil.Process().parent()
-    try:
-        words = parent.cmdline() if parent else []
-    except psutil.Error:
-        return None
-    if not any("accelerate" in word or "torchrun" in word for word in words):
-        return None
+    words = _launcher_above()
     for i, word in enumerate(words):
         name, _, value = word.partition("=")
         if name in ("--num_processes", "--num-processes"):
@@ -103,17 +101,59 @@ def _asked_of_launcher() -> int | None:
     return None
 
 
+def _launcher_above() -> list[str]:
+    """The command line of accelerate or torchrun above this process; empty if its parent is something else."""
+    parent = psutil.Process().parent()
+    try:
+        words = parent.cmdline() if parent else []
+    except psutil.Error:
+        return []
+    return words if any("accelerate" in word or "torchrun" in word for word in words) else []
+
+
+def follow_launcher() -> None:
+    """Ask for SIGTERM at the launcher's death: its workers keep what they have and leave, and none is left behind.
+
+    accelerate, started by hand, dies of a SIGTERM at once and says nothing to its child.
+    """
+    if EXIT_FILE in os.environ or _launcher_above():
+        die_with_parent(signal.SIGTERM)
+    launcher = os.environ.get(LAUNCHER)
+    if launcher and not psutil.pid_exists(int(launcher)):
+        sys.exit(128 + signal.SIGTERM)
+
+
+def is_orphan(parent: int) -> bool:
+    """Whether launch.sh started this process and is gone, killed outright. `parent` is who started this process."""
+    launcher = os.environ.get(LAUNCHER)
+    return launcher is not None and os.getppid() not in (parent, int(launcher))
+
+
+def given_up() -> frozenset[str]:
+    """The cells that this launch has given up, by name."""
+    return frozenset(filter(None, os.environ.get(GIVEN_UP, "").split(",")))
+
+
 def leave(code: int) -> int:
-    """Give the exit code to the launcher that asked for it in a file; by hand, it is this process's own."""
+    """Give the exit code to the launcher of this machine that asked for it in a file; by hand, it is the process's."""
     path = os.environ.get(EXIT_FILE)
     if path is None:
         return code
-    if world_of().speaks:
-        Path(path).write_text(str(code), encoding="ascii")
+    if world_of().local_rank == 0:
+        Path(path).write_text(str(code), encoding="utf-8")
     return 0
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to end this process with its parent, so that a launcher killed outright leaves no worker."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def abandon(cause: str, *, how: str, aloud: bool) -> NoReturn:
+    """End this process at once: its world is broken, and whatever waits for another rank would wait in vain.
+
+    The launcher is told the cause; by hand it is said, with how to go on.
+    """
+    path = os.environ.get(EXIT_FILE)
+    if path is not None:
+        Path(path).write_text(f"{BROKEN} {cause}", encoding="utf-8")
+    elif aloud:
+        sys.stderr.write(f"zoometry: {cause}; {how}\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

@@ -32,6 +32,17 @@ def test_second_start_decodes_nothing(cifar10: Path, monkeypatch: pytest.MonkeyP
     assert np.array_equal(again.train.images, first.train.images)
 
 
+def test_the_same_files_by_another_spelling_are_the_same_set(
+    cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_dataset("cifar10", cifar10)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "decode", pytest.fail)
+    for spelling in (Path("data/cifar10"), Path("data"), tmp_path / "link", tmp_path / "data" / ".." / "data"):
+        assert open_dataset("cifar10", spelling, say=pytest.fail).checksum == first.checksum
+
+
 def flip(path: Path, at: int) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 1

@@ -22,7 +22,13 @@ ARROWS = {
 # Libraries that only these files may import.
 KEPT = {
     "accelerate": {"bench/runtime.py"},
-    "torch.distributed": {"bench/runtime.py", "bench/parallel.py", "zoo/tower.py", "zoo/exchange.py"},
+    "torch.distributed": {
+        "bench/runtime.py",
+        "bench/parallel.py",
+        "bench/roll.py",
+        "zoo/tower.py",
+        "zoo/exchange.py",
+    },
     "torchvision.models": {"zoo/external.py"},
     "timm.models": {"zoo/external.py"},
     "plotly": {"reports/"},
