@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.folder import FolderImages
 from bench.pixel import Cut, to_device
-from bench.world import die_with_parent
+from bench.kernel import die_with_parent
 
 AHEAD = 2  # batches that each worker holds ready
 
