@@ -37,7 +37,7 @@ case ${1-} in
     micro)
         shift; set_up dev; cd "$root"
         mkdir -p .benchmarks
-        exec "$python" -m pytest tests/micro -m micro --benchmark-json ".benchmarks/$(date +%Y%m%d-%H%M%S).json" "$@" ;;
+        exec "$python" -m pytest tests/micro -m micro --timeout 0 --benchmark-json ".benchmarks/$(date +%Y%m%d-%H%M%S).json" "$@" ;;
     check)
         set_up dev; cd "$root"
         "$python" -m ruff format --check .

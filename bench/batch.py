@@ -40,6 +40,7 @@ def _search(spec: ModelSpec, seed: int, bench: Bench, image_size: int) -> dict[s
         return before
     model = build_model(spec, seed, bench)
     layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
+    model = bench.runtime.place(model, spec.parallelise)
     learner = build_learner(model, config=bench.config, peak=1e-6, seed=seed, runtime=bench.runtime)
     found = best_batch(
         learner, shape=(spec.in_channels, image_size, image_size), num_train=len(bench.data.train_indices),

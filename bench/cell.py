@@ -28,6 +28,7 @@ from bench.record import Accuracy, Layer, Measurement, RunRecord, cell_name, now
 from bench.request import check_folder
 from bench.roll import cause_of
 from bench.runtime import Interrupted, Runtime
+from bench.schedule import dropped
 from bench.trainer import Diverged, Hooks, Learner, Progress, build_learner, fit
 from bench.world import given_up
 from zoo.cost import count_parameters, layer_costs
@@ -196,23 +197,24 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper
         keep.update(spec=keep.record.spec | {"pretrained": _load_weights(model, cell, bench)})
     size = keep.record.data.image_size
     layers = layer_costs(model, image_size=size, in_channels=spec.in_channels)
+    keep.update(
+        layers=tuple(Layer(**dataclasses.asdict(layer)) for layer in layers), num_parameters=count_parameters(model),
+        multiply_adds=sum(layer.multiply_adds for layer in layers),
+    )  # fmt: skip
+    model = runtime.place(model, spec.parallelise)
+    keep.update(num_local_parameters=count_parameters(model))
     learner = build_learner(
         model, config=config, peak=float(str(keep.record.config["lr"])), seed=cell.seed, runtime=runtime,
         class_weights=class_weights(bench.data).tolist() if config.class_weights else None,
     )  # fmt: skip
-    keep.update(
-        layers=tuple(Layer(**dataclasses.asdict(layer)) for layer in layers),
-        num_parameters=count_parameters(model), num_local_parameters=count_parameters(learner.bare),
-        multiply_adds=sum(layer.multiply_adds for layer in layers),
-    )  # fmt: skip
-    progress = checkpoint.restore(folder / "checkpoints", learner, runtime.say) or Progress()
+    progress = checkpoint.restore(folder / "checkpoints", learner) or Progress()
     keep.update(resumed_from=progress.step or None, epochs=keep.record.epochs[: progress.epoch])
     if config.epochs == 0:
         if config.pretrained != NONE:
             _conclude(learner, spec, progress, bench, folder, keep)
         return
     batches = build_loader(spec, cell.seed, bench)
-    save = partial(_save, folder / "checkpoints", learner, runtime)
+    save = partial(checkpoint.save, folder / "checkpoints", learner)
     try:
         _assess_epoch(learner, spec, bench, keep)
         with display.cell(cell.model, cell.seed) as moved:
@@ -235,13 +237,18 @@ def _assess_epoch(learner: Learner, spec: ModelSpec, bench: Bench, keep: Keeper)
         bench.runtime.share_buffers(learner.evaluated)
         accuracy, _ = assess(learner.evaluated, spec, bench, final=False)
         keep.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
+    peak = float(str(keep.record.config["lr"]))
+    learner.peak = dropped(
+        learner.config, peak, [100 - row.evaluation.top1 for row in keep.record.epochs if row.evaluation]
+    )
 
 
 def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Bench, folder: Path, keep: Keeper) -> None:
     """Read the test set once, and keep what the model said of it."""
     runtime = bench.runtime
     accuracy, predictions = assess(learner.evaluated, spec, bench, final=True)
-    checksums = runtime.on_main(keep_outcome, folder, learner, predictions, bench.data)
+    state = runtime.whole_state(learner.evaluated)
+    checksums = runtime.on_main(keep_outcome, folder, state, predictions, bench.data)
     rate = Measurement(
         metric="fit_images_per_second", unit="images/s", better="higher", merge="slowest",
         values=tuple((seconds,) for seconds in runtime.gather(progress.seconds)), images=progress.images,
@@ -288,9 +295,10 @@ def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> t
     data, runtime = bench.data, bench.runtime
     test = final or data.protocol == "published"
     images, indices = (data.test, None) if test else (data.train, data.validation_indices)
+    crops = bench.config.crops if final else 1
     batches = evaluation_batches(
-        images, indices, dataset=data, batch_size=EVALUATION_BATCH, data_rank=runtime.data_rank,
-        data_size=runtime.data_size, **_image_options(spec, bench),
+        images, indices, dataset=data, batch_size=EVALUATION_BATCH // crops, data_rank=runtime.data_rank,
+        data_size=runtime.data_size, crops=crops, **_image_options(spec, bench),
     )  # fmt: skip
     num_images = len(images.labels) if indices is None else len(indices)
     return evaluate(
@@ -318,8 +326,3 @@ def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:
         "num_classes": len(bench.data.class_names), "in_channels": spec.in_channels,
         "image_size": config.image_size or spec.image_size, "batch_size": config.batch_size // bench.runtime.data_size,
     }  # fmt: skip
-
-
-def _save(folder: Path, learner: Learner, runtime: Runtime, progress: Progress) -> None:
-    runtime.share_buffers(learner.bare)
-    runtime.on_main(checkpoint.save, folder, learner, progress)

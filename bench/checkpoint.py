@@ -1,13 +1,13 @@
 """Checkpoints: folders that appear by one rename, under a manifest of checksums; the newest one that verifies is taken.
 
 step_N/manifest.json       {"files": {name: sha256}, "progress": …, "optimizer": …, "seal": sha256 of the rest}
-step_N/model.safetensors   step_N/optimizer.safetensors   step_N/ema.safetensors
+step_N/model.safetensors   step_N/optimizer.safetensors   step_N/ema.safetensors      (model.0, model.1 … where ranks
+                                                                                     share a model)
 """
 
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -25,43 +25,73 @@ KEEP = 2
 
 
 def save(folder: Path, learner: Learner, progress: Progress) -> None:
-    """Write a checkpoint beside its place, sync it, rename it into place, and only then prune older ones."""
+    """Write a checkpoint beside its place, sync it, rename it into place, and only then prune older ones.
+
+    A collective call: where ranks share a model each writes its part.
+    """
+    runtime = learner.runtime
+    runtime.share_buffers(learner.bare)
     place = folder / f"step_{progress.step}"
-    if place.exists():
+    aside = folder / f".step_{progress.step}.tmp"
+    if not runtime.on_main(_begin, place, aside):
         return
-    aside = folder / f".step_{progress.step}.{os.getpid()}.tmp"
+    try:
+        runtime.on_each(lambda: _write_tensors(aside, learner))
+        runtime.on_main(_commit, aside, place, learner, progress)
+    finally:
+        runtime.on_main(shutil.rmtree, aside, True)
+
+
+def _begin(place: Path, aside: Path) -> bool:
+    """Make the folder to write into, emptied of what a killed run left; says whether the checkpoint is still to do."""
+    if place.exists():
+        return False
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    try:
-        _write_tensors(aside, learner)
-        files = {path.name: sha256(path) for path in sorted(aside.iterdir())}
-        manifest = {
-            "files": files,
-            "progress": dataclasses.asdict(progress),
-            "optimizer": _split_state(learner.optimizer)[1],
-        }
-        write_json(aside / "manifest.json", {**manifest, "seal": _seal(manifest)})
-        aside.rename(place)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    for old in _steps(folder)[:-KEEP]:
+    return True
+
+
+def _commit(aside: Path, place: Path, learner: Learner, progress: Progress) -> None:
+    manifest = {
+        "files": {path.name: sha256(path) for path in sorted(aside.iterdir())},
+        "progress": dataclasses.asdict(progress),
+        "optimizer": _split_state(learner.optimizer)[1],
+    }
+    write_json(aside / "manifest.json", {**manifest, "seal": _seal(manifest)})
+    aside.rename(place)
+    for old in _steps(place.parent)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def restore(folder: Path, learner: Learner, say: Callable[[str], None]) -> Progress | None:
-    """Load the newest checkpoint that verifies into the learner; damaged ones are named and passed over."""
+def restore(folder: Path, learner: Learner) -> Progress | None:
+    """Load the newest checkpoint that verifies into the learner; damaged ones are named and passed over.
+
+    A collective call: main chooses, so that all ranks take the same.
+    """
+    chosen = learner.runtime.on_main(_newest, folder, learner.runtime.say)
+    if chosen is None:
+        return None
+    place, manifest = chosen
+    part = _part(learner)
+    learner.bare.load_state_dict(load_file(place / f"model{part}.safetensors"))
+    if learner.ema:
+        learner.ema.load_state_dict(load_file(place / f"ema{part}.safetensors"))
+    _join_state(learner.optimizer, load_file(place / f"optimizer{part}.safetensors"), manifest["optimizer"])
+    return Progress(**manifest["progress"])
+
+
+def _newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
     for place in reversed(_steps(folder)):
         try:
-            manifest = verify(place)
+            return place, verify(place)
         except ValueError as error:
             say(f"{error}; taking the one before")
-            continue
-        learner.bare.load_state_dict(load_file(place / "model.safetensors"))
-        if learner.ema:
-            learner.ema.load_state_dict(load_file(place / "ema.safetensors"))
-        _join_state(learner.optimizer, load_file(place / "optimizer.safetensors"), manifest["optimizer"])
-        return Progress(**manifest["progress"])
     return None
+
+
+def _part(learner: Learner) -> str:
+    """What stands behind a file's name where ranks share a model: the rank's place on the model axis."""
+    return f".{learner.runtime.model_rank}" if learner.runtime.model_size > 1 else ""
 
 
 def verify(place: Path) -> dict[str, Any]:
@@ -108,10 +138,14 @@ def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
 
 
 def _write_tensors(folder: Path, learner: Learner) -> None:
-    save_weights(folder / "model.safetensors", learner.bare.state_dict())
-    save_weights(folder / "optimizer.safetensors", _split_state(learner.optimizer)[0])
+    """Write this rank's part, unless another rank of the data axis holds the same."""
+    if learner.runtime.data_rank > 0:
+        return
+    part = _part(learner)
+    save_weights(folder / f"model{part}.safetensors", learner.bare.state_dict())
+    save_weights(folder / f"optimizer{part}.safetensors", _split_state(learner.optimizer)[0])
     if learner.ema:
-        save_weights(folder / "ema.safetensors", learner.ema.state_dict())
+        save_weights(folder / f"ema{part}.safetensors", learner.ema.state_dict())
 
 
 def _split_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -202,7 +202,7 @@ def build(spec: ModelSpec, bench: Bench) -> Subject:
     """Build a model as a cell does, with fresh weights: how fast it is doesn't depend on what it has learnt."""
     config, seed = bench.config, bench.config.seeds[0]
     peak = peak_rate(config, dict(spec.defaults))
-    model = build_model(spec, seed, bench)
+    model = bench.runtime.place(build_model(spec, seed, bench), spec.parallelise)
     learner = build_learner(model, config=config, peak=peak, seed=seed, runtime=bench.runtime)
     return build_subject(spec.name, learner, build_loader(spec, seed, bench))
 

@@ -22,11 +22,11 @@ from bench.record import RunRecord, read
 from bench.word import best_as_flag, one_line, option, with_value
 
 MEASURES = ("train", "infer", "latency", "sweep", "memory", "machine", "energy")
-SCHEDULES = ("cosine", "onecycle", "constant")
-OPTIMIZERS = ("sgd", "adamw", "adam")
+SCHEDULES = ("cosine", "onecycle", "constant", "plateau")
+OPTIMIZERS = ("sgd", "momentum", "adamw", "adam")
 PRECISIONS = ("fp32", "bf16", "fp16")
 PROTOCOLS = ("split", "published")
-PARALLEL = ("data",)
+PARALLEL = {"data": 1, "tower": 2, "owt": 2, "devices": 1}  # ways: how many processes share one copy of a model
 
 Number = Annotated[int | None, arg(metavar="N")]
 Seconds = Annotated[float | None, arg(metavar="S")]
@@ -39,7 +39,8 @@ class RunConfig:
     """Train, measure and compare image classifiers on the same data, machine and rules."""
 
     models: Names = ()
-    """What to compare: names and globs of `python -m zoo`, tv:NAME, timm:NAME, FILE.py:FUNCTION."""
+    """What to compare: names and globs of `python -m zoo`, tv:NAME, timm:NAME, FILE.py:FUNCTION; @SWITCH=VALUE,… behind
+    a name changes one, as in alexnet_grouped_cifar@activation=tanh."""
     recipe: Text = "quick"
     """Named settings that the other options change: quick, smoke, standard, survey, tutorial, cifar200, speedrun, …"""
     dataset: Text = "auto"
@@ -67,7 +68,7 @@ class RunConfig:
     """Micro-batches a step: each rank's share is split in N, the gradients are averaged."""
 
     optimizer: Text = "sgd"
-    """sgd (Nesterov), adamw, adam, or any name of timm.optim."""
+    """sgd (Nesterov), momentum (sgd without it), adamw, adam, or any name of timm.optim."""
     lr: Annotated[float | None, arg(metavar="RATE")] = None
     """Peak learning rate; by default the model's own, else 0.05 for sgd and 0.001 for the others."""
     momentum: Annotated[float, arg(metavar="M")] = 0.9
@@ -75,7 +76,10 @@ class RunConfig:
     weight_decay: Annotated[float, arg(metavar="W")] = 5e-4
     """On weights; biases and norms are left alone."""
     schedule: Text = "onecycle"
-    """onecycle (up linearly, then cosine to zero), cosine (after a warm-up), constant (after a warm-up)."""
+    """onecycle (up linearly, then cosine to zero), cosine (after a warm-up), constant (after a warm-up), plateau (a
+    tenth, three times, where --patience epochs bring nothing)."""
+    patience: Annotated[int, arg(metavar="N")] = 5
+    """Epochs without a lower validation error before --schedule plateau drops the rate."""
     warmup: Annotated[float, arg(metavar="SHARE")] = 0.2
     """The share of the budget in which the rate rises."""
     label_smoothing: Annotated[float, arg(metavar="P")] = 0.0
@@ -93,6 +97,8 @@ class RunConfig:
     pretrained: Annotated[str, arg(metavar="[hub|FILE|DIR]")] = "none"
     """Start from published weights of tv: and timm: models (no value, or hub), from a file, or from a folder with
     MODEL.safetensors or MODEL.pth for each, or another run's folder."""
+    crops: Annotated[int, arg(metavar="1|10")] = 1
+    """Views of a test image whose probabilities are averaged: 1 (the centre) or 10 (corners and centre, mirrored)."""
 
     precision: Text = "fp32"
     """fp32, bf16 or fp16 (autocast)."""
@@ -140,7 +146,8 @@ class RunConfig:
     world: Number = None
     """Refuse to run unless N processes are there (launch.sh always says it)."""
     parallel: Text = "data"
-    """How processes share a model: data (each holds it whole)."""
+    """How a model is shared: data (each process holds it whole), tower (a tower each), owt (the fully connected
+    layers halved), devices (a tower a device of one process)."""
     dry_run: bool = False
     """Show the cells with what they need; run nothing."""
     like: Annotated[Path | None, arg(metavar="RECORD")] = None
@@ -184,6 +191,7 @@ def check(config: RunConfig) -> None:
     for name in (
         "batch_size",
         "accumulate",
+        "patience",
         "image_size",
         "num_threads",
         "pack_size",
@@ -198,6 +206,7 @@ def check(config: RunConfig) -> None:
         _check_positive(name, getattr(config, name))
     for name, low, high in _RANGES:
         _check_range(name, getattr(config, name), low, high)
+    _check_together(config)
     if not config.seeds:
         raise ValueError("--seeds is empty: give at least one number")
     for name in ("seeds", "augment", "measure"):
@@ -214,13 +223,25 @@ _CHOICES = {
     "schedule": SCHEDULES,
     "precision": PRECISIONS,
     "measure": MEASURES,
-    "parallel": PARALLEL,
+    "parallel": tuple(PARALLEL),
 }
 _RANGES = (
     ("epochs", 0, 1_000_000), ("momentum", 0, 1), ("weight_decay", 0, 10), ("warmup", 0, 1),
     ("label_smoothing", 0, 0.99), ("ema", 0, 1), ("seeds", 0, 2**31 - 1),
     ("restarts", 0, 1000),
 )  # fmt: skip
+
+
+def _check_together(config: RunConfig) -> None:
+    """Refuse options that don't go together."""
+    if config.crops not in (1, 10):
+        raise ValueError(f"--crops {config.crops}: choose 1 or 10")
+    if config.schedule == "plateau" and config.protocol == "published":
+        raise ValueError("--schedule plateau looks at validation images; --protocol published has none")
+    if PARALLEL[config.parallel] > 1 and (config.precision == "fp16" or config.compile):
+        option = "--compile" if config.compile else "--precision fp16"
+        raise ValueError(f"--parallel {config.parallel} doesn't go with {option}: processes that share a model need "
+                         "fp32 or bf16, not compiled")  # fmt: skip
 
 
 def _check_choices(name: str, given: str | tuple[str, ...], allowed: Sequence[str]) -> None:

@@ -42,12 +42,14 @@ def evaluate(
             if runtime.world_size == 1 and runtime.signum:
                 raise Interrupted(runtime.signum)
             with runtime.accelerator.autocast():
-                scores = model(batch.images)
-            parts.append(_judge(scores.float(), batch.labels, membership))
+                scores = model(batch.images).float()
+            parts.append(_judge(_over_views(scores, len(batch.labels)), batch.labels, membership))
     labels, top5, confidence, right_super, loss = (
         torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)
     )
-    shards = runtime.gather((labels, top5, confidence, int(right_super.sum()), float(loss.sum(dtype=np.float64))))
+    shards = runtime.gather_shards(
+        (labels, top5, confidence, int(right_super.sum()), float(loss.sum(dtype=np.float64)))
+    )
     label, best, sure = (np.concatenate([shard[i] for shard in shards]) for i in range(3))
     assert len(label) == num_images, f"saw {len(label)} images of {num_images}"
     accuracy = Accuracy(
@@ -57,6 +59,13 @@ def evaluate(
         loss=sum(shard[4] for shard in shards) / num_images,
     )  # fmt: skip
     return accuracy, Predictions(label.astype(np.int16), best.astype(np.int16), sure.astype(np.float32))
+
+
+def _over_views(scores: torch.Tensor, num_images: int) -> torch.Tensor:
+    """The logarithm of the mean probability over the views of each image; one view's scores as they are."""
+    if len(scores) == num_images:
+        return scores
+    return scores.softmax(dim=1).view(-1, num_images, scores.shape[1]).mean(dim=0).log()
 
 
 def _membership(superclass_of: Sequence[int], device: torch.device) -> torch.Tensor | None:

@@ -149,10 +149,13 @@ def evaluation_batches(
     data_size: int = 1,
     image_size: int | None = None,
     in_channels: int = 3,
+    crops: int = 1,
 ) -> Iterator[Batch]:
     """Give this rank's share of a set (or of its rows `indices`) in batches of `batch_size` images of this rank.
 
-    The shares are contiguous and disjoint and make up the whole set; nothing is padded. The centre window is taken.
+    The shares are contiguous and disjoint and make up the whole set; nothing is padded. The centre window is taken;
+    with 10 `crops` the centre and the four corners, each mirrored too (Krizhevsky et al. 2012, section 4.1): `images`
+    are (10 B, C, S, S), all images' first view first, and `labels` (B,).
     """
     every = np.arange(len(images.labels)) if indices is None else indices
     share = every[len(every) * data_rank // data_size : len(every) * (data_rank + 1) // data_size]
@@ -167,15 +170,23 @@ def evaluation_batches(
         channels_last=channels_last,
         device=device,
     )
+    views = ten_views(dataset.margin) if crops == 10 else [(dataset.margin, dataset.margin, False)]
     parts = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
-    for rows, batch in zip(parts, pixels.take(_centres(rows, dataset.margin) for rows in parts), strict=True):
+    for rows, batch in zip(parts, pixels.take(_cuts(rows, views) for rows in parts), strict=True):
         yield Batch(finish(batch), torch.from_numpy(images.labels[rows]).to(device))
 
 
-def _centres(rows: NDArray[np.int64], margin: int) -> Cut:
-    """The window in the middle of each row's image, as it is."""
-    middle = np.full(len(rows), margin)
-    return Cut(rows, middle, middle, np.zeros(len(rows), bool))
+def _cuts(rows: NDArray[np.int64], views: Sequence[tuple[int, int, bool]]) -> Cut:
+    """The first view of each row's image, then the second, and so on."""
+    dy, dx, mirrored = (np.repeat(np.asarray(column), len(rows)) for column in zip(*views, strict=True))
+    return Cut(np.tile(rows, len(views)), dy, dx, mirrored)
+
+
+def ten_views(margin: int) -> list[tuple[int, int, bool]]:
+    """The place (dy, dx) of each of ten crops in an image with a margin, and whether it is mirrored."""
+    last = 2 * margin
+    places = [(margin, margin), (0, 0), (0, last), (last, 0), (last, last)]
+    return [(dy, dx, mirrored) for mirrored in (False, True) for dy, dx in places]
 
 
 def open_pixels(images: ImageSet, size: int, device: torch.device, *, often: bool) -> Pixels | Stream:

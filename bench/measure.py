@@ -12,7 +12,7 @@ from torch import nn
 from bench.config import RunConfig
 from bench.loader import Batch
 from bench.pairing import Visit
-from bench.runtime import Runtime, mix
+from bench.runtime import Runtime
 from bench.trainer import Batches, Learner, build_learner
 
 SETTLED = 0.1  # seconds of a step beside which cold caches are nothing
@@ -34,6 +34,16 @@ class Subject:
         self.steps += 1
         self.learner.step(batch, step=self.steps, rate=1e-4)
 
+    @property
+    def bytes_sent(self) -> int | None:
+        """The bytes that this rank has sent to those it shares the model with; None where it has the model alone."""
+        return getattr(self.learner.bare, "bytes_sent", None)
+
+    def exchanged(self, steps: int, sent: int | None) -> dict[str, float]:
+        """The bytes sent a step since there were `steps` of them and `sent` bytes."""
+        now = self.bytes_sent
+        return {} if now is None or sent is None else {"exchanged_bytes": (now - sent) / (self.steps - steps)}
+
 
 def build_subject(model: str, learner: Learner, batches: Batches) -> Subject:
     """Hold a model ready; its loader goes round and round."""
@@ -43,7 +53,7 @@ def build_subject(model: str, learner: Learner, batches: Batches) -> Subject:
 
 def wake(runtime: Runtime, config: RunConfig) -> None:
     """Train a tiny network for a step, so that what torch loads late is in no model's first step."""
-    tiny = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    tiny = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).to(runtime.device)
     learner = build_learner(tiny, config=replace(config, compile=False), peak=1e-4, seed=0, runtime=runtime)
     images = torch.rand(config.accumulate, 3, 8, 8, device=runtime.device)
     labels = torch.zeros(config.accumulate, dtype=torch.long, device=runtime.device)
@@ -70,7 +80,7 @@ def train_visit(subject: Subject, runtime: Runtime) -> Visit:
 
     Where ranks share the images, also a step that doesn't exchange its gradients: the rest is communication.
     """
-    draw = random.Random(mix(len(subject.model)))
+    draw = random.Random(len(subject.model))
 
     def unsynced() -> None:
         with runtime.accelerator.no_sync(subject.learner.model):
@@ -88,9 +98,10 @@ def train_visit(subject: Subject, runtime: Runtime) -> Visit:
         # All ranks must agree on it: a step waits for every rank.
         if runtime.broadcast(subject.step_seconds) < SETTLED:
             subject.step(subject.batch)  # what another model left in the caches is not this one's cost
+        steps, sent = subject.steps, subject.bytes_sent
         times = {name: _seconds(parts[name], runtime) for name in draw.sample(list(parts), len(parts))}
         subject.step_seconds = times["train_step_images_per_second"]
-        return {name: times[name] for name in parts}
+        return {name: times[name] for name in parts} | subject.exchanged(steps, sent)
 
     return visit
 

@@ -4,6 +4,7 @@
 
 On a CPU the peak is that of resident memory (Linux's VmHWM, set back before the model is built) less what was resident
 after the imports and one tiny training step, which brings in what torch loads late. On a GPU it is the peak allocated.
+The fresh processes of several ranks make a world of their own, and share the model or its gradients as in training.
 """
 
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import from_json
-from bench.world import EXIT_FILE, world_of
+from bench.world import EXIT_FILE
 
 if TYPE_CHECKING:
     import torch
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
     from bench.trainer import Learner
 
 STEPS = 3
-LAUNCHED = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", EXIT_FILE}
 
 
-def memory_by_kind(request: dict[str, object]) -> dict[str, int] | str:
+def memory_by_kind(request: dict[str, object], *, port: int | None = None) -> dict[str, int] | str:
     """Run a request (config, model, num_classes, in_channels, image_size, batch_size) in a fresh process.
 
-    Returns bytes by metric, less those that this machine can't tell; or in one line why there are none.
+    The fresh processes of all ranks meet at `port` of the first rank's machine. Returns bytes by metric, less those
+    that this machine can't tell; or in one line why there are none.
     """
     done = subprocess.run(
         [sys.executable, "-m", "bench.memory"],
-        input=json.dumps(request), capture_output=True, text=True, check=False, env=_alone(),
+        input=json.dumps(request), capture_output=True, text=True, check=False, env=_environment(port),
         cwd=Path(__file__).parent.parent,
     )  # fmt: skip
     if done.returncode:
@@ -44,15 +45,13 @@ def memory_by_kind(request: dict[str, object]) -> dict[str, int] | str:
     return {name: int(value) for name, value in json.loads(done.stdout).items()}
 
 
-def _alone() -> dict[str, str]:
-    """This process's environment without its world, and with its own GPU as the only one."""
-    kept = {k: v for k, v in os.environ.items() if k not in LAUNCHED and not k.startswith(("TORCHELASTIC", "GROUP_"))}
+def _environment(port: int | None) -> dict[str, str]:
+    """This process's environment, less what would make a fresh one join this world; at `port` it joins its own."""
+    lost = (EXIT_FILE, "TORCHELASTIC_USE_AGENT_STORE")  # torchrun's own store is not at the new port
+    world = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    kept = {name: value for name, value in os.environ.items() if name not in (lost + world if port is None else lost)}
     kept["OMP_WAIT_POLICY"] = "passive"  # it isn't timed, and may share the cores with another
-    visible = kept.get("CUDA_VISIBLE_DEVICES")
-    rank = world_of().local_rank
-    if visible is None:
-        return kept | {"CUDA_VISIBLE_DEVICES": str(rank)}
-    return kept | {"CUDA_VISIBLE_DEVICES": ",".join(visible.split(",")[rank : rank + 1])}
+    return kept if port is None else kept | {"MASTER_PORT": str(port)}
 
 
 def main() -> None:
@@ -61,14 +60,16 @@ def main() -> None:
     import torch
 
     from bench.runtime import Runtime
-    from zoo.registry import create_model
+    from zoo.registry import create_model, resolve
 
     config = from_json(request["config"])
     with Runtime.start(config) as runtime:
-        _train(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()),
-               runtime, request | {"image_size": 8, "batch_size": config.accumulate, "in_channels": 3})  # fmt: skip
+        tiny = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        small = {"image_size": 8, "batch_size": config.accumulate, "in_channels": 3}
+        _train(tiny.to(runtime.device), runtime, request | small)
         before = _start_watch(runtime)
         model = create_model(request["model"], num_classes=request["num_classes"])
+        model = runtime.place(model, resolve(request["model"], num_classes=request["num_classes"]).parallelise)
         learner, batch = _train(model, runtime, request)
         print(json.dumps(_peaks(runtime, before) | _kinds(learner, batch)))
 

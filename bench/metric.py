@@ -27,6 +27,7 @@ METRICS = {
     "compile_seconds": Metric("s", "lower", "slowest"),  # of that, what later steps don't take
     "energy_joules_per_image": Metric("J", "lower", "sum"),
     # memory, each rank in a fresh process
+    "exchanged_bytes": Metric("bytes", "lower", "largest"),  # sent in a step to those that share the model
     "peak_memory_bytes": Metric("bytes", "lower", "largest"),  # of training, less what was there before
     "parameter_bytes": Metric("bytes", "lower", "largest"),
     "gradient_bytes": Metric("bytes", "lower", "largest"),

@@ -5,7 +5,7 @@ from torch import nn
 
 from bench.config import OPTIMIZERS, RunConfig, unknown
 
-DEFAULT_RATE = {"sgd": 0.05}
+DEFAULT_RATE = {"sgd": 0.05, "momentum": 0.01}
 
 
 def peak_rate(config: RunConfig, defaults: dict[str, object]) -> float:
@@ -26,8 +26,9 @@ def build_optimizer(model: nn.Module, config: RunConfig, peak: float) -> torch.o
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=peak, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
+    if config.optimizer in ("sgd", "momentum"):
+        nesterov = config.optimizer == "sgd" and config.momentum > 0
+        return torch.optim.SGD(groups, lr=peak, momentum=config.momentum, nesterov=nesterov, fused=True)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=peak, fused=True)
     if config.optimizer == "adam":

@@ -5,19 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench import checkpoint
 from bench.data import Dataset
 from bench.evaluation import Predictions
 from bench.record import write_bytes
-from bench.trainer import Learner
 
 NUM_SAMPLES = 36  # test images kept beside the predictions
 
 
-def keep_outcome(folder: Path, learner: Learner, predictions: Predictions, data: Dataset) -> dict[str, str]:
+def keep_outcome(
+    folder: Path, state: dict[str, torch.Tensor], predictions: Predictions, data: Dataset
+) -> dict[str, str]:
     """Write weights, predictions and a few samples; returns their checksums."""
-    checkpoint.save_weights(folder / "model.safetensors", learner.evaluated.state_dict())
+    checkpoint.save_weights(folder / "model.safetensors", state)
     _write_arrays(folder / "predictions.npz", label=predictions.label, predicted=predictions.predicted,
                   confidence=predictions.confidence, top5=predictions.top5)  # fmt: skip
     index = np.linspace(0, len(data.test.labels) - 1, min(NUM_SAMPLES, len(data.test.labels))).astype(np.int64)

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import config as options
-from bench.config import RunConfig
+from bench.config import PARALLEL, RunConfig
 from bench.data import check_dataset
 from bench.pretrained import check_pretrained
 from bench.record import read_run
 from bench.world import num_gpus
-from zoo.registry import check_name, expand
+from zoo.registry import check_name, expand, list_models, split_switches
 
 
 def complete(config: RunConfig) -> RunConfig:
@@ -32,18 +32,20 @@ def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], No
     for name in config.models:
         check_name(name)
     check_pretrained(config)
+    _check_parallel(config, world_size)
     check_dataset(config.dataset, config.data_dir, image_size=config.image_size, workers=config.workers, say=say)
     if config.workers and "pca" in config.augment:
         raise ValueError("--augment pca --workers: pca needs the colours of all images; decode them into the cache")
-    share = world_size * config.accumulate
+    shares = world_size // PARALLEL[config.parallel]
+    share = shares * config.accumulate
     if config.best_batch and share & (share - 1):
         raise ValueError(
-            f"--batch-size best: {world_size} processes x {config.accumulate} micro-batches must make a power of 2"
+            f"--batch-size best: {shares} processes x {config.accumulate} micro-batches must make a power of 2"
         )
     if config.batch_size % share:
         near = max(1, round(config.batch_size / share)) * share
         raise ValueError(
-            f"--batch-size {config.batch_size} can't be divided by {world_size} processes x {config.accumulate} "
+            f"--batch-size {config.batch_size} can't be divided by {shares} processes x {config.accumulate} "
             f"micro-batches; the nearest that can is {near}"
         )
     _check_joined(config, world_size)
@@ -72,6 +74,22 @@ def _check_packed(config: RunConfig, world_size: int) -> None:
         raise ValueError(f"--pack: each cell is a process by itself, not {world_size}; say NPROC=1")
     if config.pack_size and not config.pack:
         raise ValueError(f"--pack-size {config.pack_size}: is for --pack")
+
+
+def _check_parallel(config: RunConfig, world_size: int) -> None:
+    """Refuse a world or a model that can't share a model in the way that is asked for."""
+    way, sharers = config.parallel, PARALLEL[config.parallel]
+    if world_size % sharers:
+        raise ValueError(
+            f"--parallel {way}: {world_size} processes can't pair up; say NPROC={2 * (world_size // 2 + 1)}"
+        )
+    if way == "devices" and world_size > 1:
+        raise ValueError(f"--parallel devices: is for one process, not {world_size}; say NPROC=1, or --parallel tower")
+    able = [spec.name for spec in list_models() if way in spec.parallelise]
+    for name in config.models if way != "data" else ():
+        if split_switches(name)[0] not in able:
+            raise ValueError(f"--parallel {way}: {name} can't be shared so; {', '.join(able)} can, "
+                             "and any model with --parallel data")  # fmt: skip
 
 
 def check_folder(config: RunConfig) -> None:

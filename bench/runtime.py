@@ -6,11 +6,13 @@ Everything else asks a Runtime and would read the same on one CPU and on many GP
 import contextlib
 import datetime
 import fcntl
+import importlib
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,8 +23,10 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 
-from bench.config import RunConfig
+from bench.config import PARALLEL, RunConfig
+from bench.counter import draw
 from bench.parallel import data_parallel, synchronised_norms
 from bench.record import Status
 from bench.roll import Fault, Roll, WorldBroken, cause_of, is_collective
@@ -57,11 +61,13 @@ class Runtime:
     world: World
     num_threads: int
     precision: str
+    parallel: str
     data_rank: int
     data_size: int
     model_rank: int = 0
     model_size: int = 1
     data_group: Any = None
+    model_group: Any = None
     cpu_group: Any = None
     signum: int = 0
     log: Path | None = None
@@ -86,9 +92,8 @@ class Runtime:
         roll = _meet(world, config.timeout)
         accelerator = _join(config)
         _check_precision(config.precision, accelerator.device)
-        runtime = cls(
-            accelerator, world, num_threads, config.precision, accelerator.process_index, accelerator.num_processes
-        )
+        axes = _axes(accelerator, PARALLEL[config.parallel])
+        runtime = cls(accelerator, world, num_threads, config.precision, config.parallel, **axes)
         if runtime.world_size > 1:
             runtime.cpu_group = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=config.timeout))
             runtime._roll = roll or Roll(world, config.timeout)
@@ -182,6 +187,14 @@ class Runtime:
         dist.broadcast_object_list(box, src=0, group=self.cpu_group)
         return box[0]
 
+    def meeting_port(self) -> int | None:
+        """A free port of the first rank's machine, where fresh processes of all ranks can meet; None for one alone."""
+        if self.world_size == 1:
+            return None
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return self.broadcast(cast(int, probe.getsockname()[1]))
+
     def gather(self, value: T) -> list[T]:
         """Give every rank the values of all, in the order of ranks."""
         if self.world_size == 1:
@@ -189,6 +202,21 @@ class Runtime:
         values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value, group=self.cpu_group)
         return values
+
+    def gather_shards(self, value: T) -> list[T]:
+        """Give every rank the values of those that see different images, in the order of their shares."""
+        return self.gather(value)[:: self.model_size]
+
+    def on_each(self, function: Callable[[], object]) -> None:
+        """Call a function in every process; where it fails in one, every rank gets the first failure."""
+        failure = None
+        try:
+            function()
+        except Exception as error:
+            failure = error
+        for failed in self.gather(failure):
+            if failed is not None:
+                raise failed
 
     def pulse(self, seconds: float, *, diverged_at: int = 0) -> Pulse:
         """Agree on signal, time and loss once a step. The answer is a step old, so that no step waits for it."""
@@ -217,6 +245,20 @@ class Runtime:
         if signum:
             raise Interrupted(signum)
 
+    def place(self, model: nn.Module, ways: Mapping[str, str]) -> nn.Module:
+        """Put a model where it is trained: this rank's part of it, if ranks share it.
+
+        `ways` is its spec's `parallelise`. ValueError for a model that can't be shared so.
+        """
+        if self.parallel == "data":
+            return model.to(self.device)
+        module, _, name = ways[self.parallel].partition(":")
+        function = getattr(importlib.import_module(module), name)
+        if self.model_size == 1:
+            return cast(nn.Module, function(model))
+        part = function(model.to(self.device), group=self.model_group, rank=self.model_rank, size=self.model_size)
+        return cast(nn.Module, part)
+
     def wrap(self, model: nn.Module, *, exact: bool = False) -> nn.Module:
         """Make the model average its gradients over the data axis (`exact`: add them in the order of ranks).
 
@@ -234,11 +276,27 @@ class Runtime:
         """Give every rank the first one's running statistics, as DDP would at each forward pass."""
         if self.data_size > 1:
             for buffer in model.buffers():
-                dist.broadcast(buffer, src=0, group=self.data_group)
+                dist.broadcast(buffer, group_src=0, group=self.data_group)
+
+    def clip(self, model: nn.Module, limit: float) -> None:
+        """Scale the gradients so that the norm of the whole model's is at most `limit`, whoever holds its parts."""
+        if self.model_size == 1:
+            nn.utils.clip_grad_norm_(model.parameters(), limit)
+            return
+        named = [(name, p) for name, p in model.named_parameters() if p.grad is not None]
+        counted = [p for name, p in named if self.model_rank == 0 or not cast(Any, model).is_shared(name)]
+        norm = nn.utils.get_total_norm([p.grad for p in counted if p.grad is not None])
+        norms = [torch.empty_like(norm) for _ in range(self.model_size)]
+        dist.all_gather(norms, norm, group=self.model_group)
+        nn.utils.clip_grads_with_norm_(model.parameters(), limit, torch.stack(norms).norm())
+
+    def whole_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """The weights of a model under its own names, put together where ranks share it. A collective call."""
+        return cast(Any, model).whole_state() if self.model_size > 1 else model.state_dict()
 
     def seed(self, *numbers: int) -> None:
         """Seed torch by counting: what is drawn next is a function of these numbers alone."""
-        torch.manual_seed(mix(*numbers))
+        torch.manual_seed(int(draw(*numbers)[0]) >> 1)
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given; a CPU has nothing under way."""
@@ -280,17 +338,6 @@ class Runtime:
                 signal.signal(number, handler)
 
 
-def mix(*numbers: int) -> int:
-    """Mix numbers into one of 63 bits (splitmix64, Steele, Lea and Flood 2014), for seeds that are counted."""
-    state = 0
-    for number in numbers:
-        state = (state + number + 0x9E3779B97F4A7C15) % 2**64
-        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-        state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
-        state ^= state >> 31
-    return state >> 1
-
-
 def _as_pulse(values: torch.Tensor) -> Pulse:
     signum, seconds, diverged_at = values.tolist()
     return Pulse(int(signum), seconds, int(diverged_at))
@@ -322,6 +369,19 @@ def _join(config: RunConfig) -> Accelerator:
         kwargs_handlers=[patience],
         device_placement=False,
     )
+
+
+def _axes(accelerator: Accelerator, model_size: int) -> dict[str, Any]:
+    """This process's place on the two axes, and its groups: the ranks that share a model are neighbours."""
+    rank, size = accelerator.process_index, accelerator.num_processes
+    if model_size == 1:
+        return {"data_rank": rank, "data_size": size}
+    shape = (size // model_size, model_size)
+    mesh = init_device_mesh(accelerator.device.type, shape, mesh_dim_names=("data", "model"))
+    return {
+        "data_rank": rank // model_size, "data_size": size // model_size, "data_group": mesh.get_group("data"),
+        "model_rank": rank % model_size, "model_size": model_size, "model_group": mesh.get_group("model"),
+    }  # fmt: skip
 
 
 def _check_precision(precision: str, device: torch.device) -> None:

@@ -1,20 +1,40 @@
 """The learning rate as a pure function of the share of the budget that is spent. No torch."""
 
 import math
+from collections.abc import Iterable
 
 from bench.config import RunConfig
+
+MOST_DROPS = 3  # Krizhevsky et al. 2012, section 5: "reduced three times prior to termination"
 
 
 def learning_rate(config: RunConfig, peak: float, share: float) -> float:
     """The rate when `share` (0 to 1) of the budget is spent.
 
-    All schedules rise linearly over the first `warmup` of it. `cosine` and `onecycle` then fall along half a cosine,
-    to zero and to peak / 1,000 (one cycle: Smith and Topin 2017, which starts at peak / 25).
+    All schedules rise linearly over the first `warmup` of it. `constant` and `plateau` then stay; `cosine` and
+    `onecycle` fall along half a cosine, to zero and to peak / 1,000 (one cycle: Smith and Topin 2017, which starts at
+    peak / 25).
     """
     start, end = {"onecycle": (peak / 25, peak / 1000)}.get(config.schedule, (0.0, 0.0))
     if share < config.warmup:
         return start + (peak - start) * share / config.warmup
-    if config.schedule == "constant":
+    if config.schedule in ("constant", "plateau"):
         return peak
     fallen = min(1.0, (share - config.warmup) / max(1e-12, 1 - config.warmup))
     return end + (peak - end) * (1 + math.cos(math.pi * fallen)) / 2
+
+
+def dropped(config: RunConfig, peak: float, errors: Iterable[float]) -> float:
+    """The peak that holds after epochs with these validation errors: of `plateau` a tenth for each time that
+
+    `patience` epochs in a row brought nothing better, at most three times. Other schedules don't look.
+    """
+    if config.schedule != "plateau":
+        return peak
+    best, bad, num_drops = math.inf, 0, 0
+    for error in errors:
+        bad = 0 if error < best else bad + 1
+        best = min(best, error)
+        if bad == config.patience and num_drops < MOST_DROPS:
+            num_drops, bad = num_drops + 1, 0
+    return peak / 10.0**num_drops

@@ -56,7 +56,7 @@ class Learner:
     @property
     def num_parts(self) -> int:
         """Micro-batches that a step of the world consists of."""
-        return self.config.accumulate * self.runtime.world_size
+        return self.config.accumulate * self.runtime.data_size
 
     @property
     def evaluated(self) -> nn.Module:
@@ -99,7 +99,7 @@ class Learner:
         if self.config.clip is not None:
             if scaler is not None:
                 scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.bare.parameters(), self.config.clip)
+            self.runtime.clip(self.bare, self.config.clip)
         if scaler is None:
             self.optimizer.step()
         else:
@@ -152,9 +152,12 @@ def build_learner(
     bare: nn.Module, *, config: RunConfig, peak: float, seed: int, runtime: Runtime,
     class_weights: Sequence[float] | None = None,
 ) -> Learner:  # fmt: skip
-    """Put a model on the device and make everything that training it needs; `class_weights` count in the loss."""
+    """Make everything that training a model needs, which is where `Runtime.place` has put it.
+
+    `class_weights` count in the loss.
+    """
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    bare = bare.to(runtime.device).to(memory_format=memory_format)
+    bare = bare.to(memory_format=memory_format)
     if config.sync_batchnorm:
         bare = runtime.share_norms(bare)
     average = get_ema_multi_avg_fn(config.ema) if config.ema else None  # type: ignore[no-untyped-call]
@@ -259,10 +262,10 @@ class _Losses:
 
     def world_sum(self, runtime: Runtime) -> float:
         """The epoch's sum over all ranks. A collective call; raises Diverged on every rank if one's isn't finite."""
-        sums, diverged_at = zip(*runtime.gather((float(self.sum), self.check())), strict=True)
+        diverged_at = runtime.gather(self.check())
         if any(diverged_at):
             raise Diverged(min(filter(None, diverged_at)))
-        return float(self.before + sum(sums))
+        return float(self.before + sum(runtime.gather_shards(float(self.sum))))
 
     def check(self) -> int:
         """The number of the first step since the last look whose loss isn't finite, counted from 1; 0 for none."""

@@ -13,9 +13,9 @@ import numpy as np
 
 from bench.compared import comparison_faults
 from bench.config import RunConfig, differing, from_json
-from bench.record import Accuracy, Comparison, RunRecord, cell_name, comparison_paths, read
+from bench.record import Accuracy, Comparison, Epoch, RunRecord, cell_name, comparison_paths, read
 from bench.request import read_request
-from bench.schedule import learning_rate
+from bench.schedule import dropped, learning_rate
 
 KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz"})  # published runs leave weights and pictures out
 
@@ -167,7 +167,7 @@ def _training_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
             yield f"epoch {row.epoch}: step or time doesn't grow"
         if row.step > (row.epoch + 1) * steps_per_epoch or (row is not epochs[-1] and row.step % steps_per_epoch):
             yield f"epoch {row.epoch}: ends at step {row.step}, an epoch has {steps_per_epoch}"
-        if config.epochs and not _is_close(row.learning_rate, _rate_at(row.step - 1, config, steps_per_epoch)):
+        if config.epochs and not _is_close(row.learning_rate, _rate_at(row, epochs, config, steps_per_epoch)):
             yield f"epoch {row.epoch}: learning rate {row.learning_rate} is not the schedule's"
         if row.evaluation is not None:
             yield from (f"epoch {row.epoch}: {fault}" for fault in _count_faults(row.evaluation, record))
@@ -179,10 +179,13 @@ def _training_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
         yield "speed was measured beside other cells"
 
 
-def _rate_at(step: int, config: RunConfig, steps_per_epoch: int) -> float:
+def _rate_at(row: Epoch, epochs: Sequence[Epoch], config: RunConfig, steps_per_epoch: int) -> float:
+    """The rate of an epoch's last step, by the schedule and what validation said of the epochs before."""
     assert config.lr is not None
     assert config.epochs
-    return learning_rate(config, config.lr, step / (config.epochs * steps_per_epoch))
+    errors = [100 - before.evaluation.top1 for before in epochs[: row.epoch] if before.evaluation]
+    share = (row.step - 1) / (config.epochs * steps_per_epoch)
+    return learning_rate(config, dropped(config, config.lr, errors), share)
 
 
 def _fit_faults(record: RunRecord) -> Iterator[str]:

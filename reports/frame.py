@@ -24,6 +24,7 @@ COLUMNS = (
     "energy_joules_per_image", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes",
     "process_peak_bytes", "device_allocated_bytes", "device_reserved_bytes", "batch_choice", "tf32", "cudnn_benchmark",
     "compile", "top1_best_on_test", "best_validation_top1", "best_validation_epoch",
+    "parallel", "num_local_parameters", "exchanged_bytes",
 )  # fmt: skip
 MEASURED = (
     "train_images_per_second",
@@ -42,6 +43,7 @@ MEASURED = (
     "process_peak_bytes",
     "device_allocated_bytes",
     "device_reserved_bytes",
+    "exchanged_bytes",
 )
 DERIVED = (
     "infer_best_images_per_second", "infer_best_batch", "communication_percent", "train_gflops_per_second",
@@ -118,6 +120,7 @@ def _results(record: RunRecord) -> dict[str, Field]:
         | chosen(record)
         | {
             "num_parameters": record.num_parameters,
+            "num_local_parameters": record.num_local_parameters,
             "multiply_adds": record.multiply_adds,
             "train_seconds": record.train_seconds,
             "epochs": len(record.epochs) if record.epochs or record.status == "ok" else None,
@@ -149,7 +152,7 @@ def _measured(found: Mapping[str, Measurement]) -> dict[str, Field]:
 def _provenance(record: RunRecord) -> dict[str, Field]:
     environment, config = record.environment, record.config
     row: dict[str, Field] = {"world_size": record.world_size, "batch_size": record.batch_size}
-    row |= {name: plain(config.get(name)) for name in ("precision", "channels_last")}
+    row |= {name: plain(config.get(name)) for name in ("precision", "channels_last", "parallel")}
     row |= {
         name: plain(environment.get(name)) for name in ("num_threads", "machine", "git_commit", "git_dirty", "torch")
     }

@@ -33,7 +33,7 @@ def weights(one: Learner) -> list[torch.Tensor]:
 def test_what_is_saved_comes_back(runtime: Runtime, tmp_path: Path) -> None:
     one, other = learner(runtime, 1), learner(runtime, 2)
     checkpoint.save(tmp_path, one, Progress(epoch=2, step=7, step_in_epoch=1, images=70, seconds=1.5, loss_sum=0.1))
-    progress = checkpoint.restore(tmp_path, other, print)
+    progress = checkpoint.restore(tmp_path, other)
     assert progress == Progress(epoch=2, step=7, step_in_epoch=1, images=70, seconds=1.5, loss_sum=0.1)
     assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
     momentum = other.optimizer.state[other.bare.weight]["momentum_buffer"]
@@ -55,25 +55,28 @@ def damages(content: bytes, draw: np.random.Generator) -> list[bytes]:
     return [bytes(flipped), content[:at], bytes(zeroed) if zeroed != content else b"", content + b"\0"]
 
 
-def test_every_damage_is_found_and_the_checkpoint_before_is_taken(runtime: Runtime, tmp_path: Path) -> None:
+def test_every_damage_is_found_and_the_checkpoint_before_is_taken(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint.save(tmp_path, learner(runtime, 1), Progress(step=1))
     checkpoint.save(tmp_path, learner(runtime, 2), Progress(step=2))
-    draw, said = np.random.default_rng(0), []
+    draw, said = np.random.default_rng(0), list[str]()
+    monkeypatch.setattr(runtime, "say", said.append)
     for path in sorted((tmp_path / "step_2").iterdir()):
         good = path.read_bytes()
         for bad in [content for _ in range(5) for content in damages(good, draw)]:
             path.write_bytes(bad)
             said.clear()
-            progress = checkpoint.restore(tmp_path, learner(runtime, 3), said.append)
+            progress = checkpoint.restore(tmp_path, learner(runtime, 3))
             if _says_the_same(path, bad, good):
                 continue
             assert progress is not None, bad
             assert progress.step == 1, f"{path.name} was damaged and taken"
             assert path.name in said[0] or "manifest" in said[0]
         path.unlink()
-        assert _step(checkpoint.restore(tmp_path, learner(runtime, 3), said.append)) == 1
+        assert _step(checkpoint.restore(tmp_path, learner(runtime, 3))) == 1
         path.write_bytes(good)
-    assert _step(checkpoint.restore(tmp_path, learner(runtime, 3), said.append)) == 2
+    assert _step(checkpoint.restore(tmp_path, learner(runtime, 3))) == 2
 
 
 def _says_the_same(path: Path, bad: bytes, good: bytes) -> bool:

@@ -257,3 +257,13 @@ def test_what_can_not_be_is_refused_in_one_line(changes: dict[str, Any], message
     with pytest.raises(ValueError, match=message) as error:
         make_loader(**changes)
     assert "\n" not in str(error.value)
+
+
+def test_ten_crops_are_torchvisions() -> None:
+    batch = next(iter(evaluated(DATASET, DATASET.test, crops=10)))
+    stored = torch.from_numpy(np.asarray(DATASET.test.images[:7])).permute(0, 3, 1, 2) / 255
+    theirs = functional.ten_crop(stored, [DATASET.size])  # the centre last, the mirrored ones cut from a mirrored image
+    order = [theirs[i] for i in (4, 0, 1, 2, 3, 9, 6, 5, 8, 7)]
+    expected = functional.normalize(torch.cat(order), list(DATASET.mean), list(DATASET.std))
+    torch.testing.assert_close(batch.images, expected, rtol=1e-5, atol=1e-5)
+    assert len(batch.labels) == 7

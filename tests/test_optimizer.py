@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.config import RunConfig, parse
 from bench.optimizer import build_optimizer, check_optimizer, peak_rate
-from bench.schedule import learning_rate
+from bench.schedule import dropped, learning_rate
 
 STEPS = 50
 CONFIG = parse(["--recipe", "smoke"])
@@ -81,3 +81,31 @@ def test_an_unknown_optimiser_is_refused_with_the_nearest() -> None:
     check_optimizer("lamb")
     with pytest.raises(ValueError, match=r"did you mean .*adamw"):
         check_optimizer("adamww")
+
+
+def test_the_rate_drops_where_torchs_does_at_a_plateau() -> None:
+    errors = [float(e) for e in torch.randint(50, (200,), generator=torch.Generator().manual_seed(0))]
+    errors = sorted(errors[:100], reverse=True) + errors[100:]
+    optimizer = dummy()
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=3, threshold=0.0, min_lr=0.4e-3)
+    config = with_(schedule="plateau", patience=4)
+    rates = set()
+    for i, error in enumerate(errors):
+        schedule.step(error)
+        rates.add(optimizer.param_groups[0]["lr"])
+        assert dropped(config, 0.4, errors[: i + 1]) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+    assert len(rates) == 4
+
+
+def test_momentum_is_sgd_without_nesterovs_step() -> None:
+    model = nn.Linear(3, 2)
+    twin = nn.Linear(3, 2)
+    twin.load_state_dict(model.state_dict())
+    ours = build_optimizer(model, with_(optimizer="momentum", weight_decay=0.0), 0.1)
+    theirs = torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9)
+    for step in range(5):
+        for net, optimizer in ((model, ours), (twin, theirs)):
+            optimizer.zero_grad()
+            net(torch.full((4, 3), float(step))).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(model.weight, twin.weight)

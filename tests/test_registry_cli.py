@@ -167,3 +167,30 @@ def test_a_users_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_switches_that_a_model_lacks_are_refused() -> None:
     with pytest.raises(ValueError, match="lenet5 has no switch 'lrn'"):
         create_model("lenet5", lrn="off")
+
+
+def test_switches_behind_a_name_are_the_functions() -> None:
+    """The paper's network as one tower has 58,691,044 parameters with 100 classes (its table of layers, ungrouped)."""
+    assert resolve("alexnet_grouped@towers=1").num_parameters == 58_691_044
+    torch.manual_seed(0)
+    switched = create_model("alexnet_half_cifar@activation=tanh,dropout=0", num_classes=5)
+    torch.manual_seed(0)
+    expected = create_model("alexnet_half_cifar", num_classes=5, activation="tanh", dropout=0)
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(switched.train()(images), expected.train()(images))
+    assert resolve("timm:resnet18@act_layer=gelu", num_classes=5).name == "timm:resnet18@act_layer=gelu"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lenet6@lrn=off", "unknown model 'lenet6'; did you mean lenet5"),
+        ("lenet5@lrn=off", "lenet5 has no switch 'lrn'"),
+        ("alexnet_half@activation=gelu", "activation is relu or tanh, not 'gelu'"),
+        ("alexnet_half@activation", "'activation' is no switch; write NAME@SWITCH=VALUE"),
+        ("alexnet_half@", "'' is no switch"),
+    ],
+)
+def test_switches_that_can_not_be_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resolve(name)

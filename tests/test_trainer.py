@@ -196,7 +196,7 @@ def test_a_resumed_run_ends_as_the_undisturbed_one_to_the_bit(
     runtime.signum = 0
 
     second = learner(runtime, network(dropout=0.5, norm=True), optimizer=optimizer, ema=0.9)
-    restored = checkpoint.restore(tmp_path, second, print)
+    restored = checkpoint.restore(tmp_path, second)
     assert restored is not None
     assert restored.step == stop
     rest = train(second, restored)
@@ -266,6 +266,20 @@ def test_evaluation_counts_as_numpy_does(runtime: Runtime) -> None:
     np.testing.assert_array_equal(said.label, labels)
     np.testing.assert_array_equal(said.top5, order[:, :5])
     np.testing.assert_allclose(said.confidence, probabilities.max(axis=1), rtol=1e-5)
+
+
+def test_the_views_of_an_image_are_averaged_as_probabilities(runtime: Runtime) -> None:
+    draw = np.random.default_rng(4)
+    scores, labels = 3 * draw.normal(size=(2 * 30, 10)), draw.integers(0, 10, 30)
+    images = torch.arange(60).float()[:, None, None, None].expand(-1, 1, 2, 2)
+    counts, said = evaluate(
+        Fixed(torch.from_numpy(scores)), iter([Batch(images, torch.from_numpy(labels))]), split="test", num_images=30,
+        superclass_of=(), runtime=runtime,
+    )  # fmt: skip
+    probabilities = (np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)).reshape(2, 30, 10).mean(axis=0)
+    np.testing.assert_array_equal(said.predicted, probabilities.argmax(axis=1))
+    np.testing.assert_allclose(said.confidence, probabilities.max(axis=1), rtol=1e-5)
+    assert counts.loss == pytest.approx(-np.log(probabilities[np.arange(30), labels]).mean(), rel=1e-5)
 
 
 def test_evaluation_asserts_that_every_image_was_seen(runtime: Runtime) -> None:

@@ -13,8 +13,8 @@ towers modules of their own, on two devices; `zoo/tower.py` gives each of them t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -210,11 +210,14 @@ def initialise(net: nn.Module, init: str) -> None:
 
 
 def switched(design: Design, switches: dict[str, Any]) -> Design:
-    """Change a design. ValueError for a switch that it lacks."""
-    known = [field.name for field in fields(Design)]
-    for switch in switches:
+    """Change a design. ValueError for a switch that it lacks, or a value that the switch hasn't."""
+    known = get_type_hints(Design)
+    for switch, value in switches.items():
         if switch not in known:
             raise ValueError(f"an AlexNet has no switch {switch!r}; it has {', '.join(known)}")
+        allowed = get_args(known[switch]) if get_origin(known[switch]) is Literal else ()
+        if allowed and value not in allowed:
+            raise ValueError(f"an AlexNet's {switch} is {' or '.join(allowed)}, not {value!r}")
     return replace(design, **switches)
 
 

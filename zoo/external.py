@@ -147,12 +147,12 @@ def build(name: str, *, num_classes: int, **switches: Any) -> nn.Module:
     return user_model(name, num_classes=num_classes, **switches)
 
 
-def describe(name: str, *, num_classes: int) -> ModelSpec:
+def describe(name: str, *, num_classes: int, **switches: Any) -> ModelSpec:
     """Build a foreign model, count it at its own image size, and say what is known of it."""
     library, _, rest = name.rpartition(":")
     known = {"tv": _torchvision_facts, "timm": _timm_facts}.get(library, _user_facts)(name, rest)
     random_state = torch.get_rng_state()
-    model = build(name, num_classes=num_classes)
+    model = build(name, num_classes=num_classes, **switches)
     torch.set_rng_state(random_state)
     layers = cost.layer_costs(model, image_size=known["image_size"])
     return ModelSpec(

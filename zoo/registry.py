@@ -1,13 +1,16 @@
 """Find models by name and build them. Importing this file imports no torch: only building does.
 
 Names: our own (`lenet5`, globs where a list is asked for), `tv:NAME` of torchvision, `timm:NAME` of timm, and
-`FILE.py:FUNCTION` for a network of the user's.
+`FILE.py:FUNCTION` for a network of the user's. Behind any of them switches of the function that builds it:
+`alexnet_grouped_cifar@activation=tanh,lrn=off`.
 """
 
+import contextlib
 import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +40,11 @@ def check_name(name: str) -> None:
 
     Needs no torch, so that a request can be refused before anything starts.
     """
-    if _is_foreign(name):
-        _check_foreign(name)
-    elif name not in _specs():
-        raise ValueError(f"unknown model {name!r}{_nearest(name)}; `python -m zoo` lists all")
+    base, _ = split_switches(name)
+    if _is_foreign(base):
+        _check_foreign(base)
+    elif base not in _specs():
+        raise ValueError(f"unknown model {base!r}{_nearest(base)}; `python -m zoo` lists all")
 
 
 def expand(names: Sequence[str]) -> list[str]:
@@ -61,13 +65,29 @@ def expand(names: Sequence[str]) -> list[str]:
 
 
 def resolve(name: str, *, num_classes: int = 100) -> ModelSpec:
-    """Return what is known of a model. Of a foreign one that is found by building it for `num_classes` and counting."""
+    """Return what is known of a model. A foreign or switched one is built for `num_classes` and counted."""
     check_name(name)
-    if not _is_foreign(name):
-        return _specs()[name]
-    from zoo import external
+    base, switches = split_switches(name)
+    if _is_foreign(base):
+        from zoo import external
 
-    return external.describe(name, num_classes=num_classes)
+        return replace(external.describe(base, num_classes=num_classes, **switches), name=name)
+    return _switched(name, _specs()[base], num_classes) if switches else _specs()[base]
+
+
+def _switched(name: str, spec: ModelSpec, num_classes: int) -> ModelSpec:
+    """A spec of ours with the counts of the switched model."""
+    import torch
+
+    from zoo import cost
+
+    with torch.device("meta"):
+        model = create_model(name, num_classes=num_classes)
+    layers = cost.layer_costs(model, image_size=spec.image_size, in_channels=spec.in_channels)
+    return replace(
+        spec, name=name, num_parameters=cost.count_parameters(model), at=(num_classes, spec.image_size),
+        multiply_adds=sum(layer.multiply_adds for layer in layers),
+    )  # fmt: skip
 
 
 def create_model(name: str, *, num_classes: int = 100, in_channels: int | None = None, **switches: Any) -> "nn.Module":
@@ -77,6 +97,8 @@ def create_model(name: str, *, num_classes: int = 100, in_channels: int | None =
     there or a switch that the model lacks.
     """
     check_name(name)
+    name, named = split_switches(name)
+    switches = {**named, **switches}
     if in_channels is not None:
         switches["in_channels"] = in_channels
     if _is_foreign(name):
@@ -87,6 +109,29 @@ def create_model(name: str, *, num_classes: int = 100, in_channels: int | None =
     _check_switches(name, build, switches)
     model: nn.Module = build(num_classes=num_classes, **switches)
     return model
+
+
+def split_switches(name: str) -> tuple[str, dict[str, bool | int | float | str]]:
+    """Split `NAME@SWITCH=VALUE,SWITCH=VALUE` into the name and its switches, of which there may be none."""
+    head, colon, tail = name.rpartition(":")
+    base, at, rest = tail.partition("@")
+    switches = {}
+    for one in rest.split(",") if at else ():
+        switch, _, value = one.partition("=")
+        if not switch.isidentifier() or not value:
+            raise ValueError(f"{name!r}: {one!r} is no switch; write NAME@SWITCH=VALUE,SWITCH=VALUE")
+        switches[switch] = _value(value)
+    return head + colon + base, switches
+
+
+def _value(text: str) -> bool | int | float | str:
+    """A switch's value: true, false, a number, else the text itself."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _check_switches(name: str, build: Callable[..., object], switches: Mapping[str, Any]) -> None:

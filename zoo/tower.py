@@ -5,6 +5,7 @@ Every rank of a tower axis reads the same images and returns all scores. What cr
 the same to the bit as one process that runs the towers in a loop (`zoo/two_tower.py`).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,28 +13,55 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.alexnet import AlexNet, Figure, Part, early, eighth, late
-from zoo.two_tower import as_grouped, split, split_network
+from zoo.alexnet import Design, Figure, Part, early, eighth, late
+from zoo.two_tower import TwoTower, as_grouped, in_towers, split, split_network
 from zoo.weights import State
 
 
-class Mesh(Figure):
-    """What both ways to share an AlexNet need: the group, and the count of the bytes that this rank sent over it."""
+@dataclass
+class Wire:
+    """A group of processes, and the count of the bytes that this one sent over it. A copied model shares it."""
 
-    def __init__(self, group: dist.ProcessGroup, rank: int, size: int) -> None:
+    group: dist.ProcessGroup
+    rank: int
+    size: int
+    bytes_sent: int = 0
+
+    def __deepcopy__(self, memo: object) -> "Wire":
+        return self
+
+
+class Mesh(Figure):
+    """What both ways to share an AlexNet need. `whole` is the one that is shared, for the names of its weights."""
+
+    def __init__(self, wire: Wire, whole: nn.Module) -> None:
         super().__init__()
-        self.group, self.rank, self.size = group, rank, size
-        self.bytes_sent = 0
+        self.wire, self.rank, self.size = wire, wire.rank, wire.size
+        self.in_towers = isinstance(whole, TwoTower)
+
+    @property
+    def bytes_sent(self) -> int:
+        """The bytes that this rank has sent to the others since the model was built."""
+        return self.wire.bytes_sent
+
+    def is_shared(self, parameter: str) -> bool:
+        """Say whether every rank holds the same of a parameter, instead of a part of its own."""
+        return False
+
+    def whole_state(self) -> dict[str, Tensor]:
+        """Return the weights under the names of the model that is shared. Every rank must call it."""
+        state = self.grouped_state()
+        return in_towers(state, self.size) if self.in_towers else state
 
     def all_columns(self, own: Tensor) -> Tensor:
         """Put the ranks' maps or units (N, own, ...) side by side; the sum of the ranks' gradients comes back."""
-        whole: Tensor = _Columns.apply(own, self)
+        whole: Tensor = _Columns.apply(own, self.wire)
         return whole
 
     def all_scores(self, own: Tensor, num_classes: int) -> Tensor:
         """Put the ranks' scores side by side. Every rank has the same loss of them, so each keeps its own gradient."""
         missing = -(-num_classes // self.size) - own.shape[1]
-        scores: Tensor = _Scores.apply(F.pad(own, (0, missing)), self)
+        scores: Tensor = _Scores.apply(F.pad(own, (0, missing)), self.wire)
         return scores[:, :num_classes]
 
     def all_rows(self, own: Tensor, num_rows: int) -> Tensor:
@@ -41,18 +69,19 @@ class Mesh(Figure):
         share = -(-num_rows // self.size)
         wire = torch.cat([own, own.new_zeros(share - len(own), *own.shape[1:])]).contiguous()
         whole = wire.new_empty(self.size * share, *own.shape[1:])
-        dist.all_gather_into_tensor(whole.view(-1), wire.view(-1), group=self.group)
+        dist.all_gather_into_tensor(whole.view(-1), wire.view(-1), group=self.wire.group)
         return whole[:num_rows]
 
 
 class TowerOfMesh(Mesh):
     """One tower on this rank, the others on the other ranks of the group."""
 
-    def __init__(self, net: AlexNet, group: dist.ProcessGroup, rank: int, size: int) -> None:
-        super().__init__(group, rank, size)
+    def __init__(self, model: nn.Module, wire: Wire) -> None:
+        super().__init__(wire, model)
+        net = as_grouped(model)
         self.design = net.design
         self.num_classes = net.fc8.out_features
-        self.tower = split_network(net, rank)
+        self.tower = split_network(net, self.rank)
 
     def run(self, part: Part, x: Tensor) -> Tensor:
         """Run one part of this tower and exchange what it gives."""
@@ -78,16 +107,21 @@ class OneWeirdTrick(Mesh):
     Each rank sees a part of the images with all of the convolutions, then all of the images with a part of the units.
     """
 
-    def __init__(self, net: AlexNet, group: dist.ProcessGroup, rank: int, size: int) -> None:
-        super().__init__(group, rank, size)
+    def __init__(self, model: nn.Module, wire: Wire) -> None:
+        super().__init__(wire, model)
+        net = as_grouped(model)
         self.design = net.design
         self.num_classes = net.fc8.out_features
         self.net = net
         for name in ("fc6", "fc7", "fc8"):
-            setattr(net, name, _share(net.get_submodule(name), rank, size))
-        for name, parameter in net.named_parameters():
-            if name.startswith("conv"):
+            setattr(net, name, _share(net.get_submodule(name), self.rank, self.size))
+        for name, parameter in self.named_parameters():
+            if self.is_shared(name):
                 parameter.register_hook(self._sum_over_ranks)  # type: ignore[no-untyped-call]
+
+    def is_shared(self, parameter: str) -> bool:
+        """The convolutions are."""
+        return parameter.startswith("net.conv")
 
     def run(self, part: Part, x: Tensor) -> Tensor:
         """Run the convolutions on this rank's images, the rest on its units."""
@@ -128,45 +162,45 @@ class OneWeirdTrick(Mesh):
     def _sum_over_ranks(self, gradient: Tensor) -> Tensor:
         """Sum a gradient in the order of the ranks."""
         gradients = gradient.new_empty(self.size, *gradient.shape)
-        dist.all_gather_into_tensor(gradients.view(-1), gradient.contiguous().view(-1), group=self.group)
-        self.bytes_sent += (self.size - 1) * gradient.nbytes
+        dist.all_gather_into_tensor(gradients.view(-1), gradient.contiguous().view(-1), group=self.wire.group)
+        self.wire.bytes_sent += (self.size - 1) * gradient.nbytes
         return torch.empty_like(gradient).copy_(_sum_in_order(gradients))  # in the gradient's own layout
 
 
 class _Columns(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, own: Tensor, mesh: Mesh) -> Tensor:
-        ctx.mesh, ctx.channels_last = mesh, _is_channels_last(own)
-        return _gather_columns(own, mesh)
+    def forward(ctx: Any, own: Tensor, wire: Wire) -> Tensor:
+        ctx.wire, ctx.channels_last = wire, _is_channels_last(own)
+        return _gather_columns(own, wire)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        mesh: Mesh = ctx.mesh
-        parts = torch.stack([_to_wire(part, ctx.channels_last) for part in gradient.chunk(mesh.size, 1)])
+        wire: Wire = ctx.wire
+        parts = torch.stack([_to_wire(part, ctx.channels_last) for part in gradient.chunk(wire.size, 1)])
         received = torch.empty_like(parts)
-        dist.all_to_all_single(received, parts, group=mesh.group)
-        mesh.bytes_sent += (mesh.size - 1) * parts[0].nbytes
+        dist.all_to_all_single(received, parts, group=wire.group)
+        wire.bytes_sent += (wire.size - 1) * parts[0].nbytes
         return _from_wire(_sum_in_order(received), ctx.channels_last), None
 
 
 class _Scores(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, own: Tensor, mesh: Mesh) -> Tensor:
-        ctx.mesh = mesh
-        return _gather_columns(own, mesh)
+    def forward(ctx: Any, own: Tensor, wire: Wire) -> Tensor:
+        ctx.wire = wire
+        return _gather_columns(own, wire)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        mesh: Mesh = ctx.mesh
-        return gradient.chunk(mesh.size, 1)[mesh.rank], None
+        wire: Wire = ctx.wire
+        return gradient.chunk(wire.size, 1)[wire.rank], None
 
 
-def _gather_columns(own: Tensor, mesh: Mesh) -> Tensor:
+def _gather_columns(own: Tensor, wire: Wire) -> Tensor:
     channels_last = _is_channels_last(own)
-    wire = _to_wire(own, channels_last)
-    parts = wire.new_empty(mesh.size, *wire.shape)
-    dist.all_gather_into_tensor(parts.view(-1), wire.view(-1), group=mesh.group)
-    mesh.bytes_sent += (mesh.size - 1) * wire.nbytes
+    dense = _to_wire(own, channels_last)
+    parts = dense.new_empty(wire.size, *dense.shape)
+    dist.all_gather_into_tensor(parts.view(-1), dense.view(-1), group=wire.group)
+    wire.bytes_sent += (wire.size - 1) * dense.nbytes
     return torch.cat([_from_wire(part, channels_last) for part in parts], 1)
 
 
@@ -205,10 +239,10 @@ def tower_of_mesh(model: nn.Module, *, group: dist.ProcessGroup, rank: int, size
 
     ValueError where the model has no towers, or another number of them.
     """
-    net = as_grouped(model)
-    if net.design.towers != size:
-        raise ValueError(f"{size} processes for an AlexNet of {net.design.towers} towers; give one process a tower")
-    return TowerOfMesh(net, group, rank, size)
+    num_towers = _design(model).towers
+    if num_towers != size:
+        raise ValueError(f"{size} processes for an AlexNet of {num_towers} towers; give one process a tower")
+    return TowerOfMesh(model, Wire(group, rank, size))
 
 
 def one_weird_trick(model: nn.Module, *, group: dist.ProcessGroup, rank: int, size: int) -> nn.Module:
@@ -216,7 +250,14 @@ def one_weird_trick(model: nn.Module, *, group: dist.ProcessGroup, rank: int, si
 
     ValueError for another model, or fewer classes or units than processes.
     """
-    net = as_grouped(model)
-    if min(net.fc8.out_features, net.design.hidden) < size or net.design.hidden % size:
-        raise ValueError(f"{size} processes can't share {net.design.hidden} units and {net.fc8.out_features} classes")
-    return OneWeirdTrick(net, group, rank, size)
+    hidden, num_classes = _design(model).hidden, as_grouped(model).fc8.out_features
+    if min(num_classes, hidden) < size or hidden % size:
+        raise ValueError(f"{size} processes can't share {hidden} units and {num_classes} classes")
+    return OneWeirdTrick(model, Wire(group, rank, size))
+
+
+def _design(model: nn.Module) -> Design:
+    """The design of an AlexNet. ValueError for another model."""
+    if not isinstance(model, Figure):
+        raise ValueError(f"{type(model).__name__} is no AlexNet, it has no towers")
+    return model.design

@@ -34,12 +34,7 @@ class TwoTower(Figure):
 
     def own_state(self, grouped: State) -> dict[str, Tensor]:
         """Cut the grouped network's weights into the towers'."""
-        num_towers = len(self.towers)
-        return {
-            f"towers.{tower}.{name}": tensor
-            for tower in range(num_towers)
-            for name, tensor in split(grouped, tower, num_towers=num_towers).items()
-        }
+        return in_towers(grouped, len(self.towers))
 
     def grouped_state(self) -> dict[str, Tensor]:
         """Put the towers' weights together."""
@@ -80,11 +75,10 @@ def split_network(net: AlexNet, tower: int) -> AlexNet:
 
 
 def as_grouped(model: nn.Module) -> AlexNet:
-    """Return the grouped form of a model. ValueError if it is no AlexNet."""
+    """Return the grouped form of an AlexNet that is whole."""
     if isinstance(model, AlexNet):
         return model
-    if not isinstance(model, TwoTower):
-        raise ValueError(f"{type(model).__name__} is no AlexNet, it has no towers")
+    assert isinstance(model, TwoTower), "a share of a model can't be shared again"
     state = model.grouped_state()
     with torch.device("meta"):
         net = AlexNet(model.design, len(state["fc8.bias"]), state["conv1.weight"].shape[1])
@@ -97,6 +91,15 @@ def as_grouped(model: nn.Module) -> AlexNet:
 def split(state: State, tower: int, *, num_towers: int = 2) -> dict[str, Tensor]:
     """Take one tower's share of a grouped network's state: the outputs of every layer are cut, its inputs aren't."""
     return {name: tensor.chunk(num_towers, 0)[tower].clone() for name, tensor in state.items()}
+
+
+def in_towers(grouped: State, num_towers: int) -> dict[str, Tensor]:
+    """Cut a grouped network's state into all towers', under the names that they have in `TwoTower`."""
+    return {
+        f"towers.{tower}.{name}": tensor
+        for tower in range(num_towers)
+        for name, tensor in split(grouped, tower, num_towers=num_towers).items()
+    }
 
 
 def join(states: Sequence[State]) -> dict[str, Tensor]:
