@@ -284,7 +284,8 @@ class Runtime:
             nn.utils.clip_grad_norm_(model.parameters(), limit)
             return
         named = [(name, p) for name, p in model.named_parameters() if p.grad is not None]
-        counted = [p for name, p in named if self.model_rank == 0 or not cast(Any, model).is_shared(name)]
+        is_shared = getattr(model, "is_shared", lambda name: True)  # a model that isn't in parts is all the same to all
+        counted = [p for name, p in named if self.model_rank == 0 or not is_shared(name)]
         norm = nn.utils.get_total_norm([p.grad for p in counted if p.grad is not None])
         norms = [torch.empty_like(norm) for _ in range(self.model_size)]
         dist.all_gather(norms, norm, group=self.model_group)

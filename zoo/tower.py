@@ -1,7 +1,7 @@
 """AlexNet's towers on a mesh of processes: activations cross by collectives that autograd goes through.
 
 Every rank of a tower axis reads the same images and returns all scores. What crosses goes forward by
-`all_gather_into_tensor` and back by `all_to_all_single` and a sum in the order of the ranks, so that the result is
+`all_gather_single` and back by `all_to_all_single` and a sum in the order of the ranks, so that the result is
 the same to the bit as one process that runs the towers in a loop (`zoo/two_tower.py`).
 """
 
@@ -69,7 +69,7 @@ class Mesh(Figure):
         share = -(-num_rows // self.size)
         wire = torch.cat([own, own.new_zeros(share - len(own), *own.shape[1:])]).contiguous()
         whole = wire.new_empty(self.size * share, *own.shape[1:])
-        dist.all_gather_into_tensor(whole.view(-1), wire.view(-1), group=self.wire.group)
+        dist.all_gather_single(whole.view(-1), wire.view(-1), group=self.wire.group)
         return whole[:num_rows]
 
 
@@ -162,7 +162,7 @@ class OneWeirdTrick(Mesh):
     def _sum_over_ranks(self, gradient: Tensor) -> Tensor:
         """Sum a gradient in the order of the ranks."""
         gradients = gradient.new_empty(self.size, *gradient.shape)
-        dist.all_gather_into_tensor(gradients.view(-1), gradient.contiguous().view(-1), group=self.wire.group)
+        dist.all_gather_single(gradients.view(-1), gradient.contiguous().view(-1), group=self.wire.group)
         self.wire.bytes_sent += (self.size - 1) * gradient.nbytes
         return torch.empty_like(gradient).copy_(_sum_in_order(gradients))  # in the gradient's own layout
 
@@ -199,7 +199,7 @@ def _gather_columns(own: Tensor, wire: Wire) -> Tensor:
     channels_last = _is_channels_last(own)
     dense = _to_wire(own, channels_last)
     parts = dense.new_empty(wire.size, *dense.shape)
-    dist.all_gather_into_tensor(parts.view(-1), dense.view(-1), group=wire.group)
+    dist.all_gather_single(parts.view(-1), dense.view(-1), group=wire.group)
     wire.bytes_sent += (wire.size - 1) * dense.nbytes
     return torch.cat([_from_wire(part, channels_last) for part in parts], 1)
 
