@@ -8,6 +8,7 @@ step_N/model.safetensors   step_N/optimizer.safetensors   step_N/ema.safetensors
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable

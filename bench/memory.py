@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import from_json
-from bench.world import EXIT_FILE
+from bench.world import LAUNCHED, PLACE
 
 if TYPE_CHECKING:
     import torch
@@ -47,9 +47,7 @@ def memory_by_kind(request: dict[str, object], *, port: int | None = None) -> di
 
 def _environment(port: int | None) -> dict[str, str]:
     """This process's environment, less what would make a fresh one join this world; at `port` it joins its own."""
-    lost = (EXIT_FILE, "TORCHELASTIC_USE_AGENT_STORE")  # torchrun's own store is not at the new port
-    world = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    kept = {name: value for name, value in os.environ.items() if name not in (lost + world if port is None else lost)}
+    kept = {name: value for name, value in os.environ.items() if name not in LAUNCHED or port and name in PLACE}
     kept["OMP_WAIT_POLICY"] = "passive"  # it isn't timed, and may share the cores with another
     return kept if port is None else kept | {"MASTER_PORT": str(port)}
 

@@ -17,9 +17,8 @@ from multiprocessing.context import ForkServerProcess
 from typing import TYPE_CHECKING
 
 from bench.config import RunConfig
-from bench.memory import LAUNCHED
 from bench.record import RunRecord
-from bench.world import RELAUNCH, num_cores, num_gpus
+from bench.world import LAUNCHED, RELAUNCH, num_cores, num_gpus
 
 if TYPE_CHECKING:
     from bench.cell import Bench, Cell

@@ -22,6 +22,9 @@ LARGE_PAGES = (
     "THP_MEM_ALLOC_ENABLE"  # torch reads it once: large tensors on large pages train 2 to 15 % faster on a CPU
 )
 RELAUNCH = "ZOOMETRY_RELAUNCH"  # says that this start only measures: cells are kept as they are
+# A process's place among others; with the launcher's own words, what would make a fresh process join its world.
+PLACE = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"})
+LAUNCHED = PLACE | {EXIT_FILE, "TORCHELASTIC_USE_AGENT_STORE"}
 
 
 @dataclass(frozen=True)
