@@ -47,7 +47,7 @@ def memory_by_kind(request: dict[str, object], *, port: int | None = None) -> di
 
 def _environment(port: int | None) -> dict[str, str]:
     """This process's environment, less what would make a fresh one join this world; at `port` it joins its own."""
-    kept = {name: value for name, value in os.environ.items() if name not in LAUNCHED or port and name in PLACE}
+    kept = {name: value for name, value in os.environ.items() if name not in LAUNCHED or (port and name in PLACE)}
     kept["OMP_WAIT_POLICY"] = "passive"  # it isn't timed, and may share the cores with another
     return kept if port is None else kept | {"MASTER_PORT": str(port)}
 
