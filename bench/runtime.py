@@ -6,7 +6,6 @@ Everything else asks a Runtime and would read the same on one CPU and on many GP
 import contextlib
 import datetime
 import fcntl
-import importlib
 import os
 import signal
 import socket
@@ -23,11 +22,10 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
 
 from bench.config import PARALLEL, RunConfig
 from bench.counter import draw
-from bench.parallel import data_parallel, synchronised_norms
+from bench.parallel import clip_parts, data_parallel, find_axes, function_of, synchronised_norms
 from bench.record import Status
 from bench.roll import Fault, Roll, WorldBroken, cause_of, is_collective
 from bench.world import World, abandon, is_orphan, num_cores, world_of
@@ -92,7 +90,10 @@ class Runtime:
         roll = _meet(world, config.timeout)
         accelerator = _join(config)
         _check_precision(config.precision, accelerator.device)
-        axes = _axes(accelerator, PARALLEL[config.parallel])
+        axes = find_axes(
+            accelerator.process_index, accelerator.num_processes, model_size=PARALLEL[config.parallel],
+            device=accelerator.device,
+        )  # fmt: skip
         runtime = cls(accelerator, world, num_threads, config.precision, config.parallel, **axes)
         if runtime.world_size > 1:
             runtime.cpu_group = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=config.timeout))
@@ -252,12 +253,10 @@ class Runtime:
         """
         if self.parallel == "data":
             return model.to(self.device)
-        module, _, name = ways[self.parallel].partition(":")
-        function = getattr(importlib.import_module(module), name)
+        share = function_of(ways[self.parallel])
         if self.model_size == 1:
-            return cast(nn.Module, function(model))
-        part = function(model.to(self.device), group=self.model_group, rank=self.model_rank, size=self.model_size)
-        return cast(nn.Module, part)
+            return share(model)
+        return share(model.to(self.device), group=self.model_group, rank=self.model_rank, size=self.model_size)
 
     def wrap(self, model: nn.Module, *, exact: bool = False) -> nn.Module:
         """Make the model average its gradients over the data axis (`exact`: add them in the order of ranks).
@@ -283,13 +282,7 @@ class Runtime:
         if self.model_size == 1:
             nn.utils.clip_grad_norm_(model.parameters(), limit)
             return
-        named = [(name, p) for name, p in model.named_parameters() if p.grad is not None]
-        is_shared = getattr(model, "is_shared", lambda name: True)  # a model that isn't in parts is all the same to all
-        counted = [p for name, p in named if self.model_rank == 0 or not is_shared(name)]
-        norm = nn.utils.get_total_norm([p.grad for p in counted if p.grad is not None])
-        norms = [torch.empty_like(norm) for _ in range(self.model_size)]
-        dist.all_gather(norms, norm, group=self.model_group)
-        nn.utils.clip_grads_with_norm_(model.parameters(), limit, torch.stack(norms).norm())
+        clip_parts(model, limit, group=self.model_group, rank=self.model_rank, size=self.model_size)
 
     def whole_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """The weights of a model under its own names, put together where ranks share it. A collective call."""
@@ -370,19 +363,6 @@ def _join(config: RunConfig) -> Accelerator:
         kwargs_handlers=[patience],
         device_placement=False,
     )
-
-
-def _axes(accelerator: Accelerator, model_size: int) -> dict[str, Any]:
-    """This process's place on the two axes, and its groups: the ranks that share a model are neighbours."""
-    rank, size = accelerator.process_index, accelerator.num_processes
-    if model_size == 1:
-        return {"data_rank": rank, "data_size": size}
-    shape = (size // model_size, model_size)
-    mesh = init_device_mesh(accelerator.device.type, shape, mesh_dim_names=("data", "model"))
-    return {
-        "data_rank": rank // model_size, "data_size": size // model_size, "data_group": mesh.get_group("data"),
-        "model_rank": rank % model_size, "model_size": model_size, "model_group": mesh.get_group("model"),
-    }  # fmt: skip
 
 
 def _check_precision(precision: str, device: torch.device) -> None:
