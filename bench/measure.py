@@ -15,6 +15,7 @@ from bench.pairing import Visit
 from bench.runtime import Runtime
 from bench.trainer import Batches, Learner, build_learner
 
+GRAIN = 8  # steps between two waits for a GPU, which would otherwise be timed as much as the steps
 SETTLED = 0.1  # seconds of a step beside which cold caches are nothing
 
 
@@ -99,7 +100,7 @@ def train_visit(subject: Subject, runtime: Runtime) -> Visit:
         if runtime.broadcast(subject.step_seconds) < SETTLED:
             subject.step(subject.batch)  # what another model left in the caches is not this one's cost
         steps, sent = subject.steps, subject.bytes_sent
-        times = {name: _seconds(parts[name], runtime) for name in draw.sample(list(parts), len(parts))}
+        times = {name: _each(parts[name], runtime) for name in draw.sample(list(parts), len(parts))}
         subject.step_seconds = times["train_step_images_per_second"]
         return {name: times[name] for name in parts} | subject.exchanged(steps, sent)
 
@@ -126,9 +127,20 @@ def _forward_visit(subject: Subject, runtime: Runtime, images: torch.Tensor, met
     def visit() -> Mapping[str, float]:
         model.eval()
         forward()
-        return {metric: scale * _seconds(forward, runtime)}
+        return {metric: scale * _each(forward, runtime)}
 
     return visit
+
+
+def _each(action: Callable[[], object], runtime: Runtime) -> float:
+    """Seconds of an action, as many in a row as hide the cost of waiting for the device."""
+    grain = GRAIN if runtime.device.type == "cuda" else 1
+
+    def actions() -> None:
+        for _ in range(grain):
+            action()
+
+    return _seconds(actions, runtime) / grain
 
 
 def _seconds(action: Callable[[], object], runtime: Runtime) -> float:

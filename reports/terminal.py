@@ -7,7 +7,7 @@ from reports.column import BY_KEY, show
 from reports.scaling import efficiencies
 from reports.source import Source
 from reports.standing import Entry, Group, entries_of, groups_of, has_interval, ranks_of, shared_and_different
-from reports.table import causes_of, heading, place_text
+from reports.table import RULES, causes_of, heading, place_text
 
 SHOWN = (
     ("top1", "top-1 %"), ("train_images_per_second", "train img/s"), ("infer_images_per_second", "infer img/s"),
@@ -21,6 +21,9 @@ def print_ranking(source: Source) -> None:
     """Print every group's ranking to standard output, failures last with their cause."""
     groups = groups_of(entries_of(source))
     _, different = shared_and_different(groups)
+    if different:
+        names = ", ".join(RULES[name] for name in different)
+        print(f"{len(groups)} groups are not ranked together: they differ in {names}"[:WIDTH])
     for number, group in enumerate(groups, start=1):
         if len(groups) > 1:
             print(f"\nGroup {number}: {heading(group, different)}")

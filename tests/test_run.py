@@ -281,3 +281,23 @@ def test_a_record_can_be_run_again(place: Path, tmp_path: Path) -> None:
     assert run_here(place, "--like", str(path), "--out", str(second)).returncode == 0
     assert record(first, "lenet5").accuracy == record(second, "lenet5").accuracy
     assert json.loads((second / "config.json").read_text())["label_smoothing"] == 0.1
+
+
+@pytest.mark.slow
+def test_launches_are_measured_in_processes_of_their_own_at_each_models_best_batch(place: Path, tmp_path: Path) -> None:
+    run = tmp_path / "launches"
+    words = ["--models", "lenet5", "mlp", "--image-size", "32", "--epochs", "1", "--dataset", "cifar10"]
+    words += ["--batch-size", "best", "--measure", "train", "--pairs", "7", "--launches", "2", "--num-threads", "1"]
+    done = launch(place, *words, "--out", str(run))
+    assert done.returncode == 0, done.stderr
+    first, second = (read(run / name, Comparison) for name in ("comparison.json", "comparison-l1.json"))
+    assert (first.launch, second.launch) == (0, 1)
+    for model in ("lenet5", "mlp"):
+        kept = record(run, model)
+        sizes = {row.images for row in first.measurements[model] if row.images}
+        assert sizes == {kept.batch_size} == {kept.batch_search["best"]}
+        assert first.measurements[model] != second.measurements[model]
+    verified = subprocess.run(
+        [sys.executable, "-m", "bench.verify", str(run)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert verified.returncode == 0, verified.stdout

@@ -3,10 +3,12 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from record_factory import ZOO, Animal, comparison, environment, measurements, rate, record
+from markupsafe import Markup
+from record_factory import ZOO, Animal, comparison, data_info, environment, measurements, rate, record
 from scipy import stats
 
 from bench import verdict
@@ -17,7 +19,8 @@ from reports.derived import derived
 from reports.pair import SPEEDS, speed_pairs
 from reports.scaling import efficiencies
 from reports.source import Cell, Run, Source, joined
-from reports.standing import Entry, Group, entries_of, groups_of
+from reports.standing import Entry, Group, entries_of, groups_of, shared_and_different
+from reports.words import verdict_of, warnings_of
 
 A, B, C = (Animal(name, "f", 10, 10, speed, 50) for name, speed in (("a", 1_000), ("b", 500), ("c", 250)))
 
@@ -60,7 +63,7 @@ def test_several_launches_are_one_ratio_with_the_spread_between_them() -> None:
 @pytest.mark.parametrize("launches", [2, 3, 5, 10])
 @pytest.mark.parametrize("between", [0.0, 0.02, 0.1])
 def test_the_interval_over_launches_holds_the_truth(launches: int, between: float) -> None:
-    rng, own, covered, repeats = np.random.default_rng(launches), 0.02, 0, 2_000
+    rng, own, covered, repeats = np.random.default_rng(launches), 0.02, 0, 1_000
     for _ in range(repeats):
         medians = rng.normal(0, math.hypot(between, own), size=launches)
         found, p = over_launches(list(medians), [1.96 * own] * launches)
@@ -117,3 +120,51 @@ def test_effort_to_an_accuracy_counts_seeds_that_never_got_there_as_the_longest(
     assert effort_to(entry, 99) == ()
     never = [Cell(replace(entry.finished[0].record, seed=i, epochs=curve[:1]), Path("none")) for i in (1, 2)]
     assert effort_to(replace(entry, cells=(*entry.cells, *never)), 20) == ()
+
+
+def test_one_model_alone_has_no_verdict() -> None:
+    group, entries = group_of([A], [comparison([A])])
+    (sentence,) = verdict_of(group, {}, {})
+    assert "a alone" in Markup(sentence).striptags()
+    assert "a verdict needs another model" in sentence
+    assert entries["a"].run.comparison is not None
+
+
+def test_what_the_machine_did_is_said_beside_the_numbers_of_that_pass() -> None:
+    conditions = {
+        "train": {"seconds": 10.0, "load": 3.0, "other_cores": 1.7, "stolen_cores": 0.0},
+        "infer": {"seconds": 5.0, "load": 1.0, "other_cores": 0.01, "stolen_cores": 0.3, "stopped_seconds": 1.0},
+    }
+    _, entries = group_of([A, B], [replace(comparison([A, B]), conditions=conditions)])
+    found = {(warned.text.split(" meanwhile")[0], warned.column) for warned in warnings_of(list(entries.values()))}
+    assert ("Other processes took 1.7 cores", "train_images_per_second") in found
+    assert ("The host of this virtual machine took 0.30 cores away", "infer_images_per_second") in found
+    assert ("The run was stopped for 1.0 s", "infer_images_per_second") in found
+    assert not [column for text, column in found if "Other processes" in text and column.startswith("infer")]
+
+
+def test_rounds_that_can_prove_nothing_say_how_many_would() -> None:
+    animals = [A, B, C]
+    _, entries = group_of(animals, [comparison(animals, rounds=6)])
+    texts = [warned.text for warned in warnings_of(list(entries.values()))]
+    assert "6 rounds can't prove a difference among 3 models: it takes 7." in texts  # 3 x 2 / 2^7 < 0.05 < 3 x 2 / 2^6
+    _, few = group_of(animals, [comparison(animals, rounds=3)])
+    assert any("it takes 6" in warned.text for warned in warnings_of(list(few.values())))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"environment": environment(tf32=True)}, {"environment": environment(cudnn_benchmark=True)},
+     {"environment": environment(num_threads=1)}, {"batch_size": 64}, {"data": data_info(checksum="another")},
+     {"config": {"precision": "bf16"}}, {"config": {"channels_last": False}}, {"config": {"compile": True}},
+     {"config": {"best_batch": True}}],
+    ids=str,
+)  # fmt: skip
+def test_records_of_other_settings_or_data_are_not_ranked_together(changes: dict[str, Any]) -> None:
+    plain = record(A)
+    config = {"config": dict(plain.config) | changes["config"]} if "config" in changes else changes
+    other = replace(record(B), **config)
+    cells = tuple(Cell(each, Path("none")) for each in (plain, other))
+    groups = groups_of(entries_of(Source((Run("demo", Path("none"), cells, None),), ())))
+    assert len(groups) == 2
+    assert shared_and_different(groups)[1]
