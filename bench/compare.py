@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from bench.batch import at_batch
 from bench.cell import Bench, Cell, build_loader, build_model
-from bench.compared import noise_floor
+from bench.compared import is_timed, noise_floor
 from bench.energy import joules_per_image, open_meter
 from bench.footprint import measure_memory
 from bench.group import Need, fit_together, need_of, room_for
@@ -217,4 +217,4 @@ def single(metric: str, value: float, runtime: Runtime) -> Measurement:
 def _noise(again: Sequence[Measurement], own: Sequence[Measurement]) -> dict[str, NoiseFloor]:
     """What measuring the reference twice says of the harness, by metric."""
     first = {row.metric: row for row in own}
-    return {twin.metric: noise_floor(twin, first[twin.metric]) for twin in again}
+    return {twin.metric: noise_floor(twin, first[twin.metric]) for twin in again if is_timed(twin)}

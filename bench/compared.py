@@ -86,7 +86,7 @@ def _memory_faults(rows: Sequence[Measurement], record: RunRecord) -> Iterator[s
 def _noise_faults(comparison: Comparison) -> Iterator[str]:
     """The noise floor is that of the raw values."""
     own = {row.metric: row for row in comparison.measurements.get(comparison.reference, ())}
-    for twin in comparison.same_model_twice if comparison.schema > 1 else ():
+    for twin in filter(is_timed, comparison.same_model_twice if comparison.schema > 1 else ()):
         first, said = own.get(twin.metric), comparison.noise.get(twin.metric)
         if first is None or said is None or not _can_be_paired(first, twin):
             yield f"noise: {twin.metric} is not there, or its rounds don't pair"
@@ -95,6 +95,11 @@ def _noise_faults(comparison: Comparison) -> Iterator[str]:
     unknown = set(comparison.noise) - {twin.metric for twin in comparison.same_model_twice}
     if unknown:
         yield f"noise: of {', '.join(sorted(unknown))}, which was not measured twice"
+
+
+def is_timed(row: Measurement) -> bool:
+    """Whether a measurement is of time, which has noise, and not of bytes."""
+    return not row.metric.endswith("_bytes")
 
 
 def _can_be_paired(a: Measurement, b: Measurement) -> bool:
