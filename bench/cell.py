@@ -87,9 +87,15 @@ def _resolve(model: str, num_classes: int) -> ModelSpec | str:
 
 
 def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> Bench:
-    """Take the run's folder for this world and write down what is asked for. ValueError if another process has it."""
+    """Take the run's folder for this world and write down what is asked for.
+
+    ValueError if another process has it, or if not all machines hold the same data.
+    """
     folder = config.out
     assert folder is not None, "the request was completed"
+    held = runtime.gather(f"{data.name} {data.checksum[:12]}")
+    if len(set(held)) > 1:
+        raise ValueError(f"the machines don't hold the same data: {', '.join(held)}; name it by --dataset")
     runtime.claim(folder)
     runtime.on_main(_write_request, config, folder)
     sizes, names = describe_classes(data), twins(config.models)

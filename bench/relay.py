@@ -33,6 +33,8 @@ class Relay:
     def finish(self, seconds: float = 5.0) -> str:
         """Wait until all is read, and return the launcher's own words."""
         self.thread.join(seconds)
+        if not self.thread.is_alive():
+            self.stream.close()
         return b"".join(self.kept).decode(errors="replace")
 
     def _run(self) -> None:

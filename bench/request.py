@@ -127,10 +127,11 @@ def how_to_resume(config: RunConfig) -> str:
     folder = _folder(config)
     finished = sum(record.status in ("ok", "diverged") for record in read_run(folder)[0])
     flags = options.to_flags(dataclasses.replace(config, resume=True, world=None))
-    processes = f"NPROC={os.environ['NPROC']} " if os.environ.get("NPROC") else ""
+    machines = ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT") if "NNODES" in os.environ else ()
+    world = "".join(f"{name}={os.environ[name]} " for name in ("NPROC", *machines) if os.environ.get(name))
     return (
         f"interrupted: {finished} of {len(config.models) * len(config.seeds)} cells are finished and kept; "
-        f"go on with: {processes}{shlex.join(['./launch.sh', *flags])}"
+        f"go on with: {world}{shlex.join(['./launch.sh', *flags])}"
     )
 
 

@@ -6,6 +6,7 @@ in order, and it starts the same command again, which would be refused without -
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from bench.world import BROKEN, EXIT_FILE, GIVEN_UP, LAUNCHER
 
 RUN = Path(__file__).with_name("run.py")
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
+APART = re.compile("DistStoreError|DistNetworkError|Rendezvous[A-Z]")  # of torchrun, where no worker was started
 POLL_SECONDS = 0.2
 TWICE_SECONDS = 1.0  # a signal that comes again sooner was sent to all processes at once
 STRAGGLER_SECONDS = 3.0  # what the ranks of a broken world get to leave by themselves
@@ -82,7 +84,7 @@ def supervise(
             return end.code
         if signals.received:
             return 128 + signals.received[0]
-        cause = _cause(end)
+        cause = _apart(end, config, machines) or _cause(end)
         same_place, place = place != "" and place == _place(config), _place(config)
         if machines == 1 and _give_up(config, end, cause, same_place):
             _say(f"{cause}; the next cell goes on in a new world")
@@ -92,7 +94,7 @@ def supervise(
             restarts -= 1
             _say(f"{cause}; going on from the last checkpoint, {restarts} restarts are left")
         else:
-            sys.stderr.write(end.words)
+            sys.stderr.write("" if _apart(end, config, machines) else end.words)
             _say(f"{cause}; {how_to_resume(config)}" if _has_begun(config) else cause)
             return 1
         config = replace(config, resume=True)
@@ -189,6 +191,16 @@ def _cause(end: End) -> str:
     if signum == signal.SIGKILL and end.oom_kills:
         return f"rank {ranks} was killed by the kernel for want of memory"
     return f"rank {ranks} died of {name_of(signum)}"
+
+
+def _apart(end: End, config: RunConfig, machines: int) -> str:
+    """Say that the machines have not met, if that is what the launcher's words mean; else nothing."""
+    if machines == 1 or not APART.search(end.words):
+        return ""
+    return (
+        f"the {machines} machines have not met within {config.timeout:g} s (--timeout): "
+        "is each of them started, and can it reach MASTER_ADDR:MASTER_PORT?"
+    )
 
 
 def _give_up(config: RunConfig, end: End, cause: str, same_place: bool) -> bool:

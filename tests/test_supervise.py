@@ -1,0 +1,229 @@
+"""How worlds end and what follows. Oracle: small scripts in the launcher's place, which die as they are told to."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from record_factory import ZOO, failed
+from record_factory import record as make_record
+
+from bench import supervise as module
+from bench.config import RunConfig, parse, to_json
+from bench.kernel import count_oom_kills
+from bench.record import RunRecord, read, write, write_json
+from bench.relay import deaths
+from bench.supervise import RUN, supervise
+from bench.world import BROKEN, EXIT_FILE, GIVEN_UP
+
+ROOT = Path(__file__).parent.parent
+# How a traceback of accelerate's launcher begins.
+TRACEBACK = """Traceback (most recent call last):
+  File "<frozen runpy>", line 198, in _run_module_as_main
+  File "/x/accelerate/commands/launch.py", line 1, in <module>
+"""
+TABLE = """
+Failures:
+[1]:
+  time      : 2026-11-22_06:50:31
+  host      : here
+  rank      : 0 (local_rank: 0)
+  exitcode  : 1 (pid: 29798)
+  error_file: <N/A>
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-22_06:50:30
+  host      : here
+  rank      : 1 (local_rank: 1)
+  exitcode  : -9 (pid: 29799) (SIGKILL)
+  error_file: <N/A>
+"""
+
+
+def fails_with(words: str) -> str:
+    """A script that fails as accelerate's launcher does."""
+    return f"import sys; sys.stderr.write({TRACEBACK + words!r}); sys.exit(1)"
+
+
+def died_of(number: signal.Signals) -> str:
+    """A script that says of its worker what subprocess says of one that died."""
+    return fails_with(f"subprocess.CalledProcessError: Command '[]' died with <Signals.{number.name}: {number}>.\n")
+
+
+def leaves(note: str) -> str:
+    return f"import os; open(os.environ[{EXIT_FILE!r}], 'w').write({note!r})"
+
+
+def scripts(*bodies: str, seen: list[RunConfig] | None = None) -> Callable[[RunConfig], Sequence[str]]:
+    """Make worlds of scripts: the first world runs the first one."""
+    left = list(bodies)
+
+    def command(config: RunConfig) -> Sequence[str]:
+        if seen is not None:
+            seen.append(config)
+        return [sys.executable, "-c", left.pop(0), str(RUN)]
+
+    return command
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    """A run that has begun: lenet5 is under way, its neighbour is done."""
+    asked = replace(parse(["--recipe", "smoke", "--restarts", "0"]), out=tmp_path / "run")
+    folder = tmp_path / "run"
+    write_json(folder / "config.json", to_json(asked))
+    for record in (failed(ZOO[0], "started"), make_record(ZOO[3])):
+        write(folder / "cells" / record.cell / "record.json", record)
+    return asked
+
+
+@pytest.fixture(autouse=True)
+def _leave_pytest_alone(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give signals back after each test, and adopt nobody else's orphans."""
+    monkeypatch.setattr(module, "adopt_orphans", lambda: None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def cell(config: RunConfig) -> RunRecord:
+    assert config.out is not None
+    return read(config.out / "cells" / "lenet5-s0" / "record.json", RunRecord)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 130, 143])
+def test_an_exit_code_that_the_workers_leave_is_the_runs(config: RunConfig, code: int) -> None:
+    assert supervise(config, scripts(leaves(str(code))), os.environ) == code
+
+
+def test_a_kill_by_a_person_ends_the_run_with_the_way_on(
+    config: RunConfig, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "count_oom_kills", lambda: 7)
+    assert supervise(config, scripts(died_of(signal.SIGKILL)), os.environ) == 1
+    said = capfd.readouterr().err
+    assert said.startswith("zoometry: rank 0 died of SIGKILL; interrupted: 1 of 2 cells are finished")
+    assert "--resume" in said
+    assert len(said.splitlines()) == 1
+    assert cell(config).status == "started"
+
+
+def test_restarts_go_on_with_the_run_as_often_as_was_said(config: RunConfig) -> None:
+    seen: list[RunConfig] = []
+    worlds = (died_of(signal.SIGKILL), leaves(f"{BROKEN} rank 1 of 2 no longer answers"), leaves("0"))
+    assert supervise(replace(config, restarts=2), scripts(*worlds, seen=seen), os.environ) == 0
+    assert [one.resume for one in seen] == [False, True, True]
+    assert supervise(replace(config, restarts=1), scripts(*worlds), os.environ) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "counts", "status", "cause"),
+    [
+        (signal.SIGKILL, [7, 8, 8, 8], "oom", "rank 0 was killed by the kernel for want of memory"),
+        (signal.SIGSEGV, [7, 7, 7, 7], "failed", "rank 0 died of SIGSEGV"),
+    ],
+)
+def test_a_cell_that_breaks_its_world_is_a_row_and_the_next_world_passes_it_over(
+    config: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    counts: list[int],
+    status: str,
+    cause: str,
+) -> None:
+    monkeypatch.setattr(module, "count_oom_kills", lambda: counts.pop(0))
+    passes_over = f"import os, sys; sys.exit(0 if os.environ[{GIVEN_UP!r}] == 'lenet5-s0' else 9)"
+    assert supervise(config, scripts(died_of(number), passes_over), os.environ) == 0
+    assert (cell(config).status, cell(config).error) == (status, cause)
+
+
+def test_where_the_kernel_does_not_count_the_second_kill_at_one_place_is_memory(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "count_oom_kills", lambda: None)
+    worlds = scripts(died_of(signal.SIGKILL), died_of(signal.SIGKILL), leaves("1"))
+    assert supervise(replace(config, restarts=1), worlds, os.environ) == 1
+    assert cell(config).status == "oom"
+
+
+def test_a_stopped_process_of_a_broken_world_is_not_waited_for(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "STRAGGLER_SECONDS", 0.5)
+    stops = f"import os; os.kill(os.getpid(), {int(signal.SIGSTOP)})"
+    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {stops!r}, {str(RUN)!r}])"
+    world = f"{leaves(f'{BROKEN} rank 1 of 2 no longer answers')}; {starts}"
+    began = time.monotonic()
+    assert supervise(config, scripts(world), os.environ) == 1
+    assert time.monotonic() - began < 20
+    assert "rank 1 of 2 no longer answers; interrupted" in capfd.readouterr().err
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_a_supervisor_killed_outright_takes_its_launcher_along(config: RunConfig) -> None:
+    body = f"""
+import os, sys
+from bench.supervise import supervise
+from bench.request import read_request
+from pathlib import Path
+from dataclasses import replace
+config = replace(read_request(Path({str(config.out)!r})), out=Path({str(config.out)!r}))
+body = "print('here', flush=True); import time; time.sleep(60)"
+supervise(config, lambda config: [sys.executable, "-c", body], os.environ)
+"""
+    above = subprocess.Popen([sys.executable, "-c", body], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert above.stdout is not None
+    assert above.stdout.readline() == "here\n"
+    (below,) = psutil.Process(above.pid).children()
+    above.kill()
+    above.wait()
+    above.stdout.close()
+    below.wait(timeout=5)  # raises where it is still there
+
+
+def test_machines_that_do_not_meet_are_said_in_one_line(config: RunConfig, capfd: pytest.CaptureFixture[str]) -> None:
+    body = fails_with("torch.distributed.DistStoreError: Timed out after 9 seconds waiting for clients.\n")
+    assert supervise(config, scripts(body), os.environ, machines=2) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "the 2 machines have not met within 60 s (--timeout)" in line
+
+
+def test_a_tracebacks_own_lines_reach_the_user(config: RunConfig, capfd: pytest.CaptureFixture[str]) -> None:
+    assert supervise(config, scripts("raise RuntimeError('of a worker')"), os.environ) == 1
+    said = capfd.readouterr().err
+    assert "RuntimeError: of a worker" in said
+    assert "Traceback" in said
+
+
+def test_deaths_are_read_from_torchruns_table() -> None:
+    assert deaths(TABLE) == {1: 9}
+    assert deaths(died_of(signal.SIGSEGV)) == {0: 11}
+    assert deaths("") == {}
+
+
+@pytest.mark.parametrize(
+    ("groups", "file", "content"),
+    [
+        ("0::/a/b", "sys/fs/cgroup/a/b/memory.events", "low 0\nhigh 0\nmax 9\noom 4\noom_kill 3\noom_group_kill 0\n"),
+        ("0::/of/the/host", "sys/fs/cgroup/memory.events", "oom 4\noom_kill 3\n"),
+        ("4:memory:/a\n0::/", "sys/fs/cgroup/memory/a/memory.oom_control", "under_oom 0\noom_kill 3\n"),
+        ("0::/", "proc/vmstat", "nr_free_pages 5\noom_kill 3\n"),
+    ],
+    ids=["version 2", "in a container", "version 1", "the machine"],
+)
+def test_the_kernels_count_is_found_in_every_layout(tmp_path: Path, groups: str, file: str, content: str) -> None:
+    for path, text in (("proc/self/cgroup", groups + "\n"), (file, content)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert count_oom_kills(tmp_path) == 3
+    (tmp_path / file).unlink()
+    assert count_oom_kills(tmp_path) is None
