@@ -29,6 +29,7 @@ from bench.request import check_folder
 from bench.roll import cause_of
 from bench.runtime import Interrupted, Runtime
 from bench.schedule import dropped
+from bench.track import tracked
 from bench.trainer import Diverged, Hooks, Learner, Progress, build_learner, fit
 from bench.world import given_up
 from zoo.cost import count_parameters, layer_costs
@@ -223,12 +224,17 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper
     save = partial(checkpoint.save, folder / "checkpoints", learner)
     try:
         _assess_epoch(learner, spec, bench, keep)
-        with display.cell(cell.model, cell.seed) as moved:
+        with (
+            display.cell(cell.model, cell.seed) as moved,
+            tracked(keep.record, bench.folder, runtime) as track,
+        ):
             for row in fit(learner, batches, progress, Hooks(save, moved)):
                 keep.update(epochs=(*keep.record.epochs, row))
                 _assess_epoch(learner, spec, bench, keep)
                 display.epoch(cell.model, keep.record.epochs[-1])
-        _conclude(learner, spec, progress, bench, folder, keep)
+                track(keep.record)
+            _conclude(learner, spec, progress, bench, folder, keep)
+            track(keep.record)
     except Interrupted:
         save(progress)
         raise

@@ -19,6 +19,7 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from bench.draws import AUGMENTATIONS
 from bench.record import RunRecord, read
+from bench.track import TRACKERS
 from bench.word import best_as_flag, one_line, option, with_value
 
 MEASURES = ("train", "infer", "latency", "sweep", "memory", "machine", "energy")
@@ -135,6 +136,8 @@ class RunConfig:
 
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """The run's folder; by default runs/DATE-RECIPE."""
+    track: Names = ()
+    """Tell trackers of each epoch: tensorboard, wandb, mlflow, … (those of accelerate that are installed)."""
     resume: bool = False
     """Go on with the run in --out; starts it if there is none."""
     checkpoint_seconds: Annotated[float, arg(metavar="S")] = 60.0
@@ -157,7 +160,7 @@ class RunConfig:
 # Options that may differ when a run goes on: they say how and where, not what.
 RESUMABLE = frozenset({
     "resume", "out", "world", "accumulate", "workers", "pack_size", "data_dir", "checkpoint_seconds", "timeout",
-    "restarts", "dry_run", "like",
+    "restarts", "track", "dry_run", "like",
 })  # fmt: skip
 
 
@@ -188,28 +191,14 @@ def check(config: RunConfig) -> None:
     _check_choices("recipe", config.recipe, tuple(RECIPES))
     for name, allowed in _CHOICES.items():
         _check_choices(name, getattr(config, name), allowed)
-    for name in (
-        "batch_size",
-        "accumulate",
-        "patience",
-        "image_size",
-        "num_threads",
-        "pack_size",
-        "world",
-        "seconds",
-        "lr",
-        "clip",
-        "pairs",
-    ):
-        _check_positive(name, getattr(config, name))
-    for name in ("measure_seconds", "checkpoint_seconds", "timeout", "launches"):
+    for name in _POSITIVE:
         _check_positive(name, getattr(config, name))
     for name, low, high in _RANGES:
         _check_range(name, getattr(config, name), low, high)
     _check_together(config)
     if not config.seeds:
         raise ValueError("--seeds is empty: give at least one number")
-    for name in ("seeds", "augment", "measure"):
+    for name in ("seeds", "augment", "measure", "track"):
         _check_distinct(name, getattr(config, name))
     if config.balance and config.class_weights:
         raise ValueError("--balance and --class-weights are two remedies for one thing: give one of them")
@@ -224,7 +213,12 @@ _CHOICES = {
     "precision": PRECISIONS,
     "measure": MEASURES,
     "parallel": tuple(PARALLEL),
+    "track": tuple(TRACKERS),
 }
+_POSITIVE = (
+    "batch_size", "accumulate", "image_size", "num_threads", "workers", "pack_size", "world", "seconds", "lr", "clip",
+    "pairs", "patience", "measure_seconds", "checkpoint_seconds", "timeout", "launches",
+)  # fmt: skip
 _RANGES = (
     ("epochs", 0, 1_000_000), ("momentum", 0, 1), ("weight_decay", 0, 10), ("warmup", 0, 1),
     ("label_smoothing", 0, 0.99), ("ema", 0, 1), ("seeds", 0, 2**31 - 1),
@@ -356,7 +350,7 @@ def _parse_flags(argv: Sequence[str], default: RunConfig) -> RunConfig:
 
 def _without_none(config: RunConfig) -> RunConfig:
     """`--measure none` and `--augment none` mean an empty list."""
-    empty: dict[str, Any] = {name: () for name in ("measure", "augment") if getattr(config, name) == ("none",)}
+    empty: dict[str, Any] = {name: () for name in ("measure", "augment", "track") if getattr(config, name) == ("none",)}
     return dataclasses.replace(config, **empty)
 
 

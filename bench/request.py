@@ -13,6 +13,7 @@ from bench.config import PARALLEL, RunConfig
 from bench.data import check_dataset
 from bench.pretrained import check_pretrained
 from bench.record import read_run
+from bench.track import check_trackers
 from bench.world import num_gpus
 from zoo.registry import check_name, expand, list_models, split_switches
 
@@ -48,6 +49,7 @@ def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], No
             f"--batch-size {config.batch_size} can't be divided by {shares} processes x {config.accumulate} "
             f"micro-batches; the nearest that can is {near}"
         )
+    check_trackers(config.track)
     _check_joined(config, world_size)
     _check_packed(config, world_size)
     check_folder(config)

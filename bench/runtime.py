@@ -362,6 +362,8 @@ def _join(config: RunConfig) -> Accelerator:
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
         kwargs_handlers=[patience],
         device_placement=False,
+        log_with=list(config.track),
+        project_dir=str(config.out),
     )
 
 
