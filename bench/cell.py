@@ -24,7 +24,7 @@ from bench.loader import Loader, evaluation_batches
 from bench.optimizer import check_optimizer, peak_rate
 from bench.outcome import keep_outcome
 from bench.pretrained import NONE, read_weights, start_from
-from bench.record import Accuracy, Layer, Measurement, RunRecord, cell_name, now, read, write, write_json
+from bench.record import Accuracy, Layer, Measurement, RunRecord, Status, cell_name, now, read, write, write_json
 from bench.request import check_folder
 from bench.roll import cause_of
 from bench.runtime import Interrupted, Runtime
@@ -35,7 +35,8 @@ from bench.world import given_up
 from zoo.cost import count_parameters, layer_costs
 from zoo.fit import check_image_size
 from zoo.library import twins
-from zoo.registry import create_model, resolve
+from zoo.registry import resolve
+from zoo.regularise import build_regularised
 from zoo.spec import ModelSpec, Prepared
 
 EVALUATION_BATCH = 500  # images a rank holds at once while it evaluates
@@ -66,7 +67,8 @@ class Bench:
 def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
     """List the cells of a run, model by model.
 
-    ValueError for a name that a library lacks, an unknown optimiser, or images that a network is too large for.
+    ValueError for a name that a library lacks, an unknown optimiser, images that a network is too large for, or one
+    without the dropout or stochastic depth that is asked for.
     """
     check_optimizer(config.optimizer)
     specs = {model: _resolve(model, len(data.class_names)) for model in config.models}
@@ -74,7 +76,14 @@ def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
         # A user's own network that can't read them is a row: its code may not run without numbers.
         if isinstance(spec, ModelSpec) and spec.source != "file" and config.image_size not in (None, spec.image_size):
             check_image_size(spec.name, config.image_size or spec.image_size, in_channels=spec.in_channels)
+        if isinstance(spec, ModelSpec) and set(_rates(config).values()) != {None}:
+            build_regularised(spec, len(data.class_names), **_rates(config))
     return [Cell(model, seed, spec) for model, spec in specs.items() for seed in config.seeds]
+
+
+def _rates(config: RunConfig) -> dict[str, float | None]:
+    """What is drawn within a model as it trains: dropout and stochastic depth."""
+    return {"dropout": config.dropout, "drop_path": config.drop_path}
 
 
 def _resolve(model: str, num_classes: int) -> ModelSpec | str:
@@ -166,9 +175,9 @@ def find_record(cell: Cell, bench: Bench) -> RunRecord | None:
     return read(path, RunRecord) if path.exists() else None
 
 
-def give_up(cell: Cell, bench: Bench, cause: str) -> RunRecord:
+def give_up(cell: Cell, bench: Bench, status: Status, cause: str) -> RunRecord:
     """Write down that a cell's process died: a row with its cause."""
-    record = replace(find_record(cell, bench) or _begin(cell, bench), status="failed", error=cause, finished=now())
+    record = replace(find_record(cell, bench) or _begin(cell, bench), status=status, error=cause, finished=now())
     write(_place(cell, bench) / "record.json", record)
     return record
 
@@ -273,7 +282,7 @@ def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Benc
 def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
     """Build a model with the weights that its seed and the data give, the same in every process."""
     bench.runtime.seed(seed)
-    model = create_model(spec.name, num_classes=len(bench.data.class_names))
+    model = build_regularised(spec, len(bench.data.class_names), **_rates(bench.config))
     if isinstance(model, Prepared):
         batches = evaluation_batches(
             bench.data.train, bench.data.train_indices[:NUM_SEEN], dataset=bench.data, batch_size=NUM_SEEN,

@@ -85,6 +85,10 @@ class RunConfig:
     """The share of the budget in which the rate rises."""
     label_smoothing: Annotated[float, arg(metavar="P")] = 0.0
     """Probability spread over all classes in the training loss."""
+    dropout: Annotated[float | None, arg(metavar="P")] = None
+    """Dropout at this rate instead of the model's own; refused for a model that has none."""
+    drop_path: Annotated[float | None, arg(metavar="P")] = None
+    """Stochastic depth, up to this rate at the deepest block; refused for a model that has none."""
     clip: Annotated[float | None, arg(metavar="NORM")] = None
     """Clip the gradient's norm."""
     ema: Annotated[float | None, arg(metavar="DECAY")] = None
@@ -221,7 +225,7 @@ _POSITIVE = (
 )  # fmt: skip
 _RANGES = (
     ("epochs", 0, 1_000_000), ("momentum", 0, 1), ("weight_decay", 0, 10), ("warmup", 0, 1),
-    ("label_smoothing", 0, 0.99), ("ema", 0, 1), ("seeds", 0, 2**31 - 1),
+    ("label_smoothing", 0, 0.99), ("dropout", 0, 0.99), ("drop_path", 0, 0.99), ("ema", 0, 1), ("seeds", 0, 2**31 - 1),
     ("restarts", 0, 1000),
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import TYPE_CHECKING
 
 from bench.config import RunConfig
+from bench.kernel import count_oom_kills, name_of
 from bench.record import RunRecord
 from bench.world import LAUNCHED, RELAUNCH, num_cores, num_gpus
 
@@ -30,12 +31,16 @@ LOOK_EVERY = 0.2  # seconds between looks at whether a signal came
 
 @dataclass(frozen=True)
 class Packed:
-    """A cell under way: its number among the cells, its process, and the place that it holds."""
+    """A cell under way: its number among the cells, its process, the place that it holds, and the kernel's count of
+
+    processes killed for memory when it began.
+    """
 
     number: int
     cell: "Cell"
     process: ForkServerProcess
     place: int
+    oom_kills: int
 
 
 def start_server() -> None:
@@ -83,7 +88,7 @@ def _start(number: int, cells: Sequence["Cell"], place: int, bench: "Bench") -> 
     shown = (number, len(cells))
     process = SERVER.Process(target=_work, args=(dict(os.environ), bench.config, cells[number], shown, place))
     process.start()
-    return Packed(number, cells[number], process, place)
+    return Packed(number, cells[number], process, place, count_oom_kills() or 0)
 
 
 def _heed_signals(started: Sequence[Packed], bench: "Bench") -> None:
@@ -111,8 +116,11 @@ def _outcome(packed: Packed, bench: "Bench", display: "Display") -> RunRecord:
     record = find_record(packed.cell, bench)
     if record is not None and record.status != "started":
         return record
-    cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    record = give_up(packed.cell, bench, f"its process {cause}")
+    if code == -signal.SIGKILL and (count_oom_kills() or 0) > packed.oom_kills:
+        record = give_up(packed.cell, bench, "oom", "the kernel killed its process for want of memory")
+    else:
+        cause = f"was killed by {name_of(-code)}" if code < 0 else f"ended with exit code {code}"
+        record = give_up(packed.cell, bench, "failed", f"its process {cause}")
     display.end(record)
     return record
 

@@ -362,7 +362,7 @@ def _join(config: RunConfig) -> Accelerator:
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
         kwargs_handlers=[patience],
         device_placement=False,
-        log_with=list(config.track),
+        log_with=list(config.track) or None,
         project_dir=str(config.out),
     )
 
