@@ -31,10 +31,7 @@ LOOK_EVERY = 0.2  # seconds between looks at whether a signal came
 
 @dataclass(frozen=True)
 class Packed:
-    """A cell under way: its number among the cells, its process, the place that it holds, and the kernel's count of
-
-    processes killed for memory when it began.
-    """
+    """A cell under way, and how many processes the kernel had killed for memory when it began."""
 
     number: int
     cell: "Cell"
