@@ -6,10 +6,9 @@ the options given change.
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -17,17 +16,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tyro
 from tyro.conf import OmitArgPrefixes, arg
 
-from bench.draws import AUGMENTATIONS
+from bench.limit import MEASURES, check
 from bench.record import RunRecord, read
-from bench.track import TRACKERS
-from bench.word import best_as_flag, one_line, option, with_value
-
-MEASURES = ("train", "infer", "latency", "sweep", "memory", "machine", "energy")
-SCHEDULES = ("cosine", "onecycle", "constant", "plateau")
-OPTIMIZERS = ("sgd", "momentum", "adamw", "adam")
-PRECISIONS = ("fp32", "bf16", "fp16")
-PROTOCOLS = ("split", "published")
-PARALLEL = {"data": 1, "tower": 2, "owt": 2, "devices": 1}  # ways: how many processes share one copy of a model
+from bench.word import best_as_flag, flag_of, one_line, option, unknown, with_value
 
 Number = Annotated[int | None, arg(metavar="N")]
 Seconds = Annotated[float | None, arg(metavar="S")]
@@ -174,7 +165,7 @@ def parse(argv: Sequence[str]) -> RunConfig:
     from bench.recipe import get_recipe
 
     argv = with_value(argv, "--pretrained", "hub")
-    given = {name for name in ("models", "image_size", "epochs", "seconds") if option(argv, _flag(name)) is not None}
+    given = {name for name in ("models", "image_size", "epochs", "seconds") if option(argv, flag_of(name)) is not None}
     if {"epochs", "seconds"} <= given:
         raise ValueError("--epochs and --seconds are two budgets: give one of them")
     argv = best_as_flag(argv)
@@ -184,99 +175,10 @@ def parse(argv: Sequence[str]) -> RunConfig:
     return config
 
 
-def check(config: RunConfig) -> None:
-    """Check every value that can be checked without a model, a data set or a world; ValueError with one line."""
-    if not config.models:
-        raise ValueError("--models is empty: name at least one model of `python -m zoo`")
-    if config.epochs is None and config.seconds is None:
-        raise ValueError("no budget: give --epochs N or --seconds S")
-    from bench.recipe import RECIPES
-
-    _check_choices("recipe", config.recipe, tuple(RECIPES))
-    for name, allowed in _CHOICES.items():
-        _check_choices(name, getattr(config, name), allowed)
-    for name in _POSITIVE:
-        _check_positive(name, getattr(config, name))
-    for name, low, high in _RANGES:
-        _check_range(name, getattr(config, name), low, high)
-    _check_together(config)
-    if not config.seeds:
-        raise ValueError("--seeds is empty: give at least one number")
-    for name in ("seeds", "augment", "measure", "track"):
-        _check_distinct(name, getattr(config, name))
-    if config.balance and config.class_weights:
-        raise ValueError("--balance and --class-weights are two remedies for one thing: give one of them")
-    if config.skip_unreadable and config.dataset != "imagefolder":
-        raise ValueError("--skip-unreadable is for image folders: give --dataset imagefolder, or leave it out")
-
-
-_CHOICES = {
-    "augment": AUGMENTATIONS,
-    "protocol": PROTOCOLS,
-    "schedule": SCHEDULES,
-    "precision": PRECISIONS,
-    "measure": MEASURES,
-    "parallel": tuple(PARALLEL),
-    "track": tuple(TRACKERS),
-}
-_POSITIVE = (
-    "batch_size", "accumulate", "image_size", "num_threads", "workers", "pack_size", "world", "seconds", "lr", "clip",
-    "pairs", "patience", "measure_seconds", "checkpoint_seconds", "timeout", "launches",
-)  # fmt: skip
-_RANGES = (
-    ("epochs", 0, 1_000_000), ("momentum", 0, 1), ("weight_decay", 0, 10), ("warmup", 0, 1),
-    ("label_smoothing", 0, 0.99), ("dropout", 0, 0.99), ("drop_path", 0, 0.99), ("ema", 0, 1), ("seeds", 0, 2**31 - 1),
-    ("restarts", 0, 1000),
-)  # fmt: skip
-
-
-def _check_together(config: RunConfig) -> None:
-    """Refuse options that don't go together."""
-    if config.crops not in (1, 10):
-        raise ValueError(f"--crops {config.crops}: choose 1 or 10")
-    if config.schedule == "plateau" and config.protocol == "published":
-        raise ValueError("--schedule plateau looks at validation images; --protocol published has none")
-    if PARALLEL[config.parallel] > 1 and (config.precision == "fp16" or config.compile):
-        option = "--compile" if config.compile else "--precision fp16"
-        raise ValueError(f"--parallel {config.parallel} doesn't go with {option}: processes that share a model need "
-                         "fp32 or bf16, not compiled")  # fmt: skip
-
-
-def _check_choices(name: str, given: str | tuple[str, ...], allowed: Sequence[str]) -> None:
-    for value in (given,) if isinstance(given, str) else given:
-        if value not in allowed:
-            raise ValueError(unknown(f"--{name.replace('_', '-')}", value, allowed))
-
-
-def _check_positive(name: str, value: float | str | None) -> None:
-    if isinstance(value, int | float) and not 0 < value < float("inf"):
-        raise ValueError(f"{_flag(name)} {value}: must be greater than 0")
-
-
-def _check_range(name: str, given: float | tuple[float, ...] | None, low: float, high: float) -> None:
-    for value in given if isinstance(given, tuple) else (given,):
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"{_flag(name)} {value}: must lie between {low} and {high}")
-
-
-def _check_distinct(name: str, values: tuple[object, ...]) -> None:
-    twice = sorted({str(v) for v in values if values.count(v) > 1})
-    if twice:
-        raise ValueError(f"{_flag(name)}: {', '.join(twice)} is given twice")
-
-
-def unknown(what: str, given: str, allowed: Iterable[str]) -> str:
-    """Say that a name is unknown, which ones are nearest, or all of them where they are few."""
-    names = list(allowed)
-    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(names[:40])}"
-    return f"{what}: {given!r} is unknown; {hint}"
-
-
 def differing(a: RunConfig, b: RunConfig) -> list[str]:
     """Name the options by which two configurations are not the same run."""
     names = (f.name for f in dataclasses.fields(RunConfig) if f.name not in RESUMABLE)
-    return [_flag(name) for name in names if getattr(a, name) != getattr(b, name)]
+    return [flag_of(name) for name in names if getattr(a, name) != getattr(b, name)]
 
 
 def to_flags(config: RunConfig) -> list[str]:
@@ -292,10 +194,10 @@ def to_flags(config: RunConfig) -> list[str]:
         if value == getattr(base, item.name) or value is None or item.name == "like":
             continue
         if isinstance(value, bool):
-            flags.append(_flag(item.name) if value else _flag(item.name).replace("--", "--no-", 1))
+            flags.append(flag_of(item.name) if value else flag_of(item.name).replace("--", "--no-", 1))
         else:
             words = [str(word) for word in value] if isinstance(value, tuple) else [str(value)]
-            flags += [_flag(item.name), *(words or ["none"])]
+            flags += [flag_of(item.name), *(words or ["none"])]
     return flags
 
 
@@ -322,10 +224,6 @@ def _without(recipe: RunConfig, given: Collection[str]) -> RunConfig:
     dropped |= {"seconds"} if "epochs" in given else {"epochs"} if "seconds" in given else set()
     nothing: dict[str, Any] = dict.fromkeys(dropped)
     return dataclasses.replace(recipe, **nothing)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _like(argv: Sequence[str]) -> RunConfig | None:

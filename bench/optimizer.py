@@ -3,7 +3,9 @@
 import torch
 from torch import nn
 
-from bench.config import OPTIMIZERS, RunConfig, unknown
+from bench.config import RunConfig
+from bench.limit import OPTIMIZERS
+from bench.word import unknown
 
 DEFAULT_RATE = {"sgd": 0.05, "momentum": 0.01}
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import config as options
-from bench.config import PARALLEL, RunConfig
+from bench.config import RunConfig
 from bench.data import check_dataset
+from bench.limit import PARALLEL
 from bench.pretrained import check_pretrained
 from bench.record import read_run
 from bench.track import check_trackers

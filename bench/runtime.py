@@ -23,8 +23,9 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
-from bench.config import PARALLEL, RunConfig
+from bench.config import RunConfig
 from bench.counter import draw
+from bench.limit import PARALLEL
 from bench.parallel import clip_parts, data_parallel, find_axes, function_of, synchronised_norms
 from bench.record import Status
 from bench.roll import Fault, Roll, WorldBroken, cause_of, is_collective

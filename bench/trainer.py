@@ -89,7 +89,7 @@ class Learner:
             with accelerator.autocast():
                 loss = _loss(self.model(batch.images), batch, self.config.label_smoothing, self.class_weights)
             # What is averaged over the ranks is divided there, what is added in their order here.
-            num_added = self.num_parts if self.config.exact else self.config.accumulate
+            num_added = self.config.accumulate * (self.runtime.data_size if self.config.exact else 1)
             accelerator.backward(loss / num_added)
         return loss.detach()
 

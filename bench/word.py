@@ -1,7 +1,8 @@
 """The words of a command line before and after tyro reads them. No torch."""
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def option(argv: Sequence[str], flag: str) -> str | None:
@@ -44,3 +45,16 @@ def one_line(box: str) -> str:
             break
         kept.append(line)
     return " ".join(" ".join(kept).split()) or "the options can't be read"
+
+
+def flag_of(name: str) -> str:
+    """The flag of an option, as it is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def unknown(what: str, given: str, allowed: Iterable[str]) -> str:
+    """Say that a name is unknown, which ones are nearest, or all of them where they are few."""
+    names = list(allowed)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(names[:40])}"
+    return f"{what}: {given!r} is unknown; {hint}"
