@@ -13,7 +13,7 @@ from torch import nn
 
 from zoo import check_name, create_model, expand, list_models, resolve
 from zoo.__main__ import main
-from zoo.library import library_models
+from zoo.library import library_models, twins
 
 ROOT = Path(__file__).resolve().parents[1]
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
@@ -115,9 +115,11 @@ def test_names_of_the_libraries_are_those_that_they_list() -> None:
 
 def test_a_name_that_a_library_has_too_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["resnet18"]) == 0
-    assert "resnet18: the zoo's own is meant; the libraries' of the same name are tv:resnet18, timm:resnet18" in (
-        capsys.readouterr().out
+    assert "the libraries have models of this name too: tv:resnet18, timm:resnet18" in capsys.readouterr().out
+    assert twins(["lenet5", "resnet18", "timm:resnet18"]) == (
+        "resnet18: the zoo's own is meant; the libraries' of the same name are tv:NAME and timm:NAME"
     )
+    assert twins(["lenet5"]) == ""
 
 
 def test_expand_keeps_the_order_and_drops_duplicates() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from zoo import cost, registry
-from zoo.library import twins
+from zoo.library import namesakes
 from zoo.spec import ModelSpec
 from zoo.two_tower import crossings
 
@@ -51,8 +51,12 @@ class Description:
             f"input {spec.in_channels}x{self.image_size}x{self.image_size}, {self.num_classes} classes, "
             f"total stride {spec.total_stride}, stem: {spec.stem}",
         ]
-        names = [spec.notes, twins([spec.name])]
-        return [*lines, *(name for name in names if name), ""]
+        same = (
+            f"the libraries have models of this name too: {', '.join(others)}"
+            if (others := namesakes(spec.name))
+            else ""
+        )
+        return [*lines, *(line for line in (spec.notes, same) if line), ""]
 
     def rows(self) -> list[tuple[str, ...]]:
         """One row a layer: name, kind, kernel, output shape, parameters, multiply-adds."""

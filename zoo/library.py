@@ -30,5 +30,6 @@ def twins(names: Sequence[str]) -> str:
     shared = {name: others for name, others in found.items() if others}
     if not shared:
         return ""
-    others = ", ".join(other for names in shared.values() for other in names)
-    return f"{', '.join(shared)}: the zoo's own is meant; the libraries' of the same name are {others}"
+    others = dict.fromkeys(other.partition(":")[0] for found in shared.values() for other in found)
+    theirs = " and ".join(f"{prefix}:NAME" for prefix in others)
+    return f"{', '.join(shared)}: the zoo's own is meant; the libraries' of the same name are {theirs}"
