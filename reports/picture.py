@@ -17,11 +17,11 @@ MAX_FILTER_BYTES = 60_000  # of all models together: filters look like noise and
 
 
 def png(pixels: NDArray[np.uint8]) -> str:
-    """Pixels (h, w, 3) or (h, w) as a data address."""
+    """Pixels (h, w, 3) or (h, w, 1) as a data address."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -54,7 +54,8 @@ def _fits(kept: Mapping[str, NDArray[Any]], answers: Mapping[str, NDArray[Any]])
     images, index = kept["image"], kept["index"]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) != len(index):
         return False
-    return answers["top5"].shape == (len(answers["label"]), 5) and bool((index < len(answers["label"])).all())
+    top5 = answers["top5"]  # fewer columns where there are fewer classes
+    return top5.ndim == 2 and len(top5) == len(answers["label"]) and bool((index < len(answers["label"])).all())
 
 
 def filters_of(entries: Sequence[Entry], order: Mapping[str, int]) -> dict[int, dict[str, Any]]:
@@ -74,7 +75,7 @@ def filters_of(entries: Sequence[Entry], order: Mapping[str, int]) -> dict[int, 
 
 
 def first_filters(entry: Entry) -> NDArray[np.float32] | None:
-    """Weights (n, 3, k, k) of the first convolution over colours, from the run's `model.safetensors`; None without."""
+    """Weights (n, 3 or 1, k, k) of the first convolution, from the run's `model.safetensors`; None without."""
     from safetensors import SafetensorError, safe_open
 
     names = [f"{layer.name}.weight" for layer in entry.record.layers]
@@ -91,7 +92,7 @@ def first_filters(entry: Entry) -> NDArray[np.float32] | None:
         if (
             weights is not None
             and weights.ndim == 4
-            and weights.shape[1] == 3
+            and weights.shape[1] in (1, 3)
             and weights.shape[2] == weights.shape[3] > 1
         ):
             return np.asarray(weights[:MAX_FILTERS], dtype=np.float32)
@@ -99,7 +100,7 @@ def first_filters(entry: Entry) -> NDArray[np.float32] | None:
 
 
 def sprite(weights: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Filters (n, 3, k, k) side by side with a line of pixels between, each stretched to its own range."""
+    """Filters (n, 3 or 1, k, k) side by side with a line of pixels between, each stretched to its own range."""
     n, _, size, _ = weights.shape
     across = min(n, 16)
     down = math.ceil(n / across)

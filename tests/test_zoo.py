@@ -3,7 +3,7 @@
 Oracles: the counts that stand in the catalogue (counted again from the built networks), torch's FlopCounterMode,
 published counts, torchvision's and timm's own models, and identities (channels-last, batch of one, saved and loaded).
 What every form goes through runs without numbers on the `meta` device; the rest on the smallest form of each family
-(but for two large ones), and on all forms under the marker `slow`.
+(but for two large ones; for export and compilation, five small ones), and on all forms under the marker `slow`.
 """
 
 import math
@@ -144,8 +144,15 @@ def test_evaluation_has_no_chance_in_it(spec: ModelSpec) -> None:
     torch.testing.assert_close(in_channels_last, scores, **close)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("spec", [pytest.param(spec, id=spec.name) for spec in SPECS])
+def exported_at_once(spec: ModelSpec) -> bool:
+    """Say whether a form is the smallest of its family, and exported in a second or so."""
+    return spec is SMALLEST[spec.family] and spec.multiply_adds < 1.5e7
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [pytest.param(spec, id=spec.name, marks=() if exported_at_once(spec) else pytest.mark.slow) for spec in SPECS],
+)
 @torch.no_grad()
 def test_survives_export_and_compilation(spec: ModelSpec) -> None:
     model, images = built(spec).eval(), images_of(spec, 2)
