@@ -37,7 +37,7 @@ def show_plan(cells: list[Cell], config: RunConfig, data: Dataset, runtime: Runt
             f"{cell.model}, seed {cell.seed}: about {seconds / 60:.1f} minutes of training, "
             f"{memory / 2**20:,.0f} MiB a process"
         )
-    measuring = config.measure_seconds * len(config.models) if config.measure else 0.0
+    measuring = config.launches * config.measure_seconds * len(config.models) if config.measure else 0.0
     runtime.say(
         f"{len(cells)} cells: about {total / 60:.1f} minutes of training and {measuring / 60:.1f} of measuring; "
         "nothing was run"

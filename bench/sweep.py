@@ -14,6 +14,7 @@ from bench.record import Measurement
 from bench.runtime import Runtime
 
 GAIN = 1.02  # a doubling that brings less is none
+PASSES = 3  # at a size: the first one makes room for it, the faster of the others counts
 PATIENCE = 2  # doublings without gain
 MOST = 4096
 Outcome = float | str  # seconds, or why there are none
@@ -89,7 +90,7 @@ def sweep(subject: Subject, runtime: Runtime, *, seconds: float, bytes_an_image:
     def forward(size: int) -> float:
         images = _images(subject, max(1, size // runtime.data_size))
         took = []
-        for _ in range(3):  # the first pass at a size makes room for it
+        for _ in range(PASSES):
             runtime.synchronize()
             begun = time.perf_counter()
             with torch.inference_mode(), runtime.accelerator.autocast():
@@ -98,7 +99,18 @@ def sweep(subject: Subject, runtime: Runtime, *, seconds: float, bytes_an_image:
             took.append(time.perf_counter() - begun)
         return min(took[1:])
 
-    found = climb(guarded(forward, bytes_an_image, runtime), most=MOST, least=runtime.data_size, gather=runtime.gather)
+    fits = guarded(forward, bytes_an_image, runtime)
+    last = 0.0
+
+    def attempt(size: int) -> Outcome:
+        nonlocal last
+        if last and time.perf_counter() - start + 2 * PASSES * last > seconds:
+            return f"no time for {size}"
+        outcome = fits(size)
+        last = outcome if isinstance(outcome, float) else 0.0
+        return outcome
+
+    found = climb(attempt, most=MOST, least=runtime.data_size, gather=runtime.gather)
     draw = random.Random(seed)
     while found.seconds and runtime.broadcast(time.perf_counter() - start) < seconds:
         runtime.check_signal()

@@ -23,7 +23,7 @@ COLUMNS = (
     "communication_percent", "train_gflops_per_second", "first_step_seconds", "compile_seconds",
     "energy_joules_per_image", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes",
     "process_peak_bytes", "device_allocated_bytes", "device_reserved_bytes", "batch_choice", "tf32", "cudnn_benchmark",
-    "compile", "top1_best_on_test", "best_validation_top1", "best_validation_epoch",
+    "compile", "latency_ms_p95", "top1_best_on_test", "best_validation_top1", "best_validation_epoch",
     "parallel", "num_local_parameters", "exchanged_bytes",
 )  # fmt: skip
 MEASURED = (
@@ -145,6 +145,7 @@ def _measured(found: Mapping[str, Measurement]) -> dict[str, Field]:
     row: dict[str, Field] = {name: found[name].value if name in found else None for name in MEASURED}
     latency = found.get("latency_ms")
     row["latency_ms_p50"] = latency.percentile(50) if latency else None
+    row["latency_ms_p95"] = latency.percentile(95) if latency else None
     row["latency_ms_p99"] = latency.percentile(99) if latency else None
     return row
 

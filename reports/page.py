@@ -17,6 +17,7 @@ from reports.column import COLUMNS
 from reports.cost_figure import memory, pair_matrix, roofline, time_to_accuracy
 from reports.environment import environment_rows, facts_of, title_of
 from reports.figure import Figure, bottleneck, curve_figures, tradeoffs
+from reports.gap import gap_figure
 from reports.micro import MicroFile, micro_about, micro_rows
 from reports.model import models_data
 from reports.pair import SPEEDS, Pairs, baselines_of, is_finite, noise_floor, speed_pairs, top1_pairs
@@ -104,7 +105,7 @@ def figures_of(
     figures += curve_figures(entries)
     main, pairs = max(zip(groups, compared, strict=True), key=lambda both: len(both[0].entries))
     figures += time_to_accuracy(main) + bottleneck(main) + memory(main) + roofline(main, marks)
-    figures += scaling(groups) + pair_matrix(main, pairs) + answer_figures(main, marks)
+    figures += scaling(groups) + pair_matrix(main, pairs) + answer_figures(main, marks) + gap_figure(main)
     return figures
 
 

@@ -1,0 +1,47 @@
+"""Classes of two models held together. Oracle: counts by hand, McNemar's exact p by scipy, Holm by its definition."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from record_factory import write_demo
+from scipy import stats
+
+from reports.gap import class_gaps, gap_figure
+from reports.source import read_source
+from reports.standing import Entry, entries_of, groups_of
+from reports.words import ranked
+
+
+@pytest.fixture(scope="module")
+def best_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Entry, Entry]:
+    source = read_source([write_demo(tmp_path_factory.mktemp("gap") / "demo", seeds=(0,))])
+    first, second, *_ = ranked(groups_of(entries_of(source))[0], "top1")
+    return first, second
+
+
+def test_each_class_is_a_test_of_its_own_adjusted_for_their_number(best_two: tuple[Entry, Entry]) -> None:
+    labels = best_two[0].answers["label"]
+    raw = {}
+    for each in np.unique(labels):
+        a, b = (entry.right[0][labels == each] for entry in best_two)
+        only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+        p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+        raw[int(each)] = (100 * (only_a - only_b) / len(a), p)
+    smallest = min(p for _, p in raw.values())
+    gaps = {each: (points, p) for each, points, p in class_gaps(*best_two)}
+    assert set(gaps) == set(raw)
+    for each, (points, p) in gaps.items():
+        assert points.value == pytest.approx(raw[each][0])
+        assert points.low <= points.value <= points.high
+        assert p >= raw[each][1] - 1e-12
+    assert min(p for _, p in gaps.values()) == pytest.approx(min(1.0, len(raw) * smallest))
+
+
+def test_the_chart_shows_every_class_from_the_largest_gap_down(best_two: tuple[Entry, Entry], tmp_path: Path) -> None:
+    source = read_source([write_demo(tmp_path / "demo", seeds=(0, 1))])
+    (figure,) = gap_figure(groups_of(entries_of(source))[0])
+    values = figure.traces[0]["y"]
+    assert values == sorted(values, reverse=True)
+    assert len(values) == 100
+    assert best_two[0].model in figure.caption
