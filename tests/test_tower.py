@@ -19,9 +19,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
 from zoo import create_model
-from zoo.alexnet import AlexNet, Figure
+from zoo.alexnet import AlexNet, Figure, join
 from zoo.tower import Mesh, OneWeirdTrick, one_weird_trick, tower_of_mesh
-from zoo.two_tower import TwoTower, join, load, place, split
+from zoo.two_tower import TwoTower, load, place, split
+from zoo.weights import load_pretrained
 
 NUM_STEPS = 20
 BATCH = 8
@@ -128,6 +129,9 @@ def test_weights_go_from_either_form_into_either(source: str, target: str) -> No
     assert isinstance(taker, Figure)
     load(taker, given.state_dict())
     assert_equal(taker.grouped_state(), given.grouped_state())
+    other = create_model(target, num_classes=5, **SMALL)
+    assert load_pretrained(other, given.state_dict(), num_classes=5) == []
+    assert_equal(other.state_dict(), taker.state_dict())
 
 
 def test_weights_that_do_not_fit_are_refused_by_name_and_change_nothing() -> None:

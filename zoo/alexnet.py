@@ -12,7 +12,8 @@ Two towers that read each other at conv3 and at the fully connected layers, and 
 towers modules of their own, on two devices; `zoo/tower.py` gives each of them to a process.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -96,6 +97,10 @@ class Figure(nn.Module):
     def grouped_state(self) -> dict[str, Tensor]:
         """Return these weights as the grouped network's; on a mesh every rank must call it."""
         raise NotImplementedError
+
+    def adopt(self, state: State) -> State:
+        """Turn the weights of any form of an AlexNet into this form's. ValueError where a tower lacks a parameter."""
+        return self.own_state(regrouped(state))
 
     def drop(self, layer: str, x: Tensor) -> Tensor:
         """Drop values of a layer's input, of all towers at once: whoever counts from the same seed drops the same."""
@@ -207,6 +212,24 @@ def initialise(net: nn.Module, init: str) -> None:
         nn.init.constant_(layer.bias, float(init == "paper" and name in ("conv2", "conv4", "conv5", "fc6", "fc7")))
     if init == "he":
         centre_filters(net)
+
+
+def join(states: Sequence[State]) -> dict[str, Tensor]:
+    """Put the states of all towers together as a grouped network's. ValueError where a tower lacks a parameter."""
+    for state in states[1:]:
+        for name in sorted(states[0].keys() ^ state.keys()):
+            raise ValueError(f"not every tower has {name}")
+    return {name: torch.cat([state[name].to(states[0][name].device) for state in states]) for name in states[0]}
+
+
+def regrouped(state: State) -> State:
+    """Return the state of a network in towers (`towers.0.conv1.weight`) as a grouped network's; others as they are."""
+    towers: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        found = re.fullmatch(r"towers\.(\d+)\.(.+)", name)
+        if found:
+            towers.setdefault(int(found[1]), {})[found[2]] = tensor
+    return join([towers[i] for i in sorted(towers)]) if towers else state
 
 
 def switched(design: Design, switches: dict[str, Any]) -> Design:

@@ -1,7 +1,6 @@
 """AlexNet's two towers as modules of their own, on one device or two, and weights from one form to another."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import weights
-from zoo.alexnet import PAPER, SMALL, AlexNet, Design, Figure, Part, switched
+from zoo.alexnet import PAPER, SMALL, AlexNet, Design, Figure, Part, join, switched
 from zoo.cost import LayerCost
 from zoo.weights import State
 
@@ -102,14 +101,6 @@ def in_towers(grouped: State, num_towers: int) -> dict[str, Tensor]:
     }
 
 
-def join(states: Sequence[State]) -> dict[str, Tensor]:
-    """Put the states of all towers together as a grouped network's. ValueError where a tower lacks a parameter."""
-    for state in states[1:]:
-        for name in sorted(states[0].keys() ^ state.keys()):
-            raise ValueError(f"not every tower has {name}")
-    return {name: torch.cat([state[name].to(states[0][name].device) for state in states]) for name in states[0]}
-
-
 def load(model: nn.Module, state: State) -> None:
     """Load the weights of any AlexNet, grouped or in towers, into any form of the same design: whole or not at all.
 
@@ -117,12 +108,7 @@ def load(model: nn.Module, state: State) -> None:
     """
     if not isinstance(model, Figure):
         raise ValueError(f"{type(model).__name__} is no AlexNet")
-    towers: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in state.items():
-        found = re.fullmatch(r"towers\.(\d+)\.(.+)", name)
-        if found:
-            towers.setdefault(int(found[1]), {})[found[2]] = tensor
-    weights.load(model, model.own_state(join([towers[i] for i in sorted(towers)]) if towers else state))
+    weights.load(model, model.adopt(state))
 
 
 CROSSINGS = {"pool2": "conv3", "pool5": "fc6", "fc6": "fc7", "fc7": "fc8"}  # what a tower gives: who reads it

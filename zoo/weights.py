@@ -18,6 +18,13 @@ class Scaling(Protocol):
     transform_input: bool
 
 
+@runtime_checkable
+class Adopting(Protocol):
+    """A network that comes in several forms and turns another's weights into its own."""
+
+    def adopt(self, state: State) -> State: ...
+
+
 def load(model: nn.Module, state: State) -> None:
     """Load a state into a model. ValueError, before anything is changed, names the first parameter that doesn't fit."""
     check(model, state)
@@ -58,6 +65,8 @@ def fitted(model: nn.Module, state: State, *, num_classes: int) -> tuple[State, 
     Only parameters of `num_classes` rows may differ, in their rows. ValueError names the first other one that does.
     """
     own = model.state_dict()
+    if isinstance(model, Adopting):
+        state = model.adopt(state)
     state = {_undotted(name) if name not in own else name: tensor for name, tensor in state.items()}
     counters = {name: tensor for name, tensor in own.items() if name.endswith("num_batches_tracked")}
     state = counters | state  # files from before batch norms counted
