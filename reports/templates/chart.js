@@ -93,7 +93,7 @@ function figureOf(chart) {
 
 const tracesOf = (figure) => (figure.kind === "curve" ? curveTraces(figure) : figure.traces);
 
-// On a narrow screen: no names beside points, no colour bar, short names on the axes, and of a map's columns only some.
+// On a narrow screen: no names beside points, no colour bar, no numbers in a map, short names on the axes, and of a map's columns only some.
 function narrowed(traces, marks, layout) {
   for (const mark of marks) if (mark.mode === "markers+text") mark.mode = "markers";
   const [first, names] = [traces[0] ?? {}, traces[0]?.names];
@@ -101,7 +101,7 @@ function narrowed(traces, marks, layout) {
   const ticks = (places, texts, step = 1) => ({ tickmode: "array", tickvals: places.filter((_, i) => i % step === 0), ticktext: texts.filter((_, i) => i % step === 0).map(brief) });
   if (first.orientation === "h") Object.assign(layout.yaxis, ticks(first.y, names));
   if (first.type !== "heatmap" || !names?.y) return;
-  marks[0].showscale = false;
+  Object.assign(marks[0], { showscale: false, texttemplate: "" });
   Object.assign(layout.yaxis, ticks(first.y, names.y), { title: {} });
   Object.assign(layout.xaxis, ticks(first.x, names.x, Math.ceil(first.x.length / 10)));
 }
