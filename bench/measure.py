@@ -107,6 +107,11 @@ def train_visit(subject: Subject, runtime: Runtime) -> Visit:
     return visit
 
 
+def step_visit(subject: Subject, runtime: Runtime) -> Visit:
+    """Time a step with the loader's batch and nothing else: the finest grain, for builds of one model."""
+    return lambda: {"train_images_per_second": _each(lambda: subject.step(next(subject.batches)), runtime)}
+
+
 def infer_visit(subject: Subject, runtime: Runtime) -> Visit:
     """Time the forward pass of a whole batch."""
     return _forward_visit(subject, runtime, subject.batch.images, "infer_images_per_second", 1.0)

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from bench.cell import Bench
 
 MODELS = ("lenet5", "squeezenet1_1")
-METRICS = ("train_images_per_second", "train_step_images_per_second")
+METRIC = "train_images_per_second"
 EACH = 50  # comparisons of a kind
-SECONDS = 9.0  # of taking turns; building and warming both up may take 6 more
+SECONDS = 10.0  # of taking turns; building and warming both up may take 5 more
 CLAIMS_ALLOWED = 16  # of 200 at 5 %: the exact binomial test's bound
 FINDS_NEEDED = 90  # of 100
 HEAD = ("kind", "model", "beside", "n", "won", "half width", "rounds", "longest")
@@ -112,7 +112,7 @@ def _config() -> RunConfig:
 def measure(trial: Trial, bench: "Bench") -> dict[str, Any]:
     """Compare two builds of a model in turn; the trial with the raw seconds of both, round by round."""
     from bench.compare import build
-    from bench.measure import train_visit
+    from bench.measure import step_visit
     from bench.pairing import take_turns
     from zoo.registry import resolve
 
@@ -123,10 +123,10 @@ def measure(trial: Trial, bench: "Bench") -> dict[str, Any]:
         second.learner = slowed(second.learner)
     with other_work(trial.busy):
         turns = take_turns(
-            {"first": train_visit(first, bench.runtime), "second": train_visit(second, bench.runtime)},
+            {"first": step_visit(first, bench.runtime), "second": step_visit(second, bench.runtime)},
             rounds=None, seconds=SECONDS, seed=trial.number, check=bench.runtime.check_signal,
         )  # fmt: skip
-    values = {name: {metric: rows[metric] for metric in METRICS} for name, rows in turns.values.items()}
+    values = {name: rows[METRIC] for name, rows in turns.values.items()}
     took = time.perf_counter() - start
     return {**trial._asdict(), "ended_by": turns.ended_by, "seconds": took, "values": values}
 
@@ -178,56 +178,52 @@ def trial_of(line: Mapping[str, Any]) -> Trial:
     return Trial(**{name: line[name] for name in Trial._fields})
 
 
-def ratio_of(line: Mapping[str, Any], metric: str) -> tuple[float, float, float]:
+def ratio_of(line: Mapping[str, Any]) -> tuple[float, float, float]:
     """How many times as fast the second build was: (ratio, low, high)."""
-    second, first = (_measurement(metric, line["values"][name][metric]) for name in ("second", "first"))
+    second, first = (_measurement(line["values"][name]) for name in ("second", "first"))
     return speed_ratio(second, first)
 
 
-def _measurement(metric: str, seconds: Sequence[float]) -> Measurement:
+def _measurement(seconds: Sequence[float]) -> Measurement:
     return Measurement(
-        metric=metric, unit="images/s", better="higher", merge="slowest", values=(tuple(seconds),), images=1
+        metric=METRIC, unit="images/s", better="higher", merge="slowest", values=(tuple(seconds),), images=1
     )
 
 
-def judge(line: Mapping[str, Any]) -> dict[str, Verdict]:
-    """The verdict on a line's second build, by metric."""
-    return {metric: verdict(*ratio_of(line, metric)[1:]) for metric in METRICS}
+def judge(line: Mapping[str, Any]) -> Verdict:
+    """The verdict on a line's second build."""
+    return verdict(*ratio_of(line)[1:])
 
 
-def won(line: Mapping[str, Any], metric: str) -> bool:
+def won(line: Mapping[str, Any]) -> bool:
     """Whether a winner is claimed; of a slowed build, whether it is found to be the slower one."""
-    found = judge(line)[metric]
+    found = judge(line)
     return found == "slower" or (line["kind"] == "same" and found == "faster")
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
-    """The study as text: a row a kind, model and company, and the two sums that it is for, by metric."""
-    parts = []
-    for metric in METRICS:
-        rows = [HEAD, *_rows(lines, metric)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-        parts.append(f"{metric}\n" + "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
-        equal, slow = ([line for line in lines if line["kind"] == kind] for kind in ("same", "slowed"))
-        parts.append(
-            f"a winner is claimed between equals in {sum(won(line, metric) for line in equal)} of {len(equal)} "
-            f"(at most {CLAIMS_ALLOWED} of 200); 5 % is found in {sum(won(line, metric) for line in slow)} of "
-            f"{len(slow)} (at least {FINDS_NEEDED} of 100)\n"
-        )
-    return "\n".join(parts)
+    """The study as text: a row a kind, model and company, and the two sums that it is for."""
+    rows = [HEAD, *_rows(lines)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    drawn = "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    equal, slow = ([line for line in lines if line["kind"] == kind] for kind in ("same", "slowed"))
+    claimed, found = sum(map(won, equal)), sum(map(won, slow))
+    return (
+        f"{drawn}\na winner is claimed between equals in {claimed} of {len(equal)} (at most {CLAIMS_ALLOWED} of 200); "
+        f"5 % is found in {found} of {len(slow)} (at least {FINDS_NEEDED} of 100)"
+    )
 
 
-def _rows(lines: Sequence[Mapping[str, Any]], metric: str) -> Iterator[tuple[str, ...]]:
+def _rows(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     for kind, model, busy in dict.fromkeys((trial.kind, trial.model, trial.busy) for trial in sorted(plan())):
         some = [line for line in lines if (line["kind"], line["model"], line["busy"]) == (kind, model, busy)]
         if not some:
             continue
-        half = statistics.median((high - low) / 2 for _, low, high in (ratio_of(line, metric) for line in some))
-        rounds = statistics.median(len(line["values"]["first"][metric]) for line in some)
+        half = statistics.median((high - low) / 2 for _, low, high in map(ratio_of, some))
+        rounds = statistics.median(len(line["values"]["first"]) for line in some)
         yield (
-            kind, model, "other work" if busy else "nothing", str(len(some)),
-            str(sum(won(line, metric) for line in some)), f"{half:.3f}", f"{rounds:.0f}",
-            f"{max(line['seconds'] for line in some):.1f} s",
+            kind, model, "other work" if busy else "nothing", str(len(some)), str(sum(map(won, some))), f"{half:.3f}",
+            f"{rounds:.0f}", f"{max(line['seconds'] for line in some):.1f} s",
         )  # fmt: skip
 
 
