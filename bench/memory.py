@@ -95,6 +95,7 @@ def _kinds(learner: "Learner", batch: "Batch") -> dict[str, int]:
     """What a step holds: weights, gradients, the optimiser's state, and what a forward pass keeps for the backward one.
 
     Counted from the tensors themselves, each storage once; of the micro-batches of a step, the largest is held at once.
+    The model runs as it is written: compiled, it may keep less.
     """
     import torch
     import torch.nn.functional as F
@@ -110,7 +111,7 @@ def _kinds(learner: "Learner", batch: "Batch") -> dict[str, int]:
 
     rows = slice(-(-len(batch.labels) // learner.config.accumulate))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), learner.runtime.accelerator.autocast():
-        loss = F.cross_entropy(learner.model(batch.images[rows]), batch.labels[rows])
+        loss = F.cross_entropy(learner.bare(batch.images[rows]), batch.labels[rows])
     activations = sum(kept.values())
     loss.backward()  # type: ignore[no-untyped-call]
     states = [value for state in learner.optimizer.state.values() for value in state.values()]
