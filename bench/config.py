@@ -85,7 +85,7 @@ class RunConfig:
     ema: Annotated[float | None, arg(metavar="DECAY")] = None
     """Evaluate and save an exponential moving average of the weights."""
     augment: Names = ("crop", "mirror")
-    """Of crop, mirror, trivial, rotation, pca, cutout, erasing, mixup, cutmix; none for none."""
+    """Of crop, mirror, trivial, rotation, pca, cutout, erasing, mixup, cutmix; none for none. Digits: no mirror."""
     balance: bool = False
     """Draw each class equally often."""
     class_weights: bool = False
@@ -152,6 +152,8 @@ class RunConfig:
     """Take the options of a record.json."""
 
 
+DIGITS = ("mnist", "svhn")  # data sets whose images mean something else in the mirror
+
 # Options that may differ when a run goes on: they say how and where, not what.
 RESUMABLE = frozenset({
     "resume", "out", "world", "accumulate", "workers", "pack_size", "data_dir", "checkpoint_seconds", "timeout",
@@ -169,10 +171,17 @@ def parse(argv: Sequence[str]) -> RunConfig:
     if {"epochs", "seconds"} <= given:
         raise ValueError("--epochs and --seconds are two budgets: give one of them")
     argv = best_as_flag(argv)
-    default = _like(argv) or _without(get_recipe(option(argv, "--recipe") or RunConfig.recipe), given)
+    recipe = get_recipe(option(argv, "--recipe") or RunConfig.recipe)
+    default = _like(argv) or _without(_for_digits(recipe, option(argv, "--dataset") or recipe.dataset), given)
     config = _without_none(_parse_flags(argv, default))
     check(config)
     return config
+
+
+def _for_digits(recipe: RunConfig, dataset: str) -> RunConfig:
+    """A recipe for a data set: digits aren't mirrored, since a mirrored 2 is none."""
+    kept = tuple(name for name in recipe.augment if name != "mirror" or dataset not in DIGITS)
+    return dataclasses.replace(recipe, augment=kept)
 
 
 def differing(a: RunConfig, b: RunConfig) -> list[str]:
@@ -185,7 +194,7 @@ def to_flags(config: RunConfig) -> list[str]:
     """Write the command line that gives this configuration: its recipe and what differs from it."""
     from bench.recipe import get_recipe
 
-    recipe = dataclasses.replace(get_recipe(config.recipe), recipe="")
+    recipe = _for_digits(dataclasses.replace(get_recipe(config.recipe), recipe=""), config.dataset)
     base = _without(recipe, [name for name in ("models", "epochs", "seconds")
                              if getattr(config, name) not in (None, getattr(recipe, name))])  # fmt: skip
     flags: list[str] = []

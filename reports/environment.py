@@ -73,7 +73,7 @@ def _machine(run: Run) -> str:
     environment = run.cells[0].record.environment
     machine = environment.get("machine") or environment.get("gpu") or environment.get("cpu") or "not recorded"
     threads, world = environment.get("num_threads"), run.cells[0].record.world_size
-    parts = [f"{threads} threads" if threads else "", f"{world} processes" if world > 1 else ""]
+    parts = [f"{threads} thread{'s' * (threads != 1)}" if threads else "", f"{world} processes" if world > 1 else ""]
     return ", ".join([str(machine), *(part for part in parts if part)])
 
 

@@ -1,5 +1,6 @@
 """The page's table as the template and the page's script need it: groups of rows, each cell with its text and note."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +79,8 @@ def heading(group: Group, different: Sequence[str]) -> str:
 def _rule_value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "own" if value is None else str(value)[:60]
+    text = "own" if value is None else str(value)
+    return text[:12] if re.fullmatch("[0-9a-f]{40,}", text) else text[:60]
 
 
 def _row(entry: Entry, mark: Mark, warned: Sequence[Warned], rank: Rank | None, index: int) -> RowView:

@@ -15,6 +15,9 @@ REQUESTS = [
     ["--recipe", "standard", "--seeds", "5", "7"],
     ["--epochs", "3"],
     ["--recipe", "finetune"],
+    ["--dataset", "mnist"],
+    ["--dataset", "svhn", "--augment", "crop", "mirror"],
+    ["--recipe", "tutorial", "--dataset", "mnist"],
     ["--recipe", "finetune", "--pretrained", "weights.pth", "--lr", "0.1"],
     ["--models", "tv:resnet18", "--pretrained", "--epochs", "0"],
     ["--class-weights", "--recipe", "tutorial", "--dataset", "imagefolder", "--skip-unreadable"],
@@ -83,6 +86,12 @@ def test_pretrained_without_a_value_means_the_published_weights() -> None:
     assert parse(["--pretrained", "--models", "tv:resnet18"]).pretrained == "hub"
     assert parse(["--models", "tv:resnet18", "--pretrained"]).pretrained == "hub"
     assert parse(["--pretrained", "mine.pth", "--models", "lenet5"]).pretrained == "mine.pth"
+
+
+def test_digits_are_mirrored_only_where_that_is_asked_for() -> None:
+    assert parse(["--dataset", "mnist"]).augment == ("crop",)
+    assert parse(["--dataset", "svhn", "--augment", "mirror"]).augment == ("mirror",)
+    assert parse(["--dataset", "fashion_mnist"]).augment == ("crop", "mirror")
 
 
 def test_a_run_goes_on_only_with_the_same_options() -> None:
