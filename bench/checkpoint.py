@@ -104,6 +104,8 @@ def verify(place: Path) -> dict[str, Any]:
         raise ValueError(f"{place / 'manifest.json'}: can't be read ({error})") from error
     if seal != _seal(manifest):
         raise ValueError(f"{place / 'manifest.json'}: is not what was written")
+    if f"step_{manifest['progress']['step']}" != place.name:
+        raise ValueError(f"{place / 'manifest.json'}: is that of step {manifest['progress']['step']}")
     for name, checksum in expected.items():
         path = place / name
         found = sha256(path) if path.is_file() else "nothing"

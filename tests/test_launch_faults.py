@@ -119,7 +119,7 @@ def to_the_top(launched: Launch) -> None:
     launched.process.terminate()
 
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 @pytest.mark.parametrize("command", [HAND, TORCHRUN], ids=["accelerate", "torchrun"])
