@@ -20,7 +20,7 @@ from bench.metric import METRICS
 from bench.optimizer import peak_rate
 from bench.pairing import Turns, take_turns
 from bench.peak import machine_peaks
-from bench.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, now, write
+from bench.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, now, read, write
 from bench.runtime import Interrupted, Runtime
 from bench.sweep import measurements as sweep_measurements
 from bench.sweep import sweep
@@ -40,26 +40,37 @@ def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], bench: Be
         return
     runtime = bench.runtime
     needs = {model: need_of(ok[model], bench.config, runtime) for model in specs}
-    groups = runtime.broadcast(fit_together(needs, room_for(runtime)))
-    left = runtime.on_main(_unwritten, bench, len(groups))
-    for launch, group in [item for item in left if item[0] == left[0][0]]:
-        own = {model: specs[model] for model in groups[group]}
+    launch, group, left = runtime.on_main(_unmeasured, bench, tuple(specs))
+    if not left:
+        return
+    groups = runtime.broadcast(fit_together({model: needs[model] for model in left}, room_for(runtime)))
+    for number, models in enumerate(groups, start=group):
+        own = {model: specs[model] for model in models}
         benches = {model: at_batch(ok[model].batch_size, bench) for model in own}
-        runtime.say(f"measuring {len(own)} models in turn" + _which(launch, group, bench, groups))
-        compared = _Contest(own, benches, bench, needs).compare(launch, group)
-        runtime.on_main(write, comparison_path(bench.folder, launch, group), compared)
-    if left and left[-1][0] > left[0][0]:
-        runtime.say(f"launch {left[0][0] + 1} of {bench.config.launches} is measured; --resume does the next one")
+        runtime.say(f"measuring {len(own)} models in turn" + _which(launch, number, bench, group + len(groups)))
+        compared = _Contest(own, benches, bench, needs).compare(launch, number)
+        runtime.on_main(write, comparison_path(bench.folder, launch, number), compared)
+    if launch + 1 < bench.config.launches:
+        runtime.say(f"launch {launch + 1} of {bench.config.launches} is measured; --resume does the next one")
 
 
-def _unwritten(bench: Bench, num_groups: int) -> list[tuple[int, int]]:
-    """The launches and groups that have not been measured yet, in order."""
-    every = [(launch, group) for launch in range(bench.config.launches) for group in range(num_groups)]
-    return [item for item in every if not comparison_path(bench.folder, *item).exists()]
+def _unmeasured(bench: Bench, models: tuple[str, ...]) -> tuple[int, int, tuple[str, ...]]:
+    """The first launch that lacks models, the number of its next group, and those models behind the reference.
+
+    An interrupted launch goes on with what it lacks: how many models fit together may have changed since.
+    """
+    for launch in range(bench.config.launches):
+        group, left = 0, models
+        while (path := comparison_path(bench.folder, launch, group)).exists():
+            done = read(path, Comparison).models
+            group, left = group + 1, tuple(model for model in left if model not in done)
+        if left:
+            return launch, group, tuple(dict.fromkeys((models[0], *left)))
+    return 0, 0, ()
 
 
-def _which(launch: int, group: int, bench: Bench, groups: Sequence[Sequence[str]]) -> str:
-    words = [f"group {group + 1} of {len(groups)}"] if len(groups) > 1 else []
+def _which(launch: int, group: int, bench: Bench, num_groups: int) -> str:
+    words = [f"group {group + 1} of {num_groups}"] if num_groups > 1 else []
     words += [f"launch {launch + 1} of {bench.config.launches}"] if bench.config.launches > 1 else []
     return f" ({', '.join(words)})" if words else ""
 
