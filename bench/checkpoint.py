@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,11 @@ def _begin(place: Path, aside: Path) -> bool:
 
 
 def _commit(aside: Path, place: Path, learner: Learner, progress: Progress) -> None:
+    paths = sorted(aside.iterdir())
+    with ThreadPoolExecutor(len(paths)) as pool:  # training waits, and hashing holds no lock: a core a file
+        sums = dict(zip((path.name for path in paths), pool.map(sha256, paths), strict=True))
     manifest = {
-        "files": {path.name: sha256(path) for path in sorted(aside.iterdir())},
+        "files": sums,
         "progress": dataclasses.asdict(progress),
         "optimizer": _split_state(learner.optimizer)[1],
     }
@@ -131,13 +135,27 @@ def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
     OSError where the disk refuses: safetensors' own error names only the number, in its text.
     """
     try:
-        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}, path)
+        save_file(_plain(state), path)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise
         code = int(number[1])
         raise OSError(code, os.strerror(code), str(path)) from error
+
+
+def _plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as rows of memory of their own; only those are copied that aren't so already."""
+    plain: dict[str, torch.Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in state.items():
+        row = tensor.detach().cpu().contiguous()
+        memory = row.untyped_storage()
+        if memory.nbytes() != row.nbytes or memory.data_ptr() in taken:
+            row = row.clone()
+        taken.add(row.untyped_storage().data_ptr())
+        plain[name] = row
+    return plain
 
 
 def _write_tensors(folder: Path, learner: Learner) -> None:
