@@ -5,7 +5,6 @@ plain PyTorch. `./launch.sh micro tests/micro/test_trainer_micro.py` prints both
 """
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torchvision import transforms
 
 from bench.cell import Bench, build_loader, build_model
 from bench.config import parse
-from bench.data import Dataset, open_dataset
+from bench.data import Dataset
 from bench.runtime import Runtime
 from bench.trainer import Hooks, Progress, build_learner, fit
 from zoo.registry import create_model, resolve
@@ -29,12 +28,6 @@ pytestmark = pytest.mark.micro
 
 BATCH = 128
 STEPS = 120
-
-
-@pytest.fixture(scope="module")
-def data() -> Dataset:
-    """CIFAR-100 where it is at hand, else the stand-in, whose images are of the same size."""
-    return open_dataset("cifar100" if os.environ.get("ZOOMETRY_DATA") else "synthetic", None)
 
 
 class Images(torch.utils.data.Dataset[tuple[Any, int]]):
@@ -82,14 +75,14 @@ def endless(loader: Any) -> Iterator[Any]:
         yield from loader
 
 
-def ours(data: Dataset, name: str, runtime: Runtime) -> Callable[[], None]:
+def ours(data: Dataset, name: str, runtime: Runtime, *, num_steps: int = STEPS) -> Callable[[], None]:
     """The same number of steps by `fit`."""
     spec = resolve(name)
     config = dataclasses.replace(parse(["--recipe", "smoke"]), seconds=None, epochs=1, image_size=32)
     bench = Bench(config, data, runtime, Path(), {})
     batches = build_loader(spec, 0, bench)
     learner = build_learner(build_model(spec, 0, bench), config=config, peak=0.01, seed=0, runtime=runtime)
-    batches.steps_per_epoch = STEPS
+    batches.steps_per_epoch = num_steps
 
     def steps() -> None:
         list(fit(learner, batches, Progress(), Hooks(lambda p: None, lambda share, p: None)))
