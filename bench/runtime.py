@@ -20,16 +20,16 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
 from bench.config import RunConfig
 from bench.counter import draw
+from bench.entry import check_precision, join, meet
 from bench.limit import PARALLEL
 from bench.parallel import clip_parts, data_parallel, find_axes, function_of, synchronised_norms
 from bench.record import Status
 from bench.roll import Fault, Roll, WorldBroken, cause_of, is_collective
-from bench.world import World, abandon, is_orphan, num_cores, world_of
+from bench.world import World, is_orphan, num_cores, world_of
 
 T = TypeVar("T")
 TWICE_SECONDS = 1.0  # launchers repeat a signal at once: only a later one is a second one
@@ -88,9 +88,9 @@ class Runtime:
         torch.set_num_threads(num_threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
         torch.backends.cudnn.benchmark = config.cudnn_benchmark
-        roll = _meet(world, config.timeout)
-        accelerator = _join(config)
-        _check_precision(config.precision, accelerator.device)
+        roll = meet(world, config.timeout)
+        accelerator = join(config)
+        check_precision(config.precision, accelerator.device)
         axes = find_axes(
             accelerator.process_index, accelerator.num_processes, model_size=PARALLEL[config.parallel],
             device=accelerator.device,
@@ -336,40 +336,3 @@ class Runtime:
 def _as_pulse(values: torch.Tensor) -> Pulse:
     signum, seconds, diverged_at = values.tolist()
     return Pulse(int(signum), seconds, int(diverged_at))
-
-
-def _meet(world: World, timeout: float) -> Roll | None:
-    """Wait for the other ranks where a launcher keeps a store: by the time that they join, none is late.
-
-    Where rank 0 keeps it there is none yet.
-    """
-    if world.size == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return None
-    try:
-        roll = Roll(world, timeout)
-        roll.meet()
-    except WorldBroken as broken:
-        abandon(str(broken), how="are all machines started?", aloud=broken.speaks)
-    return roll
-
-
-def _join(config: RunConfig) -> Accelerator:
-    """Start accelerate with every setting stated; without GPUs torchrun's ranks need to be told of the CPU."""
-    if not torch.cuda.is_available():
-        os.environ["ACCELERATE_USE_CPU"] = "true"
-    patience = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=config.timeout))
-    return Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
-        kwargs_handlers=[patience],
-        device_placement=False,
-        log_with=list(config.track) or None,
-        project_dir=str(config.out),
-    )
-
-
-def _check_precision(precision: str, device: torch.device) -> None:
-    if precision == "fp16" and device.type != "cuda":
-        raise ValueError("--precision fp16: this device has no fp16 training; choose fp32 or bf16")
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ValueError("--precision bf16: this GPU has no bf16; choose fp32 or fp16")

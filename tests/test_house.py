@@ -21,7 +21,7 @@ ARROWS = {
 }
 # Libraries that only these files may import.
 KEPT = {
-    "accelerate": {"bench/runtime.py"},
+    "accelerate": {"bench/runtime.py", "bench/entry.py"},
     "torch.distributed": {
         "bench/runtime.py",
         "bench/parallel.py",
