@@ -1,6 +1,7 @@
 """Options and recipes. Oracle: identities (what is written reads back as itself) and the lines that users must get."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +125,11 @@ def test_the_figures_of_cifar200_are_those_published_for_the_last_epoch() -> Non
     for ours, theirs in (("resnet20", "resnet20"), ("resnet56", "resnet56"), ("vgg16_bn", "vgg16_bn"),
                          ("mobilenet_v2", "mobilenetv2_x1_0"), ("shufflenet_v2", "shufflenetv2_x1_0")):  # fmt: skip
         assert f"{ours} {published[theirs]:.1f} %" in text
+
+
+def test_the_readme_names_every_recipe() -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    assert [name for name in RECIPES if f"`{name}`" not in text] == []
 
 
 def test_models_of_the_recipes_are_there() -> None:
