@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.alexnet import Design, Figure, Part, early, eighth, late
-from zoo.two_tower import TwoTower, as_grouped, in_towers, split, split_network
+from zoo.two_tower import TwoTower, as_grouped, in_towers, split, tower_of
 from zoo.weights import State
 
 
@@ -78,10 +78,9 @@ class TowerOfMesh(Mesh):
 
     def __init__(self, model: nn.Module, wire: Wire) -> None:
         super().__init__(wire, model)
-        net = as_grouped(model)
-        self.design = net.design
-        self.num_classes = net.fc8.out_features
-        self.tower = split_network(net, self.rank)
+        self.design = _design(model)
+        self.num_classes = sum(len(bias) for name, bias in model.named_parameters() if name.endswith("fc8.bias"))
+        self.tower = tower_of(model, self.rank)
 
     def run(self, part: Part, x: Tensor) -> Tensor:
         """Run one part of this tower and exchange what it gives."""

@@ -28,7 +28,7 @@ class TwoTower(Figure):
 
     def run(self, part: Part, x: Tensor) -> Tensor:
         """Run one part in each tower on all of `x`, and put what they give side by side on the device of `x`."""
-        parts = [part(tower, x.to(tower.conv1.weight.device)) for tower in self._towers()]
+        parts = [part(tower, x.to(tower.conv1.weight.device)) for tower in self.tower_list()]
         return torch.cat([own.to(x.device) for own in parts], 1)
 
     def own_state(self, grouped: State) -> dict[str, Tensor]:
@@ -39,7 +39,8 @@ class TwoTower(Figure):
         """Put the towers' weights together."""
         return join([tower.state_dict() for tower in self.towers])
 
-    def _towers(self) -> list[AlexNet]:
+    def tower_list(self) -> list[AlexNet]:
+        """The towers, by their type."""
         return [tower for tower in self.towers if isinstance(tower, AlexNet)]
 
 
@@ -59,6 +60,11 @@ def place(model: nn.Module, *, devices: Sequence[str | torch.device] | None = No
     for tower, device in zip(model.towers, devices, strict=True):
         tower.to(device)
     return model
+
+
+def tower_of(model: nn.Module, tower: int) -> AlexNet:
+    """Return one tower of an AlexNet that is whole: itself where it is a module of its own, else cut out."""
+    return model.tower_list()[tower] if isinstance(model, TwoTower) else split_network(as_grouped(model), tower)
 
 
 def split_network(net: AlexNet, tower: int) -> AlexNet:
