@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import from_json
+from bench.kernel import die_with_parent
 from bench.world import LAUNCHED, PLACE
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def _environment(port: int | None) -> dict[str, str]:
 
 def main() -> None:
     """Read a request from standard input, train a few steps, print the peak."""
+    die_with_parent()
     request = json.load(sys.stdin)
     import torch
 

@@ -32,7 +32,7 @@ from bench.roll import Fault, Roll, WorldBroken, cause_of, is_collective
 from bench.world import World, is_orphan, num_cores, world_of
 
 T = TypeVar("T")
-TWICE_SECONDS = 1.0  # launchers repeat a signal at once: only a later one is a second one
+TWICE_SECONDS = 3.0  # launchers repeat a signal at once: only a later one is a second one
 ORPHAN_SECONDS = 4  # the most that is spent on a checkpoint when the launcher was killed outright
 
 

@@ -105,12 +105,12 @@ def test_a_hundred_kills_change_nothing(nursery: Nursery, model: str, num_kills:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_stops_is_named_when_its_time_is_up(nursery: Nursery, rank: int) -> None:
     run = nursery.folder / f"stopped-{rank}"
-    words = words_for("lenet5", run, epochs=2, more=("--timeout", "2"))
+    words = words_for("lenet5", run, epochs=2, more=("--timeout", "4"))
     ended = nursery.world(words, {rank: {"place": "step", "count": 3, "act": "stop"}})
     assert ended.codes[1 - rank] == 1
     assert ended.seconds < ENDS_WITHIN
     (line,) = [line for line in ended.texts[1 - rank].splitlines() if line.startswith("zoometry:")]
-    assert f"rank {rank} of 2 no longer answers: dead, or silent for 2 s (--timeout)" in line
+    assert f"rank {rank} of 2 no longer answers: dead, or silent for 4 s (--timeout)" in line
     assert "--resume" in line
 
 

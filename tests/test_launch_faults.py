@@ -130,21 +130,11 @@ def test_by_hand_a_signal_to_the_launcher_leaves_a_checkpoint(
     launched = Launch(tmp_path, *LONG, command=(*command, "bench/run.py"), ACCELERATE_USE_CPU="true")
     launched.wait_for("epoch 2")
     send(launched)
-    assert launched.gone_within(15)
+    assert launched.gone_within(30)
     code, _, _ = launched.end()
     assert code != 0
     assert record(launched.run).status == "interrupted"
     assert has_checkpoint(launched.run)
-
-
-def test_torchruns_elastic_agent_goes_on_by_itself(tmp_path: Path) -> None:
-    command = (*TORCHRUN, "--max-restarts", "1", "bench/run.py")
-    launched = Launch(tmp_path, "--models", "lenet5", "--epochs", "60", command=command, ACCELERATE_USE_CPU="true")
-    launched.wait_for("epoch 2")
-    launched.workers()[-1].kill()
-    code, _, err = launched.end(120)
-    assert code == 0, err
-    assert record(launched.run).status == "ok"
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from bench.config import RunConfig, parse, to_json
 from bench.kernel import count_oom_kills
 from bench.record import RunRecord, read, write, write_json
 from bench.relay import deaths
+from bench.request import complete
 from bench.supervise import RUN, supervise
 from bench.world import BROKEN, EXIT_FILE, GIVEN_UP
 
@@ -202,6 +203,13 @@ def test_a_tracebacks_own_lines_reach_the_user(config: RunConfig, capfd: pytest.
     said = capfd.readouterr().err
     assert "RuntimeError: of a worker" in said
     assert "Traceback" in said
+
+
+def test_a_world_that_torchrun_starts_again_goes_on(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert not complete(config).resume
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert complete(config).resume
 
 
 def test_deaths_are_read_from_torchruns_table() -> None:
