@@ -23,6 +23,7 @@ from bench.keeper import Keeper
 from bench.loader import Loader, evaluation_batches
 from bench.optimizer import check_optimizer, peak_rate
 from bench.outcome import keep_outcome
+from bench.pixel import ModelInput
 from bench.pretrained import NONE, read_weights, start_from
 from bench.record import Accuracy, Layer, Measurement, RunRecord, Status, cell_name, now, read, write, write_json
 from bench.request import check_folder
@@ -285,8 +286,8 @@ def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
     model = build_regularised(spec, len(bench.data.class_names), **_rates(bench.config))
     if isinstance(model, Prepared):
         batches = evaluation_batches(
-            bench.data.train, bench.data.train_indices[:NUM_SEEN], dataset=bench.data, batch_size=NUM_SEEN,
-            **_image_options(spec, bench),
+            bench.data.train, bench.data.train_indices[:NUM_SEEN], model_input(spec, bench), dataset=bench.data,
+            batch_size=NUM_SEEN,
         )  # fmt: skip
         model.see_images(next(batches).images.cpu())
     return model
@@ -306,8 +307,8 @@ def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:
     """Make the training batches of this rank."""
     config, runtime = bench.config, bench.runtime
     return Loader(
-        bench.data, batch_size=config.batch_size, data_rank=runtime.data_rank, data_size=runtime.data_size, seed=seed,
-        augment=config.augment, balanced=config.balance, **_image_options(spec, bench),
+        bench.data, model_input(spec, bench), batch_size=config.batch_size, data_rank=runtime.data_rank,
+        data_size=runtime.data_size, seed=seed, augment=config.augment, balanced=config.balance,
     )  # fmt: skip
 
 
@@ -318,8 +319,8 @@ def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> t
     images, indices = (data.test, None) if test else (data.train, data.validation_indices)
     crops = bench.config.crops if final else 1
     batches = evaluation_batches(
-        images, indices, dataset=data, batch_size=EVALUATION_BATCH // crops, data_rank=runtime.data_rank,
-        data_size=runtime.data_size, crops=crops, **_image_options(spec, bench),
+        images, indices, model_input(spec, bench), dataset=data, batch_size=EVALUATION_BATCH // crops,
+        data_rank=runtime.data_rank, data_size=runtime.data_size, crops=crops,
     )  # fmt: skip
     num_images = len(images.labels) if indices is None else len(indices)
     return evaluate(
@@ -328,15 +329,13 @@ def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> t
     )  # fmt: skip
 
 
-def _image_options(spec: ModelSpec, bench: Bench) -> dict[str, Any]:
-    return {
-        "image_size": bench.config.image_size or spec.image_size,
-        "in_channels": spec.in_channels,
-        "channels_last": bench.config.channels_last,
-        "device": bench.runtime.device,
-        "mean": spec.mean or bench.data.mean,
-        "std": spec.std or bench.data.std,
-    }
+def model_input(spec: ModelSpec, bench: Bench) -> ModelInput:
+    """What a model of this run takes."""
+    return ModelInput(
+        mean=spec.mean or bench.data.mean, std=spec.std or bench.data.std, channels_last=bench.config.channels_last,
+        device=bench.runtime.device, image_size=bench.config.image_size or spec.image_size,
+        in_channels=spec.in_channels,
+    )  # fmt: skip
 
 
 def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:

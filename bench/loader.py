@@ -15,7 +15,7 @@ from bench.augment import augment_images, augment_pixels, check_augmentations, c
 from bench.data import Dataset, ImageSet
 from bench.draws import Draws, Purpose, Samples
 from bench.folder import FolderImages
-from bench.pixel import Cut, Finish, Pixels
+from bench.pixel import Cut, Finish, ModelInput, Pixels
 from bench.stream import Stream
 
 
@@ -34,26 +34,21 @@ class Batch(NamedTuple):
 class Loader:
     """The training batches of one rank.
 
-    `batch_size` is the world's; rank `data_rank` of `data_size` gets its part of every batch. `mean` and `std` are of
-    the set's channels, on the scale 0 to 1. `augment` names AUGMENTATIONS, done in that tuple's order; `balanced` draws
-    each class equally often. ValueError if the world doesn't divide the batch or the set has too few images for one.
+    `batch_size` is the world's; rank `data_rank` of `data_size` gets its part of every batch. `augment` names
+    AUGMENTATIONS, done in that tuple's order; `balanced` draws each class equally often. ValueError if the world
+    doesn't divide the batch or the set has too few images for one.
     """
 
     def __init__(
         self,
         dataset: Dataset,
+        taken: ModelInput,
         *,
         batch_size: int,
         seed: int,
-        channels_last: bool,
-        device: torch.device,
-        mean: Sequence[float],
-        std: Sequence[float],
         data_rank: int = 0,
         data_size: int = 1,
-        image_size: int | None = None,
         augment: tuple[str, ...] = ("crop", "mirror"),
-        in_channels: int = 3,
         balanced: bool = False,
     ) -> None:
         check_augmentations(augment)
@@ -67,21 +62,12 @@ class Loader:
         self.batch_size, self.seed, self.augment, self.balanced = batch_size, seed, augment, balanced
         self.local_size = batch_size // data_size
         self.first = data_rank * self.local_size
-        self.device = device
+        self.device = taken.device
         self.margin, self.moves = dataset.margin, 2 * dataset.margin + 1
         self.mixes = not {"mixup", "cutmix"}.isdisjoint(augment)
         self.axes = _colour_axes(dataset) if "pca" in augment else None
-        self.pixels = open_pixels(dataset.train, dataset.size, device, often=True)
-        self.finish = Finish(
-            size=dataset.size,
-            channels=dataset.train.images.shape[-1],
-            mean=mean,
-            std=std,
-            in_channels=in_channels,
-            image_size=image_size,
-            channels_last=channels_last,
-            device=device,
-        )
+        self.pixels = open_pixels(dataset.train, dataset.size, taken.device, often=True)
+        self.finish = Finish(taken, size=dataset.size, channels=dataset.train.images.shape[-1])
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """Give this rank's batches of the steps `start` to `steps_per_epoch` - 1 of an epoch."""
@@ -138,17 +124,12 @@ def _colour_axes(dataset: Dataset) -> NDArray[np.float64]:
 def evaluation_batches(
     images: ImageSet,
     indices: NDArray[np.int64] | None,
+    taken: ModelInput,
     *,
     dataset: Dataset,
     batch_size: int,
-    channels_last: bool,
-    device: torch.device,
-    mean: Sequence[float],
-    std: Sequence[float],
     data_rank: int = 0,
     data_size: int = 1,
-    image_size: int | None = None,
-    in_channels: int = 3,
     crops: int = 1,
 ) -> Iterator[Batch]:
     """Give this rank's share of a set (or of its rows `indices`) in batches of `batch_size` images of this rank.
@@ -159,21 +140,12 @@ def evaluation_batches(
     """
     every = np.arange(len(images.labels)) if indices is None else indices
     share = every[len(every) * data_rank // data_size : len(every) * (data_rank + 1) // data_size]
-    pixels = open_pixels(images, dataset.size, device, often=False)
-    finish = Finish(
-        size=dataset.size,
-        channels=images.images.shape[-1],
-        mean=mean,
-        std=std,
-        in_channels=in_channels,
-        image_size=image_size,
-        channels_last=channels_last,
-        device=device,
-    )
+    pixels = open_pixels(images, dataset.size, taken.device, often=False)
+    finish = Finish(taken, size=dataset.size, channels=images.images.shape[-1])
     views = ten_views(dataset.margin) if crops == 10 else [(dataset.margin, dataset.margin, False)]
     parts = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
     for rows, batch in zip(parts, pixels.take(_cuts(rows, views) for rows in parts), strict=True):
-        yield Batch(finish(batch), torch.from_numpy(images.labels[rows]).to(device))
+        yield Batch(finish(batch), torch.from_numpy(images.labels[rows]).to(taken.device))
 
 
 def _cuts(rows: NDArray[np.int64], views: Sequence[tuple[int, int, bool]]) -> Cut:

@@ -1,6 +1,7 @@
 """Stored pixels to what a model takes: windows gathered as whole batches, then scaled, normalised and laid out."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,21 @@ from torch.nn import functional
 
 UPLOAD_LIMIT = 4 * 2**30  # bytes of a stored set that may lie on a GPU beside the model
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and torchvision turn colour into grey
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """What a model takes: (B, in_channels, image_size, image_size) float32 on a device; None is the stored size.
+
+    `mean` and `std` are of the set's channels (or one for all), on the scale 0 to 1.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    channels_last: bool
+    device: torch.device
+    image_size: int | None = None
+    in_channels: int = 3
 
 
 class Cut(NamedTuple):
@@ -112,33 +128,26 @@ def _windows(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 class Finish:
-    """Turns gathered uint8 windows into what a model takes: scaled, normalised, its channels, size and layout."""
+    """Turns gathered uint8 windows of `size` px and `channels` into what a model takes.
 
-    def __init__(
-        self,
-        *,
-        size: int,
-        channels: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        in_channels: int,
-        image_size: int | None,
-        channels_last: bool,
-        device: torch.device,
-    ) -> None:
+    ValueError where these channels can't become the model's.
+    """
+
+    def __init__(self, taken: ModelInput, *, size: int, channels: int) -> None:
+        mean, std, in_channels = taken.mean, taken.std, taken.in_channels
         if channels != in_channels and 1 not in (channels, in_channels):
             raise ValueError(f"images of {channels} channels can't be turned into {in_channels}: allowed are 1 and 3")
         channels = max(channels, in_channels)  # grey is spread before normalising, colour made grey behind it
         if len(mean) != len(std) or len(mean) not in (1, channels):
             raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} don't fit images of {channels} channels")
-        self.image_size = image_size if image_size != size else None
+        self.image_size = taken.image_size if taken.image_size != size else None
         self.channels, self.in_channels = channels, in_channels
-        self.channels_last = channels_last
+        self.channels_last = taken.channels_last
         # One long row a line of pixels: a multiply along 3 channels would be five times as slow.
         per_channel = torch.tensor([mean, std], dtype=torch.float64).expand(2, channels)
-        self.scale = (1 / (255 * per_channel[1])).float().repeat(size * size).to(device)
-        self.std = per_channel[1].float().to(device)
-        self.shift = (-per_channel[0] / per_channel[1]).float().repeat(size * size).to(device)
+        self.scale = (1 / (255 * per_channel[1])).float().repeat(size * size).to(taken.device)
+        self.std = per_channel[1].float().to(taken.device)
+        self.shift = (-per_channel[0] / per_channel[1]).float().repeat(size * size).to(taken.device)
 
     def __call__(self, pixels: torch.Tensor, colour: torch.Tensor | None = None) -> torch.Tensor:
         """Finish (B, S, S, C) uint8: (B, in_channels, image_size, image_size) float32, channels-last if asked.

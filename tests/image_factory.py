@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import pickle
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pyarrow import parquet
 
 from bench import data
 from bench.data import Dataset, ImageSet, split
+from bench.pixel import ModelInput
 
 NUM_CLASSES = 10
 
@@ -101,3 +103,10 @@ def memory_dataset(n: int, *, size: int = 32, margin: int = 4, channels: int = 3
         class_names=tuple(map(str, range(NUM_CLASSES))), superclass_names=(), superclass_of=(),
         mean=(0.5,) * channels, std=(0.25,) * channels,
     )  # fmt: skip
+
+
+def model_input(options: dict[str, Any]) -> tuple[ModelInput, dict[str, Any]]:
+    """Part a loader's options into what the model takes and the rest."""
+    names = {field.name for field in fields(ModelInput)}
+    own = {name: options.pop(name) for name in names & options.keys()}
+    return ModelInput(**own), options

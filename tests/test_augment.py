@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from image_factory import memory_dataset, random_images
+from image_factory import memory_dataset, model_input, random_images
 from numpy.typing import NDArray
 from scipy import stats
 from torchvision.transforms.v2 import InterpolationMode, TrivialAugmentWide, functional
@@ -195,7 +195,8 @@ def make_loader(dataset: Any = DATASET, **changes: Any) -> Loader:
         "batch_size": 30, "seed": 5, "channels_last": True, "device": torch.device("cpu"), "mean": dataset.mean,
         "std": dataset.std,
     }  # fmt: skip
-    return Loader(dataset, **(options | changes))
+    taken, rest = model_input(options | changes)
+    return Loader(dataset, taken, **rest)
 
 
 @pytest.mark.parametrize("name", [*AUGMENTATIONS, "all"])

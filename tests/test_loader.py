@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_factory import memory_dataset
+from image_factory import memory_dataset, model_input
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional
 
@@ -37,7 +37,8 @@ def make_loader(dataset: Dataset = DATASET, **changes: Any) -> Loader:
     options: dict[str, Any] = {
         "batch_size": 20, "seed": 5, "channels_last": False, "device": CPU, "mean": dataset.mean, "std": dataset.std,
     }  # fmt: skip
-    return Loader(dataset, **(options | changes))
+    taken, rest = model_input(options | changes)
+    return Loader(dataset, taken, **rest)
 
 
 def windows(loader: Loader, epoch: int) -> tuple[NDArray[Any], ...]:
@@ -49,7 +50,8 @@ def evaluated(dataset: Dataset, images: ImageSet, indices: Any = None, **changes
     options: dict[str, Any] = {
         "batch_size": 7, "channels_last": False, "device": CPU, "mean": dataset.mean, "std": dataset.std,
     }  # fmt: skip
-    return list(evaluation_batches(images, indices, dataset=dataset, **(options | changes)))
+    taken, rest = model_input(options | changes)
+    return list(evaluation_batches(images, indices, taken, dataset=dataset, **rest))
 
 
 def numbered(n: int) -> Dataset:

@@ -12,6 +12,7 @@ from bench import folder as folders
 from bench.config import parse
 from bench.data import Dataset, open_dataset
 from bench.loader import Batch, Loader, evaluation_batches
+from bench.pixel import ModelInput
 from bench.request import check_request, complete
 from tests.worlds import Runs
 
@@ -32,14 +33,13 @@ def opened(place: Path, workers: int | None, **options: Any) -> Dataset:
 
 
 def trained(data: Dataset, augment: tuple[str, ...], start: int = 0) -> list[Batch]:
-    loader = Loader(data, batch_size=8, seed=3, mean=data.mean, std=data.std, augment=augment, **OPTIONS)
+    loader = Loader(data, ModelInput(data.mean, data.std, **OPTIONS), batch_size=8, seed=3, augment=augment)
     return list(loader.epoch(1, start=start))
 
 
 def evaluated(data: Dataset) -> list[Batch]:
-    return list(
-        evaluation_batches(data.test, None, dataset=data, batch_size=3, mean=data.mean, std=data.std, **OPTIONS)
-    )
+    taken = ModelInput(data.mean, data.std, **OPTIONS)
+    return list(evaluation_batches(data.test, None, taken, dataset=data, batch_size=3))
 
 
 def assert_same(found: list[Batch], expected: list[Batch]) -> None:

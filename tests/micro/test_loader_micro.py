@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 
 from bench.data import Dataset
 from bench.loader import Loader
+from bench.pixel import ModelInput
 
 pytestmark = pytest.mark.micro
 BATCH = 128
@@ -28,10 +29,8 @@ def endless(epochs: Callable[[int], Iterator[Any]]) -> Iterator[Any]:
 
 
 def ours(dataset: Dataset, channels_last: bool) -> Iterator[Any]:
-    loader = Loader(
-        dataset, batch_size=BATCH, seed=0, channels_last=channels_last, device=torch.device("cpu"), mean=dataset.mean,
-        std=dataset.std,
-    )  # fmt: skip
+    taken = ModelInput(dataset.mean, dataset.std, channels_last, torch.device("cpu"))
+    loader = Loader(dataset, taken, batch_size=BATCH, seed=0)
     return endless(loader.epoch)
 
 

@@ -19,6 +19,7 @@ from bench.compare import build
 from bench.config import parse
 from bench.loader import Loader
 from bench.measure import Subject
+from bench.pixel import ModelInput
 from bench.record import RunRecord, read, write
 from bench.runtime import Runtime
 from bench.trainer import Progress
@@ -56,10 +57,8 @@ def test_training_step(benchmark: Any, subject: Subject) -> None:
 
 @pytest.mark.parametrize("augment", AUGMENTATIONS, ids="+".join)
 def test_augmentation(benchmark: Any, augment: tuple[str, ...]) -> None:
-    loader = Loader(
-        DATASET, batch_size=128, seed=0, channels_last=True, device=torch.device("cpu"), mean=DATASET.mean,
-        std=DATASET.std, augment=augment,
-    )  # fmt: skip
+    taken = ModelInput(DATASET.mean, DATASET.std, True, torch.device("cpu"))
+    loader = Loader(DATASET, taken, batch_size=128, seed=0, augment=augment)
     batches = (batch for epoch in range(1_000) for batch in loader.epoch(epoch))
     benchmark.pedantic(lambda: next(batches), rounds=60, warmup_rounds=5)
 
