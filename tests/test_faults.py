@@ -88,6 +88,7 @@ def compare(nursery: Nursery, model: str, num_kills: int, seed: int) -> None:
     assert outcome(nursery.folder / f"killed-{model}", model) == outcome(nursery.folder / f"alone-{model}", model)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(("model", "num_kills", "seed"), [(MODELS[0], 3, 1), (MODELS[1], 3, 2), (MODELS[2], 4, 3)])
 def test_ten_kills_change_nothing(nursery: Nursery, model: str, num_kills: int, seed: int) -> None:
     compare(nursery, model, num_kills, seed)

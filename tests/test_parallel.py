@@ -67,7 +67,7 @@ def test_what_a_shared_model_costs_is_measured(place: Path, tmp_path: Path) -> N
     assert max(max(rank) for rank in found["peak_memory_bytes"].values) < 0.9 * whole
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("way", "processes", "accumulate"), [("tower", "4", "2"), ("owt", "2", "1"), ("owt", "4", "2")]
 )
@@ -85,6 +85,7 @@ def test_a_mesh_equals_one_process(way: str, processes: str, accumulate: str, pl
     assert shared.epochs[0].train_loss == pytest.approx(whole.epochs[0].train_loss, rel=1e-3)
 
 
+@pytest.mark.ci
 def test_towers_on_two_devices_of_one_process_equal_the_same_on_one(place: Path, tmp_path: Path) -> None:
     run, alone = tmp_path / "devices", tmp_path / "alone"
     words = ["--models", MODEL, "--epochs", "1", *TRAIN_ONLY, "--out"]
