@@ -33,7 +33,7 @@ case ${1-} in
     test)
         shift; set_up dev; cd "$root"
         # A file of tests to each core; benchmarks can't be timed beside them.
-        exec "$python" -m pytest -n auto --dist loadfile --benchmark-disable "$@" ;;
+        exec "$python" -m pytest -n auto --dist loadfile --no-loadscope-reorder --benchmark-disable "$@" ;;
     micro)
         shift; set_up dev; cd "$root"
         mkdir -p .benchmarks

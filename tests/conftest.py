@@ -51,3 +51,8 @@ def runtime() -> Iterator[Any]:
 def root() -> Path:
     """The project's root."""
     return Path(__file__).parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that start processes first: the files that take long don't wait for one core at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("distributed") is None)
