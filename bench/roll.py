@@ -22,8 +22,8 @@ from bench.world import World
 WORDS = ("gloo", "pair closure", "closed by peer", "reset by peer", "Broken pipe", "Timed out waiting")
 KEEPER = 0  # the rank beside which the store is kept
 ARRIVAL = 60.0  # seconds that ranks at least get to start
-SOON = 3.0  # seconds in which the others are heard if they failed alike
-LATER = 5.0  # seconds in which the others are heard if a collective call failed
+SOON = 10.0  # seconds in which the others are heard if they failed alike
+LATER = 10.0  # seconds in which the others are heard if a collective call failed
 
 
 @dataclass(frozen=True)

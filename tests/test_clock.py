@@ -39,6 +39,7 @@ def rate(record: RunRecord) -> Measurement:
     return next(row for row in record.measurements if row.metric == "fit_images_per_second")
 
 
+@pytest.mark.slow  # two clocks agree only where nothing else runs
 def test_the_rate_is_that_of_an_outside_clock(tmp_path: Path) -> None:
     """The first model wakes the process up; the second one's images are timed where they are written down."""
     run = tmp_path / "run"
