@@ -22,6 +22,14 @@ def mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.asarray(z ^ (z >> np.uint64(31)))
 
 
+def seed_of(*numbers: int) -> int:
+    """63 bits of these numbers, for the seed of a generator. Published runs rest on it: it may not change."""
+    state = np.zeros(1, np.uint64)
+    for number in numbers:
+        state = mix(state + np.uint64(number))
+    return int(state[0]) >> 1
+
+
 def draw(*keys: Key) -> NDArray[np.uint64]:
     """Draw 64 random bits for each combination of the keys, which broadcast as arrays do (negative ones wrap)."""
     state = np.zeros(1, np.uint64)

@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from bench.config import RunConfig
-from bench.counter import draw
+from bench.counter import seed_of
 from bench.entry import check_precision, join, meet
 from bench.limit import PARALLEL
 from bench.parallel import clip_parts, data_parallel, find_axes, function_of, synchronised_norms
@@ -291,7 +291,7 @@ class Runtime:
 
     def seed(self, *numbers: int) -> None:
         """Seed torch by counting: what is drawn next is a function of these numbers alone."""
-        torch.manual_seed(int(draw(*numbers)[0]) >> 1)
+        torch.manual_seed(seed_of(*numbers))
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given; a CPU has nothing under way."""
