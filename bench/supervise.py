@@ -102,7 +102,7 @@ def supervise(
 
 def run_world(words: Sequence[str], variables: Mapping[str, str], signals: Signals) -> End:
     """Run the launcher in a session of its own until it and all below it are gone."""
-    oom_kills = count_oom_kills()
+    oom_kills, others = count_oom_kills(), frozenset(_children())
     with tempfile.TemporaryDirectory(prefix="zoometry-") as folder:
         note = Path(folder) / "exit"
         launcher = subprocess.Popen(
@@ -112,7 +112,7 @@ def run_world(words: Sequence[str], variables: Mapping[str, str], signals: Signa
         assert launcher.stderr is not None
         relay = Relay(launcher.stderr)
         hanging = _wait(launcher, note)
-        _clear_away(STRAGGLER_SECONDS if _read(note)[0] == BROKEN else LEAVE_SECONDS)
+        _clear_away(STRAGGLER_SECONDS if _read(note)[0] == BROKEN else LEAVE_SECONDS, others)
         said = relay.finish()
         code, cause = _read(note)
     counted = count_oom_kills()
@@ -152,9 +152,9 @@ def _wait(launcher: subprocess.Popen[bytes], note: Path) -> bool:
     return hanging
 
 
-def _clear_away(seconds: float) -> None:
-    """Wait for what the launcher left behind; end what is still there then."""
-    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=seconds)
+def _clear_away(seconds: float, others: frozenset[psutil.Process]) -> None:
+    """Wait for what the launcher left behind; end what is still there then, but not what was there before it."""
+    _, alive = psutil.wait_procs([process for process in _children() if process not in others], timeout=seconds)
     for process in alive:
         process.kill()
     psutil.wait_procs(alive, timeout=seconds)
@@ -171,7 +171,12 @@ def signal_workers(signum: int) -> None:
 
 
 def _workers() -> list[psutil.Process]:
-    return [process for process in psutil.Process().children(recursive=True) if _runs(process)]
+    return [process for process in _children() if _runs(process)]
+
+
+def _children() -> list[psutil.Process]:
+    """All processes below this one."""
+    return list(psutil.Process().children(recursive=True))
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -17,7 +17,7 @@ from bench import checkpoint
 from bench.record import RunRecord, cell_name, read
 from tests.nursery import Harm, Nursery
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.ci]
 
 # AlexNet with dropout, a network with BatchNorm, and LeNet.
 MODELS = ("alexnet_half_cifar", "shufflenet_v2_x1_0", "lenet5")
@@ -88,7 +88,6 @@ def compare(nursery: Nursery, model: str, num_kills: int, seed: int) -> None:
     assert outcome(nursery.folder / f"killed-{model}", model) == outcome(nursery.folder / f"alone-{model}", model)
 
 
-@pytest.mark.ci
 @pytest.mark.parametrize(("model", "num_kills", "seed"), [(MODELS[0], 3, 1), (MODELS[1], 3, 2), (MODELS[2], 4, 3)])
 def test_ten_kills_change_nothing(nursery: Nursery, model: str, num_kills: int, seed: int) -> None:
     compare(nursery, model, num_kills, seed)

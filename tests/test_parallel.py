@@ -51,6 +51,7 @@ def test_a_tower_a_process_interrupted_and_resumed_equals_one_process(place: Pat
     create_model(MODEL, num_classes=10).load_state_dict(load_file(run / "cells" / f"{MODEL}-s0" / "model.safetensors"))
 
 
+@pytest.mark.ci
 def test_what_a_shared_model_costs_is_measured(place: Path, tmp_path: Path) -> None:
     """A step sends 2 B s (units before conv3, fc6, fc7 and fc8) + B s (half of the classes), facts of the exchange."""
     run = tmp_path / "measured"
