@@ -27,7 +27,6 @@ KEPT = {
         "bench/parallel.py",
         "bench/roll.py",
         "zoo/tower.py",
-        "zoo/exchange.py",
     },
     "torchvision.models": {"zoo/external.py"},
     "timm.models": {"zoo/external.py"},
@@ -61,11 +60,17 @@ def test_imports_follow_the_arrows(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_runtime_knows_ranks(path: Path) -> None:
     """A test of a rank elsewhere is a fault; `zoo/tower.py` holds the exchange between ranks itself."""
-    if path.name in ("runtime.py", "world.py", "launch.py", "tower.py", "exchange.py"):
+    if path.name in ("runtime.py", "world.py", "launch.py", "tower.py"):
         return
     text = path.read_text(encoding="utf-8")
     assert "is_main_process" not in text
     assert "rank == 0" not in text
+
+
+@pytest.mark.parametrize("module", ["bench.entry", "bench.parallel"])
+def test_what_runtime_is_made_of_is_imported_by_it_alone(module: str) -> None:
+    importers = [str(path.relative_to(ROOT)) for path in FILES if module in imports(path)]
+    assert importers == ["bench/runtime.py"]
 
 
 def test_no_module_is_named_like_one_of_python_or_of_a_library() -> None:
