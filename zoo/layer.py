@@ -59,9 +59,9 @@ class _LocalResponseNorm(torch.autograd.Function):
         ctx.settings = size, alpha, beta, k, groups
         wide = _dense(_widen(x))
         y = torch.empty_like(wide)
-        windows = _Windows(wide, size, groups)
+        windows = _Windows(wide, size, groups, scale=alpha / size, offset=k / size)
         for x_block, y_block in windows.blocks(wide, y):
-            s = windows.sums(x_block, x_block).mul(alpha / size).add_(k)
+            s = windows.sums(x_block, x_block)
             torch.mul(x_block, _negative_power(s, beta), out=y_block)
         return y.to(x.dtype)
 
@@ -73,47 +73,59 @@ class _LocalResponseNorm(torch.autograd.Function):
         wide = _dense(_widen(x))
         g = _like(_widen(gradient), wide)
         dx = torch.empty_like(wide)
-        forwards, backwards = _Windows(wide, size, groups), _Windows(wide, size, groups, turned=True)
+        forwards = _Windows(wide, size, groups, scale=alpha / size, offset=k / size)
+        backwards = _Windows(wide, size, groups, scale=-2 * alpha * beta / size, turned=True)
         for x_block, g_block, dx_block in forwards.blocks(wide, g, dx):
-            s = forwards.sums(x_block, x_block).mul(alpha / size).add_(k)
+            s = forwards.sums(x_block, x_block)
             g_power = _negative_power(s, beta).mul_(g_block)
             sums = backwards.sums(g_power, s.reciprocal_().mul_(x_block))
-            torch.addcmul(g_power, sums, x_block, value=-2 * alpha * beta / size, out=dx_block)
+            torch.addcmul(g_power, sums, x_block, out=dx_block)
         return dx.to(x.dtype), None, None, None, None, None
 
 
 class _Windows:
-    """Sums over windows of `size` neighbouring channels, a block of rows at a time.
+    """Sums of `scale` * a * b + `offset` over windows of `size` neighbouring channels, a block of rows at a time.
 
     A tensor is seen as (rows, groups, maps, inner): rows are pixels in channels-last and images otherwise, inner is
-    what lies between two maps. Each group is copied in between zeros, so that one flat shifted addition a neighbour
-    does for all of a block, and no window reads another group. `turned` sums the mirrored window, for an even size.
+    what lies between two maps. Each group is copied in between borders of `offset`, so that flat shifted additions do
+    for all of a block, and no window reads another group. `turned` sums the mirrored window, for an even size.
     """
 
-    def __init__(self, like: Tensor, size: int, groups: int, *, turned: bool = False) -> None:
-        self.size, self.groups = size, groups
+    def __init__(
+        self, like: Tensor, size: int, groups: int, *, scale: float, offset: float = 0.0, turned: bool = False
+    ) -> None:
+        self.size, self.groups, self.scale = size, groups, scale
         self.before = (size - 1) // 2 if turned else size // 2
         rows, _, maps, self.inner = self._rows(like).shape
         elements = BLOCK_ELEMENTS * torch.get_num_threads() if like.device.type == "cpu" else like.numel()
         self.rows_of_block = min(rows, max(1, elements // (groups * maps * self.inner)))
         self.maps = maps
-        self.padded = like.new_zeros(self.rows_of_block, groups, maps + size - 1, self.inner)
-        self.summed = torch.empty_like(self.padded)
+        self.offset = like.new_full((), offset)
+        self.padded = like.new_full((self.rows_of_block, groups, maps + size - 1, self.inner), offset)
+        self.scratch = [torch.empty_like(self.padded) for _ in range(size.bit_length() - 1)]
 
     def blocks(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Cut dense tensors of one shape into blocks of (rows, groups, maps, inner)."""
         return zip(*(torch.split(self._rows(tensor), self.rows_of_block) for tensor in tensors), strict=True)
 
     def sums(self, a: Tensor, b: Tensor) -> Tensor:
-        """Sum a * b over each window of a block. The result is a view, overwritten by the next call."""
-        padded, summed = self.padded[: len(a)], self.summed[: len(a)]
-        torch.mul(a, b, out=padded[:, :, self.before : self.before + self.maps])
-        flat = padded.view(-1)
-        length = flat.numel() - (self.size - 1) * self.inner
-        total = summed.view(-1)[:length].copy_(flat[:length])
-        for i in range(1, self.size):
-            total += flat[i * self.inner : i * self.inner + length]
+        """Sum over each window of a block. The result is a view, overwritten by the next call."""
+        padded = self.padded[: len(a)]
+        torch.addcmul(self.offset, a, b, value=self.scale, out=padded[:, :, self.before : self.before + self.maps])
+        summed = self._widened(self.size, padded, self.scratch)
         return summed[:, :, : self.maps]
+
+    def _widened(self, size: int, single: Tensor, scratch: list[Tensor]) -> Tensor:
+        """Sum windows of `size` by adding two of half of it, and one more value where it is odd."""
+        if size == 1:
+            return single
+        half, summed = self._widened(size // 2, single, scratch[1:]), scratch[0][: len(single)]
+        length = single.numel() - (size - 1) * self.inner
+        total, step = summed.view(-1)[:length], size // 2 * self.inner
+        torch.add(half.view(-1)[:length], half.view(-1)[step : step + length], out=total)
+        if size % 2:
+            total += single.view(-1)[-length:]
+        return summed
 
     def _rows(self, x: Tensor) -> Tensor:
         """View a dense tensor (N, C, ...) as (rows, groups, maps, inner)."""
