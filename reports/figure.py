@@ -6,13 +6,14 @@ points are, unescaped, for the table twin).
 """
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.verdict import Estimate
 from reports.column import BY_KEY, show_column
-from reports.label import place_labels
+from reports.label import Place, place_labels
 from reports.palette import Mark
 from reports.standing import Entry, Group, has_interval
 from reports.words import front_of, ranked
@@ -130,12 +131,12 @@ def tradeoff(group: Group, key: str, marks: Mapping[str, Mark], suffix: str = ""
         tuple(traces),
         title,
         "Top-1 (%)",
-        {"xaxis": {"type": "log" if log else "linear"}},
+        {"xaxis": {"type": "log" if log else "linear"}, "annotations": _tied(points, rows, positions, log=log)},
         wide=True,
     )
 
 
-def _points(rows: Sequence[Entry], key: str, mark: Mark, placed: Mapping[str, str]) -> Trace:
+def _points(rows: Sequence[Entry], key: str, mark: Mark, placed: Mapping[str, Place]) -> Trace:
     tops = [entry.numbers["top1"] for entry in rows]
     costs = [entry.numbers[key] for entry in rows]
     costs = [Estimate(*(scaled(v, key) for v in number)) for number in costs]
@@ -146,8 +147,8 @@ def _points(rows: Sequence[Entry], key: str, mark: Mark, placed: Mapping[str, st
         "x": [number.value for number in costs],
         "y": [number.value for number in tops],
         "names": [entry.model for entry in rows],
-        "text": [_spaced(label(entry.model), placed[entry.key]) for entry in rows],
-        "textposition": [placed[entry.key] or "top center" for entry in rows],
+        "text": [_spaced(label(entry.model), placed[entry.key].side) for entry in rows],
+        "textposition": [placed[entry.key].side or "top center" for entry in rows],
         "hovertext": [label(entry.model) for entry in rows],
         "error_y": error_bars(tops),
         "hue": mark.hue,
@@ -156,6 +157,23 @@ def _points(rows: Sequence[Entry], key: str, mark: Mark, placed: Mapping[str, st
     if any(has_interval(number) for number in costs):
         trace["error_x"] = error_bars(costs)
     return trace
+
+
+def _tied(
+    points: Sequence[tuple[float, float]], rows: Sequence[Entry], places: Sequence[Place], *, log: bool
+) -> list[dict[str, Any]]:
+    """The names that a line ties to their points, as plotly's annotations (which want a log axis' exponents)."""
+    return [
+        {
+            "x": math.log10(x) if log else x,
+            "y": y,
+            "text": label(entry.model),
+            "ax": place.shift[0],
+            "ay": place.shift[1],
+        }
+        for (x, y), entry, place in zip(points, rows, places, strict=True)
+        if place.shift is not None
+    ]
 
 
 def _spaced(text: str, side: str) -> str:

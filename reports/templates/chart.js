@@ -51,12 +51,14 @@ function axis(title, own, narrow) {
 }
 
 function layoutOf(figure, narrow, width) {
-  const { rows, value, xaxis, yaxis, ...own } = structuredClone(figure.layout);
+  const { rows, value, xaxis, yaxis, annotations = [], ...own } = structuredClone(figure.layout);
+  const tied = { showarrow: true, arrowhead: 0, arrowwidth: 1, arrowcolor: colour("--soft"), standoff: 6, borderpad: 0, font: { size: 12 } };
   return {
     autosize: !width, width, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 56, r: 16, t: 12, b: 48 },
     height: rows ? Math.min(1400, Math.max(narrow ? 300 : 340, 90 + 34 * rows)) : narrow ? 340 : 440,
     font: { family: "system-ui, sans-serif", color: colour("--text"), size: 13 }, hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--soft"), font: { color: colour("--text") } },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 }, itemsizing: "constant" }, showlegend: true,
+    annotations: narrow ? [] : annotations.map((name) => ({ ...tied, ...name })),
     xaxis: axis(figure.x, xaxis, narrow), yaxis: { ...axis(figure.y, yaxis, narrow), ...(rows && rows <= 40 ? { nticks: 0, dtick: 1 } : {}) }, ...own,
   };
 }
