@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
-from torchvision.transforms.v2 import functional as v2
 
 NUM_LEVELS = 31
 GREY = (0.2989, 0.587, 0.114)  # torchvision's weights, so that its results are met
@@ -120,11 +119,15 @@ def _same(images: torch.Tensor, _: Levels) -> torch.Tensor:
 
 
 def _autocontrast(images: torch.Tensor, _: Levels) -> torch.Tensor:
+    from torchvision.transforms.v2 import functional as v2  # brings torch's compiler: as long to import as torch
+
     stretched: torch.Tensor = v2.autocontrast(images)
     return stretched
 
 
 def _equalize(images: torch.Tensor, _: Levels) -> torch.Tensor:
+    from torchvision.transforms.v2 import functional as v2
+
     equalized: torch.Tensor = v2.equalize(images)
     return equalized
 
