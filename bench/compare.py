@@ -17,7 +17,7 @@ from bench.footprint import measure_memory
 from bench.group import Need, fit_together, need_of, room_for
 from bench.measure import PASSES, SWEEP_SHARE, Pass, Subject, build_subject, first_step, wake
 from bench.metric import METRICS
-from bench.optimizer import peak_rate
+from bench.optimizer import settle
 from bench.pairing import Turns, take_turns
 from bench.peak import machine_peaks
 from bench.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, now, read, write
@@ -211,10 +211,10 @@ class _Contest:
 
 def build(spec: ModelSpec, bench: Bench) -> Subject:
     """Build a model as a cell does, with fresh weights: how fast it is doesn't depend on what it has learnt."""
-    config, seed = bench.config, bench.config.seeds[0]
-    peak = peak_rate(config, dict(spec.defaults))
+    config, seed = settle(bench.config, spec.defaults), bench.config.seeds[0]
+    assert config.lr is not None, "it was settled"
     model = bench.runtime.place(build_model(spec, seed, bench), spec.parallelise)
-    learner = build_learner(model, config=config, peak=peak, seed=seed, runtime=bench.runtime)
+    learner = build_learner(model, config=config, peak=config.lr, seed=seed, runtime=bench.runtime)
     return build_subject(spec.name, learner, build_loader(spec, seed, bench))
 
 

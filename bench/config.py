@@ -59,10 +59,11 @@ class RunConfig:
     accumulate: Annotated[int, arg(metavar="N")] = 1
     """Micro-batches a step: each rank's share is split in N, the gradients are averaged."""
 
-    optimizer: Text = "sgd"
-    """sgd (Nesterov), momentum (sgd without it), adamw, adam, or any name of timm.optim."""
+    optimizer: Text | None = None
+    """sgd (Nesterov), momentum (sgd without it), adamw, adam, or any name of timm.optim; by default the model's own,
+    else sgd."""
     lr: Annotated[float | None, arg(metavar="RATE")] = None
-    """Peak learning rate; by default the model's own, else 0.05 for sgd and 0.001 for the others."""
+    """Peak learning rate; by default the model's own for its own optimiser, else 0.05 for sgd and 0.001 for others."""
     momentum: Annotated[float, arg(metavar="M")] = 0.9
     """Of sgd, and of optimisers of timm that take one."""
     weight_decay: Annotated[float, arg(metavar="W")] = 5e-4

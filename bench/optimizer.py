@@ -1,5 +1,8 @@
 """Optimisers by name."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -10,16 +13,20 @@ from bench.word import unknown
 DEFAULT_RATE = {"sgd": 0.05, "momentum": 0.01}
 
 
-def peak_rate(config: RunConfig, defaults: dict[str, object]) -> float:
-    """The rate that was asked for; else, for sgd, the model's own; else the optimiser's usual one."""
-    if config.lr is not None:
-        return config.lr
-    own = defaults.get("lr") if config.optimizer == "sgd" else None
-    return float(own) if isinstance(own, int | float) else DEFAULT_RATE.get(config.optimizer, 1e-3)
+def settle(config: RunConfig, defaults: Mapping[str, object]) -> RunConfig:
+    """Fill in the optimiser and its peak rate: what was asked for, else the model's own, else the usual.
+
+    A model's own rate is for its own optimiser (sgd, where it names none).
+    """
+    own = str(defaults.get("optimizer", "sgd"))
+    optimizer = config.optimizer or own
+    rate = defaults.get("lr") if optimizer == own else None
+    usual = float(rate) if isinstance(rate, int | float) else DEFAULT_RATE.get(optimizer, 1e-3)
+    return replace(config, optimizer=optimizer, lr=usual if config.lr is None else config.lr)
 
 
 def build_optimizer(model: nn.Module, config: RunConfig, peak: float) -> torch.optim.Optimizer:
-    """Build the optimiser over the model's weights; biases, norms and other vectors don't decay.
+    """Build the optimiser, sgd where none is named; biases, norms and other vectors don't decay.
 
     Raises ValueError for a name that neither we nor timm have.
     """
@@ -28,19 +35,20 @@ def build_optimizer(model: nn.Module, config: RunConfig, peak: float) -> torch.o
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if config.optimizer in ("sgd", "momentum"):
-        nesterov = config.optimizer == "sgd" and config.momentum > 0
+    name = config.optimizer or "sgd"
+    if name in ("sgd", "momentum"):
+        nesterov = name == "sgd" and config.momentum > 0
         return torch.optim.SGD(groups, lr=peak, momentum=config.momentum, nesterov=nesterov, fused=True)
-    if config.optimizer == "adamw":
+    if name == "adamw":
         return torch.optim.AdamW(groups, lr=peak, fused=True)
-    if config.optimizer == "adam":
+    if name == "adam":
         return torch.optim.Adam(groups, lr=peak, fused=True)
-    return _timm_optimizer(groups, config, peak)
+    return _timm_optimizer(groups, name, config, peak)
 
 
-def check_optimizer(name: str) -> None:
+def check_optimizer(name: str | None) -> None:
     """Raise ValueError with the nearest names for an optimiser that neither we nor timm have."""
-    if name not in OPTIMIZERS:
+    if name is not None and name not in OPTIMIZERS:
         import timm.optim
 
         known = sorted({*OPTIMIZERS, *map(str, timm.optim.list_optimizers())})  # type: ignore[attr-defined]
@@ -48,10 +56,12 @@ def check_optimizer(name: str) -> None:
             raise ValueError(unknown("--optimizer", name, known))
 
 
-def _timm_optimizer(groups: list[dict[str, object]], config: RunConfig, peak: float) -> torch.optim.Optimizer:
+def _timm_optimizer(
+    groups: list[dict[str, object]], name: str, config: RunConfig, peak: float
+) -> torch.optim.Optimizer:
     import timm.optim
 
     optimizer: torch.optim.Optimizer = timm.optim.create_optimizer_v2(  # type: ignore[attr-defined]
-        groups, opt=config.optimizer, lr=peak, weight_decay=config.weight_decay, momentum=config.momentum
+        groups, opt=name, lr=peak, weight_decay=config.weight_decay, momentum=config.momentum
     )
     return optimizer

@@ -7,6 +7,7 @@ import torch
 from bench.cell import Cell
 from bench.config import RunConfig
 from bench.data import Dataset
+from bench.optimizer import settle
 from bench.runtime import Runtime
 from zoo.cost import count_parameters, layer_costs
 from zoo.registry import create_model
@@ -31,7 +32,10 @@ def show_plan(cells: list[Cell], config: RunConfig, data: Dataset, runtime: Runt
         images = (config.epochs or 0) * len(data.train_indices)
         seconds = config.seconds or PASSES * images * sum(layer.multiply_adds for layer in layers) / (REACHED * rate)
         activations = config.batch_size // runtime.data_size * sum(layer.activation_bytes for layer in layers)
-        memory = 4 * COPIES.get(config.optimizer, 4) * count_parameters(model) + 2 * activations
+        memory = (
+            4 * COPIES.get(str(settle(config, cell.spec.defaults).optimizer), 4) * count_parameters(model)
+            + 2 * activations
+        )
         total += seconds
         runtime.say(
             f"{cell.model}, seed {cell.seed}: about {seconds / 60:.1f} minutes of training, "

@@ -107,7 +107,8 @@ def _identity_faults(record: RunRecord, config: RunConfig, request: RunConfig, f
         yield "is of a cell that was not asked for"
     if record.spec.get("name") != record.model:
         yield f"spec is of {record.spec.get('name')}"
-    free = {"--lr", "--batch-size"} if request.best_batch else {"--lr"}  # worked out for each model
+    free = {"--lr"} | ({"--batch-size"} if request.best_batch else set())  # worked out for each model
+    free |= {"--optimizer"} if request.optimizer is None else set()
     changed = [flag for flag in differing(config, request) if flag not in free]
     if changed:
         yield f"{', '.join(changed)} differ from the run's config.json"

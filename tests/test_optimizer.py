@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bench.config import RunConfig, parse
-from bench.optimizer import build_optimizer, check_optimizer, peak_rate
+from bench.optimizer import build_optimizer, check_optimizer, settle
 from bench.schedule import dropped, learning_rate
 
 STEPS = 50
@@ -70,11 +70,24 @@ def test_biases_and_norms_do_not_decay(name: str) -> None:
         assert decay[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0)
 
 
-def test_the_rate_is_the_users_then_the_models_then_the_optimisers() -> None:
-    assert peak_rate(with_(lr=0.3), {"lr": 0.02}) == 0.3
-    assert peak_rate(CONFIG, {"lr": 0.02}) == 0.02
-    assert peak_rate(CONFIG, {}) == 0.05
-    assert peak_rate(with_(optimizer="adam"), {"lr": 0.02}) == 0.001
+@pytest.mark.parametrize(
+    ("asked", "own", "expected"),
+    [
+        ({"lr": 0.3}, {"lr": 0.02}, ("sgd", 0.3)),
+        ({}, {"lr": 0.02}, ("sgd", 0.02)),
+        ({}, {}, ("sgd", 0.05)),
+        ({"optimizer": "adam"}, {"lr": 0.02}, ("adam", 0.001)),
+        ({}, {"optimizer": "adamw", "lr": 0.002}, ("adamw", 0.002)),
+        ({"optimizer": "adamw"}, {"optimizer": "adamw", "lr": 0.002}, ("adamw", 0.002)),
+        ({"optimizer": "sgd"}, {"optimizer": "adamw", "lr": 0.002}, ("sgd", 0.05)),
+        ({"lr": 0.3}, {"optimizer": "adamw", "lr": 0.002}, ("adamw", 0.3)),
+    ],
+)
+def test_optimiser_and_rate_are_the_users_then_the_models_then_the_usual(
+    asked: dict[str, Any], own: dict[str, Any], expected: tuple[str, float]
+) -> None:
+    settled = settle(with_(**asked), own)
+    assert (settled.optimizer, settled.lr) == expected
 
 
 def test_an_unknown_optimiser_is_refused_with_the_nearest() -> None:

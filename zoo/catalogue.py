@@ -16,17 +16,18 @@ class Family:
 
     def __init__(self, name: str, year: int, paper: str, *, file: str, tags: tuple[str, ...] = (),
                  source: Literal["zoo", "torchvision", "timm"] = "zoo",
-                 parallelise: Mapping[str, str] | None = None, lr: float | None = None) -> None:  # fmt: skip
+                 parallelise: Mapping[str, str] | None = None, lr: float | None = None,
+                 optimizer: str | None = None) -> None:  # fmt: skip
         self.shared: dict[str, Any] = {"family": name, "year": year, "paper": paper, "file": file, "source": source,
                                        "parallelise": parallelise or {}}  # fmt: skip
-        self.tags, self.lr = tags, lr
+        self.tags, self.lr, self.optimizer = tags, lr, optimizer
 
     def __call__(self, name: str, image_size: int, total_stride: int, num_parameters: int, multiply_adds: int,
                  stem: str = AS_PUBLISHED, *, lr: float | None = None, tags: tuple[str, ...] = (),
                  **known: Any) -> ModelSpec:  # fmt: skip
         """Make the spec of one model."""
-        rate = self.lr if lr is None else lr
-        defaults: dict[str, float | int | str] = {} if rate is None else {"lr": rate}
+        own = {"optimizer": self.optimizer, "lr": self.lr if lr is None else lr}
+        defaults = {key: value for key, value in own.items() if value is not None}
         return ModelSpec(name=name, image_size=image_size, total_stride=total_stride, num_parameters=num_parameters,
                          multiply_adds=multiply_adds, at=(100, image_size), stem=stem, tags=self.tags + tags,
                          defaults=defaults, **self.shared | known)  # fmt: skip
@@ -64,7 +65,9 @@ resnext = Family("resnext", 2016, "Xie et al., arXiv 1611.05431", file="resnet",
 se_resnet = Family("se_resnet", 2017, "Hu et al., arXiv 1709.01507", file="resnet", source="timm", lr=0.1)
 densenet = Family("densenet", 2016, "Huang et al., arXiv 1608.06993", file="densenet", source="torchvision", lr=0.1)
 light = partial(Family, file="lightweight", tags=("lightweight",))
-squeezenet = light("squeezenet", 2016, "Iandola et al., arXiv 1602.07360", source="torchvision", lr=0.03)
+squeezenet = light(
+    "squeezenet", 2016, "Iandola et al., arXiv 1602.07360", source="torchvision", optimizer="adamw", lr=1e-3
+)
 mobilenet_v1 = light("mobilenet", 2017, "Howard et al., arXiv 1704.04861", source="timm", lr=0.1)
 mobilenet_v2 = light("mobilenet", 2018, "Sandler et al., arXiv 1801.04381", source="torchvision", lr=0.1)
 mobilenet_v3 = light("mobilenet", 2019, "Howard et al., arXiv 1905.02244", source="torchvision", lr=0.1)
