@@ -21,10 +21,11 @@ from bench.environment import describe_run
 from bench.evaluation import Predictions, evaluate
 from bench.keeper import Keeper
 from bench.loader import Loader, evaluation_batches
-from bench.optimizer import check_optimizer, peak_rate
+from bench.optimizer import check_optimizer, settle
 from bench.outcome import keep_outcome
 from bench.pixel import ModelInput
 from bench.pretrained import NONE, read_weights, start_from
+from bench.recipe import get_recipe
 from bench.record import Accuracy, Layer, Measurement, RunRecord, Status, cell_name, now, read, write, write_json
 from bench.request import check_folder
 from bench.roll import cause_of
@@ -109,12 +110,17 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> Bench:
         raise ValueError(f"the machines don't hold the same data: {', '.join(held)}; name it by --dataset")
     runtime.claim(folder)
     runtime.on_main(_write_request, config, folder)
-    sizes, names = describe_classes(data), twins(config.models)
+    sizes, names = describe_classes(data), twins(_asked_for(config))
     runtime.say(f"{data.name}: {len(data.train_indices):,} training images of {len(data.class_names)} classes, {sizes}")
     if names:
         runtime.say(names)
     environment = describe_run(config, runtime) | {"images_a_class": sizes}
     return Bench(config, data, runtime, folder, environment)
+
+
+def _asked_for(config: RunConfig) -> tuple[str, ...]:
+    """The models that a person named; a recipe knows which it means."""
+    return () if config.models == get_recipe(config.recipe).models else config.models
 
 
 def _write_request(config: RunConfig, folder: Path) -> None:
@@ -191,11 +197,11 @@ def _begin(cell: Cell, bench: Bench) -> RunRecord:
     """The record of a cell that has started: a run that is killed is still a row."""
     config, spec = bench.config, cell.spec
     known: dict[str, Any] = {"name": cell.model} if isinstance(spec, str) else spec_as_json(spec)
-    peak = peak_rate(config, known.get("defaults", {}))
+    settled = settle(config, known.get("defaults", {}))
     size = config.image_size or known.get("image_size") or bench.data.size
     return RunRecord(
         run=bench.folder.name, model=cell.model, seed=cell.seed, status="started",
-        config=to_json(replace(config, lr=peak)), spec=known, environment=dict(bench.environment),
+        config=to_json(settled), spec=known, environment=dict(bench.environment),
         data=data_info(bench.data, size, known), world_size=bench.runtime.world_size, batch_size=config.batch_size,
         created=now(),
     )  # fmt: skip
@@ -203,6 +209,7 @@ def _begin(cell: Cell, bench: Bench) -> RunRecord:
 
 def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper, display: Display) -> None:
     """Build, fit, evaluate; every step's outcome goes into the record."""
+    bench = replace(bench, config=settle(bench.config, spec.defaults))
     if bench.config.best_batch:
         from bench.batch import at_best_batch  # imported here: it builds a model as a cell does
 
@@ -340,7 +347,7 @@ def model_input(spec: ModelSpec, bench: Bench) -> ModelInput:
 
 def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:
     """What a fresh process must know to measure this model's peak memory."""
-    config = bench.config
+    config = settle(bench.config, spec.defaults)
     return {
         "config": to_json(replace(config, num_threads=bench.runtime.num_threads)), "model": spec.name,
         "num_classes": len(bench.data.class_names), "in_channels": spec.in_channels,

@@ -136,5 +136,5 @@ def test_models_of_the_recipes_are_there() -> None:
     for recipe in RECIPES.values():
         assert expand(recipe().models)
     families = {list_models(name)[0].family for name in RECIPES["survey"]().models}
-    assert len(RECIPES["survey"]().models) == 16
-    assert len(families) == 13
+    assert len(RECIPES["survey"]().models) == 12
+    assert len(families) == 10
