@@ -32,12 +32,12 @@ set_up() {
 case ${1-} in
     test)
         shift; set_up dev; cd "$root"
-        # A file of tests to each core; benchmarks can't be timed beside them.
-        exec "$python" -m pytest -n auto --dist loadfile --no-loadscope-reorder --benchmark-disable "$@" ;;
+        # A core that has done its share takes tests from another; benchmarks can't be timed beside them.
+        exec "$python" -m pytest -n auto --dist worksteal --benchmark-disable "$@" ;;
     micro)
         shift; set_up dev; cd "$root"
         mkdir -p .benchmarks
-        exec "$python" -m pytest tests/micro -m micro --timeout 0 --benchmark-json ".benchmarks/$(date +%Y%m%d-%H%M%S).json" "$@" ;;
+        exec "$python" -m pytest -m micro --timeout 0 --benchmark-json ".benchmarks/$(date +%Y%m%d-%H%M%S).json" "$@" ;;
     check)
         set_up dev; cd "$root"
         "$python" -m ruff format --check .

@@ -26,6 +26,7 @@ def said(kept: RunRecord) -> list[object]:
     return [(row.train_loss, row.evaluation) for row in kept.epochs] + [kept.accuracy]
 
 
+@pytest.mark.ci
 def test_a_tower_a_process_interrupted_and_resumed_equals_one_process(place: Path, tmp_path: Path) -> None:
     run, alone = tmp_path / "towers", tmp_path / "alone"
     words = [*WHOLE, "--parallel", "tower", "--out", str(run)]

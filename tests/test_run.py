@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.limit import MEASURES
 from bench.record import Comparison, RunRecord, read
 from tests.image_factory import random_images, write_parquet
 
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.distributed
 
 ROOT = Path(__file__).parent.parent
 NUM_TRAIN, NUM_TEST = 480, 101
+Start = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ["--dataset", "cifar10", "--batch-size", "32", "--num-threads", "1"]
 TRAIN_ONLY = [*SMALL, "--measure", "none"]
 
@@ -73,7 +76,7 @@ def record(run: Path, model: str, seed: int = 0) -> RunRecord:
 
 def test_two_processes_train_as_one_world_and_see_every_image_once(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "two"
-    words = ["--models", "lenet5", "--epochs", "2", "--pairs", "3", *SMALL, "--out", str(run)]
+    words = ["--models", "lenet5", "--epochs", "2", "--pairs", "3", "--measure", *MEASURES, *SMALL, "--out", str(run)]
     done = launch(place, *words, NPROC="2")
     assert done.returncode == 0, done.stderr
     kept = record(run, "lenet5")
@@ -222,18 +225,18 @@ def test_a_wrong_request_ends_at_once_with_one_line(place: Path, words: list[str
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("start", "words", "line"),
     [
-        (["--models", "tv:resnet1800"], "torchvision has no model 'resnet1800'"),
-        (["--models", "lenet5", "--precision", "fp16"], "choose fp32 or bf16"),
+        (launch, ["--models", "tv:resnet1800"], "torchvision has no model 'resnet1800'"),
+        (run_here, ["--models", "lenet5", "--precision", "fp16"], "choose fp32 or bf16"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=["launched", "alone"],
 )
 def test_what_only_the_workers_know_is_refused_as_well(
-    place: Path, tmp_path: Path, words: list[str], line: str
+    place: Path, tmp_path: Path, start: Start, words: list[str], line: str
 ) -> None:
     run = tmp_path / "never"
-    done = launch(place, "--epochs", "1", *SMALL, *words, "--out", str(run))
+    done = start(place, "--epochs", "1", *SMALL, *words, "--out", str(run))
     assert done.returncode == 2
     assert line in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -15,7 +15,7 @@ from reports.source import Source
 
 pytestmark = pytest.mark.browser
 NUMBERS = range(200)
-SOME = NUMBERS[::10]
+SOME = NUMBERS[::20]
 
 
 def expected_order(source: Source) -> list[str]:
