@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MODELS = ("lenet5", "squeezenet1_1")
 METRIC = "train_images_per_second"
 EACH = 50  # comparisons of a kind
-SECONDS = 10.0  # of taking turns; building and warming both up may take 5 more
+SECONDS = 8.0  # of taking turns; building and warming both up may take 5 more
 CLAIMS_ALLOWED = 16  # of 200 at 5 %: the exact binomial test's bound
 FINDS_NEEDED = 90  # of 100
 HEAD = ("kind", "model", "beside", "n", "won", "half width", "rounds", "longest")
