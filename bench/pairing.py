@@ -1,5 +1,6 @@
 """Runs models in turn, visit by visit, each round in an order drawn afresh, so that no drift becomes a ranking."""
 
+import math
 import random
 import statistics
 import time
@@ -9,7 +10,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
-from bench.verdict import median_interval
+from bench.verdict import median_interval, rounds_needed
 
 T = TypeVar("T")
 Visit = Callable[[], Mapping[str, float]]  # runs one model once; seconds by metric
@@ -33,6 +34,7 @@ WARM_SECONDS = 2.0
 WARM_AGREEMENT = 0.1  # warm when the medians of two halves differ by less
 CHECK_INTERVAL_EVERY = 10  # rounds
 HALF_WIDTH = 0.01
+OVERTIME = 2.0  # times the seconds, for the rounds without which no verdict is possible
 
 
 @dataclass
@@ -56,8 +58,9 @@ def take_turns(
 ) -> Turns:
     """Visit every contestant once a round, for `rounds` rounds or, if None, until all ratios are known to +-1 %.
 
-    `seconds` bounds the latter (never fewer than three rounds). `agree` gives all processes one answer, `check` may
-    raise between rounds. The interval is that of each contestant's ratio to the first one, over rounds.
+    `seconds` bounds the latter, or up to twice as long where fewer rounds could prove nothing of so many pairs (never
+    fewer than three rounds). `agree` gives all processes one answer, `check` may raise between rounds. The interval is
+    that of each contestant's ratio to the first one, over rounds.
     """
     turns = Turns()
     for name, visit in visits.items():
@@ -101,7 +104,9 @@ def _ended(turns: Turns, rounds: int | None, seconds: float, elapsed: float) -> 
     done = len(turns.order)
     if rounds is not None:
         return "pairs" if done >= rounds else None
-    if done >= MIN_ROUNDS and elapsed * (1 + 1 / done) > seconds:
+    until_next = elapsed * (1 + 1 / done)
+    enough = done >= rounds_needed(math.comb(len(turns.values), 2)) or until_next > OVERTIME * seconds
+    if done >= MIN_ROUNDS and until_next > seconds and enough:
         return "seconds"
     if done % CHECK_INTERVAL_EVERY == 0 and done >= 2 * CHECK_INTERVAL_EVERY and _narrow(turns):
         return "interval"

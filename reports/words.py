@@ -10,7 +10,7 @@ from bench.record import Measurement
 from bench.verdict import MIN_VALUES, MOST_SEEDS, NOISE_THRESHOLD, Estimate, pareto, rounds_needed, seeds_needed
 from reports.column import show, show_column
 from reports.condition import condition_warnings
-from reports.pair import SPEEDS, Floor, Pairs, is_finite
+from reports.pair import SPEEDS, Floor, Pair, Pairs, is_finite
 from reports.standing import Entry, Group, has_interval
 
 ENDINGS = {
@@ -125,13 +125,19 @@ def _fastest(group: Group, pairs: Pairs) -> Iterator[Markup]:
 
 def _lead(best: Entry, rest: Sequence[Entry], pairs: Pairs) -> Markup:
     held = [(entry, pairs.get(entry.key, {}).get(best.key)) for entry in rest]
-    equals = [entry for entry, pair in held if pair and pair.judgement in ("same", "undecided")]
+    equals = [entry for entry, pair in held if pair and _may_be_one(pair)]
     if equals:
         return Markup("; the difference to {} is within the noise").format(names(equals))
     entry, pair = held[0]
     if pair is None or not is_finite(pair):
         return Markup("; next {} (not measured in the same rounds)").format(names([entry]))
-    return Markup(", {} times as fast as {}").format(f"{pair.value:.2f}", names([entry]))
+    doubt = " (in too few rounds to prove it)" if pair.judgement == "undecided" else ""
+    return Markup(", {} times as fast as {}{}").format(f"{pair.value:.2f}", names([entry]), doubt)
+
+
+def _may_be_one(ratio: Pair) -> bool:
+    """Whether a ratio's interval says that both are as fast, or at least doesn't say otherwise."""
+    return ratio.judgement == "same" or (is_finite(ratio) and ratio.low <= 1 <= ratio.high)
 
 
 def front_of(group: Group, key: str, *, higher: bool) -> list[Entry]:

@@ -62,6 +62,15 @@ def test_the_time_bound_ends_the_rounds_but_never_before_three(clock: Any) -> No
     assert len(slow.order) == 3
 
 
+def test_so_many_pairs_get_the_rounds_that_a_verdict_takes_in_twice_the_time(clock: Any) -> None:
+    """Of 28 pairs one is proven by Holm at 2 / 2^n < 0.05 / 28: 11 rounds (of 0.8 s here), never beyond 2 x seconds."""
+    seen: list[str] = []
+    for seconds, expected in ((6.0, 11), (4.0, 9), (20.0, 24)):
+        visits = {name: contestant(clock, name, 0.1, seen, 0.1) for name in "abcdefgh"}
+        turns = take_turns(visits, rounds=None, seconds=seconds, seed=0)
+        assert (turns.ended_by, len(turns.order)) == ("seconds", pytest.approx(expected, abs=1))
+
+
 def test_rounds_end_once_the_ratios_are_known(clock: Any) -> None:
     seen: list[str] = []
     visits = {name: contestant(clock, name, 0.1, seen, 0.001) for name in ("a", "bb")}

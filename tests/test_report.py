@@ -301,3 +301,14 @@ def test_a_baseline_that_is_not_there_is_refused_with_the_nearest(
 def test_a_baseline_that_is_there_starts_chosen(demo: Path) -> None:
     found = Page(build_page(read_source([demo]), "lenet5")).payload
     assert found["rows"][found["baseline"]]["model"] == "lenet5"
+
+
+def test_a_model_many_times_as_fast_is_never_within_the_noise(tmp_path: Path) -> None:
+    """Eight models are 28 pairs: ten rounds are one too few for a verdict (2 / 2^10 * 28 > 0.05), eleven are enough."""
+    pages = []
+    for rounds in (10, 12):
+        run = write_run(tmp_path / str(rounds), [record(animal) for animal in ZOO], comparison(rounds=rounds))
+        pages.append(Page(build_page(read_source([run]))).words)
+    assert "(in too few rounds to prove it)" in pages[0]
+    assert "within the noise" not in pages[0]
+    assert "too few rounds to prove" not in pages[1]
