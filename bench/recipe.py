@@ -117,7 +117,7 @@ def survey() -> RunConfig:
 
         ./launch.sh --recipe survey --dataset cifar100 --out runs/survey --resume
 
-    The command goes on where it was interrupted. On 2 CPU cores 36 minutes of training, about ten of evaluation, four of
+    The command goes on where it was interrupted. On 2 CPU cores 36 minutes of training, ten of evaluation, four of
     measuring. Its accuracies stand in the README where they are published.
     """
     models = (
