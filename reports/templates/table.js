@@ -1,6 +1,8 @@
 // The ranking: order, search, filters, columns, baseline, and the files that hold what is shown.
 const rowElements = new Map();
 const bodies = [];
+const AT_ONCE = 60; // rows that are laid out before the next frame; the rest of a long table follows while nothing else happens
+let following = 0;
 
 function findRows() {
   for (const body of $$("#ranking tbody")) {
@@ -8,6 +10,20 @@ function findRows() {
     rows.forEach((row) => rowElements.set(Number(row.dataset.i), row));
     bodies.push({ body, order: rows.map((row) => data.rows[row.dataset.i]) });
   }
+}
+
+function layOutInTurn() {
+  cancelIdleCallback(following);
+  const rows = shownRows().map((row) => rowElements.get(row.i));
+  rows.forEach((row, place) => row.classList.toggle("later", place >= AT_ONCE));
+  const go = (from) => {
+    if (from >= rows.length) return;
+    following = requestIdleCallback(() => {
+      rows.slice(from, from + AT_ONCE).forEach((row) => row.classList.remove("later"));
+      go(from + AT_ONCE);
+    });
+  };
+  go(AT_ONCE);
 }
 
 function compareRows(a, b) {
@@ -24,7 +40,11 @@ function sortRows() {
     group.body.append(...group.order.map((row) => rowElements.get(row.i)));
   }
   const ranked = data.columns.find((c) => c.key === state.sort)?.better ? state.sort : "top1";
-  for (const [i, row] of rowElements) row.firstElementChild.textContent = data.rows[i].places[ranked] ?? "";
+  for (const [i, row] of rowElements) {
+    const [cell, place] = [row.firstElementChild, String(data.rows[i].places[ranked] ?? "")];
+    if (cell.textContent !== place) cell.textContent = place;
+  }
+  layOutInTurn();
   for (const head of $$("#ranking thead [data-sort]")) {
     const here = head.dataset.sort === state.sort;
     head.setAttribute("aria-sort", here ? (state.dir === "asc" ? "ascending" : "descending") : "none");
@@ -43,6 +63,7 @@ function filterRows() {
     rowElements.get(row.i).hidden = !shown;
     count += shown;
   }
+  layOutInTurn();
   $("#shown").textContent = count === data.rows.length ? `${count} rows` : `${count} of ${data.rows.length} rows`;
 }
 

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opened_page import Opened
-from record_factory import ZOO, comparison, measurements, record
+from opened_page import Open, Opened
+from record_factory import ZOO, comparison, measurements, record, write_run
+
+from reports.page import build_page
+from reports.source import read_source
 
 pytestmark = pytest.mark.browser
 SEEDS = (0, 1, 2)
@@ -241,3 +244,22 @@ def test_links_to_a_model_open_its_part(demo: Opened) -> None:
     assert part.count() == 1
     assert part.locator("> summary").inner_text().startswith("lenet5")
     assert demo.page.evaluate("document.activeElement.matches('details[open] > summary')")
+
+
+def test_a_long_table_is_laid_out_in_turn_and_whole_in_the_end(opened: Open, tmp_path: Path) -> None:
+    animals = [ZOO[0]._replace(name=f"model_{i}") for i in range(150)]
+    run = write_run(tmp_path / "run", [record(animal, num_epochs=1) for animal in animals], with_predictions=False)
+    file = tmp_path / "long.html"
+    file.write_text(build_page(read_source([run])), encoding="utf-8")
+    found = opened(file)
+    laid_out = "[...document.querySelectorAll('#ranking tr[data-i]')].filter(row => row.offsetHeight > 0).length"
+    found.wait(f"{laid_out} === 150")
+    soon = found.page.evaluate(f"(sortBy('model'), {laid_out})")
+    assert 0 < soon < 150
+    assert found.models() == sorted((a.name for a in animals), reverse=found.page.evaluate("state.dir === 'desc'"))
+    found.page.evaluate("sortBy('model')")
+    found.page.emulate_media(media="print")
+    assert found.page.evaluate(laid_out) == 150
+    found.page.emulate_media(media="screen")
+    found.wait(f"{laid_out} === 150")
+    assert found.models() == sorted((a.name for a in animals), reverse=found.page.evaluate("state.dir === 'desc'"))
