@@ -65,8 +65,9 @@ def test_the_time_bound_ends_the_rounds_but_never_before_three(clock: Any) -> No
 def test_so_many_pairs_get_the_rounds_that_a_verdict_takes_in_twice_the_time(clock: Any) -> None:
     """Of 28 pairs one is proven by Holm at 2 / 2^n < 0.05 / 28: 11 rounds (of 0.8 s here), never beyond 2 x seconds."""
     seen: list[str] = []
+    names = ["a" * i for i in range(1, 9)]  # a contestant draws by the length of its name
     for seconds, expected in ((6.0, 11), (4.0, 9), (20.0, 24)):
-        visits = {name: contestant(clock, name, 0.1, seen, 0.1) for name in "abcdefgh"}
+        visits = {name: contestant(clock, name, 0.1, seen, 0.1) for name in names}
         turns = take_turns(visits, rounds=None, seconds=seconds, seed=0)
         assert (turns.ended_by, len(turns.order)) == ("seconds", pytest.approx(expected, abs=1))
 
