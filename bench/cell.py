@@ -197,13 +197,12 @@ def _begin(cell: Cell, bench: Bench) -> RunRecord:
     """The record of a cell that has started: a run that is killed is still a row."""
     config, spec = bench.config, cell.spec
     known: dict[str, Any] = {"name": cell.model} if isinstance(spec, str) else spec_as_json(spec)
-    settled = settle(config, known.get("defaults", {}))
     size = config.image_size or known.get("image_size") or bench.data.size
     return RunRecord(
         run=bench.folder.name, model=cell.model, seed=cell.seed, status="started",
-        config=to_json(settled), spec=known, environment=dict(bench.environment),
-        data=data_info(bench.data, size, known), world_size=bench.runtime.world_size, batch_size=config.batch_size,
-        created=now(),
+        config=to_json(settle(config, known.get("defaults", {}))), spec=known,
+        environment=dict(bench.environment), data=data_info(bench.data, size, known),
+        world_size=bench.runtime.world_size, batch_size=config.batch_size, created=now(),
     )  # fmt: skip
 
 
@@ -216,6 +215,7 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper
         bench, found = at_best_batch(spec, bench, keep.record)
         keep.update(**found)
     config, runtime = bench.config, bench.runtime
+    assert config.lr is not None, "it was settled"
     model = build_model(spec, cell.seed, bench)
     if config.pretrained != NONE:
         keep.update(spec=keep.record.spec | {"pretrained": _load_weights(model, cell, bench)})
@@ -228,7 +228,7 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper
     model = runtime.place(model, spec.parallelise)
     keep.update(num_local_parameters=count_parameters(model))
     learner = build_learner(
-        model, config=config, peak=float(str(keep.record.config["lr"])), seed=cell.seed, runtime=runtime,
+        model, config=config, peak=config.lr, seed=cell.seed, runtime=runtime,
         class_weights=class_weights(bench.data).tolist() if config.class_weights else None,
     )  # fmt: skip
     progress = checkpoint.restore(folder / "checkpoints", learner) or Progress()
@@ -266,10 +266,9 @@ def _assess_epoch(learner: Learner, spec: ModelSpec, bench: Bench, keep: Keeper)
         bench.runtime.share_buffers(learner.evaluated)
         accuracy, _ = assess(learner.evaluated, spec, bench, final=False)
         keep.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
-    peak = float(str(keep.record.config["lr"]))
-    learner.peak = dropped(
-        learner.config, peak, [100 - row.evaluation.top1 for row in keep.record.epochs if row.evaluation]
-    )
+    errors = [100 - row.evaluation.top1 for row in keep.record.epochs if row.evaluation]
+    assert learner.config.lr is not None, "it was settled"
+    learner.peak = dropped(learner.config, learner.config.lr, errors)
 
 
 def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Bench, folder: Path, keep: Keeper) -> None:

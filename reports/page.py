@@ -192,6 +192,11 @@ def _template_text(name: str) -> str:
     return (files("reports") / "templates" / name).read_text(encoding="utf-8")
 
 
+def foldable(name: str) -> Markup:
+    """A name that a narrow column may break behind its underscores."""
+    return Markup("_<wbr>").join(name.split("_"))
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -202,4 +207,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["rules"] = RULES
+    environment.filters["foldable"] = foldable
     return environment
