@@ -37,7 +37,7 @@ case ${1-} in
     micro)
         shift; set_up dev; cd "$root"
         mkdir -p .benchmarks
-        export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}  # the tests' own default is one thread
+        export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(getconf _NPROCESSORS_ONLN)}  # the tests' own default is one thread
         exec "$python" -m pytest -m micro --timeout 0 --benchmark-json ".benchmarks/$(date +%Y%m%d-%H%M%S).json" "$@" ;;
     check)
         set_up dev; cd "$root"

@@ -21,7 +21,7 @@ from bench.environment import describe_run
 from bench.evaluation import Predictions, evaluate
 from bench.keeper import Keeper
 from bench.loader import Loader, evaluation_batches
-from bench.optimizer import check_optimizer, settle
+from bench.optimizer import check_optimizer
 from bench.outcome import keep_outcome
 from bench.pixel import ModelInput
 from bench.pretrained import NONE, read_weights, start_from
@@ -30,7 +30,7 @@ from bench.record import Accuracy, Layer, Measurement, RunRecord, Status, cell_n
 from bench.request import check_folder
 from bench.roll import cause_of
 from bench.runtime import Interrupted, Runtime
-from bench.schedule import dropped
+from bench.schedule import dropped, settle
 from bench.track import tracked
 from bench.trainer import Diverged, Hooks, Learner, Progress, build_learner, fit
 from bench.world import given_up

@@ -17,11 +17,11 @@ from bench.footprint import measure_memory
 from bench.group import Need, fit_together, need_of, room_for
 from bench.measure import PASSES, SWEEP_SHARE, Pass, Subject, build_subject, first_step, wake
 from bench.metric import METRICS
-from bench.optimizer import settle
 from bench.pairing import Turns, take_turns
 from bench.peak import machine_peaks
 from bench.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, now, read, write
 from bench.runtime import Interrupted, Runtime
+from bench.schedule import settle
 from bench.sweep import measurements as sweep_measurements
 from bench.sweep import sweep
 from bench.trainer import build_learner

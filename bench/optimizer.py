@@ -1,28 +1,11 @@
 """Optimisers by name."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 import torch
 from torch import nn
 
 from bench.config import RunConfig
 from bench.limit import OPTIMIZERS
 from bench.word import unknown
-
-DEFAULT_RATE = {"sgd": 0.05, "momentum": 0.01}
-
-
-def settle(config: RunConfig, defaults: Mapping[str, object]) -> RunConfig:
-    """Fill in the optimiser and its peak rate: what was asked for, else the model's own, else the usual.
-
-    A model's own rate is for its own optimiser (sgd, where it names none).
-    """
-    own = str(defaults.get("optimizer", "sgd"))
-    optimizer = config.optimizer or own
-    rate = defaults.get("lr") if optimizer == own else None
-    usual = float(rate) if isinstance(rate, int | float) else DEFAULT_RATE.get(optimizer, 1e-3)
-    return replace(config, optimizer=optimizer, lr=usual if config.lr is None else config.lr)
 
 
 def build_optimizer(model: nn.Module, config: RunConfig, peak: float) -> torch.optim.Optimizer:

@@ -7,8 +7,8 @@ import torch
 from bench.cell import Cell
 from bench.config import RunConfig
 from bench.data import Dataset
-from bench.optimizer import settle
 from bench.runtime import Runtime
+from bench.schedule import settle
 from zoo.cost import count_parameters, layer_costs
 from zoo.registry import create_model
 

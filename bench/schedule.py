@@ -1,11 +1,25 @@
-"""The learning rate as a pure function of the share of the budget that is spent. No torch."""
+"""A model's optimiser and peak rate, and the rate as a function of the share of the budget that is spent. No torch."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from bench.config import RunConfig
 
+DEFAULT_RATE = {"sgd": 0.05, "momentum": 0.01}
 MOST_DROPS = 3  # Krizhevsky et al. 2012, section 5: "reduced three times prior to termination"
+
+
+def settle(config: RunConfig, defaults: Mapping[str, object]) -> RunConfig:
+    """Fill in the optimiser and its peak rate: what was asked for, else the model's own, else the usual.
+
+    A model's own rate is for its own optimiser (sgd, where it names none).
+    """
+    own = str(defaults.get("optimizer", "sgd"))
+    optimizer = config.optimizer or own
+    rate = defaults.get("lr") if optimizer == own else None
+    usual = float(rate) if isinstance(rate, int | float) else DEFAULT_RATE.get(optimizer, 1e-3)
+    return replace(config, optimizer=optimizer, lr=usual if config.lr is None else config.lr)
 
 
 def learning_rate(config: RunConfig, peak: float, share: float) -> float:

@@ -15,7 +15,7 @@ from bench.compared import comparison_faults
 from bench.config import RunConfig, differing, from_json
 from bench.record import Accuracy, Comparison, Epoch, RunRecord, cell_name, comparison_paths, read
 from bench.request import read_request
-from bench.schedule import dropped, learning_rate
+from bench.schedule import dropped, learning_rate, settle
 
 KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz"})  # published runs leave weights and pictures out
 
@@ -107,13 +107,12 @@ def _identity_faults(record: RunRecord, config: RunConfig, request: RunConfig, f
         yield "is of a cell that was not asked for"
     if record.spec.get("name") != record.model:
         yield f"spec is of {record.spec.get('name')}"
-    free = {"--lr"} | ({"--batch-size"} if request.best_batch else set())  # worked out for each model
-    free |= {"--optimizer"} if request.optimizer is None else set()
-    changed = [flag for flag in differing(config, request) if flag not in free]
+    own = record.spec.get("defaults")
+    asked = settle(request, own if isinstance(own, dict) else {})
+    free = {"--batch-size"} if request.best_batch else set()  # worked out for each model
+    changed = [flag for flag in differing(config, asked) if flag not in free]
     if changed:
-        yield f"{', '.join(changed)} differ from the run's config.json"
-    if request.lr is not None and config.lr != request.lr:
-        yield f"--lr is {config.lr}, the run's is {request.lr}"
+        yield f"{', '.join(changed)} differ from the run's config.json and the model's own"
     if record.batch_size != config.batch_size or record.data.protocol != config.protocol:
         yield "batch size or protocol differs from its own config"
     stated = {"precision": config.precision, "world_size": record.world_size}

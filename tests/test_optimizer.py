@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from bench.config import RunConfig, parse
-from bench.optimizer import build_optimizer, check_optimizer, settle
-from bench.schedule import dropped, learning_rate
+from bench.optimizer import build_optimizer, check_optimizer
+from bench.schedule import dropped, learning_rate, settle
 
 STEPS = 50
 CONFIG = parse(["--recipe", "smoke"])
