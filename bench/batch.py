@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bench.cell import Bench, build_model
+from bench.build import Bench, build_model
 from bench.loader import Batch
 from bench.record import RunRecord, read
 from bench.sweep import Climb, climb, guarded

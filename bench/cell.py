@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,20 +12,18 @@ from pydantic import JsonValue
 from torch import nn
 
 from bench import checkpoint
+from bench.build import Bench, assess, build_loader, build_model, drawn_rates
 from bench.config import RunConfig, to_json
 from bench.data import Dataset, class_weights, describe_classes
 from bench.description import data_info, spec_as_json
 from bench.display import Display
 from bench.environment import describe_run
-from bench.evaluation import Predictions, evaluate
 from bench.keeper import Keeper
-from bench.loader import Loader, evaluation_batches
 from bench.optimizer import check_optimizer
 from bench.outcome import keep_outcome
-from bench.pixel import ModelInput
 from bench.pretrained import NONE, read_weights, start_from
 from bench.recipe import get_recipe
-from bench.record import Accuracy, Layer, Measurement, RunRecord, Status, cell_name, now, read, write, write_json
+from bench.record import Layer, Measurement, RunRecord, Status, cell_name, now, read, write, write_json
 from bench.request import check_folder
 from bench.roll import cause_of
 from bench.runtime import Interrupted, Runtime
@@ -39,10 +36,8 @@ from zoo.fit import check_image_size
 from zoo.library import twins
 from zoo.registry import resolve
 from zoo.regularise import build_regularised
-from zoo.spec import ModelSpec, Prepared
+from zoo.spec import ModelSpec
 
-EVALUATION_BATCH = 500  # images a rank holds at once while it evaluates
-NUM_SEEN = 500  # training images that are shown to a network that wants to see some before it is trained
 FINISHED = frozenset({"ok", "diverged"})
 
 
@@ -53,17 +48,6 @@ class Cell:
     model: str
     seed: int
     spec: ModelSpec | str
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all cells of a run share."""
-
-    config: RunConfig
-    data: Dataset
-    runtime: Runtime
-    folder: Path
-    environment: Mapping[str, Any]
 
 
 def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
@@ -78,14 +62,9 @@ def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
         # A user's own network that can't read them is a row: its code may not run without numbers.
         if isinstance(spec, ModelSpec) and spec.source != "file" and config.image_size not in (None, spec.image_size):
             check_image_size(spec.name, config.image_size or spec.image_size, in_channels=spec.in_channels)
-        if isinstance(spec, ModelSpec) and set(_rates(config).values()) != {None}:
-            build_regularised(spec, len(data.class_names), **_rates(config))
+        if isinstance(spec, ModelSpec) and set(drawn_rates(config).values()) != {None}:
+            build_regularised(spec, len(data.class_names), **drawn_rates(config))
     return [Cell(model, seed, spec) for model, spec in specs.items() for seed in config.seeds]
-
-
-def _rates(config: RunConfig) -> dict[str, float | None]:
-    """What is drawn within a model as it trains: dropout and stochastic depth."""
-    return {"dropout": config.dropout, "drop_path": config.drop_path}
 
 
 def _resolve(model: str, num_classes: int) -> ModelSpec | str:
@@ -286,19 +265,6 @@ def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Benc
     keep.update(accuracy=accuracy, checksums=checksums, **trained)
 
 
-def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
-    """Build a model with the weights that its seed and the data give, the same in every process."""
-    bench.runtime.seed(seed)
-    model = build_regularised(spec, len(bench.data.class_names), **_rates(bench.config))
-    if isinstance(model, Prepared):
-        batches = evaluation_batches(
-            bench.data.train, bench.data.train_indices[:NUM_SEEN], model_input(spec, bench), dataset=bench.data,
-            batch_size=NUM_SEEN,
-        )  # fmt: skip
-        model.see_images(next(batches).images.cpu())
-    return model
-
-
 def _load_weights(model: nn.Module, cell: Cell, bench: Bench) -> JsonValue:
     """Start from the weights that were asked for, read by one process; says what stays new."""
     given, num_classes = bench.config.pretrained, len(bench.data.class_names)
@@ -307,48 +273,3 @@ def _load_weights(model: nn.Module, cell: Cell, bench: Bench) -> JsonValue:
     new = f"; new for {num_classes} classes: {', '.join(found.fresh)}" if found.fresh else ""
     bench.runtime.say(f"{cell.model}, seed {cell.seed}: starts from {found.origin} weights{new}")
     return {"from": found.origin, "new": list(found.fresh)}
-
-
-def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:
-    """Make the training batches of this rank."""
-    config, runtime = bench.config, bench.runtime
-    return Loader(
-        bench.data, model_input(spec, bench), batch_size=config.batch_size, data_rank=runtime.data_rank,
-        data_size=runtime.data_size, seed=seed, augment=config.augment, balanced=config.balance,
-    )  # fmt: skip
-
-
-def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> tuple[Accuracy, Predictions]:
-    """Evaluate on what the protocol allows: validation at an epoch's end, the test set in the end."""
-    data, runtime = bench.data, bench.runtime
-    test = final or data.protocol == "published"
-    images, indices = (data.test, None) if test else (data.train, data.validation_indices)
-    crops = bench.config.crops if final else 1
-    batches = evaluation_batches(
-        images, indices, model_input(spec, bench), dataset=data, batch_size=EVALUATION_BATCH // crops,
-        data_rank=runtime.data_rank, data_size=runtime.data_size, crops=crops,
-    )  # fmt: skip
-    num_images = len(images.labels) if indices is None else len(indices)
-    return evaluate(
-        model, batches, split="test" if test else "validation", num_images=num_images,
-        superclass_of=data.superclass_of, runtime=runtime,
-    )  # fmt: skip
-
-
-def model_input(spec: ModelSpec, bench: Bench) -> ModelInput:
-    """What a model of this run takes."""
-    return ModelInput(
-        mean=spec.mean or bench.data.mean, std=spec.std or bench.data.std, channels_last=bench.config.channels_last,
-        device=bench.runtime.device, image_size=bench.config.image_size or spec.image_size,
-        in_channels=spec.in_channels,
-    )  # fmt: skip
-
-
-def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:
-    """What a fresh process must know to measure this model's peak memory."""
-    config = settle(bench.config, spec.defaults)
-    return {
-        "config": to_json(replace(config, num_threads=bench.runtime.num_threads)), "model": spec.name,
-        "num_classes": len(bench.data.class_names), "in_channels": spec.in_channels,
-        "image_size": config.image_size or spec.image_size, "batch_size": config.batch_size // bench.runtime.data_size,
-    }  # fmt: skip

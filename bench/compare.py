@@ -10,7 +10,8 @@ from functools import partial
 from typing import TypeVar
 
 from bench.batch import at_batch
-from bench.cell import Bench, Cell, build_loader, build_model
+from bench.build import Bench, build_loader, build_model
+from bench.cell import Cell
 from bench.compared import is_timed, noise_floor
 from bench.energy import joules_per_image, open_meter
 from bench.footprint import measure_memory

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.cell import Bench, memory_request
+from bench.build import Bench, memory_request
 from bench.memory import memory_by_kind
 from bench.metric import MEMORY, METRICS
 from bench.record import Measurement

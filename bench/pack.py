@@ -22,7 +22,8 @@ from bench.record import RunRecord
 from bench.world import LAUNCHED, RELAUNCH, num_cores, num_gpus
 
 if TYPE_CHECKING:
-    from bench.cell import Bench, Cell
+    from bench.build import Bench
+    from bench.cell import Cell
     from bench.display import Display
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -129,7 +130,8 @@ def _work(variables: Mapping[str, str], config: RunConfig, cell: "Cell", shown: 
     os.environ.clear()  # the server's
     os.environ.update({name: value for name, value in variables.items() if name not in LAUNCHED})
     _take_gpu(place)
-    from bench.cell import Bench, run_cell
+    from bench.build import Bench
+    from bench.cell import run_cell
     from bench.data import open_dataset
     from bench.display import Display
     from bench.environment import describe_run

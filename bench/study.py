@@ -30,7 +30,7 @@ from bench.record import Measurement
 from bench.verdict import Verdict, speed_ratio, verdict
 
 if TYPE_CHECKING:
-    from bench.cell import Bench
+    from bench.build import Bench
 
 MODELS = ("lenet5", "squeezenet1_1")
 METRIC = "train_images_per_second"
@@ -80,7 +80,7 @@ def _run(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
     """Do trials, adding a line each; KeyboardInterrupt after a signal."""
     if not trials:
         return []
-    from bench.cell import Bench
+    from bench.build import Bench
     from bench.data import open_dataset
     from bench.environment import describe_machine
     from bench.runtime import Interrupted, Runtime

@@ -8,7 +8,7 @@ import pytest
 from record_factory import data_info, record
 
 from bench.batch import LEAST_STEPS, at_best_batch, best_batch
-from bench.cell import Bench, build_model
+from bench.build import Bench, build_model
 from bench.config import parse
 from bench.trainer import build_learner
 from zoo.registry import resolve

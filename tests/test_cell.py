@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from image_factory import use_own_cache, write_cifar10
 
-from bench.cell import Bench, build_model, list_cells
+from bench.build import Bench, build_model
+from bench.cell import list_cells
 from bench.config import parse
 from bench.run import main
 from zoo import list_models

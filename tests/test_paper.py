@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cell import Bench, build_loader, build_model
+from bench.build import Bench, build_loader, build_model
 from bench.data import open_dataset
 from bench.recipe import paper_cifar
 from bench.runtime import Runtime

@@ -6,7 +6,7 @@ from typing import Any
 
 from record_factory import Animal, comparison
 
-from bench.cell import Bench
+from bench.build import Bench
 from bench.compare import _unmeasured
 from bench.config import parse
 from bench.record import comparison_path, write

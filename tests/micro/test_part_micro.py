@@ -14,7 +14,7 @@ from image_factory import memory_dataset
 from record_factory import record, write_demo
 
 from bench import checkpoint
-from bench.cell import Bench, assess
+from bench.build import Bench, assess
 from bench.compare import build
 from bench.config import parse
 from bench.loader import Loader

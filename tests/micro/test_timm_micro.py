@@ -9,6 +9,7 @@ steps. The images are PIL images in memory: no file is opened.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -19,10 +20,8 @@ from timm.data import create_loader
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 
-from bench.config import parse
-from bench.data import Dataset
-from bench.runtime import Runtime
-from tests.micro.test_trainer_micro import BATCH, Images, endless, ours
+from tests.micro.side import apart, open_images
+from tests.micro.test_trainer_micro import BATCH, OURS, Images, endless, ours
 
 pytestmark = pytest.mark.micro
 
@@ -38,8 +37,10 @@ class Pictures(Images):
         return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
-def by_timm(data: Dataset, *, channels_last: bool) -> Callable[[], None]:
+@contextmanager
+def by_timm(channels_last: bool) -> Iterator[Callable[[], None]]:
     """Steps as `train.py` takes them, with its workers already running."""
+    data = open_images()
     cpu = torch.device("cpu")
     model = timm.create_model(NAME, num_classes=len(data.class_names))
     model = model.to(memory_format=torch.channels_last) if channels_last else model
@@ -68,17 +69,13 @@ def by_timm(data: Dataset, *, channels_last: bool) -> Callable[[], None]:
             if seen % LOG_EVERY == 0:
                 loss.item()
 
-    return steps
+    yield steps
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
 @pytest.mark.parametrize("side", ["ours", "train.py", "train.py --channels-last"])
-def test_training(benchmark: Any, data: Dataset, side: str) -> None:
+def test_training(benchmark: Any, side: str) -> None:
     benchmark.group = f"timm:{NAME} at 32 px: {STEPS} steps of {BATCH}"
-    with Runtime.start(parse(["--recipe", "smoke"])) as runtime:
-        if side == "ours":
-            steps = ours(data, f"timm:{NAME}", runtime, num_steps=STEPS)
-        else:
-            steps = by_timm(data, channels_last=side.endswith("last"))
+    made = (ours, f"timm:{NAME}", STEPS) if side == "ours" else (by_timm, side.endswith("last"))
+    with apart(*made, environment=OURS if side == "ours" else {}) as steps:
         benchmark.pedantic(steps, rounds=3, warmup_rounds=1)
     assert benchmark.stats.stats.rounds == 3

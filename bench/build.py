@@ -1,0 +1,96 @@
+"""What a run builds for a model, the same in every process: its weights, its batches, its assessment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bench.config import RunConfig, to_json
+from bench.data import Dataset
+from bench.evaluation import Predictions, evaluate
+from bench.loader import Loader, evaluation_batches
+from bench.pixel import ModelInput
+from bench.record import Accuracy
+from bench.runtime import Runtime
+from bench.schedule import settle
+from zoo.regularise import build_regularised
+from zoo.spec import ModelSpec, Prepared
+
+EVALUATION_BATCH = 500  # images a rank holds at once while it evaluates
+NUM_SEEN = 500  # training images that are shown to a network that wants to see some before it is trained
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all cells of a run share."""
+
+    config: RunConfig
+    data: Dataset
+    runtime: Runtime
+    folder: Path
+    environment: Mapping[str, Any]
+
+
+def drawn_rates(config: RunConfig) -> dict[str, float | None]:
+    """What is drawn within a model as it trains: dropout and stochastic depth."""
+    return {"dropout": config.dropout, "drop_path": config.drop_path}
+
+
+def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
+    """Build a model with the weights that its seed and the data give, the same in every process."""
+    bench.runtime.seed(seed)
+    model = build_regularised(spec, len(bench.data.class_names), **drawn_rates(bench.config))
+    if isinstance(model, Prepared):
+        batches = evaluation_batches(
+            bench.data.train, bench.data.train_indices[:NUM_SEEN], model_input(spec, bench), dataset=bench.data,
+            batch_size=NUM_SEEN,
+        )  # fmt: skip
+        model.see_images(next(batches).images.cpu())
+    return model
+
+
+def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:
+    """Make the training batches of this rank."""
+    config, runtime = bench.config, bench.runtime
+    return Loader(
+        bench.data, model_input(spec, bench), batch_size=config.batch_size, data_rank=runtime.data_rank,
+        data_size=runtime.data_size, seed=seed, augment=config.augment, balanced=config.balance,
+    )  # fmt: skip
+
+
+def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> tuple[Accuracy, Predictions]:
+    """Evaluate on what the protocol allows: validation at an epoch's end, the test set in the end."""
+    data, runtime = bench.data, bench.runtime
+    test = final or data.protocol == "published"
+    images, indices = (data.test, None) if test else (data.train, data.validation_indices)
+    crops = bench.config.crops if final else 1
+    batches = evaluation_batches(
+        images, indices, model_input(spec, bench), dataset=data, batch_size=EVALUATION_BATCH // crops,
+        data_rank=runtime.data_rank, data_size=runtime.data_size, crops=crops,
+    )  # fmt: skip
+    num_images = len(images.labels) if indices is None else len(indices)
+    return evaluate(
+        model, batches, split="test" if test else "validation", num_images=num_images,
+        superclass_of=data.superclass_of, runtime=runtime,
+    )  # fmt: skip
+
+
+def model_input(spec: ModelSpec, bench: Bench) -> ModelInput:
+    """What a model of this run takes."""
+    return ModelInput(
+        mean=spec.mean or bench.data.mean, std=spec.std or bench.data.std, channels_last=bench.config.channels_last,
+        device=bench.runtime.device, image_size=bench.config.image_size or spec.image_size,
+        in_channels=spec.in_channels,
+    )  # fmt: skip
+
+
+def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:
+    """What a fresh process must know to measure this model's peak memory."""
+    config = settle(bench.config, spec.defaults)
+    return {
+        "config": to_json(replace(config, num_threads=bench.runtime.num_threads)), "model": spec.name,
+        "num_classes": len(bench.data.class_names), "in_channels": spec.in_channels,
+        "image_size": config.image_size or spec.image_size, "batch_size": config.batch_size // bench.runtime.data_size,
+    }  # fmt: skip
