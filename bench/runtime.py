@@ -30,6 +30,7 @@ from bench.parallel import clip_parts, data_parallel, find_axes, function_of, sy
 from bench.record import Status
 from bench.roll import Fault, Roll, WorldBroken, cause_of, is_collective
 from bench.world import World, is_orphan, num_cores, world_of
+from zoo.layer import with_products
 
 T = TypeVar("T")
 TWICE_SECONDS = 3.0  # launchers repeat a signal at once: only a later one is a second one
@@ -252,6 +253,8 @@ class Runtime:
 
         `ways` is its spec's `parallelise`. ValueError for a model that can't be shared so.
         """
+        if self.device.type == "cpu":
+            with_products(model)
         if self.parallel == "data":
             return model.to(self.device)
         share = function_of(ways[self.parallel])

@@ -1,4 +1,4 @@
-"""`LocalResponseNorm`. Oracles: `torch.nn.LocalResponseNorm`, `torch.autograd.gradcheck` and the paper's formula."""
+"""`LocalResponseNorm` and `PointwiseConv2d`. Oracles: torch's own layers, `gradcheck` and the paper's formula."""
 
 import pytest
 import torch
@@ -6,8 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from zoo import layer
-from zoo.layer import LocalResponseNorm
+from bench.config import parse
+from bench.runtime import Runtime
+from zoo import create_model, layer
+from zoo.cost import count_parameters
+from zoo.layer import LocalResponseNorm, PointwiseConv2d, with_products
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -121,3 +124,41 @@ def test_compiled_equals_torch() -> None:
 def test_refuses_channels_that_groups_do_not_divide() -> None:
     with pytest.raises(ValueError, match="in 2 groups can't read"):
         LocalResponseNorm(5, groups=2)(torch.zeros(1, 5, 2, 2))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("channels", "side"), [((3, 8), 5), ((16, 4), 1), ((1, 1), 3)])
+def test_a_product_equals_torchs_convolution(channels: tuple[int, int], side: int, bias: bool, layout: str) -> None:
+    theirs = nn.Conv2d(*channels, 1, bias=bias).double()
+    ours = with_products(nn.Sequential(nn.Conv2d(*channels, 1, bias=bias).double()))[0]
+    ours.load_state_dict(theirs.state_dict())
+    x, _ = pair((2, channels[0], side, side), layout)
+    _, gradient = pair((2, channels[1], side, side), layout)
+    assert isinstance(ours, PointwiseConv2d)
+    torch.testing.assert_close(with_gradient(ours, x, gradient), with_gradient(theirs, x, gradient))
+    for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, its.grad)
+    assert ours(x).is_contiguous(memory_format=LAYOUTS[layout])
+
+
+def test_only_plain_pointwise_convolutions_become_products() -> None:
+    others = [
+        nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1, stride=2), nn.Conv2d(4, 4, 1, groups=2),
+        nn.Conv2d(4, 4, 1, padding=1), nn.LazyConv2d(4, 1), PointwiseConv2d(4, 4, 1),
+    ]  # fmt: skip
+    kinds = [type(module) for module in others]
+    model = nn.Sequential(*others, nn.Conv2d(4, 4, 1))
+    names = list(model.state_dict())
+    assert [type(module) for module in with_products(model)] == [*kinds, PointwiseConv2d]
+    assert list(model.state_dict()) == names
+
+
+def test_a_model_that_is_placed_on_a_cpu_has_products_and_counts_as_before() -> None:
+    model = create_model("shufflenet_v2_x1_0")
+    before = (count_parameters(model), [type(m).__name__ for m in model.modules()].count("Conv2d"))
+    with Runtime.start(parse(["--recipe", "smoke"])) as runtime:
+        placed = runtime.place(model, {})
+    kinds = [type(m).__name__ for m in placed.modules()]
+    assert (count_parameters(placed), kinds.count("Conv2d") + kinds.count("PointwiseConv2d")) == before
+    assert kinds.count("PointwiseConv2d") == 1 + 2 * 16 + 3  # conv5; two a unit; one more where a unit halves the map

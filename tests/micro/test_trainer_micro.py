@@ -91,7 +91,9 @@ def ours(name: str, num_steps: int) -> Iterator[Callable[[], None]]:
     with Runtime.start(config) as runtime:
         bench = Bench(config, open_images(), runtime, Path(), {})
         batches = build_loader(spec, 0, bench)
-        learner = build_learner(build_model(spec, 0, bench), config=config, peak=0.01, seed=0, runtime=runtime)
+        learner = build_learner(
+            runtime.place(build_model(spec, 0, bench), {}), config=config, peak=0.01, seed=0, runtime=runtime
+        )
         batches.steps_per_epoch = num_steps
 
         def steps() -> None:
