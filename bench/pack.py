@@ -42,8 +42,11 @@ class Packed:
 
 
 def start_server() -> None:
-    """Let the server import what a cell needs, beside this process's own imports."""
-    SERVER.set_forkserver_preload(["bench.cell"])
+    """Let the server import what a cell needs, beside this process's own imports.
+
+    torch itself brings in `torch._dynamo`, which takes seconds, when it counts a model or builds an optimiser.
+    """
+    SERVER.set_forkserver_preload(["bench.cell", "torch._dynamo"])
     forkserver.ensure_running()
 
 

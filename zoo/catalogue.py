@@ -80,7 +80,7 @@ ghostnet = light("ghostnet", 2019, "Han et al., arXiv 1911.11907", source="timm"
 vit = Family(
     "vit", 2020, "Dosovitskiy et al., arXiv 2010.11929", file="vit", source="timm", tags=("transformer",), lr=0.02
 )
-speedrun = Family("speedrun", 2024, "Jordan, arXiv 2404.00498", file="speedrun", lr=0.2)
+speedrun = Family("speedrun", 2024, "Jordan, arXiv 2404.00498", file="speedrun", optimizer="nmuon", lr=0.08)
 
 AT_32 = "conv1 with border 5, pooling with border 1, fc6 reads 1x1"
 SMALL_STEM = "conv1 3x3 of stride 1, no max pooling"
