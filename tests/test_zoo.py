@@ -121,7 +121,9 @@ def test_every_parameter_learns_and_the_loss_falls(spec: ModelSpec) -> None:
             assert lacking == []
         optimizer.step()
         losses.append(loss.item())
-    assert min(losses[5:]) < losses[0]
+        if step >= 5 and losses[-1] < losses[0]:
+            return
+    pytest.fail(f"the loss did not fall in ten steps: {losses}")
 
 
 @pytest.mark.parametrize("spec", REAL)

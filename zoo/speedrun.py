@@ -1,8 +1,8 @@
 """A network for the fastest known recipes on small images, after airbench94 (Jordan, arXiv 2404.00498).
 
 A first layer that whitens 2x2 patches, three blocks of two wide convolutions, GELU, one maximum over the last maps,
-scores scaled down. Its recipe: label smoothing 0.2, few epochs, and Muon with Nesterov's step (Jordan et al. 2024, "Muon:
-an optimizer for hidden layers"), which gives each convolution's step orthogonal rows.
+scores scaled down. Its recipe: label smoothing 0.2, few epochs, and Muon with Nesterov's step (Jordan et al. 2024,
+"Muon: an optimizer for hidden layers"), which makes the rows of a convolution's step orthogonal.
 """
 
 import torch
