@@ -172,11 +172,11 @@ def _keep_optimizer() -> None:
 
 def _plan(harm: Harm, mark: Path) -> None:
     """Wrap the function at the harm's place, so that its n-th call does the harm before or after its own work."""
-    from bench import cell, checkpoint, keeper
+    from bench import build, checkpoint, keeper
     from bench.runtime import Runtime
 
     owner, name, after = {
-        "step": (Runtime, "pulse", True), "evaluate": (cell, "evaluate", False), "save": (checkpoint, "save", False),
+        "step": (Runtime, "pulse", True), "evaluate": (build, "evaluate", False), "save": (checkpoint, "save", False),
         "tensors": (checkpoint, "_write_tensors", True), "rename": (checkpoint, "write_json", True),
         "record": (keeper, "write", False), "restore": (checkpoint, "restore", True),
     }[harm["place"]]  # fmt: skip

@@ -182,7 +182,7 @@ def test_the_averaged_weights_follow_their_closed_form(runtime: Runtime) -> None
 
 
 @pytest.mark.parametrize("stop", [2, 5, 7, 14])
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "nmuon"])
 def test_a_resumed_run_ends_as_the_undisturbed_one_to_the_bit(
     runtime: Runtime, tmp_path: Any, stop: int, optimizer: str
 ) -> None:
