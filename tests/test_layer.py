@@ -133,12 +133,15 @@ def test_a_product_equals_torchs_convolution(channels: tuple[int, int], side: in
     theirs = nn.Conv2d(*channels, 1, bias=bias).double()
     ours = with_products(nn.Sequential(nn.Conv2d(*channels, 1, bias=bias).double()))[0]
     ours.load_state_dict(theirs.state_dict())
+    for module in (ours, theirs):
+        module.to(memory_format=LAYOUTS[layout])
     x, _ = pair((2, channels[0], side, side), layout)
     _, gradient = pair((2, channels[1], side, side), layout)
     assert isinstance(ours, PointwiseConv2d)
     torch.testing.assert_close(with_gradient(ours, x, gradient), with_gradient(theirs, x, gradient))
     for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, its.grad)
+        assert mine.grad.stride() == mine.stride()  # else DDP copies it, and warns
     assert ours(x).is_contiguous(memory_format=LAYOUTS[layout])
 
 
