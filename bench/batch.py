@@ -9,7 +9,7 @@ import torch
 
 from bench.build import Bench, build_model
 from bench.loader import Batch
-from bench.record import RunRecord, read
+from bench.results.record import RunRecord, read
 from bench.sweep import Climb, climb, guarded
 from bench.trainer import Learner, build_learner
 from zoo.cost import layer_costs

@@ -12,7 +12,7 @@ from bench.data import Dataset
 from bench.evaluation import Predictions, evaluate
 from bench.loader import Loader, evaluation_batches
 from bench.pixel import ModelInput
-from bench.record import Accuracy
+from bench.results.record import Accuracy
 from bench.runtime import Runtime
 from bench.schedule import settle
 from zoo.regularise import build_regularised

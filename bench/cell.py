@@ -23,8 +23,8 @@ from bench.optimizer import check_optimizer
 from bench.outcome import keep_outcome
 from bench.pretrained import NONE, read_weights, start_from
 from bench.recipe import get_recipe
-from bench.record import Layer, Measurement, RunRecord, Status, cell_name, now, read, write, write_json
 from bench.request import check_folder
+from bench.results.record import Layer, Measurement, RunRecord, Status, cell_name, now, read, write, write_json
 from bench.roll import cause_of
 from bench.runtime import Interrupted, Runtime
 from bench.schedule import dropped, settle

@@ -12,7 +12,6 @@ from typing import TypeVar
 from bench.batch import at_batch
 from bench.build import Bench, build_loader, build_model
 from bench.cell import Cell
-from bench.compared import is_timed, noise_floor
 from bench.energy import joules_per_image, open_meter
 from bench.footprint import measure_memory
 from bench.group import Need, fit_together, need_of, room_for
@@ -20,7 +19,8 @@ from bench.measure import PASSES, SWEEP_SHARE, Pass, Subject, build_subject, fir
 from bench.metric import METRICS
 from bench.pairing import Turns, take_turns
 from bench.peak import machine_peaks
-from bench.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, now, read, write
+from bench.results.comparison_check import is_timed, noise_floor
+from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, now, read, write
 from bench.runtime import Interrupted, Runtime
 from bench.schedule import settle
 from bench.sweep import measurements as sweep_measurements

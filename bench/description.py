@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.data import Dataset
-from bench.record import DataInfo
+from bench.results.record import DataInfo
 from zoo.spec import ModelSpec
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from bench.record import Epoch, RunRecord
+from bench.results.record import Epoch, RunRecord
 from bench.runtime import Runtime
 from bench.trainer import Progress as Trained
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bench.loader import Batch
-from bench.record import Accuracy
+from bench.results.record import Accuracy
 from bench.runtime import Interrupted, Runtime
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from bench.build import Bench, memory_request
 from bench.memory import memory_by_kind
 from bench.metric import MEMORY, METRICS
-from bench.record import Measurement
+from bench.results.record import Measurement
 from zoo.spec import ModelSpec
 
 

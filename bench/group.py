@@ -7,7 +7,7 @@ import psutil
 import torch
 
 from bench.config import RunConfig
-from bench.record import RunRecord
+from bench.results.record import RunRecord
 from bench.runtime import Runtime
 
 COPIES = 4  # of the weights, at most: themselves, gradients and two of the optimiser's

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bench.record import RunRecord, Status, now, write
+from bench.results.record import RunRecord, Status, now, write
 from bench.roll import WorldBroken, cause_of
 from bench.runtime import Runtime
 

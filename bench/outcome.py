@@ -10,7 +10,7 @@ import torch
 from bench import checkpoint
 from bench.data import Dataset
 from bench.evaluation import Predictions
-from bench.record import write_bytes
+from bench.results.record import write_bytes
 
 NUM_SAMPLES = 36  # test images kept beside the predictions
 

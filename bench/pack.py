@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from bench.config import RunConfig
 from bench.kernel import count_oom_kills, name_of
-from bench.record import RunRecord
+from bench.results.record import RunRecord
 from bench.world import LAUNCHED, RELAUNCH, num_cores, num_gpus
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from bench.metric import METRICS
-from bench.record import Measurement
+from bench.results.record import Measurement
 from bench.runtime import Runtime
 
 REPEATS = 7

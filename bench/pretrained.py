@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.config import RunConfig
-from bench.record import cell_name
+from bench.results.record import cell_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from bench.interval import CONFIDENCE, Estimate, normal_quantile, student_quantile
-from bench.record import Accuracy
+from bench.results.interval import CONFIDENCE, Estimate, normal_quantile, student_quantile
+from bench.results.record import Accuracy
 
 MIN_DIFFERING = 20  # images on which only one model is right: with fewer, a bootstrap is too narrow
 MOST_SEEDS = 1_000

@@ -13,7 +13,7 @@ from bench.config import RunConfig
 from bench.data import check_dataset
 from bench.limit import PARALLEL
 from bench.pretrained import check_pretrained
-from bench.record import read_run
+from bench.results.record import read_run
 from bench.track import check_trackers
 from bench.world import num_gpus
 from zoo.registry import check_name, expand, list_models, split_switches

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import torch.distributed as dist
 
-from bench.record import Status
+from bench.results.record import Status
 from bench.world import World
 
 # What gloo says in an error that has no type of its own.

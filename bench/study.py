@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bench.config import RunConfig, complain, parse
 from bench.kernel import die_with_parent
-from bench.record import Measurement
-from bench.verdict import Verdict, speed_ratio, verdict
+from bench.results.record import Measurement
+from bench.results.verdict import Verdict, speed_ratio, verdict
 
 if TYPE_CHECKING:
     from bench.build import Bench

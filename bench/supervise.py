@@ -21,9 +21,9 @@ import psutil
 
 from bench.config import RunConfig
 from bench.kernel import adopt_orphans, count_oom_kills, die_with_parent, name_of
-from bench.record import RunRecord, now, read_run, write
 from bench.relay import Relay, deaths
 from bench.request import how_to_resume
+from bench.results.record import RunRecord, now, read_run, write
 from bench.world import BROKEN, EXIT_FILE, GIVEN_UP, LAUNCHER
 
 RUN = Path(__file__).with_name("run.py")

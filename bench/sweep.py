@@ -10,7 +10,7 @@ import torch
 
 from bench.measure import Subject
 from bench.metric import METRICS
-from bench.record import Measurement
+from bench.results.record import Measurement
 from bench.runtime import Runtime
 
 GAIN = 1.02  # a doubling that brings less is none

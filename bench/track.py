@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.record import Accuracy, Epoch, RunRecord
+from bench.results.record import Accuracy, Epoch, RunRecord
 
 if TYPE_CHECKING:
     from bench.runtime import Runtime

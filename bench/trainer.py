@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from bench.config import RunConfig
 from bench.loader import Batch
 from bench.optimizer import build_optimizer
-from bench.record import Epoch
+from bench.results.record import Epoch
 from bench.runtime import Interrupted, Runtime
 from bench.schedule import learning_rate
 

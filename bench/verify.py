@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.compared import comparison_faults
 from bench.config import RunConfig, differing, from_json
-from bench.record import Accuracy, Comparison, Epoch, RunRecord, cell_name, comparison_paths, read
 from bench.request import read_request
+from bench.results.comparison_check import comparison_faults
+from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, cell_name, comparison_paths, read
 from bench.schedule import dropped, learning_rate, settle
 
 KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz"})  # published runs leave weights and pictures out

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.record import write_bytes
+from bench.results.record import write_bytes
 from reports.frame import write_csv
 from reports.micro import micro_text, read_micro
 from reports.source import Source, read_source

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from bench.record import Comparison
+from bench.results.record import Comparison
 
 COLUMNS_OF = {
     "train": ("train_images_per_second", "train_step_images_per_second"),

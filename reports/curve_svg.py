@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.record import RunRecord
+from bench.results.record import RunRecord
 
 WIDTH, HEIGHT = 160.0, 50.0
 

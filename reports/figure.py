@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.verdict import Estimate
+from bench.results.verdict import Estimate
 from reports.column import BY_KEY, show_column
 from reports.label import Place, place_labels
 from reports.palette import Mark

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.record import Comparison, Measurement, RunRecord
+from bench.results.record import Comparison, Measurement, RunRecord
 from reports.derived import derived
 from reports.source import Source
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.verdict import Estimate, holm, top1_difference
+from bench.results.verdict import Estimate, holm, top1_difference
 from reports.figure import Figure, Trace, error_bars, label
 from reports.pair import SIGNIFICANT
 from reports.standing import Entry, Group

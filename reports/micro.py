@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.verdict import Estimate, Verdict, chained_ratio, holm, median_interval, verdict
+from bench.results.verdict import Estimate, Verdict, chained_ratio, holm, median_interval, verdict
 
 MS = 1e3
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.record import RunRecord
+from bench.results.record import RunRecord
 from reports.answer import MAX_ROWS, answers_data
 from reports.picture import filters_of, samples_of
 from reports.standing import Entry, Group

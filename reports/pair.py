@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from bench.record import Comparison, Measurement
-from bench.verdict import (
+from bench.results.record import Comparison, Measurement
+from bench.results.verdict import (
     Estimate,
     chained_ratio,
     false_claims,

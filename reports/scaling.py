@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.verdict import Estimate, chained_ratio
+from bench.results.verdict import Estimate, chained_ratio
 from reports.figure import Figure, Trace, error_bars, ideal, label, line
 from reports.pair import SPEEDS
 from reports.palette import Mark

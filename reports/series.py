@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.record import Epoch
+from bench.results.record import Epoch
 from reports.palette import Mark
 from reports.standing import Entry
 

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from bench.record import RunRecord, read
+from bench.results.record import RunRecord, read
 from reports.curve_svg import curve_svg
 from reports.source import read_source
 from reports.words import ENDINGS

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.record import Comparison, Measurement, RunRecord
-from bench.verdict import (
+from bench.results.record import Comparison, Measurement, RunRecord
+from bench.results.verdict import (
     RANKED_TOGETHER,
     Estimate,
     launched_rate,

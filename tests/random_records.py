@@ -6,7 +6,7 @@ from pathlib import Path
 
 from record_factory import Animal, amount, comparison, data_info, environment, failed, record
 
-from bench.record import Comparison, Measurement, RunRecord
+from bench.results.record import Comparison, Measurement, RunRecord
 from reports.source import Cell, Run, Source
 
 HOSTILE = (

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.record import (
+from bench.results.record import (
     Accuracy,
     Comparison,
     DataInfo,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.record import Comparison, Measurement, RunRecord, read
+from bench.results.record import Comparison, Measurement, RunRecord, read
 from tests.image_factory import random_images, write_parquet
 
 pytestmark = pytest.mark.distributed

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.verdict import median_intervals, verdict
+from bench.results.verdict import median_intervals, verdict
 
 TRUTH = np.log(1.07)
 OWN = 0.05  # spread of a visit's own time, in logarithms

@@ -14,7 +14,7 @@ import pytest
 from image_factory import write_cifar10
 
 from bench import checkpoint
-from bench.record import RunRecord, cell_name, read
+from bench.results.record import RunRecord, cell_name, read
 from tests.nursery import Harm, Nursery
 
 pytestmark = [pytest.mark.distributed, pytest.mark.ci]

@@ -17,7 +17,7 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).glob("*
 ARROWS = {
     "zoo": ("zoo",),
     "bench": ("bench", "zoo"),
-    "reports": ("reports", "bench.record", "bench.verdict"),
+    "reports": ("reports", "bench.results.record", "bench.results.verdict"),
 }
 # Libraries that only these files may import.
 KEPT = {
@@ -88,7 +88,7 @@ def test_no_module_is_named_like_one_of_python_or_of_a_library() -> None:
         (["-m", "bench.run", "--help"], ["torch", "accelerate", "pandas", "plotly"]),
         (["-m", "bench.launch", "--models", "nobody"], ["torch", "accelerate", "pandas"]),
         (["-c", "import reports.page"], ["torch"]),
-        (["-c", "import bench.verify, bench.record, bench.verdict"], ["torch", "pandas"]),
+        (["-c", "import bench.verify, bench.results.record, bench.results.verdict"], ["torch", "pandas"]),
     ],
     ids=lambda value: " ".join(value[1:]),
 )

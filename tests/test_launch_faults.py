@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import checkpoint
-from bench.record import RunRecord, read
+from bench.results.record import RunRecord, read
 from tests.launched import HAND, LONG, Launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]

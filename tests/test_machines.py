@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.record import RunRecord, read
+from bench.results.record import RunRecord, read
 from tests.launched import LONG, OURS, Launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]

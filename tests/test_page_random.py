@@ -15,8 +15,8 @@ import pytest
 from random_records import random_source
 from scipy import stats
 
-from bench.record import Comparison, RunRecord
-from bench.verdict import ranking_key
+from bench.results.record import Comparison, RunRecord
+from bench.results.verdict import ranking_key
 from reports.page import build_page
 from reports.source import Source
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from record_factory import ZOO, Animal, comparison, data_info, environment, failed, record, write_demo, write_run
 
-from bench.record import SCHEMA
+from bench.results.record import SCHEMA
 from reports.__main__ import main
 from reports.page import build_page
 from reports.source import read_source

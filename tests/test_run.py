@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.limit import MEASURES
-from bench.record import Comparison, RunRecord, read
+from bench.results.record import Comparison, RunRecord, read
 from tests.image_factory import random_images, write_parquet
 
 pytestmark = pytest.mark.distributed

@@ -11,9 +11,9 @@ from markupsafe import Markup
 from record_factory import ZOO, Animal, comparison, data_info, environment, measurements, rate, record
 from scipy import stats
 
-from bench import verdict
-from bench.interval import over_launches
-from bench.record import Comparison, Measurement
+from bench.results import verdict
+from bench.results.interval import over_launches
+from bench.results.record import Comparison, Measurement
 from reports.cost_figure import effort_to
 from reports.derived import derived
 from reports.pair import SPEEDS, speed_pairs

@@ -18,9 +18,9 @@ from record_factory import record as make_record
 from bench import supervise as module
 from bench.config import RunConfig, parse, to_json
 from bench.kernel import count_oom_kills
-from bench.record import RunRecord, read, write, write_json
 from bench.relay import deaths
 from bench.request import complete
+from bench.results.record import RunRecord, read, write, write_json
 from bench.supervise import RUN, supervise
 from bench.world import BROKEN, EXIT_FILE, GIVEN_UP
 

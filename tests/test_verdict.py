@@ -1,4 +1,4 @@
-"""Statistics of bench/verdict.py.
+"""Statistics of bench/results/verdict.py.
 
 Oracles: scipy.stats (Wilson, McNemar through binomtest, Holm by hand, Welch), a
 simulated circular block bootstrap, simulated data of known truth (coverage), and brute force over all pairs (ranks,
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench import interval, verdict
-from bench.record import Accuracy, Measurement
+from bench.results import interval, verdict
+from bench.results.record import Accuracy, Measurement
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25)
 

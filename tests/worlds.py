@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from bench.record import RunRecord, read
+from bench.results.record import RunRecord, read
 from tests.image_factory import random_images, write_parquet
 
 FORKS = multiprocessing.get_context("forkserver")

@@ -9,7 +9,7 @@ import pytest
 from opened_page import Open, Opened
 from random_records import random_source
 
-from bench.verdict import ranking_key
+from bench.results.verdict import ranking_key
 from reports.page import build_page
 from reports.source import Source
 

@@ -20,7 +20,7 @@ from bench.config import parse
 from bench.loader import Loader
 from bench.measure import Subject
 from bench.pixel import ModelInput
-from bench.record import RunRecord, read, write
+from bench.results.record import RunRecord, read, write
 from bench.runtime import Runtime
 from bench.trainer import Progress
 from reports.page import build_page

@@ -12,14 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from bench.interval import CONFIDENCE as CONFIDENCE
-from bench.interval import MIN_VALUES as MIN_VALUES
-from bench.interval import Estimate as Estimate
-from bench.interval import median_interval as median_interval
-from bench.interval import median_intervals as median_intervals
-from bench.interval import median_p_values as median_p_values
-from bench.interval import normal_quantile, over_launches
-from bench.interval import rounds_needed as rounds_needed
 from bench.proportion import MOST_SEEDS as MOST_SEEDS
 from bench.proportion import holm as holm
 from bench.proportion import mcnemar as mcnemar
@@ -28,7 +20,15 @@ from bench.proportion import seeds_needed as seeds_needed
 from bench.proportion import top1_difference as top1_difference
 from bench.proportion import top1_estimate as top1_estimate
 from bench.proportion import wilson_interval as wilson_interval
-from bench.record import Measurement, RunRecord
+from bench.results.interval import CONFIDENCE as CONFIDENCE
+from bench.results.interval import MIN_VALUES as MIN_VALUES
+from bench.results.interval import Estimate as Estimate
+from bench.results.interval import median_interval as median_interval
+from bench.results.interval import median_intervals as median_intervals
+from bench.results.interval import median_p_values as median_p_values
+from bench.results.interval import normal_quantile, over_launches
+from bench.results.interval import rounds_needed as rounds_needed
+from bench.results.record import Measurement, RunRecord
 
 Verdict = Literal["same", "faster", "slower", "undecided"]
 NOISE_THRESHOLD = 0.02  # ratios within 2 % of 1 are of no consequence to anyone who picks a model

@@ -6,8 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench.metric import METRICS
-from bench.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path
-from bench.verdict import false_claims, speed_ratio
+from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path
+from bench.results.verdict import false_claims, speed_ratio
 
 FLOAT_BYTES = 4
 
