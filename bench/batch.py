@@ -22,7 +22,7 @@ TIMED_STEPS = 3
 
 def at_batch(batch_size: int, bench: Bench) -> Bench:
     """The bench with another batch, for the cells of one model."""
-    return replace(bench, config=replace(bench.config, batch_size=batch_size))
+    return replace(bench, config=replace(bench.request.config, batch_size=batch_size))
 
 
 def at_best_batch(spec: ModelSpec, bench: Bench, record: RunRecord) -> tuple[Bench, dict[str, Any]]:
@@ -41,7 +41,7 @@ def _search(spec: ModelSpec, seed: int, bench: Bench, image_size: int) -> dict[s
     model = build_model(spec, seed, bench)
     layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
     model = bench.runtime.place(model, spec.parallelise)
-    learner = build_learner(model, config=bench.config, peak=1e-6, seed=seed, runtime=bench.runtime)
+    learner = build_learner(model, config=bench.request.config, peak=1e-6, seed=seed, runtime=bench.runtime)
     found = best_batch(
         learner, shape=(spec.in_channels, image_size, image_size), num_train=len(bench.data.train_indices),
         bytes_an_image=2 * sum(layer.activation_bytes for layer in layers),

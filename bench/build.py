@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from bench.config import RunConfig, to_json
 from bench.data import Dataset
 from bench.evaluation import Predictions, evaluate
 from bench.loader import Loader, evaluation_batches
 from bench.pixel import ModelInput
+from bench.request.config import RunConfig, to_json
 from bench.results.record import Accuracy
 from bench.runtime import Runtime
 from bench.schedule import settle
@@ -41,7 +41,7 @@ def drawn_rates(config: RunConfig) -> dict[str, float | None]:
 def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
     """Build a model with the weights that its seed and the data give, the same in every process."""
     bench.runtime.seed(seed)
-    model = build_regularised(spec, len(bench.data.class_names), **drawn_rates(bench.config))
+    model = build_regularised(spec, len(bench.data.class_names), **drawn_rates(bench.request.config))
     if isinstance(model, Prepared):
         batches = evaluation_batches(
             bench.data.train, bench.data.train_indices[:NUM_SEEN], model_input(spec, bench), dataset=bench.data,
@@ -53,7 +53,7 @@ def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
 
 def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:
     """Make the training batches of this rank."""
-    config, runtime = bench.config, bench.runtime
+    config, runtime = bench.request.config, bench.runtime
     return Loader(
         bench.data, model_input(spec, bench), batch_size=config.batch_size, data_rank=runtime.data_rank,
         data_size=runtime.data_size, seed=seed, augment=config.augment, balanced=config.balance,
@@ -65,7 +65,7 @@ def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> t
     data, runtime = bench.data, bench.runtime
     test = final or data.protocol == "published"
     images, indices = (data.test, None) if test else (data.train, data.validation_indices)
-    crops = bench.config.crops if final else 1
+    crops = bench.request.config.crops if final else 1
     batches = evaluation_batches(
         images, indices, model_input(spec, bench), dataset=data, batch_size=EVALUATION_BATCH // crops,
         data_rank=runtime.data_rank, data_size=runtime.data_size, crops=crops,
@@ -80,15 +80,15 @@ def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> t
 def model_input(spec: ModelSpec, bench: Bench) -> ModelInput:
     """What a model of this run takes."""
     return ModelInput(
-        mean=spec.mean or bench.data.mean, std=spec.std or bench.data.std, channels_last=bench.config.channels_last,
-        device=bench.runtime.device, image_size=bench.config.image_size or spec.image_size,
+        mean=spec.mean or bench.data.mean, std=spec.std or bench.data.std, channels_last=bench.request.config.channels_last,
+        device=bench.runtime.device, image_size=bench.request.config.image_size or spec.image_size,
         in_channels=spec.in_channels,
     )  # fmt: skip
 
 
 def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:
     """What a fresh process must know to measure this model's peak memory."""
-    config = settle(bench.config, spec.defaults)
+    config = settle(bench.request.config, spec.defaults)
     return {
         "config": to_json(replace(config, num_threads=bench.runtime.num_threads)), "model": spec.name,
         "num_classes": len(bench.data.class_names), "in_channels": spec.in_channels,

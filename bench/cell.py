@@ -13,17 +13,17 @@ from torch import nn
 
 from bench import checkpoint
 from bench.build import Bench, assess, build_loader, build_model, drawn_rates
-from bench.config import RunConfig, to_json
 from bench.data import Dataset, class_weights, describe_classes
 from bench.description import data_info, spec_as_json
 from bench.display import Display
 from bench.environment import describe_run
 from bench.keeper import Keeper
+from bench.launch.check import check_folder
 from bench.optimizer import check_optimizer
 from bench.outcome import keep_outcome
 from bench.pretrained import NONE, read_weights, start_from
-from bench.recipe import get_recipe
-from bench.request import check_folder
+from bench.request.config import RunConfig, to_json
+from bench.request.recipe import get_recipe
 from bench.results.record import Layer, Measurement, RunRecord, Status, cell_name, now, read, write, write_json
 from bench.roll import cause_of
 from bench.runtime import Interrupted, Runtime
@@ -174,7 +174,7 @@ def _place(cell: Cell, bench: Bench) -> Path:
 
 def _begin(cell: Cell, bench: Bench) -> RunRecord:
     """The record of a cell that has started: a run that is killed is still a row."""
-    config, spec = bench.config, cell.spec
+    config, spec = bench.request.config, cell.spec
     known: dict[str, Any] = {"name": cell.model} if isinstance(spec, str) else spec_as_json(spec)
     size = config.image_size or known.get("image_size") or bench.data.size
     return RunRecord(
@@ -187,13 +187,13 @@ def _begin(cell: Cell, bench: Bench) -> RunRecord:
 
 def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper, display: Display) -> None:
     """Build, fit, evaluate; every step's outcome goes into the record."""
-    bench = replace(bench, config=settle(bench.config, spec.defaults))
-    if bench.config.best_batch:
+    bench = replace(bench, config=settle(bench.request.config, spec.defaults))
+    if bench.request.config.best_batch:
         from bench.batch import at_best_batch  # imported here: it builds a model as a cell does
 
         bench, found = at_best_batch(spec, bench, keep.record)
         keep.update(**found)
-    config, runtime = bench.config, bench.runtime
+    config, runtime = bench.request.config, bench.runtime
     assert config.lr is not None, "it was settled"
     model = build_model(spec, cell.seed, bench)
     if config.pretrained != NONE:
@@ -260,14 +260,14 @@ def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Benc
         metric="fit_images_per_second", unit="images/s", better="higher", merge="slowest",
         values=tuple((seconds,) for seconds in runtime.gather(progress.seconds)), images=progress.images,
     )  # fmt: skip
-    rates = () if bench.config.pack else (rate,)  # beside other cells it says nothing
+    rates = () if bench.request.config.pack else (rate,)  # beside other cells it says nothing
     trained: dict[str, Any] = {"measurements": rates, "train_seconds": progress.seconds} if progress.images else {}
     keep.update(accuracy=accuracy, checksums=checksums, **trained)
 
 
 def _load_weights(model: nn.Module, cell: Cell, bench: Bench) -> JsonValue:
     """Start from the weights that were asked for, read by one process; says what stays new."""
-    given, num_classes = bench.config.pretrained, len(bench.data.class_names)
+    given, num_classes = bench.request.config.pretrained, len(bench.data.class_names)
     state = bench.runtime.on_main(read_weights, given, cell.model, cell.seed)
     found = start_from(model, state, given=given, num_classes=num_classes)
     new = f"; new for {num_classes} classes: {', '.join(found.fresh)}" if found.fresh else ""

@@ -37,10 +37,10 @@ def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], bench: Be
     """Measure every model that has a finished cell, once a launch, and write the comparisons; written ones are kept."""
     ok = {record.model: record for record in reversed(records) if record.status == "ok"}
     specs = {c.model: c.spec for c in cells if isinstance(c.spec, ModelSpec) and c.model in ok}
-    if not bench.config.measure or not specs:
+    if not bench.request.config.measure or not specs:
         return
     runtime = bench.runtime
-    needs = {model: need_of(ok[model], bench.config, runtime) for model in specs}
+    needs = {model: need_of(ok[model], bench.request.config, runtime) for model in specs}
     launch, group, left = runtime.on_main(_unmeasured, bench, tuple(specs))
     if not left:
         return
@@ -51,8 +51,8 @@ def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], bench: Be
         runtime.say(f"measuring {len(own)} models in turn" + _which(launch, number, bench, group + len(groups)))
         compared = _Contest(own, benches, bench, needs).compare(launch, number)
         runtime.on_main(write, comparison_path(bench.folder, launch, number), compared)
-    if launch + 1 < bench.config.launches:
-        runtime.say(f"launch {launch + 1} of {bench.config.launches} is measured; --resume does the next one")
+    if launch + 1 < bench.request.config.launches:
+        runtime.say(f"launch {launch + 1} of {bench.request.config.launches} is measured; --resume does the next one")
 
 
 def _unmeasured(bench: Bench, models: tuple[str, ...]) -> tuple[int, int, tuple[str, ...]]:
@@ -60,7 +60,7 @@ def _unmeasured(bench: Bench, models: tuple[str, ...]) -> tuple[int, int, tuple[
 
     An interrupted launch goes on with what it lacks: how many models fit together may have changed since.
     """
-    for launch in range(bench.config.launches):
+    for launch in range(bench.request.config.launches):
         group, left = 0, models
         while (path := comparison_path(bench.folder, launch, group)).exists():
             done = read(path, Comparison).models
@@ -72,7 +72,7 @@ def _unmeasured(bench: Bench, models: tuple[str, ...]) -> tuple[int, int, tuple[
 
 def _which(launch: int, group: int, bench: Bench, num_groups: int) -> str:
     words = [f"group {group + 1} of {num_groups}"] if num_groups > 1 else []
-    words += [f"launch {launch + 1} of {bench.config.launches}"] if bench.config.launches > 1 else []
+    words += [f"launch {launch + 1} of {bench.request.config.launches}"] if bench.request.config.launches > 1 else []
     return f" ({', '.join(words)})" if words else ""
 
 
@@ -212,7 +212,7 @@ class _Contest:
 
 def build(spec: ModelSpec, bench: Bench) -> Subject:
     """Build a model as a cell does, with fresh weights: how fast it is doesn't depend on what it has learnt."""
-    config, seed = settle(bench.config, spec.defaults), bench.config.seeds[0]
+    config, seed = settle(bench.request.config, spec.defaults), bench.request.config.seeds[0]
     assert config.lr is not None, "it was settled"
     model = bench.runtime.place(build_model(spec, seed, bench), spec.parallelise)
     learner = build_learner(model, config=config, peak=config.lr, seed=seed, runtime=bench.runtime)

@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
-from bench.config import RunConfig
+from bench.request.config import RunConfig
 from bench.roll import Roll, WorldBroken
 from bench.world import World, abandon
 

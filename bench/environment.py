@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psutil
 from pydantic import JsonValue
 
-from bench.config import RunConfig, to_flags
+from bench.request.config import RunConfig, to_flags
 from bench.world import LARGE_PAGES, num_cores
 
 if TYPE_CHECKING:

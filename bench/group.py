@@ -6,7 +6,7 @@ from typing import NamedTuple
 import psutil
 import torch
 
-from bench.config import RunConfig
+from bench.request.config import RunConfig
 from bench.results.record import RunRecord
 from bench.runtime import Runtime
 

@@ -8,7 +8,7 @@ from bench.track import TRACKERS
 from bench.word import flag_of, unknown
 
 if TYPE_CHECKING:
-    from bench.config import RunConfig
+    from bench.request.config import RunConfig
 
 MEASURES = ("train", "infer", "latency", "sweep", "memory", "machine", "energy")
 SCHEDULES = ("cosine", "onecycle", "constant", "plateau")
@@ -24,7 +24,7 @@ def check(config: "RunConfig") -> None:
         raise ValueError("--models is empty: name at least one model of `python -m zoo`")
     if config.epochs is None and config.seconds is None:
         raise ValueError("no budget: give --epochs N or --seconds S")
-    from bench.recipe import RECIPES
+    from bench.request.recipe import RECIPES
 
     _check_choices("recipe", config.recipe, tuple(RECIPES))
     for name, allowed in _CHOICES.items():

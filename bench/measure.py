@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from bench.config import RunConfig
 from bench.loader import Batch
 from bench.pairing import Visit
+from bench.request.config import RunConfig
 from bench.runtime import Runtime
 from bench.trainer import Batches, Learner, build_learner
 

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import from_json
 from bench.kernel import die_with_parent
+from bench.request.config import from_json
 from bench.world import LAUNCHED, PLACE
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from bench.config import RunConfig
 from bench.limit import OPTIMIZERS
+from bench.request.config import RunConfig
 from bench.word import unknown
 
 

@@ -16,8 +16,8 @@ from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
 from typing import TYPE_CHECKING
 
-from bench.config import RunConfig
 from bench.kernel import count_oom_kills, name_of
+from bench.request.config import RunConfig
 from bench.results.record import RunRecord
 from bench.world import LAUNCHED, RELAUNCH, num_cores, num_gpus
 
@@ -67,10 +67,10 @@ def run_cells(cells: Sequence["Cell"], bench: "Bench", display: "Display") -> li
 
     if RELAUNCH in os.environ:
         return [keep_cell(cell, bench, display) for cell in cells]
-    if not bench.config.pack:
+    if not bench.request.config.pack:
         return [run_cell(cell, bench, display) for cell in cells]
     records: dict[int, RunRecord] = {}
-    waiting, free = deque(range(len(cells))), set(range(num_places(bench.config)))
+    waiting, free = deque(range(len(cells))), set(range(num_places(bench.request.config)))
     running: list[Packed] = []
     while waiting or running:
         while waiting and free:
@@ -87,7 +87,7 @@ def run_cells(cells: Sequence["Cell"], bench: "Bench", display: "Display") -> li
 
 def _start(number: int, cells: Sequence["Cell"], place: int, bench: "Bench") -> Packed:
     shown = (number, len(cells))
-    process = SERVER.Process(target=_work, args=(dict(os.environ), bench.config, cells[number], shown, place))
+    process = SERVER.Process(target=_work, args=(dict(os.environ), bench.request.config, cells[number], shown, place))
     process.start()
     return Packed(number, cells[number], process, place, count_oom_kills() or 0)
 

@@ -5,8 +5,8 @@ import time
 import torch
 
 from bench.cell import Cell
-from bench.config import RunConfig
 from bench.data import Dataset
+from bench.request.config import RunConfig
 from bench.runtime import Runtime
 from bench.schedule import settle
 from zoo.cost import count_parameters, layer_costs

@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.config import RunConfig
+from bench.request.config import RunConfig
 from bench.results.record import cell_name
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from pathlib import Path
 if not __package__:  # `python bench/run.py` puts bench/ first on the module path: the root belongs there
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from bench.config import RunConfig, complain, parse
 from bench.data import open_dataset
+from bench.launch.check import check_request, complete, how_to_resume
 from bench.pack import run_cells, start_server
-from bench.request import check_request, complete, how_to_resume
+from bench.request.config import RunConfig, complain, parse
 from bench.world import LARGE_PAGES, abandon, check_world, follow_launcher, leave, world_of
 
 

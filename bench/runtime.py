@@ -22,11 +22,11 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from torch import nn
 
-from bench.config import RunConfig
 from bench.counter import seed_of
 from bench.entry import check_precision, join, meet
 from bench.limit import PARALLEL
 from bench.parallel import clip_parts, data_parallel, find_axes, function_of, synchronised_norms
+from bench.request.config import RunConfig
 from bench.results.record import Status
 from bench.roll import Fault, Roll, WorldBroken, cause_of, is_collective
 from bench.world import World, is_orphan, num_cores, world_of

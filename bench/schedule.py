@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bench.config import RunConfig
+from bench.request.config import RunConfig
 
 DEFAULT_RATE = {"sgd": 0.05, "momentum": 0.01}
 MOST_DROPS = 3  # Krizhevsky et al. 2012, section 5: "reduced three times prior to termination"

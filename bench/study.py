@@ -24,8 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from bench.config import RunConfig, complain, parse
 from bench.kernel import die_with_parent
+from bench.request.config import RunConfig, complain, parse
 from bench.results.record import Measurement
 from bench.results.verdict import Verdict, speed_ratio, verdict
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.config import RunConfig, differing, from_json
-from bench.request import read_request
+from bench.launch.check import read_request
+from bench.request.config import RunConfig, differing, from_json
 from bench.results.comparison_check import comparison_faults
 from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, cell_name, comparison_paths, read
 from bench.schedule import dropped, learning_rate, settle

@@ -40,7 +40,7 @@ def tiny_data() -> Any:
 @pytest.fixture
 def runtime() -> Iterator[Any]:
     """A world of one process with one thread."""
-    from bench.config import parse
+    from bench.request.config import parse
     from bench.runtime import Runtime
 
     with Runtime.start(parse(["--recipe", "smoke", "--num-threads", "1"])) as started:

@@ -12,7 +12,7 @@ from image_factory import use_own_cache, write_cifar10
 
 from bench.build import Bench, build_model
 from bench.cell import list_cells
-from bench.config import parse
+from bench.request.config import parse
 from bench.run import main
 from zoo import list_models
 from zoo.speedrun import WHITENING_EPSILON

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bench import checkpoint
-from bench.config import parse
+from bench.request.config import parse
 from bench.runtime import Runtime
 from bench.trainer import Learner, Progress, build_learner
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import RunConfig, differing, from_json, parse, to_flags, to_json
-from bench.recipe import RECIPES
+from bench.request.config import RunConfig, differing, from_json, parse, to_flags, to_json
+from bench.request.recipe import RECIPES
 from reports.published import read_published
 from zoo import expand, list_models
 
@@ -105,9 +105,9 @@ def test_every_option_has_help_and_every_recipe_says_what_to_expect() -> None:
     import ast
     import inspect
 
-    import bench.config
+    import bench.request.config
 
-    tree = ast.parse(inspect.getsource(bench.config))
+    tree = ast.parse(inspect.getsource(bench.request.config))
     body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "RunConfig").body
     for field, text in zip(body[1::2], body[2::2], strict=True):
         assert isinstance(field, ast.AnnAssign)

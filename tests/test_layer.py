@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bench.config import parse
+from bench.request.config import parse
 from bench.runtime import Runtime
 from zoo import create_model, layer
 from zoo.cost import count_parameters

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import parse, to_json
 from bench.memory import memory_by_kind
+from bench.request.config import parse, to_json
 
 MODEL = """
 from torch import nn

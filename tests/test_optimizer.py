@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.config import RunConfig, parse
 from bench.optimizer import build_optimizer, check_optimizer
+from bench.request.config import RunConfig, parse
 from bench.schedule import dropped, learning_rate, settle
 
 STEPS = 50

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.config import parse
-from bench.request import check_request, complete
+from bench.launch.check import check_request, complete
+from bench.request.config import parse
 from bench.verify import faults
 from tests.worlds import Runs
 

@@ -9,11 +9,11 @@ from image_factory import one_line, use_own_cache
 from test_folder import SIZE, write_images
 
 from bench import folder as folders
-from bench.config import parse
 from bench.data import Dataset, open_dataset
+from bench.launch.check import check_request, complete
 from bench.loader import Batch, Loader, evaluation_batches
 from bench.pixel import ModelInput
-from bench.request import check_request, complete
+from bench.request.config import parse
 from tests.worlds import Runs
 
 CPU = torch.device("cpu")

@@ -15,13 +15,13 @@ import pytest
 from record_factory import ZOO, failed
 from record_factory import record as make_record
 
-from bench import supervise as module
-from bench.config import RunConfig, parse, to_json
 from bench.kernel import count_oom_kills
-from bench.relay import deaths
-from bench.request import complete
+from bench.launch import supervise as module
+from bench.launch.check import complete
+from bench.launch.relay import deaths
+from bench.launch.supervise import RUN, supervise
+from bench.request.config import RunConfig, parse, to_json
 from bench.results.record import RunRecord, read, write, write_json
-from bench.supervise import RUN, supervise
 from bench.world import BROKEN, EXIT_FILE, GIVEN_UP
 
 ROOT = Path(__file__).parent.parent

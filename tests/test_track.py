@@ -7,8 +7,8 @@ import pytest
 from accelerate.utils import LoggerType
 
 from bench import track
-from bench.config import parse
-from bench.request import check_request, complete
+from bench.launch.check import check_request, complete
+from bench.request.config import parse
 from tests.worlds import Runs
 
 

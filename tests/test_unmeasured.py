@@ -8,7 +8,7 @@ from record_factory import Animal, comparison
 
 from bench.build import Bench
 from bench.compare import _unmeasured
-from bench.config import parse
+from bench.request.config import parse
 from bench.results.record import comparison_path, write
 
 MODELS = ("a", "b", "c", "d")

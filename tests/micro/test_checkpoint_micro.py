@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from bench import checkpoint
-from bench.config import parse
+from bench.request.config import parse
 from bench.runtime import Runtime
 from bench.trainer import Learner, Progress, build_learner
 from zoo.registry import create_model

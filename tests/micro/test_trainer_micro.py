@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from bench.build import Bench, build_loader, build_model
-from bench.config import parse
 from bench.data import Dataset
+from bench.request.config import parse
 from bench.runtime import Runtime
 from bench.trainer import Hooks, Progress, build_learner, fit
 from bench.world import LARGE_PAGES

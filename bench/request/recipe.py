@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from bench.config import RunConfig
+from bench.request.config import RunConfig
 from bench.word import unknown
 
 CIFAR_FORMS = ("lenet5", "alexnet_grouped_cifar", "alexnet_single_tower_cifar", "alexnet_owt_cifar")

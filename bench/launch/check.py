@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import config as options
-from bench.config import RunConfig
 from bench.data import check_dataset
 from bench.limit import PARALLEL
 from bench.pretrained import check_pretrained
+from bench.request import config as options
+from bench.request.config import RunConfig
 from bench.results.record import read_run
 from bench.track import check_trackers
 from bench.world import num_gpus

@@ -19,10 +19,10 @@ from types import FrameType
 
 import psutil
 
-from bench.config import RunConfig
 from bench.kernel import adopt_orphans, count_oom_kills, die_with_parent, name_of
-from bench.relay import Relay, deaths
-from bench.request import how_to_resume
+from bench.launch.check import how_to_resume
+from bench.launch.relay import Relay, deaths
+from bench.request.config import RunConfig
 from bench.results.record import RunRecord, now, read_run, write
 from bench.world import BROKEN, EXIT_FILE, GIVEN_UP, LAUNCHER
 

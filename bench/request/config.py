@@ -1,6 +1,6 @@
 """Every option of a run: its name, default and help, once. No torch.
 
-The command line is made from the fields by tyro. A recipe (bench/recipe.py) is a RunConfig too: it is the default that
+The command line is made from the fields by tyro. A recipe (bench/request/recipe.py) is a RunConfig too: it is the default that
 the options given change.
 """
 
@@ -165,7 +165,7 @@ RESUMABLE = frozenset({
 def parse(argv: Sequence[str]) -> RunConfig:
     """Read a command line on top of its recipe's settings; ValueError with one line where it is wrong."""
     # Imported here: a recipe is made of this file's RunConfig.
-    from bench.recipe import get_recipe
+    from bench.request.recipe import get_recipe
 
     argv = with_value(argv, "--pretrained", "hub")
     given = {name for name in ("models", "image_size", "epochs", "seconds") if option(argv, flag_of(name)) is not None}
@@ -193,7 +193,7 @@ def differing(a: RunConfig, b: RunConfig) -> list[str]:
 
 def to_flags(config: RunConfig) -> list[str]:
     """Write the command line that gives this configuration: its recipe and what differs from it."""
-    from bench.recipe import get_recipe
+    from bench.request.recipe import get_recipe
 
     recipe = _for_digits(dataclasses.replace(get_recipe(config.recipe), recipe=""), config.dataset)
     base = _without(recipe, [name for name in ("models", "epochs", "seconds")

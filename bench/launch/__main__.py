@@ -14,9 +14,9 @@ from functools import partial
 
 import psutil
 
-from bench.config import RunConfig, complain, parse, to_flags
-from bench.request import check_request, complete
-from bench.supervise import RUN, supervise
+from bench.launch.check import check_request, complete
+from bench.launch.supervise import RUN, supervise
+from bench.request.config import RunConfig, complain, parse, to_flags
 from bench.world import RELAUNCH, num_cores, num_gpus
 
 
