@@ -35,19 +35,21 @@ def at_best_batch(spec: ModelSpec, bench: Bench, record: RunRecord) -> tuple[Ben
 
 def _search(spec: ModelSpec, seed: int, bench: Bench, image_size: int) -> dict[str, Any]:
     """Find a model's best batch and say so, once a model: `best`, `images_per_second` by batch, and why it `ended`."""
-    before = bench.runtime.on_main(_found_before, bench.folder, spec.name)
+    before = bench.distributed.runtime.on_main(_found_before, bench.folder, spec.name)
     if before:
         return before
     model = build_model(spec, seed, bench)
     layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
-    model = bench.runtime.place(model, spec.parallelise)
-    learner = build_learner(model, config=bench.request.config, peak=1e-6, seed=seed, runtime=bench.runtime)
+    model = bench.distributed.runtime.place(model, spec.parallelise)
+    learner = build_learner(model, config=bench.request.config, peak=1e-6, seed=seed, runtime=bench.distributed.runtime)
     found = best_batch(
         learner, shape=(spec.in_channels, image_size, image_size), num_train=len(bench.data.train_indices),
         bytes_an_image=2 * sum(layer.activation_bytes for layer in layers),
     )  # fmt: skip
     rates = {str(size): size / min(seconds) for size, seconds in found.seconds.items()}
-    bench.runtime.say(f"    best batch {found.best}: {rates[str(found.best)]:,.0f} images/s ({found.ended})")
+    bench.distributed.runtime.say(
+        f"    best batch {found.best}: {rates[str(found.best)]:,.0f} images/s ({found.ended})"
+    )
     return {"best": found.best, "images_per_second": rates, "ended": found.ended}
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from torch import nn
 
 from bench.data import Dataset
+from bench.distributed.runtime import Runtime
 from bench.evaluation import Predictions, evaluate
 from bench.loader import Loader, evaluation_batches
 from bench.pixel import ModelInput
 from bench.request.config import RunConfig, to_json
 from bench.results.record import Accuracy
-from bench.runtime import Runtime
 from bench.schedule import settle
 from zoo.regularise import build_regularised
 from zoo.spec import ModelSpec, Prepared
@@ -40,7 +40,7 @@ def drawn_rates(config: RunConfig) -> dict[str, float | None]:
 
 def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
     """Build a model with the weights that its seed and the data give, the same in every process."""
-    bench.runtime.seed(seed)
+    bench.distributed.runtime.seed(seed)
     model = build_regularised(spec, len(bench.data.class_names), **drawn_rates(bench.request.config))
     if isinstance(model, Prepared):
         batches = evaluation_batches(
@@ -53,7 +53,7 @@ def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
 
 def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:
     """Make the training batches of this rank."""
-    config, runtime = bench.request.config, bench.runtime
+    config, runtime = bench.request.config, bench.distributed.runtime
     return Loader(
         bench.data, model_input(spec, bench), batch_size=config.batch_size, data_rank=runtime.data_rank,
         data_size=runtime.data_size, seed=seed, augment=config.augment, balanced=config.balance,
@@ -62,7 +62,7 @@ def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:
 
 def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> tuple[Accuracy, Predictions]:
     """Evaluate on what the protocol allows: validation at an epoch's end, the test set in the end."""
-    data, runtime = bench.data, bench.runtime
+    data, runtime = bench.data, bench.distributed.runtime
     test = final or data.protocol == "published"
     images, indices = (data.test, None) if test else (data.train, data.validation_indices)
     crops = bench.request.config.crops if final else 1
@@ -81,7 +81,7 @@ def model_input(spec: ModelSpec, bench: Bench) -> ModelInput:
     """What a model of this run takes."""
     return ModelInput(
         mean=spec.mean or bench.data.mean, std=spec.std or bench.data.std, channels_last=bench.request.config.channels_last,
-        device=bench.runtime.device, image_size=bench.request.config.image_size or spec.image_size,
+        device=bench.distributed.runtime.device, image_size=bench.request.config.image_size or spec.image_size,
         in_channels=spec.in_channels,
     )  # fmt: skip
 
@@ -90,7 +90,7 @@ def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:
     """What a fresh process must know to measure this model's peak memory."""
     config = settle(bench.request.config, spec.defaults)
     return {
-        "config": to_json(replace(config, num_threads=bench.runtime.num_threads)), "model": spec.name,
+        "config": to_json(replace(config, num_threads=bench.distributed.runtime.num_threads)), "model": spec.name,
         "num_classes": len(bench.data.class_names), "in_channels": spec.in_channels,
-        "image_size": config.image_size or spec.image_size, "batch_size": config.batch_size // bench.runtime.data_size,
+        "image_size": config.image_size or spec.image_size, "batch_size": config.batch_size // bench.distributed.runtime.data_size,
     }  # fmt: skip

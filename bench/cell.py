@@ -16,6 +16,9 @@ from bench.build import Bench, assess, build_loader, build_model, drawn_rates
 from bench.data import Dataset, class_weights, describe_classes
 from bench.description import data_info, spec_as_json
 from bench.display import Display
+from bench.distributed.process import given_up
+from bench.distributed.roll_call import cause_of
+from bench.distributed.runtime import Interrupted, Runtime
 from bench.environment import describe_run
 from bench.keeper import Keeper
 from bench.launch.check import check_folder
@@ -25,12 +28,9 @@ from bench.pretrained import NONE, read_weights, start_from
 from bench.request.config import RunConfig, to_json
 from bench.request.recipe import get_recipe
 from bench.results.record import Layer, Measurement, RunRecord, Status, cell_name, now, read, write, write_json
-from bench.roll import cause_of
-from bench.runtime import Interrupted, Runtime
 from bench.schedule import dropped, settle
 from bench.track import tracked
 from bench.trainer import Diverged, Hooks, Learner, Progress, build_learner, fit
-from bench.world import given_up
 from zoo.cost import count_parameters, layer_costs
 from zoo.fit import check_image_size
 from zoo.library import twins
@@ -117,7 +117,7 @@ def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
     Raises Interrupted, after a checkpoint and a record that says so; WorldBroken where the ranks can't go on together;
     OSError where nothing can be written any more.
     """
-    runtime = bench.runtime
+    runtime = bench.distributed.runtime
     folder = _place(cell, bench)
     before = runtime.on_main(find_record, cell, bench)
     if before is not None and (before.status in FINISHED or before.cell in given_up()):
@@ -146,7 +146,7 @@ def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
 
 def keep_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
     """The record of a cell as an earlier start left it, whatever it says: a later launch only measures."""
-    record: RunRecord = bench.runtime.on_main(read, _place(cell, bench) / "record.json", RunRecord)
+    record: RunRecord = bench.distributed.runtime.on_main(read, _place(cell, bench) / "record.json", RunRecord)
     display.kept(record)
     return record
 
@@ -181,7 +181,7 @@ def _begin(cell: Cell, bench: Bench) -> RunRecord:
         run=bench.folder.name, model=cell.model, seed=cell.seed, status="started",
         config=to_json(settle(config, known.get("defaults", {}))), spec=known,
         environment=dict(bench.environment), data=data_info(bench.data, size, known),
-        world_size=bench.runtime.world_size, batch_size=config.batch_size, created=now(),
+        world_size=bench.distributed.runtime.world_size, batch_size=config.batch_size, created=now(),
     )  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper
 
         bench, found = at_best_batch(spec, bench, keep.record)
         keep.update(**found)
-    config, runtime = bench.request.config, bench.runtime
+    config, runtime = bench.request.config, bench.distributed.runtime
     assert config.lr is not None, "it was settled"
     model = build_model(spec, cell.seed, bench)
     if config.pretrained != NONE:
@@ -239,10 +239,10 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper
 
 def _assess_epoch(learner: Learner, spec: ModelSpec, bench: Bench, keep: Keeper) -> None:
     """Evaluate the epoch that the record ends with, unless that was done before an interruption."""
-    bench.runtime.check_signal()
+    bench.distributed.runtime.check_signal()
     rows = keep.record.epochs
     if rows and rows[-1].evaluation is None:
-        bench.runtime.share_buffers(learner.evaluated)
+        bench.distributed.runtime.share_buffers(learner.evaluated)
         accuracy, _ = assess(learner.evaluated, spec, bench, final=False)
         keep.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
     errors = [100 - row.evaluation.top1 for row in keep.record.epochs if row.evaluation]
@@ -252,7 +252,7 @@ def _assess_epoch(learner: Learner, spec: ModelSpec, bench: Bench, keep: Keeper)
 
 def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Bench, folder: Path, keep: Keeper) -> None:
     """Read the test set once, and keep what the model said of it."""
-    runtime = bench.runtime
+    runtime = bench.distributed.runtime
     accuracy, predictions = assess(learner.evaluated, spec, bench, final=True)
     state = runtime.whole_state(learner.evaluated)
     checksums = runtime.on_main(keep_outcome, folder, state, predictions, bench.data)
@@ -268,8 +268,8 @@ def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Benc
 def _load_weights(model: nn.Module, cell: Cell, bench: Bench) -> JsonValue:
     """Start from the weights that were asked for, read by one process; says what stays new."""
     given, num_classes = bench.request.config.pretrained, len(bench.data.class_names)
-    state = bench.runtime.on_main(read_weights, given, cell.model, cell.seed)
+    state = bench.distributed.runtime.on_main(read_weights, given, cell.model, cell.seed)
     found = start_from(model, state, given=given, num_classes=num_classes)
     new = f"; new for {num_classes} classes: {', '.join(found.fresh)}" if found.fresh else ""
-    bench.runtime.say(f"{cell.model}, seed {cell.seed}: starts from {found.origin} weights{new}")
+    bench.distributed.runtime.say(f"{cell.model}, seed {cell.seed}: starts from {found.origin} weights{new}")
     return {"from": found.origin, "new": list(found.fresh)}

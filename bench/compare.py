@@ -12,6 +12,7 @@ from typing import TypeVar
 from bench.batch import at_batch
 from bench.build import Bench, build_loader, build_model
 from bench.cell import Cell
+from bench.distributed.runtime import Interrupted, Runtime
 from bench.energy import joules_per_image, open_meter
 from bench.footprint import measure_memory
 from bench.group import Need, fit_together, need_of, room_for
@@ -21,7 +22,6 @@ from bench.pairing import Turns, take_turns
 from bench.peak import machine_peaks
 from bench.results.comparison_check import is_timed, noise_floor
 from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, now, read, write
-from bench.runtime import Interrupted, Runtime
 from bench.schedule import settle
 from bench.sweep import measurements as sweep_measurements
 from bench.sweep import sweep
@@ -39,7 +39,7 @@ def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], bench: Be
     specs = {c.model: c.spec for c in cells if isinstance(c.spec, ModelSpec) and c.model in ok}
     if not bench.request.config.measure or not specs:
         return
-    runtime = bench.runtime
+    runtime = bench.distributed.runtime
     needs = {model: need_of(ok[model], bench.request.config, runtime) for model in specs}
     launch, group, left = runtime.on_main(_unmeasured, bench, tuple(specs))
     if not left:
@@ -214,8 +214,8 @@ def build(spec: ModelSpec, bench: Bench) -> Subject:
     """Build a model as a cell does, with fresh weights: how fast it is doesn't depend on what it has learnt."""
     config, seed = settle(bench.request.config, spec.defaults), bench.request.config.seeds[0]
     assert config.lr is not None, "it was settled"
-    model = bench.runtime.place(build_model(spec, seed, bench), spec.parallelise)
-    learner = build_learner(model, config=config, peak=config.lr, seed=seed, runtime=bench.runtime)
+    model = bench.distributed.runtime.place(build_model(spec, seed, bench), spec.parallelise)
+    learner = build_learner(model, config=config, peak=config.lr, seed=seed, runtime=bench.distributed.runtime)
     return build_subject(spec.name, learner, build_loader(spec, seed, bench))
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from bench.distributed.runtime import Runtime
 from bench.results.record import Epoch, RunRecord
-from bench.runtime import Runtime
 from bench.trainer import Progress as Trained
 
 NOTE_EVERY = 0.5  # seconds

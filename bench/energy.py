@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from bench.distributed.runtime import Runtime
 from bench.measure import Subject
-from bench.runtime import Runtime
 
 POWERCAP = Path("/sys/class/powercap")
 LEAST_SECONDS = 1.0  # RAPL counts a thousand times a second, NVML ten times

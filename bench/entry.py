@@ -7,9 +7,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
+from bench.distributed.process import World, abandon
+from bench.distributed.roll_call import Roll, WorldBroken
 from bench.request.config import RunConfig
-from bench.roll import Roll, WorldBroken
-from bench.world import World, abandon
 
 
 def meet(world: World, timeout: float) -> Roll | None:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import psutil
 from pydantic import JsonValue
 
+from bench.distributed.process import LARGE_PAGES, num_cores
 from bench.request.config import RunConfig, to_flags
-from bench.world import LARGE_PAGES, num_cores
 
 if TYPE_CHECKING:
-    from bench.runtime import Runtime
+    from bench.distributed.runtime import Runtime
 
 LIBRARIES = ("torch", "torchvision", "timm", "accelerate", "numpy", "pandas", "plotly")
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_tile", "neon", "sve")

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from bench.distributed.runtime import Interrupted, Runtime
 from bench.loader import Batch
 from bench.results.record import Accuracy
-from bench.runtime import Interrupted, Runtime
 
 
 class Predictions(NamedTuple):

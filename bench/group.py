@@ -6,9 +6,9 @@ from typing import NamedTuple
 import psutil
 import torch
 
+from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord
-from bench.runtime import Runtime
 
 COPIES = 4  # of the weights, at most: themselves, gradients and two of the optimiser's
 ROOM = 0.7  # of the memory that is free

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from bench.distributed.roll_call import WorldBroken, cause_of
+from bench.distributed.runtime import Runtime
 from bench.results.record import RunRecord, Status, now, write
-from bench.roll import WorldBroken, cause_of
-from bench.runtime import Runtime
 
 # Of these a cell doesn't fail alone: the next one would find the same disk.
 DISK_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO})

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from bench.distributed.runtime import Runtime
 from bench.loader import Batch
 from bench.pairing import Visit
 from bench.request.config import RunConfig
-from bench.runtime import Runtime
 from bench.trainer import Batches, Learner, build_learner
 
 GRAIN = 8  # steps between two waits for a GPU, which would otherwise be timed as much as the steps

@@ -14,16 +14,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.distributed.process import LAUNCHED, PLACE
 from bench.kernel import die_with_parent
 from bench.request.config import from_json
-from bench.world import LAUNCHED, PLACE
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from bench.distributed.runtime import Runtime
     from bench.loader import Batch
-    from bench.runtime import Runtime
     from bench.trainer import Learner
 
 STEPS = 3
@@ -59,7 +59,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     import torch
 
-    from bench.runtime import Runtime
+    from bench.distributed.runtime import Runtime
     from zoo.registry import create_model, resolve
 
     config = from_json(request["config"])

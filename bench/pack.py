@@ -16,10 +16,10 @@ from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
 from typing import TYPE_CHECKING
 
+from bench.distributed.process import LAUNCHED, RELAUNCH, num_cores, num_gpus
 from bench.kernel import count_oom_kills, name_of
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord
-from bench.world import LAUNCHED, RELAUNCH, num_cores, num_gpus
 
 if TYPE_CHECKING:
     from bench.build import Bench
@@ -94,11 +94,11 @@ def _start(number: int, cells: Sequence["Cell"], place: int, bench: "Bench") -> 
 
 def _heed_signals(started: Sequence[Packed], bench: "Bench") -> None:
     """Where a signal came, to this process or to a cell's, hand it to every cell, wait for them, and raise it."""
-    from bench.runtime import Interrupted
+    from bench.distributed.runtime import Interrupted
 
     codes = [packed.process.exitcode for packed in started]
     came = [number for number in (signal.SIGINT, signal.SIGTERM) if 128 + number in codes]
-    signum = bench.runtime.signum or (came[0] if came else 0)
+    signum = bench.distributed.runtime.signum or (came[0] if came else 0)
     if not signum:
         return
     for packed in started:
@@ -137,8 +137,8 @@ def _work(variables: Mapping[str, str], config: RunConfig, cell: "Cell", shown: 
     from bench.cell import run_cell
     from bench.data import open_dataset
     from bench.display import Display
+    from bench.distributed.runtime import Interrupted, Runtime
     from bench.environment import describe_run
-    from bench.runtime import Interrupted, Runtime
 
     assert config.out is not None
     data = open_dataset(

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import torch
 
+from bench.distributed.runtime import Runtime
 from bench.metric import METRICS
 from bench.results.record import Measurement
-from bench.runtime import Runtime
 
 REPEATS = 7
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices: large enough that their rate no longer grows

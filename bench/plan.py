@@ -6,8 +6,8 @@ import torch
 
 from bench.cell import Cell
 from bench.data import Dataset
+from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
-from bench.runtime import Runtime
 from bench.schedule import settle
 from zoo.cost import count_parameters, layer_costs
 from zoo.registry import create_model

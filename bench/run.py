@@ -16,10 +16,10 @@ if not __package__:  # `python bench/run.py` puts bench/ first on the module pat
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from bench.data import open_dataset
+from bench.distributed.process import LARGE_PAGES, abandon, check_world, follow_launcher, leave, world_of
 from bench.launch.check import check_request, complete, how_to_resume
 from bench.pack import run_cells, start_server
 from bench.request.config import RunConfig, complain, parse
-from bench.world import LARGE_PAGES, abandon, check_world, follow_launcher, leave, world_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from bench.cell import claim_run, list_cells
             from bench.compare import compare_cells
             from bench.display import Display
+            from bench.distributed.roll_call import WorldBroken
+            from bench.distributed.runtime import Interrupted, Runtime
             from bench.plan import show_plan
             from bench.pretrained import check_fit
-            from bench.roll import WorldBroken
-            from bench.runtime import Interrupted, Runtime
 
             runtime = stack.enter_context(Runtime.start(config))
             config = runtime.broadcast(config)

@@ -82,8 +82,8 @@ def _run(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
         return []
     from bench.build import Bench
     from bench.data import open_dataset
+    from bench.distributed.runtime import Interrupted, Runtime
     from bench.environment import describe_machine
-    from bench.runtime import Interrupted, Runtime
 
     config = _config()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,8 +123,8 @@ def measure(trial: Trial, bench: "Bench") -> dict[str, Any]:
         second.learner = slowed(second.learner)
     with other_work(trial.busy):
         turns = take_turns(
-            {"first": step_visit(first, bench.runtime), "second": step_visit(second, bench.runtime)},
-            rounds=None, seconds=SECONDS, seed=trial.number, check=bench.runtime.check_signal,
+            {"first": step_visit(first, bench.distributed.runtime), "second": step_visit(second, bench.distributed.runtime)},
+            rounds=None, seconds=SECONDS, seed=trial.number, check=bench.distributed.runtime.check_signal,
         )  # fmt: skip
     values = {name: rows[METRIC] for name, rows in turns.values.items()}
     took = time.perf_counter() - start

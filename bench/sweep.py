@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import psutil
 import torch
 
+from bench.distributed.runtime import Runtime
 from bench.measure import Subject
 from bench.metric import METRICS
 from bench.results.record import Measurement
-from bench.runtime import Runtime
 
 GAIN = 1.02  # a doubling that brings less is none
 PASSES = 3  # at a size: the first one makes room for it, the faster of the others counts

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench.results.record import Accuracy, Epoch, RunRecord
 
 if TYPE_CHECKING:
-    from bench.runtime import Runtime
+    from bench.distributed.runtime import Runtime
 
 # accelerate's names, each with the module of its package.
 TRACKERS = {

@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from bench.distributed.runtime import Interrupted, Runtime
 from bench.loader import Batch
 from bench.optimizer import build_optimizer
 from bench.request.config import RunConfig
 from bench.results.record import Epoch
-from bench.runtime import Interrupted, Runtime
 from bench.schedule import learning_rate
 
 CHECK_EVERY = 50  # steps between looks at whether the loss is finite: a look waits for the device

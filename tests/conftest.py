@@ -40,8 +40,8 @@ def tiny_data() -> Any:
 @pytest.fixture
 def runtime() -> Iterator[Any]:
     """A world of one process with one thread."""
+    from bench.distributed.runtime import Runtime
     from bench.request.config import parse
-    from bench.runtime import Runtime
 
     with Runtime.start(parse(["--recipe", "smoke", "--num-threads", "1"])) as started:
         yield started

@@ -75,11 +75,11 @@ def serve() -> None:
     import bench.cell
     import bench.compare
     import bench.display
+    import bench.distributed.roll_call
     import bench.plan
-    import bench.roll
     import bench.run
 
-    bench.roll.LATER = PATIENCE
+    bench.distributed.roll_call.LATER = PATIENCE
     for line in sys.stdin:
         answer = _fork_world(json.loads(line))
         print(json.dumps(answer), flush=True)
@@ -164,7 +164,7 @@ def _keep_optimizer() -> None:
 
     def wrapped(learner: Any, spec: Any, progress: Any, bench: Any, folder: Path, keep: Any) -> None:
         state = checkpoint._split_state(learner.optimizer)[0]
-        bench.runtime.on_main(checkpoint.save_weights, folder / "optimizer.safetensors", state)
+        bench.distributed.runtime.on_main(checkpoint.save_weights, folder / "optimizer.safetensors", state)
         conclude(learner, spec, progress, bench, folder, keep)
 
     cell._conclude = wrapped
@@ -173,7 +173,7 @@ def _keep_optimizer() -> None:
 def _plan(harm: Harm, mark: Path) -> None:
     """Wrap the function at the harm's place, so that its n-th call does the harm before or after its own work."""
     from bench import build, checkpoint, keeper
-    from bench.runtime import Runtime
+    from bench.distributed.runtime import Runtime
 
     owner, name, after = {
         "step": (Runtime, "pulse", True), "evaluate": (build, "evaluate", False), "save": (checkpoint, "save", False),

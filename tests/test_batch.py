@@ -34,7 +34,7 @@ def test_the_best_batch_is_the_fastest_of_those_tried_and_the_record_says_so(ben
 
 def test_a_model_that_fits_in_no_batch_is_refused_with_the_cause(bench: Bench) -> None:
     model = build_model(resolve("lenet5", num_classes=10), 0, bench)
-    learner = build_learner(model, config=bench.request.config, peak=1e-6, seed=0, runtime=bench.runtime)
+    learner = build_learner(model, config=bench.request.config, peak=1e-6, seed=0, runtime=bench.distributed.runtime)
     with pytest.raises(ValueError, match="not even 1 images fit"):
         best_batch(learner, shape=(3, 32, 32), num_train=1_000, bytes_an_image=1e15)
 

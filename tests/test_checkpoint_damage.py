@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from bench import checkpoint
+from bench.distributed.runtime import Runtime
 from bench.request.config import parse
-from bench.runtime import Runtime
 from bench.trainer import Learner, Progress, build_learner
 
 NUM_DAMAGES = 300

@@ -21,11 +21,11 @@ ARROWS = {
 }
 # Libraries that only these files may import.
 KEPT = {
-    "accelerate": {"bench/runtime.py", "bench/entry.py"},
+    "accelerate": {"bench/distributed/runtime.py", "bench/entry.py"},
     "torch.distributed": {
-        "bench/runtime.py",
-        "bench/parallel.py",
-        "bench/roll.py",
+        "bench/distributed/runtime.py",
+        "bench/distributed/parallel.py",
+        "bench/distributed/roll_call.py",
         "zoo/tower.py",
     },
     "torchvision.models": {"zoo/external.py"},
@@ -67,10 +67,10 @@ def test_only_runtime_knows_ranks(path: Path) -> None:
     assert "rank == 0" not in text
 
 
-@pytest.mark.parametrize("module", ["bench.entry", "bench.parallel"])
+@pytest.mark.parametrize("module", ["bench.entry", "bench.distributed.parallel"])
 def test_what_runtime_is_made_of_is_imported_by_it_alone(module: str) -> None:
     importers = [str(path.relative_to(ROOT)) for path in FILES if module in imports(path)]
-    assert importers == ["bench/runtime.py"]
+    assert importers == ["bench/distributed/runtime.py"]
 
 
 def test_no_module_is_named_like_one_of_python_or_of_a_library() -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from bench.build import Bench, build_loader, build_model
 from bench.data import open_dataset
+from bench.distributed.runtime import Runtime
 from bench.request.recipe import paper_cifar
-from bench.runtime import Runtime
 from bench.trainer import Hooks, Progress, build_learner, fit
 from zoo.registry import resolve
 

@@ -15,6 +15,7 @@ import pytest
 from record_factory import ZOO, failed
 from record_factory import record as make_record
 
+from bench.distributed.process import BROKEN, EXIT_FILE, GIVEN_UP
 from bench.kernel import count_oom_kills
 from bench.launch import supervise as module
 from bench.launch.check import complete
@@ -22,7 +23,6 @@ from bench.launch.relay import deaths
 from bench.launch.supervise import RUN, supervise
 from bench.request.config import RunConfig, parse, to_json
 from bench.results.record import RunRecord, read, write, write_json
-from bench.world import BROKEN, EXIT_FILE, GIVEN_UP
 
 ROOT = Path(__file__).parent.parent
 # How a traceback of accelerate's launcher begins.

@@ -14,10 +14,10 @@ from functools import partial
 
 import psutil
 
+from bench.distributed.process import RELAUNCH, num_cores, num_gpus
 from bench.launch.check import check_request, complete
 from bench.launch.supervise import RUN, supervise
 from bench.request.config import RunConfig, complain, parse, to_flags
-from bench.world import RELAUNCH, num_cores, num_gpus
 
 
 @dataclass(frozen=True)

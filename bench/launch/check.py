@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.data import check_dataset
+from bench.distributed.process import num_gpus
 from bench.limit import PARALLEL
 from bench.pretrained import check_pretrained
 from bench.request import config as options
 from bench.request.config import RunConfig
 from bench.results.record import read_run
 from bench.track import check_trackers
-from bench.world import num_gpus
 from zoo.registry import check_name, expand, list_models, split_switches
 
 

@@ -19,12 +19,12 @@ from types import FrameType
 
 import psutil
 
+from bench.distributed.process import BROKEN, EXIT_FILE, GIVEN_UP, LAUNCHER
 from bench.kernel import adopt_orphans, count_oom_kills, die_with_parent, name_of
 from bench.launch.check import how_to_resume
 from bench.launch.relay import Relay, deaths
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord, now, read_run, write
-from bench.world import BROKEN, EXIT_FILE, GIVEN_UP, LAUNCHER
 
 RUN = Path(__file__).with_name("run.py")
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})

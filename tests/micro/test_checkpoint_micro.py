@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from bench import checkpoint
+from bench.distributed.runtime import Runtime
 from bench.request.config import parse
-from bench.runtime import Runtime
 from bench.trainer import Learner, Progress, build_learner
 from zoo.registry import create_model
 

@@ -16,12 +16,12 @@ from record_factory import record, write_demo
 from bench import checkpoint
 from bench.build import Bench, assess
 from bench.compare import build
+from bench.distributed.runtime import Runtime
 from bench.loader import Loader
 from bench.measure import Subject
 from bench.pixel import ModelInput
 from bench.request.config import parse
 from bench.results.record import RunRecord, read, write
-from bench.runtime import Runtime
 from bench.trainer import Progress
 from reports.page import build_page
 from reports.source import read_source

@@ -22,10 +22,10 @@ from torchvision import transforms
 
 from bench.build import Bench, build_loader, build_model
 from bench.data import Dataset
+from bench.distributed.process import LARGE_PAGES
+from bench.distributed.runtime import Runtime
 from bench.request.config import parse
-from bench.runtime import Runtime
 from bench.trainer import Hooks, Progress, build_learner, fit
-from bench.world import LARGE_PAGES
 from tests.micro.side import apart, open_images
 from zoo.registry import create_model, resolve
 

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import torch.distributed as dist
 
+from bench.distributed.process import World
 from bench.results.record import Status
-from bench.world import World
 
 # What gloo says in an error that has no type of its own.
 WORDS = ("gloo", "pair closure", "closed by peer", "reset by peer", "Broken pipe", "Timed out waiting")

@@ -23,13 +23,13 @@ from accelerate import Accelerator
 from torch import nn
 
 from bench.counter import seed_of
+from bench.distributed.parallel import clip_parts, data_parallel, find_axes, function_of, synchronised_norms
+from bench.distributed.process import World, is_orphan, num_cores, world_of
+from bench.distributed.roll_call import Fault, Roll, WorldBroken, cause_of, is_collective
 from bench.entry import check_precision, join, meet
 from bench.limit import PARALLEL
-from bench.parallel import clip_parts, data_parallel, find_axes, function_of, synchronised_norms
 from bench.request.config import RunConfig
 from bench.results.record import Status
-from bench.roll import Fault, Roll, WorldBroken, cause_of, is_collective
-from bench.world import World, is_orphan, num_cores, world_of
 from zoo.layer import with_products
 
 T = TypeVar("T")
