@@ -12,7 +12,7 @@ from torchvision import datasets
 from torchvision.datasets.utils import calculate_md5, extract_archive
 
 from bench.canonical import Decoded, Names
-from bench.source import ARCHIVES, Source
+from bench.data.source import ARCHIVES, Source
 
 
 def read_archive(source: Source) -> tuple[Decoded, Decoded, Names]:

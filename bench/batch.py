@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bench.build import Bench, build_model
-from bench.loader import Batch
+from bench.data.loader import Batch
 from bench.results.record import RunRecord, read
 from bench.sweep import Climb, climb, guarded
 from bench.trainer import Learner, build_learner
@@ -35,7 +35,7 @@ def at_best_batch(spec: ModelSpec, bench: Bench, record: RunRecord) -> tuple[Ben
 
 def _search(spec: ModelSpec, seed: int, bench: Bench, image_size: int) -> dict[str, Any]:
     """Find a model's best batch and say so, once a model: `best`, `images_per_second` by batch, and why it `ended`."""
-    before = bench.distributed.runtime.on_main(_found_before, bench.folder, spec.name)
+    before = bench.distributed.runtime.on_main(_found_before, bench.data.folder, spec.name)
     if before:
         return before
     model = build_model(spec, seed, bench)
@@ -43,7 +43,7 @@ def _search(spec: ModelSpec, seed: int, bench: Bench, image_size: int) -> dict[s
     model = bench.distributed.runtime.place(model, spec.parallelise)
     learner = build_learner(model, config=bench.request.config, peak=1e-6, seed=seed, runtime=bench.distributed.runtime)
     found = best_batch(
-        learner, shape=(spec.in_channels, image_size, image_size), num_train=len(bench.data.train_indices),
+        learner, shape=(spec.in_channels, image_size, image_size), num_train=len(bench.data.dataset.train_indices),
         bytes_an_image=2 * sum(layer.activation_bytes for layer in layers),
     )  # fmt: skip
     rates = {str(size): size / min(seconds) for size, seconds in found.seconds.items()}

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from bench.data import Dataset
+from bench.data.dataset import Dataset
+from bench.data.loader import Loader, evaluation_batches
+from bench.data.pixels import ModelInput
 from bench.distributed.runtime import Runtime
 from bench.evaluation import Predictions, evaluate
-from bench.loader import Loader, evaluation_batches
-from bench.pixel import ModelInput
 from bench.request.config import RunConfig, to_json
 from bench.results.record import Accuracy
 from bench.schedule import settle
@@ -41,10 +41,10 @@ def drawn_rates(config: RunConfig) -> dict[str, float | None]:
 def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
     """Build a model with the weights that its seed and the data give, the same in every process."""
     bench.distributed.runtime.seed(seed)
-    model = build_regularised(spec, len(bench.data.class_names), **drawn_rates(bench.request.config))
+    model = build_regularised(spec, len(bench.data.dataset.class_names), **drawn_rates(bench.request.config))
     if isinstance(model, Prepared):
         batches = evaluation_batches(
-            bench.data.train, bench.data.train_indices[:NUM_SEEN], model_input(spec, bench), dataset=bench.data,
+            bench.data.dataset.train, bench.data.dataset.train_indices[:NUM_SEEN], model_input(spec, bench), dataset=bench.data.dataset,
             batch_size=NUM_SEEN,
         )  # fmt: skip
         model.see_images(next(batches).images.cpu())
@@ -55,14 +55,14 @@ def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:
     """Make the training batches of this rank."""
     config, runtime = bench.request.config, bench.distributed.runtime
     return Loader(
-        bench.data, model_input(spec, bench), batch_size=config.batch_size, data_rank=runtime.data_rank,
+        bench.data.dataset, model_input(spec, bench), batch_size=config.batch_size, data_rank=runtime.data_rank,
         data_size=runtime.data_size, seed=seed, augment=config.augment, balanced=config.balance,
     )  # fmt: skip
 
 
 def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> tuple[Accuracy, Predictions]:
     """Evaluate on what the protocol allows: validation at an epoch's end, the test set in the end."""
-    data, runtime = bench.data, bench.distributed.runtime
+    data, runtime = bench.data.dataset, bench.distributed.runtime
     test = final or data.protocol == "published"
     images, indices = (data.test, None) if test else (data.train, data.validation_indices)
     crops = bench.request.config.crops if final else 1
@@ -80,7 +80,7 @@ def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> t
 def model_input(spec: ModelSpec, bench: Bench) -> ModelInput:
     """What a model of this run takes."""
     return ModelInput(
-        mean=spec.mean or bench.data.mean, std=spec.std or bench.data.std, channels_last=bench.request.config.channels_last,
+        mean=spec.mean or bench.data.dataset.mean, std=spec.std or bench.data.dataset.std, channels_last=bench.request.config.channels_last,
         device=bench.distributed.runtime.device, image_size=bench.request.config.image_size or spec.image_size,
         in_channels=spec.in_channels,
     )  # fmt: skip
@@ -91,6 +91,6 @@ def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:
     config = settle(bench.request.config, spec.defaults)
     return {
         "config": to_json(replace(config, num_threads=bench.distributed.runtime.num_threads)), "model": spec.name,
-        "num_classes": len(bench.data.class_names), "in_channels": spec.in_channels,
+        "num_classes": len(bench.data.dataset.class_names), "in_channels": spec.in_channels,
         "image_size": config.image_size or spec.image_size, "batch_size": config.batch_size // bench.distributed.runtime.data_size,
     }  # fmt: skip

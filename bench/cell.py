@@ -13,7 +13,7 @@ from torch import nn
 
 from bench import checkpoint
 from bench.build import Bench, assess, build_loader, build_model, drawn_rates
-from bench.data import Dataset, class_weights, describe_classes
+from bench.data.dataset import Dataset, class_weights, describe_classes
 from bench.description import data_info, spec_as_json
 from bench.display import Display
 from bench.distributed.process import given_up
@@ -169,18 +169,18 @@ def give_up(cell: Cell, bench: Bench, status: Status, cause: str) -> RunRecord:
 
 
 def _place(cell: Cell, bench: Bench) -> Path:
-    return bench.folder / "cells" / cell_name(cell.model, cell.seed)
+    return bench.data.folder / "cells" / cell_name(cell.model, cell.seed)
 
 
 def _begin(cell: Cell, bench: Bench) -> RunRecord:
     """The record of a cell that has started: a run that is killed is still a row."""
     config, spec = bench.request.config, cell.spec
     known: dict[str, Any] = {"name": cell.model} if isinstance(spec, str) else spec_as_json(spec)
-    size = config.image_size or known.get("image_size") or bench.data.size
+    size = config.image_size or known.get("image_size") or bench.data.dataset.size
     return RunRecord(
-        run=bench.folder.name, model=cell.model, seed=cell.seed, status="started",
+        run=bench.data.folder.name, model=cell.model, seed=cell.seed, status="started",
         config=to_json(settle(config, known.get("defaults", {}))), spec=known,
-        environment=dict(bench.environment), data=data_info(bench.data, size, known),
+        environment=dict(bench.environment), data=data_info(bench.data.dataset, size, known),
         world_size=bench.distributed.runtime.world_size, batch_size=config.batch_size, created=now(),
     )  # fmt: skip
 
@@ -208,7 +208,7 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper
     keep.update(num_local_parameters=count_parameters(model))
     learner = build_learner(
         model, config=config, peak=config.lr, seed=cell.seed, runtime=runtime,
-        class_weights=class_weights(bench.data).tolist() if config.class_weights else None,
+        class_weights=class_weights(bench.data.dataset).tolist() if config.class_weights else None,
     )  # fmt: skip
     progress = checkpoint.restore(folder / "checkpoints", learner) or Progress()
     keep.update(resumed_from=progress.step or None, epochs=keep.record.epochs[: progress.epoch])
@@ -222,7 +222,7 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper
         _assess_epoch(learner, spec, bench, keep)
         with (
             display.cell(cell.model, cell.seed) as moved,
-            tracked(keep.record, bench.folder, runtime) as track,
+            tracked(keep.record, bench.data.folder, runtime) as track,
         ):
             for row in fit(learner, batches, progress, Hooks(save, moved)):
                 keep.update(epochs=(*keep.record.epochs, row))
@@ -255,7 +255,7 @@ def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Benc
     runtime = bench.distributed.runtime
     accuracy, predictions = assess(learner.evaluated, spec, bench, final=True)
     state = runtime.whole_state(learner.evaluated)
-    checksums = runtime.on_main(keep_outcome, folder, state, predictions, bench.data)
+    checksums = runtime.on_main(keep_outcome, folder, state, predictions, bench.data.dataset)
     rate = Measurement(
         metric="fit_images_per_second", unit="images/s", better="higher", merge="slowest",
         values=tuple((seconds,) for seconds in runtime.gather(progress.seconds)), images=progress.images,
@@ -267,7 +267,7 @@ def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Benc
 
 def _load_weights(model: nn.Module, cell: Cell, bench: Bench) -> JsonValue:
     """Start from the weights that were asked for, read by one process; says what stays new."""
-    given, num_classes = bench.request.config.pretrained, len(bench.data.class_names)
+    given, num_classes = bench.request.config.pretrained, len(bench.data.dataset.class_names)
     state = bench.distributed.runtime.on_main(read_weights, given, cell.model, cell.seed)
     found = start_from(model, state, given=given, num_classes=num_classes)
     new = f"; new for {num_classes} classes: {', '.join(found.fresh)}" if found.fresh else ""

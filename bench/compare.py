@@ -50,7 +50,7 @@ def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], bench: Be
         benches = {model: at_batch(ok[model].batch_size, bench) for model in own}
         runtime.say(f"measuring {len(own)} models in turn" + _which(launch, number, bench, group + len(groups)))
         compared = _Contest(own, benches, bench, needs).compare(launch, number)
-        runtime.on_main(write, comparison_path(bench.folder, launch, number), compared)
+        runtime.on_main(write, comparison_path(bench.data.folder, launch, number), compared)
     if launch + 1 < bench.request.config.launches:
         runtime.say(f"launch {launch + 1} of {bench.request.config.launches} is measured; --resume does the next one")
 
@@ -62,7 +62,7 @@ def _unmeasured(bench: Bench, models: tuple[str, ...]) -> tuple[int, int, tuple[
     """
     for launch in range(bench.request.config.launches):
         group, left = 0, models
-        while (path := comparison_path(bench.folder, launch, group)).exists():
+        while (path := comparison_path(bench.data.folder, launch, group)).exists():
             done = read(path, Comparison).models
             group, left = group + 1, tuple(model for model in left if model not in done)
         if left:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from bench.data import Dataset
+from bench.data.dataset import Dataset
 from bench.results.record import DataInfo
 from zoo.spec import ModelSpec
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from bench.data.loader import Batch
 from bench.distributed.runtime import Interrupted, Runtime
-from bench.loader import Batch
 from bench.results.record import Accuracy
 
 

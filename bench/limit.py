@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.draws import AUGMENTATIONS
+from bench.data.sampling import AUGMENTATIONS
 from bench.track import TRACKERS
 from bench.word import flag_of, unknown
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from bench.data.loader import Batch
 from bench.distributed.runtime import Runtime
-from bench.loader import Batch
 from bench.pairing import Visit
 from bench.request.config import RunConfig
 from bench.trainer import Batches, Learner, build_learner

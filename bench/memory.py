@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from bench.data.loader import Batch
     from bench.distributed.runtime import Runtime
-    from bench.loader import Batch
     from bench.trainer import Learner
 
 STEPS = 3
@@ -78,7 +78,7 @@ def _train(model: "nn.Module", runtime: "Runtime", request: dict[str, object]) -
     """Take a few training steps on noise: memory doesn't depend on what is in the images."""
     import torch
 
-    from bench.loader import Batch
+    from bench.data.loader import Batch
     from bench.trainer import build_learner
 
     config = from_json(request["config"])  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bench import checkpoint
-from bench.data import Dataset
+from bench.data.dataset import Dataset
 from bench.evaluation import Predictions
 from bench.results.record import write_bytes
 

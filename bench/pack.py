@@ -135,7 +135,7 @@ def _work(variables: Mapping[str, str], config: RunConfig, cell: "Cell", shown: 
     _take_gpu(place)
     from bench.build import Bench
     from bench.cell import run_cell
-    from bench.data import open_dataset
+    from bench.data.dataset import open_dataset
     from bench.display import Display
     from bench.distributed.runtime import Interrupted, Runtime
     from bench.environment import describe_run

@@ -5,7 +5,7 @@ import time
 import torch
 
 from bench.cell import Cell
-from bench.data import Dataset
+from bench.data.dataset import Dataset
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
 from bench.schedule import settle

@@ -15,7 +15,7 @@ from pathlib import Path
 if not __package__:  # `python bench/run.py` puts bench/ first on the module path: the root belongs there
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from bench.data import open_dataset
+from bench.data.dataset import open_dataset
 from bench.distributed.process import LARGE_PAGES, abandon, check_world, follow_launcher, leave, world_of
 from bench.launch.check import check_request, complete, how_to_resume
 from bench.pack import run_cells, start_server

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from bench.folder import FolderImages
+from bench.data.folder import FolderImages
+from bench.data.pixels import Cut, to_device
 from bench.kernel import die_with_parent
-from bench.pixel import Cut, to_device
 
 AHEAD = 2  # batches that each worker holds ready
 

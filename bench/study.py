@@ -81,7 +81,7 @@ def _run(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
     if not trials:
         return []
     from bench.build import Bench
-    from bench.data import open_dataset
+    from bench.data.dataset import open_dataset
     from bench.distributed.runtime import Interrupted, Runtime
     from bench.environment import describe_machine
 
@@ -117,7 +117,7 @@ def measure(trial: Trial, bench: "Bench") -> dict[str, Any]:
     from zoo.registry import resolve
 
     start = time.perf_counter()
-    spec = resolve(trial.model, num_classes=len(bench.data.class_names))
+    spec = resolve(trial.model, num_classes=len(bench.data.dataset.class_names))
     first, second = build(spec, bench), build(spec, bench)
     if trial.kind == "slowed":
         second.learner = slowed(second.learner)

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from bench.data.loader import Batch
 from bench.distributed.runtime import Interrupted, Runtime
-from bench.loader import Batch
 from bench.optimizer import build_optimizer
 from bench.request.config import RunConfig
 from bench.results.record import Epoch

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pyarrow import parquet
 
-from bench import data
-from bench.data import Dataset, ImageSet, split
-from bench.pixel import ModelInput
+from bench.data import dataset as data
+from bench.data.dataset import Dataset, ImageSet, split
+from bench.data.pixels import ModelInput
 
 NUM_CLASSES = 10
 

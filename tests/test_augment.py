@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy import stats
 from torchvision.transforms.v2 import InterpolationMode, TrivialAugmentWide, functional
 
-from bench.augment import augment_images, check_augmentations, colour_axes, colour_noise, inside, mix, rotate
-from bench.data import class_counts, class_weights
-from bench.draws import AUGMENTATIONS, Boxes, Draws, Purpose, clipped_boxes
-from bench.loader import Loader
+from bench.data.augment import augment_images, check_augmentations, colour_axes, colour_noise, inside, mix, rotate
+from bench.data.dataset import class_counts, class_weights
+from bench.data.loader import Loader
+from bench.data.sampling import AUGMENTATIONS, Boxes, Draws, Purpose, clipped_boxes
 from bench.trivial import OPERATIONS, trivial
 
 DRAWS = Draws(seed=3, epoch=2)

@@ -26,7 +26,7 @@ def test_the_best_batch_is_the_fastest_of_those_tried_and_the_record_says_so(ben
     search = changes["batch_search"]
     rates = {int(size): rate for size, rate in search["images_per_second"].items()}
     assert list(rates) == [2**i for i in range(len(rates))]
-    assert max(rates) <= len(bench.data.train_indices) // LEAST_STEPS
+    assert max(rates) <= len(bench.data.dataset.train_indices) // LEAST_STEPS
     assert at.config.batch_size == changes["batch_size"] == max(rates, key=lambda size: rates[size])
     assert changes["config"]["batch_size"] == changes["batch_size"]
     assert search["ended"]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from image_factory import TEST, one_line, use_own_cache, write_cifar10, write_parquet
 
-from bench import cache, data
-from bench import decode as decoder
-from bench.data import open_dataset
+from bench.data import cache
+from bench.data import dataset as data
+from bench.data import reader as decoder
+from bench.data.dataset import open_dataset
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from image_factory import NUM_CLASSES, TEST, TRAIN, one_line, use_own_cache, write_cifar10, write_parquet
 
-from bench import data
-from bench.data import open_dataset
+from bench.data import dataset as data
+from bench.data.dataset import open_dataset
 
 REAL = os.environ.get("ZOOMETRY_DATA")
 

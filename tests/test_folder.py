@@ -13,8 +13,8 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional
 
-from bench import folder as folders
-from bench.data import check_dataset, open_dataset
+from bench.data import folder as folders
+from bench.data.dataset import check_dataset, open_dataset
 
 REAL = os.environ.get("ZOOMETRY_DATA")
 SIZE, SIDE = 28, 32

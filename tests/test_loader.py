@@ -16,10 +16,10 @@ from image_factory import memory_dataset, model_input
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional
 
-from bench.data import Dataset, ImageSet
-from bench.draws import Draws
-from bench.loader import Batch, Loader, evaluation_batches
-from bench.pixel import Cut, Pixels
+from bench.data.dataset import Dataset, ImageSet
+from bench.data.loader import Batch, Loader, evaluation_batches
+from bench.data.pixels import Cut, Pixels
+from bench.data.sampling import Draws
 
 CPU = torch.device("cpu")
 DATASET = memory_dataset(100)

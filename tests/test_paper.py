@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.build import Bench, build_loader, build_model
-from bench.data import open_dataset
+from bench.data.dataset import open_dataset
 from bench.distributed.runtime import Runtime
 from bench.request.recipe import paper_cifar
 from bench.trainer import Hooks, Progress, build_learner, fit

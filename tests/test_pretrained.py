@@ -13,7 +13,7 @@ from image_factory import NUM_CLASSES, use_own_cache, write_cifar10
 from safetensors.torch import load_file, save_file
 from torchvision import models as torchvision_models
 
-from bench.data import open_dataset
+from bench.data.dataset import open_dataset
 from bench.results.record import RunRecord, read
 from bench.run import main
 

@@ -27,8 +27,9 @@ from image_factory import (
 from numpy.typing import NDArray
 from torchvision import datasets
 
-from bench import cache, data, source
-from bench.data import check_dataset, open_dataset
+from bench.data import cache, source
+from bench.data import dataset as data
+from bench.data.dataset import check_dataset, open_dataset
 
 REAL = os.environ.get("ZOOMETRY_DATA")
 

@@ -8,11 +8,11 @@ import torch
 from image_factory import one_line, use_own_cache
 from test_folder import SIZE, write_images
 
-from bench import folder as folders
-from bench.data import Dataset, open_dataset
+from bench.data import folder as folders
+from bench.data.dataset import Dataset, open_dataset
+from bench.data.loader import Batch, Loader, evaluation_batches
+from bench.data.pixels import ModelInput
 from bench.launch.check import check_request, complete
-from bench.loader import Batch, Loader, evaluation_batches
-from bench.pixel import ModelInput
 from bench.request.config import parse
 from tests.worlds import Runs
 

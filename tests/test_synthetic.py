@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench import data, synthetic
-from bench.data import Dataset, open_dataset
+from bench.data import dataset as data
+from bench.data import synthetic
+from bench.data.dataset import Dataset, open_dataset
 
 MEMORY_SCRIPT = """
 import sys

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench import checkpoint
+from bench.data.loader import Batch
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.evaluation import evaluate
-from bench.loader import Batch
 from bench.request.config import RunConfig, parse
 from bench.schedule import learning_rate
 from bench.trainer import Diverged, Hooks, Learner, Progress, _Losses, build_learner, fit

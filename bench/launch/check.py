@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.data import check_dataset
+from bench.data.dataset import check_dataset
 from bench.distributed.process import num_gpus
 from bench.limit import PARALLEL
 from bench.pretrained import check_pretrained

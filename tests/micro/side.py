@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
 
-from bench.data import Dataset, open_dataset
+from bench.data.dataset import Dataset, open_dataset
 
 Side = Callable[..., AbstractContextManager[Callable[[], None]]]
 

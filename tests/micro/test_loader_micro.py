@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
-from bench.data import Dataset
-from bench.loader import Loader
-from bench.pixel import ModelInput
+from bench.data.dataset import Dataset
+from bench.data.loader import Loader
+from bench.data.pixels import ModelInput
 
 pytestmark = pytest.mark.micro
 BATCH = 128

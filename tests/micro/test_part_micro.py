@@ -16,10 +16,10 @@ from record_factory import record, write_demo
 from bench import checkpoint
 from bench.build import Bench, assess
 from bench.compare import build
+from bench.data.loader import Loader
+from bench.data.pixels import ModelInput
 from bench.distributed.runtime import Runtime
-from bench.loader import Loader
 from bench.measure import Subject
-from bench.pixel import ModelInput
 from bench.request.config import parse
 from bench.results.record import RunRecord, read, write
 from bench.trainer import Progress

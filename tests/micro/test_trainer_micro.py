@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from bench.build import Bench, build_loader, build_model
-from bench.data import Dataset
+from bench.data.dataset import Dataset
 from bench.distributed.process import LARGE_PAGES
 from bench.distributed.runtime import Runtime
 from bench.request.config import parse

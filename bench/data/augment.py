@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.draws import AUGMENTATIONS, Boxes, Draws, Purpose, Samples
+from bench.data.sampling import AUGMENTATIONS, Boxes, Draws, Purpose, Samples
 from bench.trivial import NUM_LEVELS, OPERATIONS, trivial, turns, warp
 
 LARGEST_ANGLE = 15.0  # degrees

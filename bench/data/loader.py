@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.augment import augment_images, augment_pixels, check_augmentations, colour_axes, colour_noise, mix
-from bench.data import Dataset, ImageSet
-from bench.draws import Draws, Purpose, Samples
-from bench.folder import FolderImages
-from bench.pixel import Cut, Finish, ModelInput, Pixels
+from bench.data.augment import augment_images, augment_pixels, check_augmentations, colour_axes, colour_noise, mix
+from bench.data.dataset import Dataset, ImageSet
+from bench.data.folder import FolderImages
+from bench.data.pixels import Cut, Finish, ModelInput, Pixels
+from bench.data.sampling import Draws, Purpose, Samples
 from bench.stream import Stream
 
 

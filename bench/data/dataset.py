@@ -13,13 +13,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import source as sources
-from bench import synthetic
-from bench.cache import Facts, Say, open_cached
 from bench.canonical import Decoded, canonical, superclasses, tally, write_set
-from bench.decode import decode
-from bench.folder import Folder, FolderImages, build_folder, find_folder
-from bench.source import Source
+from bench.data import source as sources
+from bench.data import synthetic
+from bench.data.cache import Facts, Say, open_cached
+from bench.data.folder import Folder, FolderImages, build_folder, find_folder
+from bench.data.reader import decode
+from bench.data.source import Source
 
 Protocol = Literal["split", "published"]
 DATASETS = ("auto", *sources.ARCHIVES, "imagefolder", "synthetic")

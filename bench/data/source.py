@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.cache import Say, locked, user_cache
+from bench.data.cache import Say, locked, user_cache
 
 Kind = Literal["parquet", "archive", "embedded", "folder"]
 START_SECONDS = 8.0  # a download that hasn't begun by then is given up; 10 s with all around it

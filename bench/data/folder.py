@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cache import Facts, Say
 from bench.canonical import Tally, tally
-from bench.source import roots
+from bench.data.cache import Facts, Say
+from bench.data.source import roots
 
 SIZE = 224
 MARGIN_SHARE = 14  # margin = size / 14: the usual 256 px for windows of 224

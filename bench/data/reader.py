@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.canonical import Decoded, Names
-from bench.source import LABEL_COLUMNS, Source, open_parquet
+from bench.data.source import LABEL_COLUMNS, Source, open_parquet
 
 FAST_FORMATS = ("PNG", "WEBP")  # tried first: Pillow's own guess costs as much as the decoding
 
