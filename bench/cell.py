@@ -11,8 +11,6 @@ from typing import Any
 from pydantic import JsonValue
 from torch import nn
 
-from bench import checkpoint
-from bench.build import Bench, assess, build_loader, build_model, drawn_rates
 from bench.data.dataset import Dataset, class_weights, describe_classes
 from bench.description import data_info, spec_as_json
 from bench.display import Display
@@ -28,9 +26,11 @@ from bench.pretrained import NONE, read_weights, start_from
 from bench.request.config import RunConfig, to_json
 from bench.request.recipe import get_recipe
 from bench.results.record import Layer, Measurement, RunRecord, Status, cell_name, now, read, write, write_json
-from bench.schedule import dropped, settle
 from bench.track import tracked
-from bench.trainer import Diverged, Hooks, Learner, Progress, build_learner, fit
+from bench.train import checkpoint
+from bench.train.build import Bench, assess, build_loader, build_model, drawn_rates
+from bench.train.schedule import dropped, settle
+from bench.train.trainer import Diverged, Hooks, Learner, Progress, build_learner, fit
 from zoo.cost import count_parameters, layer_costs
 from zoo.fit import check_image_size
 from zoo.library import twins
@@ -189,7 +189,7 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper
     """Build, fit, evaluate; every step's outcome goes into the record."""
     bench = replace(bench, config=settle(bench.request.config, spec.defaults))
     if bench.request.config.best_batch:
-        from bench.batch import at_best_batch  # imported here: it builds a model as a cell does
+        from bench.train.batch_size import at_best_batch  # imported here: it builds a model as a cell does
 
         bench, found = at_best_batch(spec, bench, keep.record)
         keep.update(**found)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from bench.batch import at_batch
-from bench.build import Bench, build_loader, build_model
 from bench.cell import Cell
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.energy import joules_per_image, open_meter
@@ -22,10 +20,12 @@ from bench.pairing import Turns, take_turns
 from bench.peak import machine_peaks
 from bench.results.comparison_check import is_timed, noise_floor
 from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, now, read, write
-from bench.schedule import settle
 from bench.sweep import measurements as sweep_measurements
 from bench.sweep import sweep
-from bench.trainer import build_learner
+from bench.train.batch_size import at_batch
+from bench.train.build import Bench, build_loader, build_model
+from bench.train.schedule import settle
+from bench.train.trainer import build_learner
 from bench.watch import conditions, gpu_is_slowed, read_counters
 from zoo.spec import ModelSpec
 

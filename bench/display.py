@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from bench.distributed.runtime import Runtime
 from bench.results.record import Epoch, RunRecord
-from bench.trainer import Progress as Trained
+from bench.train.trainer import Progress as Trained
 
 NOTE_EVERY = 0.5  # seconds
 

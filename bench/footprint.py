@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.build import Bench, memory_request
 from bench.memory import memory_by_kind
 from bench.metric import MEMORY, METRICS
 from bench.results.record import Measurement
+from bench.train.build import Bench, memory_request
 from zoo.spec import ModelSpec
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from bench.data.loader import Batch
     from bench.distributed.runtime import Runtime
-    from bench.trainer import Learner
+    from bench.train.trainer import Learner
 
 STEPS = 3
 
@@ -79,7 +79,7 @@ def _train(model: "nn.Module", runtime: "Runtime", request: dict[str, object]) -
     import torch
 
     from bench.data.loader import Batch
-    from bench.trainer import build_learner
+    from bench.train.trainer import build_learner
 
     config = from_json(request["config"])  # type: ignore[arg-type]
     learner = build_learner(model, config=config, peak=1e-4, seed=0, runtime=runtime)

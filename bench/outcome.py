@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import checkpoint
 from bench.data.dataset import Dataset
-from bench.evaluation import Predictions
 from bench.results.record import write_bytes
+from bench.train import checkpoint
+from bench.train.evaluation import Predictions
 
 NUM_SAMPLES = 36  # test images kept beside the predictions
 

@@ -22,9 +22,9 @@ from bench.request.config import RunConfig
 from bench.results.record import RunRecord
 
 if TYPE_CHECKING:
-    from bench.build import Bench
     from bench.cell import Cell
     from bench.display import Display
+    from bench.train.build import Bench
 
 SERVER = multiprocessing.get_context("forkserver")
 LOOK_EVERY = 0.2  # seconds between looks at whether a signal came
@@ -133,12 +133,12 @@ def _work(variables: Mapping[str, str], config: RunConfig, cell: "Cell", shown: 
     os.environ.clear()  # the server's
     os.environ.update({name: value for name, value in variables.items() if name not in LAUNCHED})
     _take_gpu(place)
-    from bench.build import Bench
     from bench.cell import run_cell
     from bench.data.dataset import open_dataset
     from bench.display import Display
     from bench.distributed.runtime import Interrupted, Runtime
     from bench.environment import describe_run
+    from bench.train.build import Bench
 
     assert config.out is not None
     data = open_dataset(

@@ -8,7 +8,7 @@ from bench.cell import Cell
 from bench.data.dataset import Dataset
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
-from bench.schedule import settle
+from bench.train.schedule import settle
 from zoo.cost import count_parameters, layer_costs
 from zoo.registry import create_model
 

@@ -30,7 +30,7 @@ from bench.results.record import Measurement
 from bench.results.verdict import Verdict, speed_ratio, verdict
 
 if TYPE_CHECKING:
-    from bench.build import Bench
+    from bench.train.build import Bench
 
 MODELS = ("lenet5", "squeezenet1_1")
 METRIC = "train_images_per_second"
@@ -80,10 +80,10 @@ def _run(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
     """Do trials, adding a line each; KeyboardInterrupt after a signal."""
     if not trials:
         return []
-    from bench.build import Bench
     from bench.data.dataset import open_dataset
     from bench.distributed.runtime import Interrupted, Runtime
     from bench.environment import describe_machine
+    from bench.train.build import Bench
 
     config = _config()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def measure(trial: Trial, bench: "Bench") -> dict[str, Any]:
 
 def slowed(learner: Any) -> Any:
     """The learner, each of whose steps is drawn out by 5 % of the time that it took."""
-    from bench.trainer import Learner
+    from bench.train.trainer import Learner
 
     class Slowed(Learner):
         def step(self, *given: Any, **named: Any) -> Any:

@@ -158,7 +158,8 @@ def _be_rank(rank: int, port: int, request: dict[str, Any], mark: Path) -> None:
 
 def _keep_optimizer() -> None:
     """Write the optimiser's state beside the final weights: checkpoints go when a cell is done."""
-    from bench import cell, checkpoint
+    from bench import cell
+    from bench.train import checkpoint
 
     conclude = cell._conclude
 
@@ -172,8 +173,9 @@ def _keep_optimizer() -> None:
 
 def _plan(harm: Harm, mark: Path) -> None:
     """Wrap the function at the harm's place, so that its n-th call does the harm before or after its own work."""
-    from bench import build, checkpoint, keeper
+    from bench import keeper
     from bench.distributed.runtime import Runtime
+    from bench.train import build, checkpoint
 
     owner, name, after = {
         "step": (Runtime, "pulse", True), "evaluate": (build, "evaluate", False), "save": (checkpoint, "save", False),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from image_factory import use_own_cache, write_cifar10
 
-from bench.build import Bench, build_model
 from bench.cell import list_cells
 from bench.request.config import parse
 from bench.run import main
+from bench.train.build import Bench, build_model
 from zoo import list_models
 from zoo.speedrun import WHITENING_EPSILON
 

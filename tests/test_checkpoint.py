@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench import checkpoint
 from bench.distributed.runtime import Runtime
 from bench.request.config import parse
-from bench.trainer import Learner, Progress, build_learner
+from bench.train import checkpoint
+from bench.train.trainer import Learner, Progress, build_learner
 
 CONFIG = dataclasses.replace(parse(["--recipe", "smoke"]), ema=0.9)
 

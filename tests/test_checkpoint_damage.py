@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench import checkpoint
 from bench.distributed.runtime import Runtime
 from bench.request.config import parse
-from bench.trainer import Learner, Progress, build_learner
+from bench.train import checkpoint
+from bench.train.trainer import Learner, Progress, build_learner
 
 NUM_DAMAGES = 300
 PAGE = 4096

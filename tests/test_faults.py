@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from image_factory import write_cifar10
 
-from bench import checkpoint
 from bench.results.record import RunRecord, cell_name, read
+from bench.train import checkpoint
 from tests.nursery import Harm, Nursery
 
 pytestmark = [pytest.mark.distributed, pytest.mark.ci]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import checkpoint
 from bench.results.record import RunRecord, read
+from bench.train import checkpoint
 from tests.launched import HAND, LONG, Launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]

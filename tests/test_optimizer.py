@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.optimizer import build_optimizer, check_optimizer
 from bench.request.config import RunConfig, parse
-from bench.schedule import dropped, learning_rate, settle
+from bench.train.schedule import dropped, learning_rate, settle
 
 STEPS = 50
 CONFIG = parse(["--recipe", "smoke"])

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.build import Bench, build_loader, build_model
 from bench.data.dataset import open_dataset
 from bench.distributed.runtime import Runtime
 from bench.request.recipe import paper_cifar
-from bench.trainer import Hooks, Progress, build_learner, fit
+from bench.train.build import Bench, build_loader, build_model
+from bench.train.trainer import Hooks, Progress, build_learner, fit
 from zoo.registry import resolve
 
 CLASSES = (0, 20, 53, 71)  # apples, chairs, oranges, sea

@@ -51,7 +51,7 @@ def test_a_torn_line_is_done_again(tmp_path: Path) -> None:
 
 
 def test_a_slowed_step_takes_five_percent_more(monkeypatch: pytest.MonkeyPatch, runtime: Any) -> None:
-    from bench.trainer import Learner
+    from bench.train.trainer import Learner
 
     class Clock:
         now = 100.0

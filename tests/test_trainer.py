@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bench import checkpoint
 from bench.data.loader import Batch
 from bench.distributed.runtime import Interrupted, Runtime
-from bench.evaluation import evaluate
 from bench.request.config import RunConfig, parse
-from bench.schedule import learning_rate
-from bench.trainer import Diverged, Hooks, Learner, Progress, _Losses, build_learner, fit
+from bench.train import checkpoint
+from bench.train.evaluation import evaluate
+from bench.train.schedule import learning_rate
+from bench.train.trainer import Diverged, Hooks, Learner, Progress, _Losses, build_learner, fit
 
 CONFIG = dataclasses.replace(parse(["--recipe", "smoke", "--epochs", "3"]), batch_size=8, weight_decay=0.0)
 STEPS = 5

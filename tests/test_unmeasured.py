@@ -6,10 +6,10 @@ from typing import Any
 
 from record_factory import Animal, comparison
 
-from bench.build import Bench
 from bench.compare import _unmeasured
 from bench.request.config import parse
 from bench.results.record import comparison_path, write
+from bench.train.build import Bench
 
 MODELS = ("a", "b", "c", "d")
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 
-from bench import checkpoint
 from bench.distributed.runtime import Runtime
 from bench.request.config import parse
-from bench.trainer import Learner, Progress, build_learner
+from bench.train import checkpoint
+from bench.train.trainer import Learner, Progress, build_learner
 from zoo.registry import create_model
 
 pytestmark = pytest.mark.micro

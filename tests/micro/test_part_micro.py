@@ -13,8 +13,6 @@ import torch
 from image_factory import memory_dataset
 from record_factory import record, write_demo
 
-from bench import checkpoint
-from bench.build import Bench, assess
 from bench.compare import build
 from bench.data.loader import Loader
 from bench.data.pixels import ModelInput
@@ -22,7 +20,9 @@ from bench.distributed.runtime import Runtime
 from bench.measure import Subject
 from bench.request.config import parse
 from bench.results.record import RunRecord, read, write
-from bench.trainer import Progress
+from bench.train import checkpoint
+from bench.train.build import Bench, assess
+from bench.train.trainer import Progress
 from reports.page import build_page
 from reports.source import read_source
 from zoo.registry import resolve

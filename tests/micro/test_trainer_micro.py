@@ -20,12 +20,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from bench.build import Bench, build_loader, build_model
 from bench.data.dataset import Dataset
 from bench.distributed.process import LARGE_PAGES
 from bench.distributed.runtime import Runtime
 from bench.request.config import parse
-from bench.trainer import Hooks, Progress, build_learner, fit
+from bench.train.build import Bench, build_loader, build_model
+from bench.train.trainer import Hooks, Progress, build_learner, fit
 from tests.micro.side import apart, open_images
 from zoo.registry import create_model, resolve
 

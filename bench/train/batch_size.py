@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from bench.build import Bench, build_model
 from bench.data.loader import Batch
 from bench.results.record import RunRecord, read
 from bench.sweep import Climb, climb, guarded
-from bench.trainer import Learner, build_learner
+from bench.train.build import Bench, build_model
+from bench.train.trainer import Learner, build_learner
 from zoo.cost import layer_costs
 from zoo.spec import ModelSpec
 

@@ -17,7 +17,7 @@ from bench.distributed.runtime import Interrupted, Runtime
 from bench.optimizer import build_optimizer
 from bench.request.config import RunConfig
 from bench.results.record import Epoch
-from bench.schedule import learning_rate
+from bench.train.schedule import learning_rate
 
 CHECK_EVERY = 50  # steps between looks at whether the loss is finite: a look waits for the device
 GRAIN = 2.0**32  # losses are added in multiples of 1 / GRAIN: exactly, so that no sum depends on its order

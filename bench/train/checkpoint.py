@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bench.results.record import write_json
-from bench.trainer import Learner, Progress
+from bench.train.trainer import Learner, Progress
 
 KEEP = 2
 

@@ -11,10 +11,10 @@ from bench.data.dataset import Dataset
 from bench.data.loader import Loader, evaluation_batches
 from bench.data.pixels import ModelInput
 from bench.distributed.runtime import Runtime
-from bench.evaluation import Predictions, evaluate
 from bench.request.config import RunConfig, to_json
 from bench.results.record import Accuracy
-from bench.schedule import settle
+from bench.train.evaluation import Predictions, evaluate
+from bench.train.schedule import settle
 from zoo.regularise import build_regularised
 from zoo.spec import ModelSpec, Prepared
 
