@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from bench.cell import Cell
+from bench.cell.run_cell import Cell
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.energy import joules_per_image, open_meter
 from bench.footprint import measure_memory

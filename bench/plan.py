@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from bench.cell import Cell
+from bench.cell.run_cell import Cell
 from bench.data.dataset import Dataset
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig

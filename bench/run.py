@@ -15,10 +15,10 @@ from pathlib import Path
 if not __package__:  # `python bench/run.py` puts bench/ first on the module path: the root belongs there
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from bench.cell.executor import run_cells, start_server
 from bench.data.dataset import open_dataset
 from bench.distributed.process import LARGE_PAGES, abandon, check_world, follow_launcher, leave, world_of
 from bench.launch.check import check_request, complete, how_to_resume
-from bench.pack import run_cells, start_server
 from bench.request.config import RunConfig, complain, parse
 
 
@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if config.pack:
                 start_server()
             # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
-            from bench.cell import claim_run, list_cells
+            from bench.cell.display import Display
+            from bench.cell.run_cell import claim_run, list_cells
             from bench.compare import compare_cells
-            from bench.display import Display
             from bench.distributed.roll_call import WorldBroken
             from bench.distributed.runtime import Interrupted, Runtime
             from bench.plan import show_plan

@@ -72,9 +72,9 @@ class Nursery:
 
 def serve() -> None:
     """Import what a run needs, then fork a world for every line of standard input."""
-    import bench.cell
+    import bench.cell.display
+    import bench.cell.run_cell
     import bench.compare
-    import bench.display
     import bench.distributed.roll_call
     import bench.plan
     import bench.run
@@ -158,7 +158,7 @@ def _be_rank(rank: int, port: int, request: dict[str, Any], mark: Path) -> None:
 
 def _keep_optimizer() -> None:
     """Write the optimiser's state beside the final weights: checkpoints go when a cell is done."""
-    from bench import cell
+    from bench.cell import run_cell as cell
     from bench.train import checkpoint
 
     conclude = cell._conclude
@@ -173,7 +173,7 @@ def _keep_optimizer() -> None:
 
 def _plan(harm: Harm, mark: Path) -> None:
     """Wrap the function at the harm's place, so that its n-th call does the harm before or after its own work."""
-    from bench import keeper
+    from bench.cell import record_writer as keeper
     from bench.distributed.runtime import Runtime
     from bench.train import build, checkpoint
 

@@ -11,14 +11,14 @@ from typing import Any
 from pydantic import JsonValue
 from torch import nn
 
+from bench.cell.display import Display
+from bench.cell.record_writer import Keeper
 from bench.data.dataset import Dataset, class_weights, describe_classes
 from bench.description import data_info, spec_as_json
-from bench.display import Display
 from bench.distributed.process import given_up
 from bench.distributed.roll_call import cause_of
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.environment import describe_run
-from bench.keeper import Keeper
 from bench.launch.check import check_folder
 from bench.optimizer import check_optimizer
 from bench.outcome import keep_outcome

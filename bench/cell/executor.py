@@ -22,8 +22,8 @@ from bench.request.config import RunConfig
 from bench.results.record import RunRecord
 
 if TYPE_CHECKING:
-    from bench.cell import Cell
-    from bench.display import Display
+    from bench.cell.display import Display
+    from bench.cell.run_cell import Cell
     from bench.train.build import Bench
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -46,7 +46,7 @@ def start_server() -> None:
 
     torch itself brings in `torch._dynamo`, which takes seconds, when it counts a model or builds an optimiser.
     """
-    SERVER.set_forkserver_preload(["bench.cell", "torch._dynamo"])
+    SERVER.set_forkserver_preload(["bench.cell.run_cell", "torch._dynamo"])
     forkserver.ensure_running()
 
 
@@ -63,7 +63,7 @@ def run_cells(cells: Sequence["Cell"], bench: "Bench", display: "Display") -> li
     Returns their records in the order of the cells. Raises Interrupted when a signal came and every cell has written
     its checkpoint.
     """
-    from bench.cell import keep_cell, run_cell
+    from bench.cell.run_cell import keep_cell, run_cell
 
     if RELAUNCH in os.environ:
         return [keep_cell(cell, bench, display) for cell in cells]
@@ -111,7 +111,7 @@ def _heed_signals(started: Sequence[Packed], bench: "Bench") -> None:
 
 def _outcome(packed: Packed, bench: "Bench", display: "Display") -> RunRecord:
     """The record that a cell's process left; of one that died, a row with its cause."""
-    from bench.cell import find_record, give_up
+    from bench.cell.run_cell import find_record, give_up
 
     code = packed.process.exitcode or 0
     record = find_record(packed.cell, bench)
@@ -133,9 +133,9 @@ def _work(variables: Mapping[str, str], config: RunConfig, cell: "Cell", shown: 
     os.environ.clear()  # the server's
     os.environ.update({name: value for name, value in variables.items() if name not in LAUNCHED})
     _take_gpu(place)
-    from bench.cell import run_cell
+    from bench.cell.display import Display
+    from bench.cell.run_cell import run_cell
     from bench.data.dataset import open_dataset
-    from bench.display import Display
     from bench.distributed.runtime import Interrupted, Runtime
     from bench.environment import describe_run
     from bench.train.build import Bench
