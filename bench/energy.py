@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.distributed.runtime import Runtime
-from bench.measure import Subject
+from bench.measure.visit import Subject
 
 POWERCAP = Path("/sys/class/powercap")
 LEAST_SECONDS = 1.0  # RAPL counts a thousand times a second, NVML ten times

@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
             from bench.cell.display import Display
             from bench.cell.run_cell import claim_run, list_cells
-            from bench.compare import compare_cells
             from bench.distributed.roll_call import WorldBroken
             from bench.distributed.runtime import Interrupted, Runtime
+            from bench.measure.compare import compare_cells
             from bench.plan import show_plan
             from bench.pretrained import check_fit
 

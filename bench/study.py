@@ -111,9 +111,9 @@ def _config() -> RunConfig:
 
 def measure(trial: Trial, bench: "Bench") -> dict[str, Any]:
     """Compare two builds of a model in turn; the trial with the raw seconds of both, round by round."""
-    from bench.compare import build
-    from bench.measure import step_visit
-    from bench.pairing import take_turns
+    from bench.measure.compare import build
+    from bench.measure.turns import take_turns
+    from bench.measure.visit import step_visit
     from zoo.registry import resolve
 
     start = time.perf_counter()

@@ -9,7 +9,7 @@ import psutil
 import torch
 
 from bench.distributed.runtime import Runtime
-from bench.measure import Subject
+from bench.measure.visit import Subject
 from bench.metric import METRICS
 from bench.results.record import Measurement
 

@@ -74,8 +74,8 @@ def serve() -> None:
     """Import what a run needs, then fork a world for every line of standard input."""
     import bench.cell.display
     import bench.cell.run_cell
-    import bench.compare
     import bench.distributed.roll_call
+    import bench.measure.compare
     import bench.plan
     import bench.run
 

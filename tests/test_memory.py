@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.memory import memory_by_kind
+from bench.measure.memory import memory_by_kind
 from bench.request.config import parse, to_json
 
 MODEL = """

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import pairing
-from bench.pairing import Visit, take_turns
+from bench.measure import turns as pairing
+from bench.measure.turns import Visit, take_turns
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 from record_factory import Animal, comparison
 
-from bench.compare import _unmeasured
+from bench.measure.compare import _unmeasured
 from bench.request.config import parse
 from bench.results.record import comparison_path, write
 from bench.train.build import Bench

@@ -15,7 +15,7 @@ from bench.results.record import RunRecord, read
 from tests.image_factory import random_images, write_parquet
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["bench.compare"])
+FORKS.set_forkserver_preload(["bench.measure.compare"])
 PATIENCE = 120  # seconds
 MODELS = Path(__file__).parent / "stopping_models.py"
 SMALL = ["--dataset", "cifar10", "--epochs", "2", "--batch-size", "24", "--num-threads", "1", "--measure", "none"]

@@ -13,11 +13,11 @@ import torch
 from image_factory import memory_dataset
 from record_factory import record, write_demo
 
-from bench.compare import build
 from bench.data.loader import Loader
 from bench.data.pixels import ModelInput
 from bench.distributed.runtime import Runtime
-from bench.measure import Subject
+from bench.measure.compare import build
+from bench.measure.visit import Subject
 from bench.request.config import parse
 from bench.results.record import RunRecord, read, write
 from bench.train import checkpoint

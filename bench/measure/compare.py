@@ -14,10 +14,10 @@ from bench.distributed.runtime import Interrupted, Runtime
 from bench.energy import joules_per_image, open_meter
 from bench.footprint import measure_memory
 from bench.group import Need, fit_together, need_of, room_for
-from bench.measure import PASSES, SWEEP_SHARE, Pass, Subject, build_subject, first_step, wake
+from bench.measure.machine import machine_peaks
+from bench.measure.turns import Turns, take_turns
+from bench.measure.visit import PASSES, SWEEP_SHARE, Pass, Subject, build_subject, first_step, wake
 from bench.metric import METRICS
-from bench.pairing import Turns, take_turns
-from bench.peak import machine_peaks
 from bench.results.comparison_check import is_timed, noise_floor
 from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, now, read, write
 from bench.sweep import measurements as sweep_measurements

@@ -11,7 +11,7 @@ from torch import nn
 
 from bench.data.loader import Batch
 from bench.distributed.runtime import Runtime
-from bench.pairing import Visit
+from bench.measure.turns import Visit
 from bench.request.config import RunConfig
 from bench.train.trainer import Batches, Learner, build_learner
 

@@ -1,6 +1,6 @@
 """Memory of training one model, by kind, in a process that does nothing else.
 
-    python -m bench.memory < request.json      prints {"peak_memory_bytes": N, "parameter_bytes": N, …}
+    python -m bench.measure.memory < request.json      prints {"peak_memory_bytes": N, "parameter_bytes": N, …}
 
 On a CPU the peak is that of resident memory (Linux's VmHWM, set back before the model is built) less what was resident
 after the imports and one tiny training step, which brings in what torch loads late. On a GPU it is the peak allocated.
@@ -36,7 +36,7 @@ def memory_by_kind(request: dict[str, object], *, port: int | None = None) -> di
     that this machine can't tell; or in one line why there are none.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "bench.memory"],
+        [sys.executable, "-m", "bench.measure.memory"],
         input=json.dumps(request), capture_output=True, text=True, check=False, env=_environment(port),
         cwd=Path(__file__).parent.parent,
     )  # fmt: skip
