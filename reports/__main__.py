@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.results.record import write_bytes
 from reports.frame import write_csv
 from reports.micro import micro_text, read_micro
-from reports.source import Source, read_source
+from reports.runs import Source, read_source
 from reports.terminal import print_ranking
 
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from reports.figure import Figure, Trace, label
 from reports.palette import Mark
-from reports.standing import Entry, Group
-from reports.words import ranked
+from reports.ranking import Entry, Group
+from reports.verdict_text import ranked
 
 MAX_ROWS = 40  # models in one heat map
 NUM_BINS = 10

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from reports.column import BY_KEY, show
 from reports.derived import FLOPS_OF_TRAINING, machine_peak
 from reports.figure import Figure, Trace, bar, dots, ideal, label, line
-from reports.pair import SPEEDS, Pair, Pairs
+from reports.pairs import SPEEDS, Pair, Pairs
 from reports.palette import Mark
-from reports.standing import Entry, Group
-from reports.words import ranked
+from reports.ranking import Entry, Group
+from reports.verdict_text import ranked
 
 MAX_MATRIX = 40  # rows of a matrix of pairs
 THRESHOLDS = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90)  # percent of validation top-1

@@ -15,8 +15,8 @@ from bench.results.verdict import Estimate
 from reports.column import BY_KEY, show_column
 from reports.label import Place, place_labels
 from reports.palette import Mark
-from reports.standing import Entry, Group, has_interval
-from reports.words import front_of, ranked
+from reports.ranking import Entry, Group, has_interval
+from reports.verdict_text import front_of, ranked
 
 Trace = dict[str, Any]
 TRADEOFFS = ("train_images_per_second", "infer_images_per_second", "latency_ms_p50", "peak_memory_bytes",

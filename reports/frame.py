@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.results.record import Comparison, Measurement, RunRecord
 from reports.derived import derived
-from reports.source import Source
+from reports.runs import Source
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ import numpy as np
 
 from bench.results.verdict import Estimate, holm, top1_difference
 from reports.figure import Figure, Trace, error_bars, label
-from reports.pair import SIGNIFICANT
-from reports.standing import Entry, Group
-from reports.words import ranked
+from reports.pairs import SIGNIFICANT
+from reports.ranking import Entry, Group
+from reports.verdict_text import ranked
 
 MAX_CLASSES = 200
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.standing import Entry
+from reports.ranking import Entry
 
 MAX_SAMPLES = 24
 MAX_FILTERS = 64

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 
 from bench.results.verdict import Estimate
-from reports.standing import Entry
+from reports.ranking import Entry
 
 PARAMETERS_ALIKE = 0.05  # a network whose count differs by more is another network
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from bench.results.verdict import Estimate, chained_ratio
 from reports.figure import Figure, Trace, error_bars, ideal, label, line
-from reports.pair import SPEEDS
+from reports.pairs import SPEEDS
 from reports.palette import Mark
-from reports.standing import Entry, Group, has_interval
+from reports.ranking import Entry, Group, has_interval
 
 Kind = Literal["strong", "weak"]
 KINDS: tuple[Kind, ...] = ("strong", "weak")

@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.results.record import Epoch
 from reports.palette import Mark
-from reports.standing import Entry
+from reports.ranking import Entry
 
 MAX_POINTS = 36_000  # of all curves together; more would double the page and can't be seen
 

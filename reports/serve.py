@@ -21,8 +21,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from bench.results.record import RunRecord, read
 from reports.curve_svg import curve_svg
-from reports.source import read_source
-from reports.words import ENDINGS
+from reports.runs import read_source
+from reports.verdict_text import ENDINGS
 
 HOST = "127.0.0.1"
 FRESH_SECONDS = 900  # a cell that is `started` and was written longer ago has stopped without saying so

@@ -8,8 +8,8 @@ from typing import Any
 from bench.results.verdict import Estimate
 from reports.column import COLUMNS, Column, show
 from reports.palette import Mark
-from reports.standing import Entry, Group, Rank, has_interval, ranks_of, shared_and_different
-from reports.words import ENDINGS, Warned, limits
+from reports.ranking import Entry, Group, Rank, has_interval, ranks_of, shared_and_different
+from reports.verdict_text import ENDINGS, Warned, limits
 
 RULES = {
     "stand_in": "stand-in data", "data": "data set", "checksum": "data checksum", "protocol": "protocol",

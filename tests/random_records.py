@@ -7,7 +7,7 @@ from pathlib import Path
 from record_factory import Animal, amount, comparison, data_info, environment, failed, record
 
 from bench.results.record import Comparison, Measurement, RunRecord
-from reports.source import Cell, Run, Source
+from reports.runs import Cell, Run, Source
 
 HOSTILE = (
     "</script><script>window.ran=1</script>", "<img src=x onerror=window.ran=1>", "{{ 7 * 7 }}", "a'b\"c`d", "a/b:c@d",

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from reports.column import show
-from reports.source import read_source
-from reports.standing import Entry, entries_of, groups_of, ranks_of
+from reports.ranking import Entry, entries_of, groups_of, ranks_of
+from reports.runs import read_source
 from reports.table import place_text
 from zoo.registry import list_models
 

@@ -9,7 +9,7 @@ import pytest
 from record_factory import ZOO, Animal, comparison, failed, record, write_run
 
 from reports.frame import COLUMNS, tidy_frame, write_csv
-from reports.source import read_source
+from reports.runs import read_source
 
 CONTRACT = re.split(
     ", ",

@@ -8,9 +8,9 @@ from record_factory import write_demo
 from scipy import stats
 
 from reports.gap import class_gaps, gap_figure
-from reports.source import read_source
-from reports.standing import Entry, entries_of, groups_of
-from reports.words import ranked
+from reports.ranking import Entry, entries_of, groups_of
+from reports.runs import read_source
+from reports.verdict_text import ranked
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from scipy import stats
 from bench.results.record import Comparison, RunRecord
 from bench.results.verdict import ranking_key
 from reports.page import build_page
-from reports.source import Source
+from reports.runs import Source
 
 RATE = "train_images_per_second"
 

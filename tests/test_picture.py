@@ -13,8 +13,8 @@ from record_factory import ZOO, data_info, predictions, record, write_run
 from safetensors.numpy import save_file
 
 from reports.picture import filters_of, samples_of
-from reports.source import read_source
-from reports.standing import Entry, entries_of
+from reports.ranking import Entry, entries_of
+from reports.runs import read_source
 
 DRAW = np.random.default_rng(0)
 

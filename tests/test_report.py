@@ -21,7 +21,7 @@ from record_factory import ZOO, Animal, comparison, data_info, environment, fail
 from bench.results.record import SCHEMA
 from reports.__main__ import main
 from reports.page import build_page
-from reports.source import read_source
+from reports.runs import read_source
 
 
 class Page(HTMLParser):

@@ -11,7 +11,7 @@ from opened_page import Open, Opened, missing_browser
 from record_factory import write_demo
 
 from reports.page import build_page
-from reports.source import read_source
+from reports.runs import read_source
 
 WATCH = """
 window.violations = [];

@@ -12,7 +12,7 @@ from opened_page import Open
 from record_factory import ZOO, comparison, record, write_run
 
 from reports.page import build_page
-from reports.source import read_source
+from reports.runs import read_source
 
 pytestmark = [pytest.mark.micro, pytest.mark.browser]
 

@@ -11,7 +11,7 @@ from random_records import random_source
 
 from bench.results.verdict import ranking_key
 from reports.page import build_page
-from reports.source import Source
+from reports.runs import Source
 
 pytestmark = pytest.mark.browser
 NUMBERS = range(200)

@@ -13,7 +13,7 @@ from opened_page import Open, Opened
 from record_factory import ZOO, comparison, measurements, record, write_run
 
 from reports.page import build_page
-from reports.source import read_source
+from reports.runs import read_source
 
 pytestmark = pytest.mark.browser
 SEEDS = (0, 1, 2)

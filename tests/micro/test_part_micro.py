@@ -24,7 +24,7 @@ from bench.train import checkpoint
 from bench.train.build import Bench, assess
 from bench.train.trainer import Progress
 from reports.page import build_page
-from reports.source import read_source
+from reports.runs import read_source
 from zoo.registry import resolve
 
 pytestmark = pytest.mark.micro

@@ -19,7 +19,7 @@ from bench.results.verdict import (
     top1_difference,
     verdict,
 )
-from reports.standing import Entry, Group
+from reports.ranking import Entry, Group
 
 SPEEDS = ("train_images_per_second", "infer_images_per_second")
 SIGNIFICANT = 0.05

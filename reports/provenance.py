@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.column import show
-from reports.pair import Floor
-from reports.source import Run, Source
-from reports.standing import Entry
-from reports.words import noise_words
+from reports.pairs import Floor
+from reports.ranking import Entry
+from reports.runs import Run, Source
+from reports.verdict_text import noise_words
 
 FIRST = ("machine", "cpu", "gpu", "num_gpus", "num_cores", "num_threads", "world_size", "memory_bytes", "backend",
          "precision", "tf32", "deterministic", "platform", "python", "torch", "torchvision", "timm", "accelerate",

@@ -10,8 +10,8 @@ from bench.results.record import Measurement
 from bench.results.verdict import MIN_VALUES, MOST_SEEDS, NOISE_THRESHOLD, Estimate, pareto, rounds_needed, seeds_needed
 from reports.column import show, show_column
 from reports.condition import condition_warnings
-from reports.pair import SPEEDS, Floor, Pair, Pairs, is_finite
-from reports.standing import Entry, Group, has_interval
+from reports.pairs import SPEEDS, Floor, Pair, Pairs, is_finite
+from reports.ranking import Entry, Group, has_interval
 
 ENDINGS = {
     "oom": "out of memory", "diverged": "diverged", "failed": "failed", "interrupted": "interrupted",

@@ -22,7 +22,7 @@ from bench.results.verdict import (
 from reports.column import COLUMNS
 from reports.derived import derived
 from reports.frame import MEASURED, chosen, measurements_of, text_of
-from reports.source import Cell, Run, Source
+from reports.runs import Cell, Run, Source
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 from bench.results.record import RunRecord
 from reports.answer import MAX_ROWS, answers_data
 from reports.picture import filters_of, samples_of
-from reports.standing import Entry, Group
+from reports.ranking import Entry, Group
 
 FACTS = (("source", "Source"), ("year", "Year"), ("paper", "Paper"), ("image_size", "Own image size"), ("stem", "Stem"),
          ("total_stride", "Total stride"), ("notes", "Notes"))  # fmt: skip
