@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.results.verdict import Estimate, holm, top1_difference
-from reports.figure import Figure, Trace, error_bars, label
+from reports.chart.figure import Figure, Trace, error_bars, label
 from reports.pairs import SIGNIFICANT
 from reports.ranking import Entry, Group
 from reports.verdict_text import ranked

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.results.record import RunRecord
-from reports.answer import MAX_ROWS, answers_data
+from reports.chart.classes import MAX_ROWS, answers_data
 from reports.picture import filters_of, samples_of
 from reports.ranking import Entry, Group
 

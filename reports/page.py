@@ -12,21 +12,21 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.answer import answer_figures
+from reports.chart.classes import answer_figures
+from reports.chart.cost import memory, pair_matrix, roofline, time_to_accuracy
+from reports.chart.curves import curves_of
+from reports.chart.figure import Figure, bottleneck, curve_figures, tradeoffs
+from reports.chart.palette import GROUND, HUES, SHAPES, marks_of
+from reports.chart.scaling import scaling
 from reports.column import COLUMNS
-from reports.cost_figure import memory, pair_matrix, roofline, time_to_accuracy
-from reports.figure import Figure, bottleneck, curve_figures, tradeoffs
 from reports.gap import gap_figure
 from reports.micro import MicroFile, micro_about, micro_rows
 from reports.model_card import models_data
 from reports.pairs import SPEEDS, Pairs, baselines_of, is_finite, noise_floor, speed_pairs, top1_pairs
-from reports.palette import GROUND, HUES, SHAPES, marks_of
 from reports.provenance import environment_rows, facts_of, title_of
 from reports.published import beside
 from reports.ranking import Entry, Group, entries_of, groups_of, ranks_of, shared_and_different
 from reports.runs import Source
-from reports.scaling import scaling
-from reports.series import curves_of
 from reports.table import RULES, group_views, row_data
 from reports.verdict_text import verdict_of, warnings_of
 

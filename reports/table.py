@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.results.verdict import Estimate
+from reports.chart.palette import Mark
 from reports.column import COLUMNS, Column, show
-from reports.palette import Mark
 from reports.ranking import Entry, Group, Rank, has_interval, ranks_of, shared_and_different
 from reports.verdict_text import ENDINGS, Warned, limits
 

@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Sequence
 
+from reports.chart.scaling import efficiencies
 from reports.column import BY_KEY, show
 from reports.ranking import Entry, Group, entries_of, groups_of, has_interval, ranks_of, shared_and_different
 from reports.runs import Source
-from reports.scaling import efficiencies
 from reports.table import RULES, causes_of, heading, place_text
 
 SHOWN = (

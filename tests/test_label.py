@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.label import CHARACTER, GAP, HEIGHT, LINE, WIDTH, Place, place_labels
+from reports.chart.label import CHARACTER, GAP, HEIGHT, LINE, WIDTH, Place, place_labels
 
 points_of = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12)
 

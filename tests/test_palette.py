@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports.palette import GROUND, HUES, SHAPES, marks_of
+from reports.chart.palette import GROUND, HUES, SHAPES, marks_of
 
 # severity 1.0, on linear RGB
 BLINDNESS = {

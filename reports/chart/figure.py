@@ -1,7 +1,7 @@
 """The page's charts as plain data: what plotly draws, without colours (the page gives each theme its own).
 
 A trace carries plotly's own keys, and a few that the page's script takes out before it draws: `hue`, `shape` and
-`dash` (numbers of reports/palette.py), `role` (`front`, `ideal`: drawn in the text's colour) and `names` (what the
+`dash` (numbers of reports/chart/palette.py), `role` (`front`, `ideal`: drawn in the text's colour) and `names` (what the
 points are, unescaped, for the table twin).
 """
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.results.verdict import Estimate
+from reports.chart.label import Place, place_labels
+from reports.chart.palette import Mark
 from reports.column import BY_KEY, show_column
-from reports.label import Place, place_labels
-from reports.palette import Mark
 from reports.ranking import Entry, Group, has_interval
 from reports.verdict_text import front_of, ranked
 

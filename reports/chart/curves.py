@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.results.record import Epoch
-from reports.palette import Mark
+from reports.chart.palette import Mark
 from reports.ranking import Entry
 
 MAX_POINTS = 36_000  # of all curves together; more would double the page and can't be seen

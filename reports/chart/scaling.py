@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.results.verdict import Estimate, chained_ratio
-from reports.figure import Figure, Trace, error_bars, ideal, label, line
+from reports.chart.figure import Figure, Trace, error_bars, ideal, label, line
+from reports.chart.palette import Mark
 from reports.pairs import SPEEDS
-from reports.palette import Mark
 from reports.ranking import Entry, Group, has_interval
 
 Kind = Literal["strong", "weak"]

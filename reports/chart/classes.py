@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.figure import Figure, Trace, label
-from reports.palette import Mark
+from reports.chart.figure import Figure, Trace, label
+from reports.chart.palette import Mark
 from reports.ranking import Entry, Group
 from reports.verdict_text import ranked
 

@@ -4,11 +4,11 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
+from reports.chart.figure import Figure, Trace, bar, dots, ideal, label, line
+from reports.chart.palette import Mark
 from reports.column import BY_KEY, show
 from reports.derived import FLOPS_OF_TRAINING, machine_peak
-from reports.figure import Figure, Trace, bar, dots, ideal, label, line
 from reports.pairs import SPEEDS, Pair, Pairs
-from reports.palette import Mark
 from reports.ranking import Entry, Group
 from reports.verdict_text import ranked
 
