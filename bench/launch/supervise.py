@@ -26,7 +26,7 @@ from bench.launch.relay import Relay, deaths
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord, now, read_run, write
 
-RUN = Path(__file__).with_name("run.py")
+RUN = Path(__file__).parents[1] / "run.py"
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
 APART = re.compile("DistStoreError|DistNetworkError|Rendezvous[A-Z]")  # of torchrun, where no worker was started
 POLL_SECONDS = 0.2

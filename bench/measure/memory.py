@@ -38,7 +38,7 @@ def memory_by_kind(request: dict[str, object], *, port: int | None = None) -> di
     done = subprocess.run(
         [sys.executable, "-m", "bench.measure.memory"],
         input=json.dumps(request), capture_output=True, text=True, check=False, env=_environment(port),
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
     )  # fmt: skip
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
