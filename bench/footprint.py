@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from bench.measure.memory import memory_by_kind
-from bench.metric import MEMORY, METRICS
+from bench.results.metric import MEMORY, METRICS
 from bench.results.record import Measurement
 from bench.train.build import Bench, memory_request
 from zoo.spec import ModelSpec

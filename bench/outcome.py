@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bench.data.dataset import Dataset
-from bench.results.record import write_bytes
+from bench.results.storage import write_bytes
 from bench.train import checkpoint
 from bench.train.evaluation import Predictions
 

@@ -1,18 +1,17 @@
 """Weights that a run starts from: published ones, a file, or a folder of files; what of them fits, and what is new."""
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.request.config import RunConfig
-from bench.results.record import cell_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+from bench.results.storage import weights_file
+
 NONE, HUB = "none", "hub"
 LIBRARIES = ("tv:", "timm:")
-SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 class Start(NamedTuple):
@@ -39,25 +38,6 @@ def check_pretrained(config: RunConfig) -> None:
     for model in config.models:
         for seed in config.seeds:
             weights_file(Path(given), model, seed)
-
-
-def weights_file(place: Path, model: str, seed: int) -> Path:
-    """Find a model's weights: the file itself, MODEL.* in a folder, or the cell of a run. ValueError if not there."""
-    if place.is_file():
-        return place
-    if not place.is_dir():
-        there = [path.name for path in place.absolute().parent.glob("*")]
-        near = difflib.get_close_matches(place.name, there, 1)
-        hint = f"; did you mean {place.with_name(near[0])}?" if near else ""
-        raise ValueError(f"--pretrained {place}: no such file or folder{hint}")
-    name = cell_name(model, seed)
-    plain = name.rpartition("-s")[0]
-    looked = [place / "cells" / name / "model.safetensors", *(place / (plain + suffix) for suffix in SUFFIXES)]
-    found = next((path for path in looked if path.is_file()), None)
-    if found is None:
-        names = ", ".join(str(path.relative_to(place)) for path in looked)
-        raise ValueError(f"--pretrained {place}: no weights of {model}, seed {seed}; looked for {names}")
-    return found
 
 
 def read_weights(given: str, model: str, seed: int) -> "dict[str, Tensor]":

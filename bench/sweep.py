@@ -10,7 +10,7 @@ import torch
 
 from bench.distributed.runtime import Runtime
 from bench.measure.visit import Subject
-from bench.metric import METRICS
+from bench.results.metric import METRICS
 from bench.results.record import Measurement
 
 GAIN = 1.02  # a doubling that brings less is none

@@ -14,7 +14,8 @@ import numpy as np
 from bench.launch.check import read_request
 from bench.request.config import RunConfig, differing, from_json
 from bench.results.comparison_check import comparison_faults
-from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, cell_name, comparison_paths, read
+from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, cell_name
+from bench.results.storage import comparison_paths, read
 from bench.train.schedule import dropped, learning_rate, settle
 
 KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz"})  # published runs leave weights and pictures out

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.results.record import write_bytes
+from bench.results.storage import write_bytes
 from reports.frame import write_csv
 from reports.micro import micro_text, read_micro
 from reports.runs import Source, read_source

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.record import Comparison, RunRecord, Written, comparison_paths, read, requested_models
+from bench.results.record import Comparison, RunRecord
+from bench.results.storage import Written, comparison_paths, read, requested_models
 
 
 @dataclass(frozen=True)

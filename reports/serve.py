@@ -19,7 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from bench.results.record import RunRecord, read
+from bench.results.record import RunRecord
+from bench.results.storage import read
 from reports.curve_svg import curve_svg
 from reports.runs import read_source
 from reports.verdict_text import ENDINGS

@@ -9,18 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.record import (
-    Accuracy,
-    Comparison,
-    DataInfo,
-    Epoch,
-    Layer,
-    Measurement,
-    RunRecord,
-    cell_name,
-    write,
-    write_json,
-)
+from bench.results.record import Accuracy, Comparison, DataInfo, Epoch, Layer, Measurement, RunRecord, cell_name
+from bench.results.storage import write, write_json
 
 WHEN = "2026-11-22T01:02:03+00:00"
 

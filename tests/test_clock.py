@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.results.record import Comparison, Measurement, RunRecord, read
+from bench.results.record import Comparison, Measurement, RunRecord
+from bench.results.storage import read
 from tests.image_factory import random_images, write_parquet
 
 pytestmark = pytest.mark.distributed

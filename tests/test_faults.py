@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from image_factory import write_cifar10
 
-from bench.results.record import RunRecord, cell_name, read
+from bench.results.record import RunRecord, cell_name
+from bench.results.storage import read
 from bench.train import checkpoint
 from tests.nursery import Harm, Nursery
 

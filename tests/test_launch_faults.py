@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.results.record import RunRecord, read
+from bench.results.record import RunRecord
+from bench.results.storage import read
 from bench.train import checkpoint
 from tests.launched import HAND, LONG, Launch
 

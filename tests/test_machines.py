@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.results.record import RunRecord, read
+from bench.results.record import RunRecord
+from bench.results.storage import read
 from tests.launched import LONG, OURS, Launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]

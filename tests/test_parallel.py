@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from bench.results.record import Comparison, RunRecord, read
+from bench.results.record import Comparison, RunRecord
+from bench.results.storage import read
 from tests.test_run import ROOT, SMALL, TRAIN_ONLY, environment, launch, record, wait_for
 from tests.test_run import place as place  # the fixture
 from zoo import create_model

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torchvision import models as torchvision_models
 
 from bench.data.dataset import open_dataset
-from bench.results.record import RunRecord, read
+from bench.results.record import RunRecord
+from bench.results.storage import read
 from bench.run import main
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as both libraries print them

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bench.results.record import Measurement, RunRecord, cell_name, read, write_bytes, write_json
+from bench.results.record import Measurement, RunRecord, cell_name
+from bench.results.storage import read, write_bytes, write_json
 
 
 def measurement(values: list[list[float]], *, images: int | None = None, merge: str = "slowest") -> Measurement:

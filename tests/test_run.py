@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from bench.limit import MEASURES
-from bench.results.record import Comparison, RunRecord, read
+from bench.results.record import Comparison, RunRecord
+from bench.results.storage import read
 from tests.image_factory import random_images, write_parquet
 
 pytestmark = pytest.mark.distributed

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from record_factory import ZOO, failed, record, write_run
 
-from bench.results.record import write_json
+from bench.results.storage import write_json
 from reports.__main__ import main
 from reports.serve import make_server
 

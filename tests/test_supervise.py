@@ -22,7 +22,8 @@ from bench.launch.check import complete
 from bench.launch.relay import deaths
 from bench.launch.supervise import RUN, supervise
 from bench.request.config import RunConfig, parse, to_json
-from bench.results.record import RunRecord, read, write, write_json
+from bench.results.record import RunRecord
+from bench.results.storage import read, write, write_json
 
 ROOT = Path(__file__).parent.parent
 # How a traceback of accelerate's launcher begins.

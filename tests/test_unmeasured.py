@@ -8,7 +8,7 @@ from record_factory import Animal, comparison
 
 from bench.measure.compare import _unmeasured
 from bench.request.config import parse
-from bench.results.record import comparison_path, write
+from bench.results.storage import comparison_path, write
 from bench.train.build import Bench
 
 MODELS = ("a", "b", "c", "d")

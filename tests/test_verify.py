@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.results.record import Comparison, RunRecord, read, read_run, write
+from bench.results.record import Comparison, RunRecord
+from bench.results.storage import read, read_run, write
 from bench.verify import faults, main
 
 GOLDENS = {1: Path(__file__).parent / "data" / "run", 2: Path(__file__).parent / "data" / "run2"}

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from bench.results.record import RunRecord, read
+from bench.results.record import RunRecord
+from bench.results.storage import read
 from tests.image_factory import random_images, write_parquet
 
 FORKS = multiprocessing.get_context("forkserver")

@@ -9,7 +9,8 @@ import torch
 
 from bench.distributed.roll_call import WorldBroken, cause_of
 from bench.distributed.runtime import Runtime
-from bench.results.record import RunRecord, Status, now, write
+from bench.results.record import RunRecord, Status, now
+from bench.results.storage import write
 
 # Of these a cell doesn't fail alone: the next one would find the same disk.
 DISK_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO})

@@ -25,7 +25,8 @@ from bench.outcome import keep_outcome
 from bench.pretrained import NONE, read_weights, start_from
 from bench.request.config import RunConfig, to_json
 from bench.request.recipe import get_recipe
-from bench.results.record import Layer, Measurement, RunRecord, Status, cell_name, now, read, write, write_json
+from bench.results.record import Layer, Measurement, RunRecord, Status, cell_name, now
+from bench.results.storage import read, write, write_json
 from bench.track import tracked
 from bench.train import checkpoint
 from bench.train.build import Bench, assess, build_loader, build_model, drawn_rates

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.results.record import write_json
+from bench.results.storage import write_json
 
 BLOCK = 2**24  # bytes that are hashed at a time
 FORMAT = 1  # of the arrays and the manifest; another number makes another folder

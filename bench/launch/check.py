@@ -14,7 +14,7 @@ from bench.limit import PARALLEL
 from bench.pretrained import check_pretrained
 from bench.request import config as options
 from bench.request.config import RunConfig
-from bench.results.record import read_run
+from bench.results.storage import read_run
 from bench.track import check_trackers
 from zoo.registry import check_name, expand, list_models, split_switches
 

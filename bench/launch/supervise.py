@@ -24,7 +24,8 @@ from bench.kernel import adopt_orphans, count_oom_kills, die_with_parent, name_o
 from bench.launch.check import how_to_resume
 from bench.launch.relay import Relay, deaths
 from bench.request.config import RunConfig
-from bench.results.record import RunRecord, now, read_run, write
+from bench.results.record import RunRecord, now
+from bench.results.storage import read_run, write
 
 RUN = Path(__file__).parents[1] / "run.py"
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})

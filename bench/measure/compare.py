@@ -17,9 +17,10 @@ from bench.group import Need, fit_together, need_of, room_for
 from bench.measure.machine import machine_peaks
 from bench.measure.turns import Turns, take_turns
 from bench.measure.visit import PASSES, SWEEP_SHARE, Pass, Subject, build_subject, first_step, wake
-from bench.metric import METRICS
-from bench.results.comparison_check import is_timed, noise_floor
-from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path, now, read, write
+from bench.results.metric import METRICS
+from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, now
+from bench.results.storage import comparison_path, read, write
+from bench.results.verdict import is_timed, noise_floor
 from bench.sweep import measurements as sweep_measurements
 from bench.sweep import sweep
 from bench.train.batch_size import at_batch

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from bench.distributed.runtime import Runtime
-from bench.metric import METRICS
+from bench.results.metric import METRICS
 from bench.results.record import Measurement
 
 REPEATS = 7

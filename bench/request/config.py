@@ -17,7 +17,8 @@ import tyro
 from tyro.conf import OmitArgPrefixes, arg
 
 from bench.limit import MEASURES, check
-from bench.results.record import RunRecord, read
+from bench.results.record import RunRecord
+from bench.results.storage import read
 from bench.word import best_as_flag, flag_of, one_line, option, unknown, with_value
 
 Number = Annotated[int | None, arg(metavar="N")]

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from bench.metric import METRICS
-from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, comparison_path
-from bench.results.verdict import false_claims, speed_ratio
+from bench.results.metric import METRICS
+from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord
+from bench.results.storage import comparison_path
+from bench.results.verdict import is_timed, noise_floor
 
 FLOAT_BYTES = 4
 
@@ -97,11 +98,6 @@ def _noise_faults(comparison: Comparison) -> Iterator[str]:
         yield f"noise: of {', '.join(sorted(unknown))}, which was not measured twice"
 
 
-def is_timed(row: Measurement) -> bool:
-    """Whether a measurement is of time, which has noise, and not of bytes."""
-    return not row.metric.endswith("_bytes")
-
-
 def _can_be_paired(a: Measurement, b: Measurement) -> bool:
     """Whether two measurements have as many ranks and rounds, and no value that is none."""
     shapes = {tuple(len(values) for values in row.values) for row in (a, b)}
@@ -113,16 +109,6 @@ def _is_same(a: NoiseFloor, b: NoiseFloor) -> bool:
     ours, theirs = ([x.ratio, x.low or 0.0, x.high or 0.0] for x in (a, b))
     close = all(math.isclose(x, y, rel_tol=1e-9) for x, y in zip(ours, theirs, strict=True))
     return close and (a.claims, a.windows) == (b.claims, b.windows)
-
-
-def noise_floor(twin: Measurement, own: Measurement) -> NoiseFloor:
-    """What measuring one model twice says of the harness."""
-    ratio, low, high = speed_ratio(twin, own)
-    known = math.isfinite(high)
-    claims, windows = false_claims(twin, own)
-    return NoiseFloor(
-        ratio=ratio, low=low if known else None, high=high if known else None, claims=claims, windows=windows
-    )
 
 
 def _sweep_faults(comparison: Comparison) -> Iterator[str]:

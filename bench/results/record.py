@@ -4,16 +4,12 @@ A record is one JSON file, written aside and renamed, never edited in place. Raw
 properties. A number that isn't finite can't be written: what was not measured is absent.
 """
 
-import json
-import os
 import statistics
-from collections.abc import Sequence
 from dataclasses import field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic import ConfigDict, JsonValue
 from pydantic.dataclasses import dataclass
 
 SCHEMA = 2
@@ -229,88 +225,3 @@ def cell_name(model: str, seed: int) -> str:
 def now() -> str:
     """The time in UTC, to the second, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-Written = TypeVar("Written", RunRecord, Comparison)
-
-
-def write_json(path: Path, value: JsonValue) -> None:
-    """Write JSON aside and rename it into place, so that a reader sees the old file or the new one, never half."""
-    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file aside, sync it, and rename it into place."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def write(path: Path, record: RunRecord | Comparison) -> None:
-    """Write a record or a comparison as JSON."""
-    write_json(path, TypeAdapter(type(record)).dump_python(record, mode="json"))
-
-
-def read(path: Path, kind: type[Written]) -> Written:
-    """Read a record or a comparison; ValueError says in one line what is wrong with the file."""
-    content = path.read_bytes()
-    try:
-        found = TypeAdapter(kind).validate_json(content)
-    except ValidationError as error:
-        raise ValueError(f"{path}: {_fault(content, kind, error)}") from error
-    if found.schema > SCHEMA:
-        raise ValueError(f"{path}: {_newer(found.schema)}")
-    return found
-
-
-def _fault(content: bytes, kind: type[Written], error: ValidationError) -> str:
-    """What is wrong with a file that didn't validate: most telling first."""
-    try:
-        raw: Any = json.loads(content)
-    except ValueError as torn:
-        return f"not JSON ({torn})"
-    if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
-        return f"not a {kind.__name__} (no schema number)"
-    if raw["schema"] > SCHEMA:
-        return _newer(raw["schema"])
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-
-
-def _newer(schema: int) -> str:
-    return f"schema {schema} is newer than this version reads ({SCHEMA})"
-
-
-def comparison_path(folder: Path, launch: int = 0, group: int = 0) -> Path:
-    """Where a run keeps a comparison: `comparison.json`, of later launches and groups `comparison-l1-g1.json`."""
-    later = "".join(f"-{letter}{number}" for letter, number in (("l", launch), ("g", group)) if number)
-    return folder / f"comparison{later}.json"
-
-
-def comparison_paths(folder: Path) -> list[Path]:
-    """All comparisons of a run, the first one first."""
-    return sorted(folder.glob("comparison*.json"), key=lambda path: (path.name != "comparison.json", path.name))
-
-
-def read_run(folder: Path) -> tuple[list[RunRecord], Comparison | None]:
-    """Read all records of a run's folder in the order of its config, and its comparison if it was written."""
-    records = [read(path, RunRecord) for path in sorted((folder / "cells").glob("*/record.json"))]
-    names = requested_models(folder)
-    records.sort(key=lambda r: (names.index(r.model) if r.model in names else len(names), r.model, r.seed))
-    path = folder / "comparison.json"
-    return records, read(path, Comparison) if path.exists() else None
-
-
-def requested_models(folder: Path) -> Sequence[str]:
-    """The models of a run in the order they were asked for, from its `config.json`; empty if that can't be read."""
-    try:
-        return list(json.loads((folder / "config.json").read_bytes())["models"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []

@@ -12,23 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from bench.proportion import MOST_SEEDS as MOST_SEEDS
-from bench.proportion import holm as holm
-from bench.proportion import mcnemar as mcnemar
-from bench.proportion import paired_bootstrap as paired_bootstrap
-from bench.proportion import seeds_needed as seeds_needed
-from bench.proportion import top1_difference as top1_difference
-from bench.proportion import top1_estimate as top1_estimate
-from bench.proportion import wilson_interval as wilson_interval
 from bench.results.interval import CONFIDENCE as CONFIDENCE
 from bench.results.interval import MIN_VALUES as MIN_VALUES
+from bench.results.interval import MOST_SEEDS as MOST_SEEDS
 from bench.results.interval import Estimate as Estimate
+from bench.results.interval import holm as holm
+from bench.results.interval import mcnemar as mcnemar
 from bench.results.interval import median_interval as median_interval
 from bench.results.interval import median_intervals as median_intervals
 from bench.results.interval import median_p_values as median_p_values
 from bench.results.interval import normal_quantile, over_launches
+from bench.results.interval import paired_bootstrap as paired_bootstrap
 from bench.results.interval import rounds_needed as rounds_needed
-from bench.results.record import Measurement, RunRecord
+from bench.results.interval import seeds_needed as seeds_needed
+from bench.results.interval import top1_difference as top1_difference
+from bench.results.interval import top1_estimate as top1_estimate
+from bench.results.interval import wilson_interval as wilson_interval
+from bench.results.record import Measurement, NoiseFloor, RunRecord
 
 Verdict = Literal["same", "faster", "slower", "undecided"]
 NOISE_THRESHOLD = 0.02  # ratios within 2 % of 1 are of no consequence to anyone who picks a model
@@ -180,3 +180,18 @@ def ranking_key(record: RunRecord) -> dict[str, object]:
         record.world_size, environment.get("machine"),
     )  # fmt: skip
     return dict(zip(RANKED_TOGETHER, values, strict=True))
+
+
+def is_timed(row: Measurement) -> bool:
+    """Whether a measurement is of time, which has noise, and not of bytes."""
+    return not row.metric.endswith("_bytes")
+
+
+def noise_floor(twin: Measurement, own: Measurement) -> NoiseFloor:
+    """What measuring one model twice says of the harness."""
+    ratio, low, high = speed_ratio(twin, own)
+    known = math.isfinite(high)
+    claims, windows = false_claims(twin, own)
+    return NoiseFloor(
+        ratio=ratio, low=low if known else None, high=high if known else None, claims=claims, windows=windows
+    )

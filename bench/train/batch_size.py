@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from bench.data.loader import Batch
-from bench.results.record import RunRecord, read
+from bench.results.record import RunRecord
+from bench.results.storage import read
 from bench.sweep import Climb, climb, guarded
 from bench.train.build import Bench, build_model
 from bench.train.trainer import Learner, build_learner

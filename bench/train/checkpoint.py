@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from bench.results.record import write_json
+from bench.results.storage import write_json
 from bench.train.trainer import Learner, Progress
 
 KEEP = 2

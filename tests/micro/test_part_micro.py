@@ -19,7 +19,8 @@ from bench.distributed.runtime import Runtime
 from bench.measure.compare import build
 from bench.measure.visit import Subject
 from bench.request.config import parse
-from bench.results.record import RunRecord, read, write
+from bench.results.record import RunRecord
+from bench.results.storage import read, write
 from bench.train import checkpoint
 from bench.train.build import Bench, assess
 from bench.train.trainer import Progress

@@ -1,0 +1,118 @@
+"""What a run keeps on disk: files written aside and renamed, and the places of its records. No torch."""
+
+import difflib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from bench.results.record import SCHEMA, Comparison, RunRecord, cell_name
+
+Written = TypeVar("Written", RunRecord, Comparison)
+
+
+def write_json(path: Path, value: JsonValue) -> None:
+    """Write JSON aside and rename it into place, so that a reader sees the old file or the new one, never half."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file aside, sync it, and rename it into place."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write(path: Path, record: RunRecord | Comparison) -> None:
+    """Write a record or a comparison as JSON."""
+    write_json(path, TypeAdapter(type(record)).dump_python(record, mode="json"))
+
+
+def read(path: Path, kind: type[Written]) -> Written:
+    """Read a record or a comparison; ValueError says in one line what is wrong with the file."""
+    content = path.read_bytes()
+    try:
+        found = TypeAdapter(kind).validate_json(content)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {_fault(content, kind, error)}") from error
+    if found.schema > SCHEMA:
+        raise ValueError(f"{path}: {_newer(found.schema)}")
+    return found
+
+
+def _fault(content: bytes, kind: type[Written], error: ValidationError) -> str:
+    """What is wrong with a file that didn't validate: most telling first."""
+    try:
+        raw: Any = json.loads(content)
+    except ValueError as torn:
+        return f"not JSON ({torn})"
+    if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
+        return f"not a {kind.__name__} (no schema number)"
+    if raw["schema"] > SCHEMA:
+        return _newer(raw["schema"])
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _newer(schema: int) -> str:
+    return f"schema {schema} is newer than this version reads ({SCHEMA})"
+
+
+def comparison_path(folder: Path, launch: int = 0, group: int = 0) -> Path:
+    """Where a run keeps a comparison: `comparison.json`, of later launches and groups `comparison-l1-g1.json`."""
+    later = "".join(f"-{letter}{number}" for letter, number in (("l", launch), ("g", group)) if number)
+    return folder / f"comparison{later}.json"
+
+
+def comparison_paths(folder: Path) -> list[Path]:
+    """All comparisons of a run, the first one first."""
+    return sorted(folder.glob("comparison*.json"), key=lambda path: (path.name != "comparison.json", path.name))
+
+
+def read_run(folder: Path) -> tuple[list[RunRecord], Comparison | None]:
+    """Read all records of a run's folder in the order of its config, and its comparison if it was written."""
+    records = [read(path, RunRecord) for path in sorted((folder / "cells").glob("*/record.json"))]
+    names = requested_models(folder)
+    records.sort(key=lambda r: (names.index(r.model) if r.model in names else len(names), r.model, r.seed))
+    path = folder / "comparison.json"
+    return records, read(path, Comparison) if path.exists() else None
+
+
+def requested_models(folder: Path) -> Sequence[str]:
+    """The models of a run in the order they were asked for, from its `config.json`; empty if that can't be read."""
+    try:
+        return list(json.loads((folder / "config.json").read_bytes())["models"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def weights_file(place: Path, model: str, seed: int) -> Path:
+    """Find a model's weights: the file itself, MODEL.* in a folder, or the cell of a run. ValueError if not there."""
+    if place.is_file():
+        return place
+    if not place.is_dir():
+        there = [path.name for path in place.absolute().parent.glob("*")]
+        near = difflib.get_close_matches(place.name, there, 1)
+        hint = f"; did you mean {place.with_name(near[0])}?" if near else ""
+        raise ValueError(f"--pretrained {place}: no such file or folder{hint}")
+    name = cell_name(model, seed)
+    plain = name.rpartition("-s")[0]
+    looked = [place / "cells" / name / "model.safetensors", *(place / (plain + suffix) for suffix in SUFFIXES)]
+    found = next((path for path in looked if path.is_file()), None)
+    if found is None:
+        names = ", ".join(str(path.relative_to(place)) for path in looked)
+        raise ValueError(f"--pretrained {place}: no weights of {model}, seed {seed}; looked for {names}")
+    return found
