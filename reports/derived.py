@@ -2,8 +2,9 @@
 
 import math
 
+from bench.results.interval import Estimate
 from bench.results.record import Comparison, Measurement, RunRecord
-from bench.results.verdict import Estimate, rate_interval, speed_ratio
+from bench.results.verdict import rate_interval, speed_ratio
 
 FLOPS_OF_TRAINING = 6  # of a training step for each multiply-add of a forward pass: two, forward and twice backward
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.results.verdict import Estimate, holm, top1_difference
+from bench.results.interval import Estimate, holm, top1_difference
 from reports.chart.figure import Figure, Trace, error_bars, label
 from reports.pairs import SIGNIFICANT
 from reports.ranking import Entry, Group

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.results.verdict import Estimate, Verdict, chained_ratio, holm, median_interval, verdict
+from bench.results.interval import Estimate, holm, median_interval
+from bench.results.verdict import Verdict, chained_ratio, verdict
 
 MS = 1e3
 

@@ -6,17 +6,15 @@ from typing import Literal
 
 import numpy as np
 
+from bench.results.interval import Estimate, holm, top1_difference
 from bench.results.record import Comparison, Measurement
 from bench.results.verdict import (
-    Estimate,
     chained_ratio,
     false_claims,
-    holm,
     launched_ratio,
     speed_p_values,
     speed_ratio,
     speed_ratios,
-    top1_difference,
     verdict,
 )
 from reports.ranking import Entry, Group

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from bench.results.verdict import Estimate
+from bench.results.interval import Estimate
 from reports.ranking import Entry
 
 PARAMETERS_ALIKE = 0.05  # a network whose count differs by more is another network

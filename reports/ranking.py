@@ -9,16 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.results.interval import Estimate, top1_estimate
 from bench.results.record import Comparison, Measurement, RunRecord
-from bench.results.verdict import (
-    RANKED_TOGETHER,
-    Estimate,
-    launched_rate,
-    rank_with_ties,
-    ranking_key,
-    rate_intervals,
-    top1_estimate,
-)
+from bench.results.verdict import RANKED_TOGETHER, launched_rate, rank_with_ties, ranking_key, rate_intervals
 from reports.column import COLUMNS
 from reports.derived import derived
 from reports.frame import MEASURED, chosen, measurements_of, text_of

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.results.verdict import Estimate
+from bench.results.interval import Estimate
 from reports.chart.palette import Mark
 from reports.column import COLUMNS, Column, show
 from reports.ranking import Entry, Group, Rank, has_interval, ranks_of, shared_and_different

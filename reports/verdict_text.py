@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from bench.results.interval import MIN_VALUES, MOST_SEEDS, Estimate, rounds_needed, seeds_needed
 from bench.results.record import Measurement
-from bench.results.verdict import MIN_VALUES, MOST_SEEDS, NOISE_THRESHOLD, Estimate, pareto, rounds_needed, seeds_needed
+from bench.results.verdict import NOISE_THRESHOLD, pareto
 from reports.column import show, show_column
 from reports.condition import condition_warnings
 from reports.pairs import SPEEDS, Floor, Pair, Pairs, is_finite

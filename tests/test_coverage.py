@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.results.verdict import median_intervals, verdict
+from bench.results.interval import median_intervals
+from bench.results.verdict import verdict
 
 TRUTH = np.log(1.07)
 OWN = 0.05  # spread of a visit's own time, in logarithms

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
-from bench.results.verdict import median_interval, rounds_needed
+from bench.results.interval import median_interval, rounds_needed
 
 T = TypeVar("T")
 Visit = Callable[[], Mapping[str, float]]  # runs one model once; seconds by metric

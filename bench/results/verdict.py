@@ -12,22 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from bench.results.interval import CONFIDENCE as CONFIDENCE
-from bench.results.interval import MIN_VALUES as MIN_VALUES
-from bench.results.interval import MOST_SEEDS as MOST_SEEDS
-from bench.results.interval import Estimate as Estimate
-from bench.results.interval import holm as holm
-from bench.results.interval import mcnemar as mcnemar
-from bench.results.interval import median_interval as median_interval
-from bench.results.interval import median_intervals as median_intervals
-from bench.results.interval import median_p_values as median_p_values
-from bench.results.interval import normal_quantile, over_launches
-from bench.results.interval import paired_bootstrap as paired_bootstrap
-from bench.results.interval import rounds_needed as rounds_needed
-from bench.results.interval import seeds_needed as seeds_needed
-from bench.results.interval import top1_difference as top1_difference
-from bench.results.interval import top1_estimate as top1_estimate
-from bench.results.interval import wilson_interval as wilson_interval
+from bench.results.interval import (
+    CONFIDENCE,
+    MIN_VALUES,
+    Estimate,
+    median_interval,
+    median_intervals,
+    median_p_values,
+    normal_quantile,
+    over_launches,
+)
 from bench.results.record import Measurement, NoiseFloor, RunRecord
 
 Verdict = Literal["same", "faster", "slower", "undecided"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.results.verdict import Estimate
+from bench.results.interval import Estimate
 from reports.chart.label import Place, place_labels
 from reports.chart.palette import Mark
 from reports.column import BY_KEY, show_column

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.results.verdict import Estimate, chained_ratio
+from bench.results.interval import Estimate
+from bench.results.verdict import chained_ratio
 from reports.chart.figure import Figure, Trace, error_bars, ideal, label, line
 from reports.chart.palette import Mark
 from reports.pairs import SPEEDS
