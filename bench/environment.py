@@ -18,7 +18,8 @@ import psutil
 from pydantic import JsonValue
 
 from bench.distributed.process import LARGE_PAGES, num_cores
-from bench.request.config import RunConfig, to_flags
+from bench.request.command_line import to_flags
+from bench.request.config import RunConfig
 
 if TYPE_CHECKING:
     from bench.distributed.runtime import Runtime

@@ -3,9 +3,8 @@
 import torch
 from torch import nn
 
-from bench.limit import OPTIMIZERS
-from bench.request.config import RunConfig
-from bench.word import unknown
+from bench.request.config import OPTIMIZERS, RunConfig
+from zoo.registry import unknown
 
 
 def build_optimizer(model: nn.Module, config: RunConfig, peak: float) -> torch.optim.Optimizer:

@@ -8,9 +8,9 @@ from bench.request.config import RunConfig
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+from bench.request.config import HUB, NONE
 from bench.results.storage import weights_file
 
-NONE, HUB = "none", "hub"
 LIBRARIES = ("tv:", "timm:")
 
 

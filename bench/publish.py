@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.request.config import complain
+from bench.request.command_line import complain
 from bench.verify import faults
 
 PUBLISHED = ("config.json", "comparison.json", "cells/*/record.json", "cells/*/predictions.npz")

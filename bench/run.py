@@ -18,8 +18,9 @@ if not __package__:  # `python bench/run.py` puts bench/ first on the module pat
 from bench.cell.executor import run_cells, start_server
 from bench.data.dataset import open_dataset
 from bench.distributed.process import LARGE_PAGES, abandon, check_world, follow_launcher, leave, world_of
-from bench.launch.check import check_request, complete, how_to_resume
-from bench.request.config import RunConfig, complain, parse
+from bench.launch.check import check_request, complete
+from bench.request.command_line import complain, how_to_resume, parse
+from bench.request.config import RunConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bench.kernel import die_with_parent
-from bench.request.config import RunConfig, complain, parse
+from bench.request.command_line import complain, parse
+from bench.request.config import RunConfig
 from bench.results.record import Measurement
 from bench.results.verdict import Verdict, speed_ratio, verdict
 

@@ -14,11 +14,7 @@ from bench.results.record import Accuracy, Epoch, RunRecord
 if TYPE_CHECKING:
     from bench.distributed.runtime import Runtime
 
-# accelerate's names, each with the module of its package.
-TRACKERS = {
-    "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio", "aim": "aim",
-    "comet_ml": "comet_ml", "clearml": "clearml", "dvclive": "dvclive", "swanlab": "swanlab",
-}  # fmt: skip
+from bench.request.config import TRACKERS
 
 
 def check_trackers(names: Sequence[str]) -> None:

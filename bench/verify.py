@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.launch.check import read_request
+from bench.request.command_line import read_request
 from bench.request.config import RunConfig, differing, from_json
 from bench.results.comparison_check import comparison_faults
 from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, cell_name

@@ -41,7 +41,7 @@ def tiny_data() -> Any:
 def runtime() -> Iterator[Any]:
     """A world of one process with one thread."""
     from bench.distributed.runtime import Runtime
-    from bench.request.config import parse
+    from bench.request.command_line import parse
 
     with Runtime.start(parse(["--recipe", "smoke", "--num-threads", "1"])) as started:
         yield started

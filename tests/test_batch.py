@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from record_factory import data_info, record
 
-from bench.request.config import parse
+from bench.request.command_line import parse
 from bench.train.batch_size import LEAST_STEPS, at_best_batch, best_batch
 from bench.train.build import Bench, build_model
 from bench.train.trainer import build_learner

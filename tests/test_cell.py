@@ -11,7 +11,7 @@ import pytest
 from image_factory import use_own_cache, write_cifar10
 
 from bench.cell.run_cell import list_cells
-from bench.request.config import parse
+from bench.request.command_line import parse
 from bench.run import main
 from bench.train.build import Bench, build_model
 from zoo import list_models

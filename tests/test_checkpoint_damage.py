@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bench.distributed.runtime import Runtime
-from bench.request.config import parse
+from bench.request.command_line import parse
 from bench.train import checkpoint
 from bench.train.trainer import Learner, Progress, build_learner
 

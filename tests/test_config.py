@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.request.config import RunConfig, differing, from_json, parse, to_flags, to_json
+from bench.request.command_line import parse, to_flags
+from bench.request.config import RunConfig, differing, from_json, to_json
 from bench.request.recipe import RECIPES
 from reports.published import read_published
 from zoo import expand, list_models

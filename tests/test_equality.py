@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.launch.check import check_request, complete
-from bench.request.config import parse
+from bench.request.command_line import parse
 from tests.worlds import Runs
 
 pytestmark = pytest.mark.distributed

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench.distributed.runtime import Runtime
-from bench.request.config import parse
+from bench.request.command_line import parse
 from zoo import create_model, layer
 from zoo.cost import count_parameters
 from zoo.layer import LocalResponseNorm, PointwiseConv2d, with_products

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.measure.memory import memory_by_kind
-from bench.request.config import parse, to_json
+from bench.request.command_line import parse
+from bench.request.config import to_json
 
 MODEL = """
 from torch import nn

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from bench.optimizer import build_optimizer, check_optimizer
-from bench.request.config import RunConfig, parse
+from bench.request.command_line import parse
+from bench.request.config import RunConfig
 from bench.train.schedule import dropped, learning_rate, settle
 
 STEPS = 50

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from bench.launch.check import check_request, complete
-from bench.request.config import parse
+from bench.request.command_line import parse
 from bench.verify import faults
 from tests.worlds import Runs
 

@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from bench.cell.run_cell import list_cells
-from bench.request.config import parse
+from bench.request.command_line import parse
 from zoo.registry import create_model, resolve
 from zoo.regularise import build_regularised
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.limit import MEASURES
+from bench.request.config import MEASURES
 from bench.results.record import Comparison, RunRecord
 from bench.results.storage import read
 from tests.image_factory import random_images, write_parquet

@@ -13,7 +13,7 @@ from bench.data.dataset import Dataset, open_dataset
 from bench.data.loader import Batch, Loader, evaluation_batches
 from bench.data.pixels import ModelInput
 from bench.launch.check import check_request, complete
-from bench.request.config import parse
+from bench.request.command_line import parse
 from tests.worlds import Runs
 
 CPU = torch.device("cpu")

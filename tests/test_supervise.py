@@ -21,7 +21,8 @@ from bench.launch import supervise as module
 from bench.launch.check import complete
 from bench.launch.relay import deaths
 from bench.launch.supervise import RUN, supervise
-from bench.request.config import RunConfig, parse, to_json
+from bench.request.command_line import parse
+from bench.request.config import RunConfig, to_json
 from bench.results.record import RunRecord
 from bench.results.storage import read, write, write_json
 

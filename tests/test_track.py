@@ -8,7 +8,7 @@ from accelerate.utils import LoggerType
 
 from bench import track
 from bench.launch.check import check_request, complete
-from bench.request.config import parse
+from bench.request.command_line import parse
 from tests.worlds import Runs
 
 

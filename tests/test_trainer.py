@@ -15,7 +15,8 @@ from torch import nn
 
 from bench.data.loader import Batch
 from bench.distributed.runtime import Interrupted, Runtime
-from bench.request.config import RunConfig, parse
+from bench.request.command_line import parse
+from bench.request.config import RunConfig
 from bench.train import checkpoint
 from bench.train.evaluation import evaluate
 from bench.train.schedule import learning_rate

@@ -7,7 +7,7 @@ from typing import Any
 from record_factory import Animal, comparison
 
 from bench.measure.compare import _unmeasured
-from bench.request.config import parse
+from bench.request.command_line import parse
 from bench.results.storage import comparison_path, write
 from bench.train.build import Bench
 

@@ -52,7 +52,7 @@ def simulated_interval(values: NDArray[np.float64], confidence: float = 0.95) ->
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (3_170, 10_000), (1, 5_000)])
 def test_wilson_is_scipys(right: int, n: int) -> None:
     expected = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
-    assert verdict.wilson_interval(right, n) == pytest.approx((100 * expected.low, 100 * expected.high))
+    assert interval.wilson_interval(right, n) == pytest.approx((100 * expected.low, 100 * expected.high))
 
 
 def widened(n: int) -> float:
@@ -65,32 +65,32 @@ def widened(n: int) -> float:
 def test_median_interval_is_the_limit_of_a_simulated_bootstrap(n: int) -> None:
     values = np.random.default_rng(n).lognormal(size=n)
     simulated = simulated_interval(values, widened(n))
-    places = np.searchsorted(np.sort(values), [*verdict.median_interval(values), *simulated])
+    places = np.searchsorted(np.sort(values), [*interval.median_interval(values), *simulated])
     assert abs(places[:2] - places[2:]).max() <= 1  # one order statistic, where a share lies at the very limit
 
 
 def test_median_intervals_of_many_series_are_those_of_each() -> None:
     series = np.random.default_rng(1).normal(size=(interval.ROWS_AT_ONCE + 3, 30))
-    together = verdict.median_intervals(series)
+    together = interval.median_intervals(series)
     for row in (0, interval.ROWS_AT_ONCE - 1, interval.ROWS_AT_ONCE, interval.ROWS_AT_ONCE + 2):
-        assert tuple(together[row]) == verdict.median_interval(series[row])
+        assert tuple(together[row]) == interval.median_interval(series[row])
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=40))
 def test_p_is_significant_where_the_interval_excludes_0_and_never_beyond_the_sign_test(values: list[float]) -> None:
-    low, high = verdict.median_interval(np.array(values))
-    p = float(verdict.median_p_values(np.array(values))[0])
+    low, high = interval.median_interval(np.array(values))
+    p = float(interval.median_p_values(np.array(values))[0])
     least = stats.binomtest(0, len(values)).pvalue
     assert p >= least - 1e-15
-    if max(abs(p - 0.05), abs(least - p)) > 1e-6 and len(values) >= verdict.MIN_VALUES:
+    if max(abs(p - 0.05), abs(least - p)) > 1e-6 and len(values) >= interval.MIN_VALUES:
         assert (p < 0.05) == (low > 0 or high < 0)
 
 
 @pytest.mark.parametrize("num_pairs", [1, 2, 28, 780])
 def test_the_rounds_needed_are_the_fewest_that_can_prove_anything(num_pairs: int) -> None:
-    n = verdict.rounds_needed(num_pairs)
+    n = interval.rounds_needed(num_pairs)
     assert stats.binomtest(0, n).pvalue * num_pairs <= 0.05
-    assert n == verdict.MIN_VALUES or stats.binomtest(0, n - 1).pvalue * num_pairs > 0.05
+    assert n == interval.MIN_VALUES or stats.binomtest(0, n - 1).pvalue * num_pairs > 0.05
 
 
 def test_no_side_is_taken_where_the_adjusted_p_is_not_significant() -> None:
@@ -109,8 +109,8 @@ def test_false_claims_are_those_of_a_twin_that_is_not_one() -> None:
 
 
 def test_too_few_values_give_no_interval_and_no_verdict() -> None:
-    few = seconds((1.0,) * (verdict.MIN_VALUES - 1))
-    assert verdict.median_interval(np.ones(verdict.MIN_VALUES - 1)) == (-math.inf, math.inf)
+    few = seconds((1.0,) * (interval.MIN_VALUES - 1))
+    assert interval.median_interval(np.ones(interval.MIN_VALUES - 1)) == (-math.inf, math.inf)
     assert verdict.rate_interval(few) == (0.0, math.inf)
     _, low, high = verdict.speed_ratio(few, few)
     assert verdict.verdict(low, high) == "undecided"
@@ -118,7 +118,7 @@ def test_too_few_values_give_no_interval_and_no_verdict() -> None:
 
 def test_rate_interval_is_images_over_the_interval_of_the_seconds() -> None:
     values = tuple(np.random.default_rng(3).gamma(9, size=50))
-    low, high = verdict.median_interval(np.array(values))
+    low, high = interval.median_interval(np.array(values))
     assert verdict.rate_interval(seconds(values)) == pytest.approx((128 / high, 128 / low))
     assert verdict.rate_interval(seconds(values, images=None)) == (low, high)
 
@@ -176,17 +176,17 @@ def test_pareto_is_what_no_other_point_beats(points: list[tuple[int, int]]) -> N
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (5, 5), (1, 12), (40, 61)])
 def test_mcnemar_is_the_binomial_test_of_the_images_that_differ(b: int, c: int) -> None:
     tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
-    assert verdict.mcnemar(b, c) == pytest.approx(min(1.0, 2 * tail))
+    assert interval.mcnemar(b, c) == pytest.approx(min(1.0, 2 * tail))
 
 
 def test_holm_by_hand() -> None:
     # Holm (1979): 4 x .01, 3 x .02 raised to no less, 2 x .03, 1 x .04 raised to no less
-    assert verdict.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert verdict.holm([]) == []
+    assert interval.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert interval.holm([]) == []
 
 
 def test_top1_of_one_seed_is_wilsons() -> None:
-    assert verdict.top1_estimate([accuracy(3_170)]) == pytest.approx((31.7, *verdict.wilson_interval(3_170, 10_000)))
+    assert interval.top1_estimate([accuracy(3_170)]) == pytest.approx((31.7, *interval.wilson_interval(3_170, 10_000)))
 
 
 def test_top1_covers_the_truth_over_images_and_seeds() -> None:
@@ -194,7 +194,7 @@ def test_top1_covers_the_truth_over_images_and_seeds() -> None:
     for _ in range(repeats):
         shift = rng.normal(0, 0.005)  # the images that were drawn are easier or harder for every seed alike
         chances = truth + shift + rng.normal(0, 0.01, size=4)
-        _, low, high = verdict.top1_estimate([accuracy(round(10_000 * p)) for p in chances])
+        _, low, high = interval.top1_estimate([accuracy(round(10_000 * p)) for p in chances])
         covered += low <= 100 * truth <= high
     assert covered >= 0.92 * repeats
 
@@ -202,8 +202,8 @@ def test_top1_covers_the_truth_over_images_and_seeds() -> None:
 def test_difference_of_one_seed_each_is_mcnemars() -> None:
     a, b = np.zeros((1, 100), dtype=bool), np.zeros((1, 100), dtype=bool)
     a[:, :60], b[:, 50:75] = True, True
-    (points, low, high), p = verdict.top1_difference(a, b)
-    assert (points, p) == (pytest.approx(35.0), verdict.mcnemar(50, 15))
+    (points, low, high), p = interval.top1_difference(a, b)
+    assert (points, p) == (pytest.approx(35.0), interval.mcnemar(50, 15))
     assert low < points < high
 
 
@@ -213,14 +213,14 @@ def test_the_paired_bootstrap_is_the_limit_of_scipys(only_a: int, only_b: int, n
     drawn = stats.bootstrap(
         (differences,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(0), batch=500
     ).confidence_interval
-    low, high = verdict.paired_bootstrap(only_a, only_b, n)
+    low, high = interval.paired_bootstrap(only_a, only_b, n)
     assert (low, high) == pytest.approx((100 * drawn.low, 100 * drawn.high), abs=100 * 2 / n)
 
 
 @pytest.mark.parametrize(("gap", "spread"), [(1.0, 0.5), (0.4, 0.27), (2.0, 0.3)])
 def test_so_many_seeds_tell_two_models_apart_in_four_of_five_cases(gap: float, spread: float) -> None:
     rng, offsets = np.random.default_rng(8), np.array([-1.0, 1.0]) * spread / math.sqrt(2)
-    seeds = verdict.seeds_needed(list(50 + offsets), list(50 + gap + offsets))
+    seeds = interval.seeds_needed(list(50 + offsets), list(50 + gap + offsets))
     assert seeds is not None
     draws = rng.normal(0, spread, size=(2, 4_000, seeds))
     found = stats.ttest_ind(draws[0], draws[1] + gap, axis=1).pvalue < 0.05
@@ -228,14 +228,14 @@ def test_so_many_seeds_tell_two_models_apart_in_four_of_five_cases(gap: float, s
 
 
 def test_one_seed_cannot_say_how_many_are_needed() -> None:
-    assert verdict.seeds_needed([50.0], [51.0]) is None
-    assert verdict.seeds_needed([50.0, 50.5], [50.0, 50.5]) is None
+    assert interval.seeds_needed([50.0], [51.0]) is None
+    assert interval.seeds_needed([50.0, 50.5], [50.0, 50.5]) is None
 
 
 def test_difference_over_seeds_alone_is_close_to_welchs_test() -> None:
     rng = np.random.default_rng(5)
     a, b = (rng.random((6, 200_000)) < rng.normal(p, 0.01, size=(6, 1)) for p in (0.50, 0.51))
-    (points, low, high), p = verdict.top1_difference(a, b)
+    (points, low, high), p = interval.top1_difference(a, b)
     welch = stats.ttest_ind(a.mean(axis=1), b.mean(axis=1), equal_var=False)
     interval = welch.confidence_interval()
     assert points == pytest.approx(100 * float(a.mean() - b.mean()))
@@ -248,10 +248,10 @@ def test_difference_claims_no_winner_between_equals() -> None:
     for _ in range(300):
         easy = rng.random(2_000)
         a, b = ((rng.random((3, 2_000)) < easy) for _ in range(2))
-        claims += verdict.top1_difference(a, b)[1] < 0.05
+        claims += interval.top1_difference(a, b)[1] < 0.05
     assert claims <= stats.binom.ppf(0.999, 300, 0.05)
 
 
 def test_models_that_answer_alike_do_not_differ() -> None:
     same = np.ones((2, 50), dtype=bool)
-    assert verdict.top1_difference(same, same) == ((0.0, 0.0, 0.0), 1.0)
+    assert interval.top1_difference(same, same) == ((0.0, 0.0, 0.0), 1.0)

@@ -6,7 +6,7 @@ import pytest
 
 from bench.distributed.process import World, check_world, num_cores, num_gpus, world_of
 from bench.launch.__main__ import Layout, command, environment, layout_of
-from bench.request.config import parse
+from bench.request.command_line import parse
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 

@@ -19,11 +19,11 @@ from bench.distributed.process import given_up
 from bench.distributed.roll_call import cause_of
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.environment import describe_run
-from bench.launch.check import check_folder
 from bench.optimizer import check_optimizer
 from bench.outcome import keep_outcome
-from bench.pretrained import NONE, read_weights, start_from
-from bench.request.config import RunConfig, to_json
+from bench.pretrained import read_weights, start_from
+from bench.request.command_line import check_folder
+from bench.request.config import NONE, RunConfig, to_json
 from bench.request.recipe import get_recipe
 from bench.results.record import Layer, Measurement, RunRecord, Status, cell_name, now
 from bench.results.storage import read, write, write_json

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.data.sampling import AUGMENTATIONS, Boxes, Draws, Purpose, Samples
+from bench.data.sampling import Boxes, Draws, Purpose, Samples
+from bench.request.config import AUGMENTATIONS
 from bench.trivial import NUM_LEVELS, OPERATIONS, trivial, turns, warp
 
 LARGEST_ANGLE = 15.0  # degrees

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 from bench.counter import below, draw, permutation, unit
 
-# In the order in which they are done. A crop moves by the set's margin, a mirror image comes in one of two.
-AUGMENTATIONS = ("crop", "mirror", "trivial", "rotation", "pca", "cutout", "erasing", "mixup", "cutmix")
-
 Samples = NDArray[np.int64]
 
 

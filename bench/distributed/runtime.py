@@ -27,8 +27,7 @@ from bench.distributed.parallel import clip_parts, data_parallel, find_axes, fun
 from bench.distributed.process import World, is_orphan, num_cores, world_of
 from bench.distributed.roll_call import Fault, Roll, WorldBroken, cause_of, is_collective
 from bench.entry import check_precision, join, meet
-from bench.limit import PARALLEL
-from bench.request.config import RunConfig
+from bench.request.config import PARALLEL, RunConfig
 from bench.results.record import Status
 from zoo.layer import with_products
 

@@ -17,7 +17,8 @@ import psutil
 from bench.distributed.process import RELAUNCH, num_cores, num_gpus
 from bench.launch.check import check_request, complete
 from bench.launch.supervise import RUN, supervise
-from bench.request.config import RunConfig, complain, parse, to_flags
+from bench.request.command_line import complain, parse, to_flags
+from bench.request.config import RunConfig
 
 
 @dataclass(frozen=True)

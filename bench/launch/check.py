@@ -1,20 +1,16 @@
 """What must hold before anything starts: models, data, world, folder. No torch; every fault is one line and exit 2."""
 
 import dataclasses
-import json
 import os
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from bench.data.dataset import check_dataset
 from bench.distributed.process import num_gpus
-from bench.limit import PARALLEL
 from bench.pretrained import check_pretrained
-from bench.request import config as options
-from bench.request.config import RunConfig
-from bench.results.storage import read_run
+from bench.request.command_line import check_folder
+from bench.request.config import PARALLEL, RunConfig
 from bench.track import check_trackers
 from zoo.registry import check_name, expand, list_models, split_switches
 
@@ -93,52 +89,3 @@ def _check_parallel(config: RunConfig, world_size: int) -> None:
         if split_switches(name)[0] not in able:
             raise ValueError(f"--parallel {way}: {name} can't be shared so; {', '.join(able)} can, "
                              "and any model with --parallel data")  # fmt: skip
-
-
-def check_folder(config: RunConfig) -> None:
-    """Refuse a folder that holds another run or other files, or that can't be written."""
-    folder = _folder(config)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {folder}: is a file")
-    place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ValueError(f"--out {folder}: {place} can't be written")
-    if (folder / "config.json").exists():
-        _check_same_run(config, folder)
-    elif folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
-        raise ValueError(f"--out {folder}: holds other files; name a new folder")
-
-
-def _check_same_run(config: RunConfig, folder: Path) -> None:
-    if not config.resume:
-        raise ValueError(f"--out {folder}: holds a run already; go on with it by --resume, or name another folder")
-    differing = options.differing(read_request(folder), config)
-    if differing:
-        raise ValueError(f"--resume {folder}: {', '.join(differing)} differ from the run's; give them as they were")
-
-
-def read_request(folder: Path) -> RunConfig:
-    """The request that a run's folder was made for; ValueError with one line where it can't be read."""
-    try:
-        return options.from_json(json.loads((folder / "config.json").read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{folder / 'config.json'}: can't be read ({error})") from error
-
-
-def how_to_resume(config: RunConfig) -> str:
-    """Say what an interrupted run has finished, and the command that goes on with it."""
-    folder = _folder(config)
-    finished = sum(record.status in ("ok", "diverged") for record in read_run(folder)[0])
-    flags = options.to_flags(dataclasses.replace(config, resume=True, world=None))
-    machines = ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT") if "NNODES" in os.environ else ()
-    world = "".join(f"{name}={os.environ[name]} " for name in ("NPROC", *machines) if os.environ.get(name))
-    return (
-        f"interrupted: {finished} of {len(config.models) * len(config.seeds)} cells are finished and kept; "
-        f"go on with: {world}{shlex.join(['./launch.sh', *flags])}"
-    )
-
-
-def _folder(config: RunConfig) -> Path:
-    if config.out is None:
-        raise ValueError("the run has no folder: complete the request first")
-    return config.out

@@ -21,8 +21,8 @@ import psutil
 
 from bench.distributed.process import BROKEN, EXIT_FILE, GIVEN_UP, LAUNCHER
 from bench.kernel import adopt_orphans, count_oom_kills, die_with_parent, name_of
-from bench.launch.check import how_to_resume
 from bench.launch.relay import Relay, deaths
+from bench.request.command_line import how_to_resume
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord, now
 from bench.results.storage import read_run, write

@@ -4,22 +4,35 @@ The command line is made from the fields by tyro. A recipe (bench/request/recipe
 the options given change.
 """
 
-import contextlib
 import dataclasses
-import io
-import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-import tyro
-from tyro.conf import OmitArgPrefixes, arg
+from tyro.conf import arg
 
-from bench.limit import MEASURES, check
-from bench.results.record import RunRecord
-from bench.results.storage import read
-from bench.word import best_as_flag, flag_of, one_line, option, unknown, with_value
+from zoo.registry import unknown
+
+TRACKERS = {
+    "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio", "aim": "aim",
+    "comet_ml": "comet_ml", "clearml": "clearml", "dvclive": "dvclive", "swanlab": "swanlab",
+}  # fmt: skip
+
+
+# In the order in which they are done. A crop moves by the set's margin, a mirror image comes in one of two.
+AUGMENTATIONS = ("crop", "mirror", "trivial", "rotation", "pca", "cutout", "erasing", "mixup", "cutmix")
+
+
+NONE, HUB = "none", "hub"
+
+
+MEASURES = ("train", "infer", "latency", "sweep", "memory", "machine", "energy")
+SCHEDULES = ("cosine", "onecycle", "constant", "plateau")
+OPTIMIZERS = ("sgd", "momentum", "adamw", "adam")
+PRECISIONS = ("fp32", "bf16", "fp16")
+PROTOCOLS = ("split", "published")
+PARALLEL = {"data": 1, "tower": 2, "owt": 2, "devices": 1}  # ways: how many processes share one copy of a model
 
 Number = Annotated[int | None, arg(metavar="N")]
 Seconds = Annotated[float | None, arg(metavar="S")]
@@ -163,53 +176,10 @@ RESUMABLE = frozenset({
 })  # fmt: skip
 
 
-def parse(argv: Sequence[str]) -> RunConfig:
-    """Read a command line on top of its recipe's settings; ValueError with one line where it is wrong."""
-    # Imported here: a recipe is made of this file's RunConfig.
-    from bench.request.recipe import get_recipe
-
-    argv = with_value(argv, "--pretrained", "hub")
-    given = {name for name in ("models", "image_size", "epochs", "seconds") if option(argv, flag_of(name)) is not None}
-    if {"epochs", "seconds"} <= given:
-        raise ValueError("--epochs and --seconds are two budgets: give one of them")
-    argv = best_as_flag(argv)
-    recipe = get_recipe(option(argv, "--recipe") or RunConfig.recipe)
-    default = _like(argv) or _without(_for_digits(recipe, option(argv, "--dataset") or recipe.dataset), given)
-    config = _without_none(_parse_flags(argv, default))
-    check(config)
-    return config
-
-
-def _for_digits(recipe: RunConfig, dataset: str) -> RunConfig:
-    """A recipe for a data set: digits aren't mirrored, since a mirrored 2 is none."""
-    kept = tuple(name for name in recipe.augment if name != "mirror" or dataset not in DIGITS)
-    return dataclasses.replace(recipe, augment=kept)
-
-
 def differing(a: RunConfig, b: RunConfig) -> list[str]:
     """Name the options by which two configurations are not the same run."""
     names = (f.name for f in dataclasses.fields(RunConfig) if f.name not in RESUMABLE)
     return [flag_of(name) for name in names if getattr(a, name) != getattr(b, name)]
-
-
-def to_flags(config: RunConfig) -> list[str]:
-    """Write the command line that gives this configuration: its recipe and what differs from it."""
-    from bench.request.recipe import get_recipe
-
-    recipe = _for_digits(dataclasses.replace(get_recipe(config.recipe), recipe=""), config.dataset)
-    base = _without(recipe, [name for name in ("models", "epochs", "seconds")
-                             if getattr(config, name) not in (None, getattr(recipe, name))])  # fmt: skip
-    flags: list[str] = []
-    for item in dataclasses.fields(RunConfig):
-        value = getattr(config, item.name)
-        if value == getattr(base, item.name) or value is None or item.name == "like":
-            continue
-        if isinstance(value, bool):
-            flags.append(flag_of(item.name) if value else flag_of(item.name).replace("--", "--no-", 1))
-        else:
-            words = [str(word) for word in value] if isinstance(value, tuple) else [str(value)]
-            flags += [flag_of(item.name), *(words or ["none"])]
-    return flags
 
 
 def to_json(config: RunConfig) -> dict[str, Any]:
@@ -229,46 +199,87 @@ def from_json(values: dict[str, Any]) -> RunConfig:
     return RunConfig(**plain | places)
 
 
-def _without(recipe: RunConfig, given: Collection[str]) -> RunConfig:
-    """A recipe less the settings that don't outlive what is given: the other budget, and the size of its own models."""
-    dropped = {"image_size"} if "models" in given else set()
-    dropped |= {"seconds"} if "epochs" in given else {"epochs"} if "seconds" in given else set()
-    nothing: dict[str, Any] = dict.fromkeys(dropped)
-    return dataclasses.replace(recipe, **nothing)
+def flag_of(name: str) -> str:
+    """The flag of an option, as it is written on the command line."""
+    return "--" + name.replace("_", "-")
 
 
-def _like(argv: Sequence[str]) -> RunConfig | None:
-    """The configuration of the record that --like names."""
-    path = option(argv, "--like")
-    if path is None:
-        return None
-    if not Path(path).is_file():
-        raise ValueError(f"--like {path}: there is no such file")
-    config = from_json(dict(read(Path(path), RunRecord).config))
-    return dataclasses.replace(config, out=None, resume=False, world=None, dry_run=False)
+# accelerate's names, each with the module of its package.
 
 
-def _parse_flags(argv: Sequence[str], default: RunConfig) -> RunConfig:
-    """Let tyro read the flags; its boxed message becomes one line."""
-    message = io.StringIO()
-    try:
-        # Only failures are caught: --help writes to standard output and exits with 0.
-        with contextlib.redirect_stderr(message):
-            return tyro.cli(RunConfig, args=list(argv), default=default, prog="run.py", config=(OmitArgPrefixes,))
-    except SystemExit as stop:
-        if stop.code == 0:
-            raise
-        raise ValueError(one_line(message.getvalue())) from stop
+def check(config: RunConfig) -> None:
+    """Check every value that can be checked without a model, a data set or a world; ValueError with one line."""
+    if not config.models:
+        raise ValueError("--models is empty: name at least one model of `python -m zoo`")
+    if config.epochs is None and config.seconds is None:
+        raise ValueError("no budget: give --epochs N or --seconds S")
+    for name, allowed in _CHOICES.items():
+        _check_choices(name, getattr(config, name), allowed)
+    for name in _POSITIVE:
+        _check_positive(name, getattr(config, name))
+    for name, low, high in _RANGES:
+        _check_range(name, getattr(config, name), low, high)
+    _check_together(config)
+    if not config.seeds:
+        raise ValueError("--seeds is empty: give at least one number")
+    for name in ("seeds", "augment", "measure", "track"):
+        _check_distinct(name, getattr(config, name))
+    if config.balance and config.class_weights:
+        raise ValueError("--balance and --class-weights are two remedies for one thing: give one of them")
+    if config.skip_unreadable and config.dataset != "imagefolder":
+        raise ValueError("--skip-unreadable is for image folders: give --dataset imagefolder, or leave it out")
 
 
-def _without_none(config: RunConfig) -> RunConfig:
-    """`--measure none` and `--augment none` mean an empty list."""
-    empty: dict[str, Any] = {name: () for name in ("measure", "augment", "track") if getattr(config, name) == ("none",)}
-    return dataclasses.replace(config, **empty)
+_CHOICES = {
+    "augment": AUGMENTATIONS,
+    "protocol": PROTOCOLS,
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
+    "measure": MEASURES,
+    "parallel": tuple(PARALLEL),
+    "track": tuple(TRACKERS),
+}
+_POSITIVE = (
+    "batch_size", "accumulate", "image_size", "num_threads", "workers", "pack_size", "world", "seconds", "lr", "clip",
+    "pairs", "patience", "measure_seconds", "checkpoint_seconds", "timeout", "launches",
+)  # fmt: skip
+_RANGES = (
+    ("epochs", 0, 1_000_000), ("momentum", 0, 1), ("weight_decay", 0, 10), ("warmup", 0, 1),
+    ("label_smoothing", 0, 0.99), ("dropout", 0, 0.99), ("drop_path", 0, 0.99), ("ema", 0, 1), ("seeds", 0, 2**31 - 1),
+    ("restarts", 0, 1000),
+)  # fmt: skip
 
 
-def complain(error: Exception | str, *, aloud: bool = True) -> int:
-    """Say in one line on standard error that the request was wrong; returns the exit code for it, 2."""
-    if aloud:
-        sys.stderr.write(f"zoometry: {error}\n")
-    return 2
+def _check_together(config: RunConfig) -> None:
+    """Refuse options that don't go together."""
+    if config.crops not in (1, 10):
+        raise ValueError(f"--crops {config.crops}: choose 1 or 10")
+    if config.schedule == "plateau" and config.protocol == "published":
+        raise ValueError("--schedule plateau looks at validation images; --protocol published has none")
+    if PARALLEL[config.parallel] > 1 and (config.precision == "fp16" or config.compile):
+        option = "--compile" if config.compile else "--precision fp16"
+        raise ValueError(f"--parallel {config.parallel} doesn't go with {option}: processes that share a model need "
+                         "fp32 or bf16, not compiled")  # fmt: skip
+
+
+def _check_choices(name: str, given: str | tuple[str, ...], allowed: Sequence[str]) -> None:
+    for value in (given,) if isinstance(given, str) else given:
+        if value not in allowed:
+            raise ValueError(unknown(flag_of(name), value, allowed))
+
+
+def _check_positive(name: str, value: float | str | None) -> None:
+    if isinstance(value, int | float) and not 0 < value < float("inf"):
+        raise ValueError(f"{flag_of(name)} {value}: must be greater than 0")
+
+
+def _check_range(name: str, given: float | tuple[float, ...] | None, low: float, high: float) -> None:
+    for value in given if isinstance(given, tuple) else (given,):
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{flag_of(name)} {value}: must lie between {low} and {high}")
+
+
+def _check_distinct(name: str, values: tuple[object, ...]) -> None:
+    twice = sorted({str(v) for v in values if values.count(v) > 1})
+    if twice:
+        raise ValueError(f"{flag_of(name)}: {', '.join(twice)} is given twice")

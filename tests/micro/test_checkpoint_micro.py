@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from bench.distributed.runtime import Runtime
-from bench.request.config import parse
+from bench.request.command_line import parse
 from bench.train import checkpoint
 from bench.train.trainer import Learner, Progress, build_learner
 from zoo.registry import create_model

@@ -18,7 +18,7 @@ from bench.data.pixels import ModelInput
 from bench.distributed.runtime import Runtime
 from bench.measure.compare import build
 from bench.measure.visit import Subject
-from bench.request.config import parse
+from bench.request.command_line import parse
 from bench.results.record import RunRecord
 from bench.results.storage import read, write
 from bench.train import checkpoint

@@ -23,7 +23,7 @@ from torchvision import transforms
 from bench.data.dataset import Dataset
 from bench.distributed.process import LARGE_PAGES
 from bench.distributed.runtime import Runtime
-from bench.request.config import parse
+from bench.request.command_line import parse
 from bench.train.build import Bench, build_loader, build_model
 from bench.train.trainer import Hooks, Progress, build_learner, fit
 from tests.micro.side import apart, open_images
