@@ -1,6 +1,6 @@
 """Everything that a number may depend on: machine, libraries, commit, threads. No torch until a device is asked of.
 
-python -m bench.environment
+python -m context.environment
 """
 
 import json

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from bench.measure.memory import memory_by_kind
 from bench.results.metric import MEMORY, METRICS
 from bench.results.record import Measurement
-from bench.train.build import Bench, memory_request
+from bench.train.build import RunContext, memory_request
 from zoo.spec import ModelSpec
 
 
 def measure_memory(
-    models: Sequence[tuple[ModelSpec, Bench]], missing: dict[str, str]
+    models: Sequence[tuple[ModelSpec, RunContext]], missing: dict[str, str]
 ) -> dict[str, tuple[Measurement, ...]]:
     """Bytes by kind of every model; what can't be had is named in `missing`, with its cause."""
     if not models:
@@ -20,7 +20,7 @@ def measure_memory(
     runtime.check_signal()
     # Two at once where there is one rank: what one is given doesn't change the other's peak, and most of it is imports.
     with ThreadPoolExecutor(2 if runtime.world_size == 1 else 1) as pool:
-        requests = [(memory_request(spec, bench), runtime.meeting_port()) for spec, bench in models]
+        requests = [(memory_request(spec, context), runtime.meeting_port()) for spec, bench in models]
         own = list(pool.map(lambda asked: memory_by_kind(asked[0], port=asked[1]), requests))
     found = {}
     for (spec, _), outcomes in zip(models, zip(*runtime.gather(own), strict=True), strict=True):

@@ -55,15 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             runtime.on_main(check_fit, config, len(data.class_names))
             if config.dry_run:
                 return leave(show_plan(cells, config, data, runtime))
-            bench = claim_run(config, data, runtime)
+            context = claim_run(config, data, runtime)
         except ValueError as error:
             return leave(complain(error, aloud=world.speaks))
 
         display = Display(runtime, len(cells))
         try:
             with runtime.whole():
-                records = run_cells(cells, bench, display)
-                compare_cells(cells, records, bench)
+                records = run_cells(cells, context, display)
+                compare_cells(cells, records, context)
                 reported = runtime.on_main(write_report, config)
         except Interrupted as stop:
             runtime.say(how_to_resume(config))

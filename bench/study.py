@@ -31,7 +31,7 @@ from bench.results.record import Measurement
 from bench.results.verdict import Verdict, speed_ratio, verdict
 
 if TYPE_CHECKING:
-    from bench.train.build import Bench
+    from bench.train.build import RunContext
 
 MODELS = ("lenet5", "squeezenet1_1")
 METRIC = "train_images_per_second"
@@ -84,7 +84,7 @@ def _run(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
     from bench.data.dataset import open_dataset
     from bench.distributed.runtime import Interrupted, Runtime
     from bench.environment import describe_machine
-    from bench.train.build import Bench
+    from bench.train.build import RunContext
 
     config = _config()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,10 +92,10 @@ def _run(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
     found = []
     with Runtime.start(config) as runtime:
         machine = describe_machine()
-        bench = Bench(config, data, runtime, path.parent, machine)
+        context = RunContext(config, data, runtime, path.parent, machine)
         for trial in trials:
             try:
-                line = measure(trial, bench)
+                line = measure(trial, context)
             except Interrupted as stop:
                 raise KeyboardInterrupt from stop
             line |= {"threads": runtime.num_threads, "machine": machine["machine"], "commit": machine["git_commit"]}
@@ -110,7 +110,7 @@ def _config() -> RunConfig:
     return replace(parse(["--recipe", "smoke", "--dataset", "synthetic"]), models=MODELS, pairs="auto")
 
 
-def measure(trial: Trial, bench: "Bench") -> dict[str, Any]:
+def measure(trial: Trial, context: "RunContext") -> dict[str, Any]:
     """Compare two builds of a model in turn; the trial with the raw seconds of both, round by round."""
     from bench.measure.compare import build
     from bench.measure.turns import take_turns
@@ -118,14 +118,14 @@ def measure(trial: Trial, bench: "Bench") -> dict[str, Any]:
     from zoo.registry import resolve
 
     start = time.perf_counter()
-    spec = resolve(trial.model, num_classes=len(bench.data.dataset.class_names))
-    first, second = build(spec, bench), build(spec, bench)
+    spec = resolve(trial.model, num_classes=len(context.data.class_names))
+    first, second = build(spec, context), build(spec, context)
     if trial.kind == "slowed":
         second.learner = slowed(second.learner)
     with other_work(trial.busy):
         turns = take_turns(
-            {"first": step_visit(first, bench.distributed.runtime), "second": step_visit(second, bench.distributed.runtime)},
-            rounds=None, seconds=SECONDS, seed=trial.number, check=bench.distributed.runtime.check_signal,
+            {"first": step_visit(first, context.runtime), "second": step_visit(second, context.runtime)},
+            rounds=None, seconds=SECONDS, seed=trial.number, check=context.runtime.check_signal,
         )  # fmt: skip
     values = {name: rows[METRIC] for name, rows in turns.values.items()}
     took = time.perf_counter() - start

@@ -163,10 +163,10 @@ def _keep_optimizer() -> None:
 
     conclude = cell._conclude
 
-    def wrapped(learner: Any, spec: Any, progress: Any, bench: Any, folder: Path, keep: Any) -> None:
+    def wrapped(learner: Any, spec: Any, progress: Any, context: Any, folder: Path, keep: Any) -> None:
         state = checkpoint._split_state(learner.optimizer)[0]
-        bench.distributed.runtime.on_main(checkpoint.save_weights, folder / "optimizer.safetensors", state)
-        conclude(learner, spec, progress, bench, folder, keep)
+        context.runtime.on_main(checkpoint.save_weights, folder / "optimizer.safetensors", state)
+        conclude(learner, spec, progress, context, folder, keep)
 
     cell._conclude = wrapped
 

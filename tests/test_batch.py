@@ -9,32 +9,32 @@ from record_factory import data_info, record
 
 from bench.request.command_line import parse
 from bench.train.batch_size import LEAST_STEPS, at_best_batch, best_batch
-from bench.train.build import Bench, build_model
+from bench.train.build import RunContext, build_model
 from bench.train.trainer import build_learner
 from zoo.registry import resolve
 
 
 @pytest.fixture
-def bench(tiny_data: Any, runtime: Any, tmp_path: Path) -> Bench:
+def context(tiny_data: Any, runtime: Any, tmp_path: Path) -> RunContext:
     config = parse(["--models", "lenet5", "--batch-size", "best", "--epochs", "1", "--num-threads", "1"])
     (tmp_path / "cells").mkdir()
-    return Bench(config, tiny_data, runtime, tmp_path, {})
+    return RunContext(config, tiny_data, runtime, tmp_path, {})
 
 
-def test_the_best_batch_is_the_fastest_of_those_tried_and_the_record_says_so(bench: Bench) -> None:
-    at, changes = at_best_batch(resolve("lenet5", num_classes=10), bench, record(data=data_info(image_size=32)))
+def test_the_best_batch_is_the_fastest_of_those_tried_and_the_record_says_so(context: RunContext) -> None:
+    at, changes = at_best_batch(resolve("lenet5", num_classes=10), context, record(data=data_info(image_size=32)))
     search = changes["batch_search"]
     rates = {int(size): rate for size, rate in search["images_per_second"].items()}
     assert list(rates) == [2**i for i in range(len(rates))]
-    assert max(rates) <= len(bench.data.dataset.train_indices) // LEAST_STEPS
+    assert max(rates) <= len(context.data.train_indices) // LEAST_STEPS
     assert at.config.batch_size == changes["batch_size"] == max(rates, key=lambda size: rates[size])
     assert changes["config"]["batch_size"] == changes["batch_size"]
     assert search["ended"]
 
 
-def test_a_model_that_fits_in_no_batch_is_refused_with_the_cause(bench: Bench) -> None:
-    model = build_model(resolve("lenet5", num_classes=10), 0, bench)
-    learner = build_learner(model, config=bench.request.config, peak=1e-6, seed=0, runtime=bench.distributed.runtime)
+def test_a_model_that_fits_in_no_batch_is_refused_with_the_cause(context: RunContext) -> None:
+    model = build_model(resolve("lenet5", num_classes=10), 0, context)
+    learner = build_learner(model, config=context.config, peak=1e-6, seed=0, runtime=context.runtime)
     with pytest.raises(ValueError, match="not even 1 images fit"):
         best_batch(learner, shape=(3, 32, 32), num_train=1_000, bytes_an_image=1e15)
 

@@ -13,14 +13,14 @@ from image_factory import use_own_cache, write_cifar10
 from bench.cell.run_cell import list_cells
 from bench.request.command_line import parse
 from bench.run import main
-from bench.train.build import Bench, build_model
+from bench.train.build import RunContext, build_model
 from zoo import list_models
 from zoo.speedrun import WHITENING_EPSILON
 
 
-def bench_of(data: Any, runtime: Any, *words: str) -> Bench:
+def bench_of(data: Any, runtime: Any, *words: str) -> RunContext:
     config = dataclasses.replace(parse(["--recipe", "smoke", *words]), image_size=None)
-    return Bench(config, data, runtime, Path("none"), {})
+    return RunContext(config, data, runtime, Path("none"), {})
 
 
 def test_the_speedrun_network_whitens_patches_of_the_training_set(tiny_data: Any, runtime: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 from bench.data.dataset import open_dataset
 from bench.distributed.runtime import Runtime
 from bench.request.recipe import paper_cifar
-from bench.train.build import Bench, build_loader, build_model
+from bench.train.build import RunContext, build_loader, build_model
 from bench.train.trainer import Hooks, Progress, build_learner, fit
 from zoo.registry import resolve
 
@@ -33,10 +33,10 @@ def test_the_papers_recipe_leaves_chance_on_real_images(runtime: Runtime) -> Non
     data = dataclasses.replace(whole, train_indices=np.concatenate(rows))
     config = dataclasses.replace(paper_cifar(), batch_size=32, epochs=5)
     assert config.lr is not None
-    bench = Bench(config, data, runtime, Path(), {})
+    context = RunContext(config, data, runtime, Path(), {})
     spec = resolve(NAME)
-    learner = build_learner(build_model(spec, 0, bench), config=config, peak=config.lr, seed=0, runtime=runtime)
+    learner = build_learner(build_model(spec, 0, context), config=config, peak=config.lr, seed=0, runtime=runtime)
     hooks = Hooks(lambda progress: None, lambda share, progress: None)
-    losses = [row.train_loss for row in fit(learner, build_loader(spec, 0, bench), Progress(), hooks)]
+    losses = [row.train_loss for row in fit(learner, build_loader(spec, 0, context), Progress(), hooks)]
     assert losses[0] > math.log(len(CLASSES))
     assert losses[-1] < 0.75 * math.log(len(CLASSES)), losses

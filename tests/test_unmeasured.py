@@ -9,14 +9,14 @@ from record_factory import Animal, comparison
 from bench.measure.compare import _unmeasured
 from bench.request.command_line import parse
 from bench.results.storage import comparison_path, write
-from bench.train.build import Bench
+from bench.train.build import RunContext
 
 MODELS = ("a", "b", "c", "d")
 
 
-def bench_of(folder: Path, *words: str) -> Bench:
+def bench_of(folder: Path, *words: str) -> RunContext:
     unused: Any = None
-    return Bench(parse(["--models", *MODELS, "--epochs", "1", *words]), unused, unused, folder, {})
+    return RunContext(parse(["--models", *MODELS, "--epochs", "1", *words]), unused, unused, folder, {})
 
 
 def leave(folder: Path, models: str, launch: int = 0, group: int = 0) -> None:
@@ -25,14 +25,14 @@ def leave(folder: Path, models: str, launch: int = 0, group: int = 0) -> None:
 
 
 def test_an_interrupted_launch_goes_on_with_the_models_that_it_lacks(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path, "--launches", "2")
-    assert _unmeasured(bench, MODELS) == (0, 0, MODELS)
+    context = bench_of(tmp_path, "--launches", "2")
+    assert _unmeasured(context, MODELS) == (0, 0, MODELS)
     leave(tmp_path, "ab")
-    assert _unmeasured(bench, MODELS) == (0, 1, ("a", "c", "d"))  # the reference is in every group
+    assert _unmeasured(context, MODELS) == (0, 1, ("a", "c", "d"))  # the reference is in every group
     leave(tmp_path, "acd", group=1)
-    assert _unmeasured(bench, MODELS) == (1, 0, MODELS)
+    assert _unmeasured(context, MODELS) == (1, 0, MODELS)
     leave(tmp_path, "abcd", launch=1)
-    assert _unmeasured(bench, MODELS) == (0, 0, ())
+    assert _unmeasured(context, MODELS) == (0, 0, ())
 
 
 def test_a_run_of_one_launch_is_measured_once(tmp_path: Path) -> None:

@@ -237,9 +237,9 @@ def test_difference_over_seeds_alone_is_close_to_welchs_test() -> None:
     a, b = (rng.random((6, 200_000)) < rng.normal(p, 0.01, size=(6, 1)) for p in (0.50, 0.51))
     (points, low, high), p = interval.top1_difference(a, b)
     welch = stats.ttest_ind(a.mean(axis=1), b.mean(axis=1), equal_var=False)
-    interval = welch.confidence_interval()
+    expected = welch.confidence_interval()
     assert points == pytest.approx(100 * float(a.mean() - b.mean()))
-    assert (low, high) == pytest.approx((100 * interval.low, 100 * interval.high), abs=0.1)
+    assert (low, high) == pytest.approx((100 * expected.low, 100 * expected.high), abs=0.1)
     assert p == pytest.approx(float(welch.pvalue), abs=0.02)
 
 

@@ -24,7 +24,7 @@ from bench.results.record import RunRecord
 if TYPE_CHECKING:
     from bench.cell.display import Display
     from bench.cell.run_cell import Cell
-    from bench.train.build import Bench
+    from bench.train.build import RunContext
 
 SERVER = multiprocessing.get_context("forkserver")
 LOOK_EVERY = 0.2  # seconds between looks at whether a signal came
@@ -57,7 +57,7 @@ def num_places(config: RunConfig) -> int:
     return config.pack_size or max(1, num_cores() // (config.num_threads or 1))
 
 
-def run_cells(cells: Sequence["Cell"], bench: "Bench", display: "Display") -> list[RunRecord]:
+def run_cells(cells: Sequence["Cell"], context: "RunContext", display: "Display") -> list[RunRecord]:
     """Run the cells, one after another or packed, or keep them where this launch only measures.
 
     Returns their records in the order of the cells. Raises Interrupted when a signal came and every cell has written
@@ -66,39 +66,39 @@ def run_cells(cells: Sequence["Cell"], bench: "Bench", display: "Display") -> li
     from bench.cell.run_cell import keep_cell, run_cell
 
     if RELAUNCH in os.environ:
-        return [keep_cell(cell, bench, display) for cell in cells]
-    if not bench.request.config.pack:
-        return [run_cell(cell, bench, display) for cell in cells]
+        return [keep_cell(cell, context, display) for cell in cells]
+    if not context.config.pack:
+        return [run_cell(cell, context, display) for cell in cells]
     records: dict[int, RunRecord] = {}
-    waiting, free = deque(range(len(cells))), set(range(num_places(bench.request.config)))
+    waiting, free = deque(range(len(cells))), set(range(num_places(context.config)))
     running: list[Packed] = []
     while waiting or running:
         while waiting and free:
-            running.append(_start(waiting.popleft(), cells, free.pop(), bench))
+            running.append(_start(waiting.popleft(), cells, free.pop(), context))
         connection.wait([packed.process.sentinel for packed in running], LOOK_EVERY)
         ended = [packed for packed in running if packed.process.exitcode is not None]
         for packed in ended:
             running.remove(packed)
             free.add(packed.place)
-            records[packed.number] = _outcome(packed, bench, display)
-        _heed_signals([*running, *ended], bench)
+            records[packed.number] = _outcome(packed, context, display)
+        _heed_signals([*running, *ended], context)
     return [records[number] for number in range(len(cells))]
 
 
-def _start(number: int, cells: Sequence["Cell"], place: int, bench: "Bench") -> Packed:
+def _start(number: int, cells: Sequence["Cell"], place: int, context: "RunContext") -> Packed:
     shown = (number, len(cells))
-    process = SERVER.Process(target=_work, args=(dict(os.environ), bench.request.config, cells[number], shown, place))
+    process = SERVER.Process(target=_work, args=(dict(os.environ), context.config, cells[number], shown, place))
     process.start()
     return Packed(number, cells[number], process, place, count_oom_kills() or 0)
 
 
-def _heed_signals(started: Sequence[Packed], bench: "Bench") -> None:
+def _heed_signals(started: Sequence[Packed], context: "RunContext") -> None:
     """Where a signal came, to this process or to a cell's, hand it to every cell, wait for them, and raise it."""
     from bench.distributed.runtime import Interrupted
 
     codes = [packed.process.exitcode for packed in started]
     came = [number for number in (signal.SIGINT, signal.SIGTERM) if 128 + number in codes]
-    signum = bench.distributed.runtime.signum or (came[0] if came else 0)
+    signum = context.runtime.signum or (came[0] if came else 0)
     if not signum:
         return
     for packed in started:
@@ -109,19 +109,19 @@ def _heed_signals(started: Sequence[Packed], bench: "Bench") -> None:
     raise Interrupted(signum)
 
 
-def _outcome(packed: Packed, bench: "Bench", display: "Display") -> RunRecord:
+def _outcome(packed: Packed, context: "RunContext", display: "Display") -> RunRecord:
     """The record that a cell's process left; of one that died, a row with its cause."""
     from bench.cell.run_cell import find_record, give_up
 
     code = packed.process.exitcode or 0
-    record = find_record(packed.cell, bench)
+    record = find_record(packed.cell, context)
     if record is not None and record.status != "started":
         return record
     if code == -signal.SIGKILL and (count_oom_kills() or 0) > packed.oom_kills:
-        record = give_up(packed.cell, bench, "oom", "the kernel killed its process for want of memory")
+        record = give_up(packed.cell, context, "oom", "the kernel killed its process for want of memory")
     else:
         cause = f"was killed by {name_of(-code)}" if code < 0 else f"ended with exit code {code}"
-        record = give_up(packed.cell, bench, "failed", f"its process {cause}")
+        record = give_up(packed.cell, context, "failed", f"its process {cause}")
     display.end(record)
     return record
 
@@ -138,7 +138,7 @@ def _work(variables: Mapping[str, str], config: RunConfig, cell: "Cell", shown: 
     from bench.data.dataset import open_dataset
     from bench.distributed.runtime import Interrupted, Runtime
     from bench.environment import describe_run
-    from bench.train.build import Bench
+    from bench.train.build import RunContext
 
     assert config.out is not None
     data = open_dataset(
@@ -148,9 +148,9 @@ def _work(variables: Mapping[str, str], config: RunConfig, cell: "Cell", shown: 
     with Runtime.start(replace(config, num_threads=config.num_threads or 1)) as runtime:
         runtime.log = config.out / "log.txt"
         environment = describe_run(config, runtime) | {"cells_at_once": num_places(config)}
-        bench = Bench(config, data, runtime, config.out, environment)
+        context = RunContext(config, data, runtime, config.out, environment)
         try:
-            run_cell(cell, bench, Display(runtime, shown[1], shown[0], packed=True))
+            run_cell(cell, context, Display(runtime, shown[1], shown[0], packed=True))
         except Interrupted as stop:
             sys.exit(128 + stop.signum)
 

@@ -29,7 +29,7 @@ from bench.results.record import Layer, Measurement, RunRecord, Status, cell_nam
 from bench.results.storage import read, write, write_json
 from bench.track import tracked
 from bench.train import checkpoint
-from bench.train.build import Bench, assess, build_loader, build_model, drawn_rates
+from bench.train.build import RunContext, assess, build_loader, build_model, drawn_rates
 from bench.train.schedule import dropped, settle
 from bench.train.trainer import Diverged, Hooks, Learner, Progress, build_learner, fit
 from zoo.cost import count_parameters, layer_costs
@@ -78,7 +78,7 @@ def _resolve(model: str, num_classes: int) -> ModelSpec | str:
         return cause_of(error)
 
 
-def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> Bench:
+def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
     """Take the run's folder for this world and write down what is asked for.
 
     ValueError if another process has it, or if not all machines hold the same data.
@@ -95,7 +95,7 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> Bench:
     if names:
         runtime.say(names)
     environment = describe_run(config, runtime) | {"images_a_class": sizes}
-    return Bench(config, data, runtime, folder, environment)
+    return RunContext(config, data, runtime, folder, environment)
 
 
 def _asked_for(config: RunConfig) -> tuple[str, ...]:
@@ -112,24 +112,24 @@ def _write_request(config: RunConfig, folder: Path) -> None:
         raise ValueError(f"--out {folder}: can't be written ({error.strerror})") from error
 
 
-def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
+def run_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
     """Train and evaluate a cell, writing its record anew at every epoch; a failure is a record with its cause.
 
     Raises Interrupted, after a checkpoint and a record that says so; WorldBroken where the ranks can't go on together;
     OSError where nothing can be written any more.
     """
-    runtime = bench.distributed.runtime
-    folder = _place(cell, bench)
-    before = runtime.on_main(find_record, cell, bench)
+    runtime = context.runtime
+    folder = _place(cell, context)
+    before = runtime.on_main(find_record, cell, context)
     if before is not None and (before.status in FINISHED or before.cell in given_up()):
         display.kept(before)
         return before
-    keep = Keeper(_begin(cell, bench), folder / "record.json", runtime)
+    keep = Keeper(_begin(cell, context), folder / "record.json", runtime)
     keep.update(epochs=before.epochs if before else (), batch_search=before.batch_search if before else {})
     try:
         if isinstance(cell.spec, str):
             raise _ModelError(cell.spec)
-        _train(cell, cell.spec, bench, folder, keep, display)
+        _train(cell, cell.spec, context, folder, keep, display)
         keep.update(status="ok", finished=now())
     except Interrupted:
         keep.update(status="interrupted", error="a signal came; --resume goes on")
@@ -145,9 +145,9 @@ def run_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
     return keep.record
 
 
-def keep_cell(cell: Cell, bench: Bench, display: Display) -> RunRecord:
+def keep_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
     """The record of a cell as an earlier start left it, whatever it says: a later launch only measures."""
-    record: RunRecord = bench.distributed.runtime.on_main(read, _place(cell, bench) / "record.json", RunRecord)
+    record: RunRecord = context.runtime.on_main(read, _place(cell, context) / "record.json", RunRecord)
     display.kept(record)
     return record
 
@@ -156,49 +156,49 @@ class _ModelError(Exception):
     """The code of a user's model failed before it was built here."""
 
 
-def find_record(cell: Cell, bench: Bench) -> RunRecord | None:
+def find_record(cell: Cell, context: RunContext) -> RunRecord | None:
     """Read the record that another process or an earlier start of this run left, if there is one."""
-    path = _place(cell, bench) / "record.json"
+    path = _place(cell, context) / "record.json"
     return read(path, RunRecord) if path.exists() else None
 
 
-def give_up(cell: Cell, bench: Bench, status: Status, cause: str) -> RunRecord:
+def give_up(cell: Cell, context: RunContext, status: Status, cause: str) -> RunRecord:
     """Write down that a cell's process died: a row with its cause."""
-    record = replace(find_record(cell, bench) or _begin(cell, bench), status=status, error=cause, finished=now())
-    write(_place(cell, bench) / "record.json", record)
+    record = replace(find_record(cell, context) or _begin(cell, context), status=status, error=cause, finished=now())
+    write(_place(cell, context) / "record.json", record)
     return record
 
 
-def _place(cell: Cell, bench: Bench) -> Path:
-    return bench.data.folder / "cells" / cell_name(cell.model, cell.seed)
+def _place(cell: Cell, context: RunContext) -> Path:
+    return context.folder / "cells" / cell_name(cell.model, cell.seed)
 
 
-def _begin(cell: Cell, bench: Bench) -> RunRecord:
+def _begin(cell: Cell, context: RunContext) -> RunRecord:
     """The record of a cell that has started: a run that is killed is still a row."""
-    config, spec = bench.request.config, cell.spec
+    config, spec = context.config, cell.spec
     known: dict[str, Any] = {"name": cell.model} if isinstance(spec, str) else spec_as_json(spec)
-    size = config.image_size or known.get("image_size") or bench.data.dataset.size
+    size = config.image_size or known.get("image_size") or context.data.size
     return RunRecord(
-        run=bench.data.folder.name, model=cell.model, seed=cell.seed, status="started",
+        run=context.folder.name, model=cell.model, seed=cell.seed, status="started",
         config=to_json(settle(config, known.get("defaults", {}))), spec=known,
-        environment=dict(bench.environment), data=data_info(bench.data.dataset, size, known),
-        world_size=bench.distributed.runtime.world_size, batch_size=config.batch_size, created=now(),
+        environment=dict(context.environment), data=data_info(context.data, size, known),
+        world_size=context.runtime.world_size, batch_size=config.batch_size, created=now(),
     )  # fmt: skip
 
 
-def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper, display: Display) -> None:
+def _train(cell: Cell, spec: ModelSpec, context: RunContext, folder: Path, keep: Keeper, display: Display) -> None:
     """Build, fit, evaluate; every step's outcome goes into the record."""
-    bench = replace(bench, config=settle(bench.request.config, spec.defaults))
-    if bench.request.config.best_batch:
+    context = replace(context, config=settle(context.config, spec.defaults))
+    if context.config.best_batch:
         from bench.train.batch_size import at_best_batch  # imported here: it builds a model as a cell does
 
-        bench, found = at_best_batch(spec, bench, keep.record)
+        context, found = at_best_batch(spec, context, keep.record)
         keep.update(**found)
-    config, runtime = bench.request.config, bench.distributed.runtime
+    config, runtime = context.config, context.runtime
     assert config.lr is not None, "it was settled"
-    model = build_model(spec, cell.seed, bench)
+    model = build_model(spec, cell.seed, context)
     if config.pretrained != NONE:
-        keep.update(spec=keep.record.spec | {"pretrained": _load_weights(model, cell, bench)})
+        keep.update(spec=keep.record.spec | {"pretrained": _load_weights(model, cell, context)})
     size = keep.record.data.image_size
     layers = layer_costs(model, image_size=size, in_channels=spec.in_channels)
     keep.update(
@@ -209,28 +209,28 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper
     keep.update(num_local_parameters=count_parameters(model))
     learner = build_learner(
         model, config=config, peak=config.lr, seed=cell.seed, runtime=runtime,
-        class_weights=class_weights(bench.data.dataset).tolist() if config.class_weights else None,
+        class_weights=class_weights(context.data).tolist() if config.class_weights else None,
     )  # fmt: skip
     progress = checkpoint.restore(folder / "checkpoints", learner) or Progress()
     keep.update(resumed_from=progress.step or None, epochs=keep.record.epochs[: progress.epoch])
     if config.epochs == 0:
         if config.pretrained != NONE:
-            _conclude(learner, spec, progress, bench, folder, keep)
+            _conclude(learner, spec, progress, context, folder, keep)
         return
-    batches = build_loader(spec, cell.seed, bench)
+    batches = build_loader(spec, cell.seed, context)
     save = partial(checkpoint.save, folder / "checkpoints", learner)
     try:
-        _assess_epoch(learner, spec, bench, keep)
+        _assess_epoch(learner, spec, context, keep)
         with (
             display.cell(cell.model, cell.seed) as moved,
-            tracked(keep.record, bench.data.folder, runtime) as track,
+            tracked(keep.record, context.folder, runtime) as track,
         ):
             for row in fit(learner, batches, progress, Hooks(save, moved)):
                 keep.update(epochs=(*keep.record.epochs, row))
-                _assess_epoch(learner, spec, bench, keep)
+                _assess_epoch(learner, spec, context, keep)
                 display.epoch(cell.model, keep.record.epochs[-1])
                 track(keep.record)
-            _conclude(learner, spec, progress, bench, folder, keep)
+            _conclude(learner, spec, progress, context, folder, keep)
             track(keep.record)
     except Interrupted:
         save(progress)
@@ -238,39 +238,41 @@ def _train(cell: Cell, spec: ModelSpec, bench: Bench, folder: Path, keep: Keeper
     runtime.on_main(shutil.rmtree, folder / "checkpoints", True)
 
 
-def _assess_epoch(learner: Learner, spec: ModelSpec, bench: Bench, keep: Keeper) -> None:
+def _assess_epoch(learner: Learner, spec: ModelSpec, context: RunContext, keep: Keeper) -> None:
     """Evaluate the epoch that the record ends with, unless that was done before an interruption."""
-    bench.distributed.runtime.check_signal()
+    context.runtime.check_signal()
     rows = keep.record.epochs
     if rows and rows[-1].evaluation is None:
-        bench.distributed.runtime.share_buffers(learner.evaluated)
-        accuracy, _ = assess(learner.evaluated, spec, bench, final=False)
+        context.runtime.share_buffers(learner.evaluated)
+        accuracy, _ = assess(learner.evaluated, spec, context, final=False)
         keep.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
     errors = [100 - row.evaluation.top1 for row in keep.record.epochs if row.evaluation]
     assert learner.config.lr is not None, "it was settled"
     learner.peak = dropped(learner.config, learner.config.lr, errors)
 
 
-def _conclude(learner: Learner, spec: ModelSpec, progress: Progress, bench: Bench, folder: Path, keep: Keeper) -> None:
+def _conclude(
+    learner: Learner, spec: ModelSpec, progress: Progress, context: RunContext, folder: Path, keep: Keeper
+) -> None:
     """Read the test set once, and keep what the model said of it."""
-    runtime = bench.distributed.runtime
-    accuracy, predictions = assess(learner.evaluated, spec, bench, final=True)
+    runtime = context.runtime
+    accuracy, predictions = assess(learner.evaluated, spec, context, final=True)
     state = runtime.whole_state(learner.evaluated)
-    checksums = runtime.on_main(keep_outcome, folder, state, predictions, bench.data.dataset)
+    checksums = runtime.on_main(keep_outcome, folder, state, predictions, context.data)
     rate = Measurement(
         metric="fit_images_per_second", unit="images/s", better="higher", merge="slowest",
         values=tuple((seconds,) for seconds in runtime.gather(progress.seconds)), images=progress.images,
     )  # fmt: skip
-    rates = () if bench.request.config.pack else (rate,)  # beside other cells it says nothing
+    rates = () if context.config.pack else (rate,)  # beside other cells it says nothing
     trained: dict[str, Any] = {"measurements": rates, "train_seconds": progress.seconds} if progress.images else {}
     keep.update(accuracy=accuracy, checksums=checksums, **trained)
 
 
-def _load_weights(model: nn.Module, cell: Cell, bench: Bench) -> JsonValue:
+def _load_weights(model: nn.Module, cell: Cell, context: RunContext) -> JsonValue:
     """Start from the weights that were asked for, read by one process; says what stays new."""
-    given, num_classes = bench.request.config.pretrained, len(bench.data.dataset.class_names)
-    state = bench.distributed.runtime.on_main(read_weights, given, cell.model, cell.seed)
+    given, num_classes = context.config.pretrained, len(context.data.class_names)
+    state = context.runtime.on_main(read_weights, given, cell.model, cell.seed)
     found = start_from(model, state, given=given, num_classes=num_classes)
     new = f"; new for {num_classes} classes: {', '.join(found.fresh)}" if found.fresh else ""
-    bench.distributed.runtime.say(f"{cell.model}, seed {cell.seed}: starts from {found.origin} weights{new}")
+    context.runtime.say(f"{cell.model}, seed {cell.seed}: starts from {found.origin} weights{new}")
     return {"from": found.origin, "new": list(found.fresh)}

@@ -24,7 +24,7 @@ from bench.results.verdict import is_timed, noise_floor
 from bench.sweep import measurements as sweep_measurements
 from bench.sweep import sweep
 from bench.train.batch_size import at_batch
-from bench.train.build import Bench, build_loader, build_model
+from bench.train.build import RunContext, build_loader, build_model
 from bench.train.schedule import settle
 from bench.train.trainer import build_learner
 from bench.watch import conditions, gpu_is_slowed, read_counters
@@ -34,36 +34,36 @@ T = TypeVar("T")
 AGAIN = " (again)"  # behind the reference's name where it is measured a second time, as its own opponent
 
 
-def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], bench: Bench) -> None:
+def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], context: RunContext) -> None:
     """Measure every model that has a finished cell, once a launch, and write the comparisons; written ones are kept."""
     ok = {record.model: record for record in reversed(records) if record.status == "ok"}
     specs = {c.model: c.spec for c in cells if isinstance(c.spec, ModelSpec) and c.model in ok}
-    if not bench.request.config.measure or not specs:
+    if not context.config.measure or not specs:
         return
-    runtime = bench.distributed.runtime
-    needs = {model: need_of(ok[model], bench.request.config, runtime) for model in specs}
-    launch, group, left = runtime.on_main(_unmeasured, bench, tuple(specs))
+    runtime = context.runtime
+    needs = {model: need_of(ok[model], context.config, runtime) for model in specs}
+    launch, group, left = runtime.on_main(_unmeasured, context, tuple(specs))
     if not left:
         return
     groups = runtime.broadcast(fit_together({model: needs[model] for model in left}, room_for(runtime)))
     for number, models in enumerate(groups, start=group):
         own = {model: specs[model] for model in models}
-        benches = {model: at_batch(ok[model].batch_size, bench) for model in own}
-        runtime.say(f"measuring {len(own)} models in turn" + _which(launch, number, bench, group + len(groups)))
-        compared = _Contest(own, benches, bench, needs).compare(launch, number)
-        runtime.on_main(write, comparison_path(bench.data.folder, launch, number), compared)
-    if launch + 1 < bench.request.config.launches:
-        runtime.say(f"launch {launch + 1} of {bench.request.config.launches} is measured; --resume does the next one")
+        contexts = {model: at_batch(ok[model].batch_size, context) for model in own}
+        runtime.say(f"measuring {len(own)} models in turn" + _which(launch, number, context, group + len(groups)))
+        compared = _Contest(own, contexts, context, needs).compare(launch, number)
+        runtime.on_main(write, comparison_path(context.folder, launch, number), compared)
+    if launch + 1 < context.config.launches:
+        runtime.say(f"launch {launch + 1} of {context.config.launches} is measured; --resume does the next one")
 
 
-def _unmeasured(bench: Bench, models: tuple[str, ...]) -> tuple[int, int, tuple[str, ...]]:
+def _unmeasured(context: RunContext, models: tuple[str, ...]) -> tuple[int, int, tuple[str, ...]]:
     """The first launch that lacks models, the number of its next group, and those models behind the reference.
 
     An interrupted launch goes on with what it lacks: how many models fit together may have changed since.
     """
-    for launch in range(bench.request.config.launches):
+    for launch in range(context.config.launches):
         group, left = 0, models
-        while (path := comparison_path(bench.data.folder, launch, group)).exists():
+        while (path := comparison_path(context.folder, launch, group)).exists():
             done = read(path, Comparison).models
             group, left = group + 1, tuple(model for model in left if model not in done)
         if left:
@@ -71,9 +71,9 @@ def _unmeasured(bench: Bench, models: tuple[str, ...]) -> tuple[int, int, tuple[
     return 0, 0, ()
 
 
-def _which(launch: int, group: int, bench: Bench, num_groups: int) -> str:
+def _which(launch: int, group: int, context: RunContext, num_groups: int) -> str:
     words = [f"group {group + 1} of {num_groups}"] if num_groups > 1 else []
-    words += [f"launch {launch + 1} of {bench.request.config.launches}"] if bench.request.config.launches > 1 else []
+    words += [f"launch {launch + 1} of {context.config.launches}"] if context.config.launches > 1 else []
     return f" ({', '.join(words)})" if words else ""
 
 
@@ -82,8 +82,8 @@ class _Contest:
     """Models that are measured together, each at its own batch, and what is found."""
 
     specs: Mapping[str, ModelSpec]
-    benches: Mapping[str, Bench]
-    bench: Bench
+    contexts: Mapping[str, RunContext]
+    context: RunContext
     needs: Mapping[str, Need]
     subjects: dict[str, Subject] = field(default_factory=dict)
     once: dict[str, list[Measurement]] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class _Contest:
 
     def compare(self, launch: int, group: int) -> Comparison:
         """Do every pass that was asked for."""
-        config, runtime = self.bench.config, self.bench.runtime
+        config, runtime = self.context.config, self.context.runtime
         self._build()
         wanted = {name: PASSES[name] for name in PASSES if name in config.measure and self.subjects}
         turns = {name: self._watched(name, partial(self._one_pass, which)) for name, which in wanted.items()}
@@ -111,28 +111,28 @@ class _Contest:
         if "memory" in config.measure and launch == 0:
             runtime.say("measuring memory, each model in a fresh process")
             new = [model for model in measured if not (group and model == reference)]
-            fresh = [(self.specs[model], self.benches[model]) for model in new]
+            fresh = [(self.specs[model], self.contexts[model]) for model in new]
             for model, rows in measure_memory(fresh, self.missing).items():
                 self.once.setdefault(model, []).extend(rows)
         return Comparison(
-            run=self.bench.folder.name, models=tuple(self.specs), reference=reference, launch=launch, group=group,
+            run=self.context.folder.name, models=tuple(self.specs), reference=reference, launch=launch, group=group,
             order={name: tuple(turn.order) for name, turn in turns.items()},
             ended_by={name: turn.ended_by for name, turn in turns.items()},
             measurements={name: (*rows, *self.once.get(name, ())) for name, rows in measured.items()},
             same_model_twice=again, noise=_noise(again, measured.get(reference, ())), conditions=self.conditions,
             machine=machine, sweeps=self.sweeps, sweep_ended=self.sweep_ended, missing=self.missing,
-            environment=dict(self.bench.environment), world_size=runtime.world_size,
-            batch_size=self.benches[reference].config.batch_size, created=now(),
+            environment=dict(self.context.environment), world_size=runtime.world_size,
+            batch_size=self.contexts[reference].config.batch_size, created=now(),
         )  # fmt: skip
 
     def _build(self) -> None:
         """Build every model, the first of them twice; one that fails to build or to step is missing, with its cause."""
-        runtime = self.bench.runtime
-        wake(runtime, self.bench.config)
+        runtime = self.context.runtime
+        wake(runtime, self.context.config)
         for model, spec in self.specs.items():
             cause, took, longer, subject = "", 0.0, 0.0, None
             try:
-                subject, took, longer = first_step(partial(build, spec, self.benches[model]), runtime)
+                subject, took, longer = first_step(partial(build, spec, self.contexts[model]), runtime)
             except Interrupted:
                 raise
             except Exception as error:
@@ -143,24 +143,24 @@ class _Contest:
                 continue
             self.subjects[model] = subject
             self.once[model] = [single("first_step_seconds", took, runtime)]
-            if self.bench.config.compile:
+            if self.context.config.compile:
                 self.once[model].append(single("compile_seconds", longer, runtime))
         if self.subjects:
             reference = next(iter(self.subjects))
-            self.subjects[reference + AGAIN] = build(self.specs[reference], self.benches[reference])
+            self.subjects[reference + AGAIN] = build(self.specs[reference], self.contexts[reference])
 
     def _watched(self, name: str, action: Callable[[], T]) -> T:
         """Do something and note what else the machine did meanwhile."""
         before = read_counters()
         result = action()
         after = read_counters()
-        found = conditions(before, after, self.bench.runtime.gather(after.own - before.own))
-        slowed = gpu_is_slowed() if self.bench.runtime.device.type == "cuda" else None
+        found = conditions(before, after, self.context.runtime.gather(after.own - before.own))
+        slowed = gpu_is_slowed() if self.context.runtime.device.type == "cuda" else None
         self.conditions[name] = found | ({} if slowed is None else {"gpu_slowed": float(slowed)})
         return result
 
     def _one_pass(self, which: Pass) -> Turns:
-        config, runtime = self.bench.config, self.bench.runtime
+        config, runtime = self.context.config, self.context.runtime
         return take_turns(
             {name: which.visit(subject, runtime) for name, subject in self.subjects.items()},
             rounds=None if config.pairs == "auto" else config.pairs,
@@ -172,9 +172,9 @@ class _Contest:
 
     def _measurements(self, name: str, turns: Mapping[str, Turns]) -> tuple[Measurement, ...]:
         """A contestant's measurements, with the raw values of every rank."""
-        rows, batch_size = [], self.benches[name.removesuffix(AGAIN)].config.batch_size
+        rows, batch_size = [], self.contexts[name.removesuffix(AGAIN)].config.batch_size
         for part, taken in turns.items():
-            shared = self.bench.runtime.gather((taken.values[name], taken.warmup[name]))
+            shared = self.context.runtime.gather((taken.values[name], taken.warmup[name]))
             for metric in taken.values[name]:
                 kind = METRICS[metric]
                 row = Measurement(
@@ -187,16 +187,16 @@ class _Contest:
         return tuple(rows)
 
     def _sweep(self) -> None:
-        config = self.bench.config
+        config = self.context.config
         for model, subject in self.subjects.items():
             found = sweep(
-                subject, self.bench.runtime, seconds=SWEEP_SHARE * config.measure_seconds,
+                subject, self.context.runtime, seconds=SWEEP_SHARE * config.measure_seconds,
                 bytes_an_image=self.needs[model].forward, seed=config.seeds[0],
             )  # fmt: skip
             self.sweeps[model], self.sweep_ended[model] = sweep_measurements(found.seconds), found.ended
 
     def _energy(self) -> None:
-        runtime = self.bench.runtime
+        runtime = self.context.runtime
         meter = open_meter(runtime)
         causes = [other for other in runtime.gather(meter if isinstance(meter, str) else "") if other]
         if isinstance(meter, str) or causes:
@@ -211,13 +211,13 @@ class _Contest:
             )  # fmt: skip
 
 
-def build(spec: ModelSpec, bench: Bench) -> Subject:
+def build(spec: ModelSpec, context: RunContext) -> Subject:
     """Build a model as a cell does, with fresh weights: how fast it is doesn't depend on what it has learnt."""
-    config, seed = settle(bench.request.config, spec.defaults), bench.request.config.seeds[0]
+    config, seed = settle(context.config, spec.defaults), context.config.seeds[0]
     assert config.lr is not None, "it was settled"
-    model = bench.distributed.runtime.place(build_model(spec, seed, bench), spec.parallelise)
-    learner = build_learner(model, config=config, peak=config.lr, seed=seed, runtime=bench.distributed.runtime)
-    return build_subject(spec.name, learner, build_loader(spec, seed, bench))
+    model = context.runtime.place(build_model(spec, seed, context), spec.parallelise)
+    learner = build_learner(model, config=config, peak=config.lr, seed=seed, runtime=context.runtime)
+    return build_subject(spec.name, learner, build_loader(spec, seed, context))
 
 
 def single(metric: str, value: float, runtime: Runtime) -> Measurement:

@@ -15,17 +15,14 @@ from typing import Any
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from bench.request import config as options
-from bench.request.config import DIGITS, RunConfig, check, flag_of, from_json
+from bench.request.config import DIGITS, RunConfig, check, differing, flag_of, from_json
+from bench.request.recipe import get_recipe
 from bench.results.record import RunRecord
 from bench.results.storage import read, read_run
 
 
 def parse(argv: Sequence[str]) -> RunConfig:
     """Read a command line on top of its recipe's settings; ValueError with one line where it is wrong."""
-    # Imported here: a recipe is made of this file's RunConfig.
-    from bench.request.recipe import get_recipe
-
     argv = with_value(argv, "--pretrained", "hub")
     given = {name for name in ("models", "image_size", "epochs", "seconds") if option(argv, flag_of(name)) is not None}
     if {"epochs", "seconds"} <= given:
@@ -46,8 +43,6 @@ def _for_digits(recipe: RunConfig, dataset: str) -> RunConfig:
 
 def to_flags(config: RunConfig) -> list[str]:
     """Write the command line that gives this configuration: its recipe and what differs from it."""
-    from bench.request.recipe import get_recipe
-
     recipe = _for_digits(dataclasses.replace(get_recipe(config.recipe), recipe=""), config.dataset)
     base = _without(recipe, [name for name in ("models", "epochs", "seconds")
                              if getattr(config, name) not in (None, getattr(recipe, name))])  # fmt: skip
@@ -168,15 +163,15 @@ def check_folder(config: RunConfig) -> None:
 def _check_same_run(config: RunConfig, folder: Path) -> None:
     if not config.resume:
         raise ValueError(f"--out {folder}: holds a run already; go on with it by --resume, or name another folder")
-    differing = options.differing(read_request(folder), config)
-    if differing:
-        raise ValueError(f"--resume {folder}: {', '.join(differing)} differ from the run's; give them as they were")
+    different = differing(read_request(folder), config)
+    if different:
+        raise ValueError(f"--resume {folder}: {', '.join(different)} differ from the run's; give them as they were")
 
 
 def read_request(folder: Path) -> RunConfig:
     """The request that a run's folder was made for; ValueError with one line where it can't be read."""
     try:
-        return options.from_json(json.loads((folder / "config.json").read_bytes()))
+        return from_json(json.loads((folder / "config.json").read_bytes()))
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{folder / 'config.json'}: can't be read ({error})") from error
 
@@ -185,7 +180,7 @@ def how_to_resume(config: RunConfig) -> str:
     """Say what an interrupted run has finished, and the command that goes on with it."""
     folder = _folder(config)
     finished = sum(record.status in ("ok", "diverged") for record in read_run(folder)[0])
-    flags = options.to_flags(dataclasses.replace(config, resume=True, world=None))
+    flags = to_flags(dataclasses.replace(config, resume=True, world=None))
     machines = ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT") if "NNODES" in os.environ else ()
     world = "".join(f"{name}={os.environ[name]} " for name in ("NPROC", *machines) if os.environ.get(name))
     return (

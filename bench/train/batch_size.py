@@ -11,7 +11,7 @@ from bench.data.loader import Batch
 from bench.results.record import RunRecord
 from bench.results.storage import read
 from bench.sweep import Climb, climb, guarded
-from bench.train.build import Bench, build_model
+from bench.train.build import RunContext, build_model
 from bench.train.trainer import Learner, build_learner
 from zoo.cost import layer_costs
 from zoo.spec import ModelSpec
@@ -21,36 +21,34 @@ LEAST_STEPS = 10  # of an epoch: a batch that leaves fewer isn't tried
 TIMED_STEPS = 3
 
 
-def at_batch(batch_size: int, bench: Bench) -> Bench:
+def at_batch(batch_size: int, context: RunContext) -> RunContext:
     """The bench with another batch, for the cells of one model."""
-    return replace(bench, config=replace(bench.request.config, batch_size=batch_size))
+    return replace(context, config=replace(context.config, batch_size=batch_size))
 
 
-def at_best_batch(spec: ModelSpec, bench: Bench, record: RunRecord) -> tuple[Bench, dict[str, Any]]:
+def at_best_batch(spec: ModelSpec, context: RunContext, record: RunRecord) -> tuple[RunContext, dict[str, Any]]:
     """The bench with this model's best batch, and what its record says of it then."""
-    search = _search(spec, record.seed, bench, record.data.image_size)
+    search = _search(spec, record.seed, context, record.data.image_size)
     size = int(search["best"])
     changes = {"batch_size": size, "batch_search": search, "config": record.config | {"batch_size": size}}
-    return at_batch(size, bench), changes
+    return at_batch(size, context), changes
 
 
-def _search(spec: ModelSpec, seed: int, bench: Bench, image_size: int) -> dict[str, Any]:
+def _search(spec: ModelSpec, seed: int, context: RunContext, image_size: int) -> dict[str, Any]:
     """Find a model's best batch and say so, once a model: `best`, `images_per_second` by batch, and why it `ended`."""
-    before = bench.distributed.runtime.on_main(_found_before, bench.data.folder, spec.name)
+    before = context.runtime.on_main(_found_before, context.folder, spec.name)
     if before:
         return before
-    model = build_model(spec, seed, bench)
+    model = build_model(spec, seed, context)
     layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
-    model = bench.distributed.runtime.place(model, spec.parallelise)
-    learner = build_learner(model, config=bench.request.config, peak=1e-6, seed=seed, runtime=bench.distributed.runtime)
+    model = context.runtime.place(model, spec.parallelise)
+    learner = build_learner(model, config=context.config, peak=1e-6, seed=seed, runtime=context.runtime)
     found = best_batch(
-        learner, shape=(spec.in_channels, image_size, image_size), num_train=len(bench.data.dataset.train_indices),
+        learner, shape=(spec.in_channels, image_size, image_size), num_train=len(context.data.train_indices),
         bytes_an_image=2 * sum(layer.activation_bytes for layer in layers),
     )  # fmt: skip
     rates = {str(size): size / min(seconds) for size, seconds in found.seconds.items()}
-    bench.distributed.runtime.say(
-        f"    best batch {found.best}: {rates[str(found.best)]:,.0f} images/s ({found.ended})"
-    )
+    context.runtime.say(f"    best batch {found.best}: {rates[str(found.best)]:,.0f} images/s ({found.ended})")
     return {"best": found.best, "images_per_second": rates, "ended": found.ended}
 
 

@@ -23,7 +23,7 @@ NUM_SEEN = 500  # training images that are shown to a network that wants to see 
 
 
 @dataclass(frozen=True)
-class Bench:
+class RunContext:
     """What all cells of a run share."""
 
     config: RunConfig
@@ -38,36 +38,36 @@ def drawn_rates(config: RunConfig) -> dict[str, float | None]:
     return {"dropout": config.dropout, "drop_path": config.drop_path}
 
 
-def build_model(spec: ModelSpec, seed: int, bench: Bench) -> nn.Module:
+def build_model(spec: ModelSpec, seed: int, context: RunContext) -> nn.Module:
     """Build a model with the weights that its seed and the data give, the same in every process."""
-    bench.distributed.runtime.seed(seed)
-    model = build_regularised(spec, len(bench.data.dataset.class_names), **drawn_rates(bench.request.config))
+    context.runtime.seed(seed)
+    model = build_regularised(spec, len(context.data.class_names), **drawn_rates(context.config))
     if isinstance(model, Prepared):
         batches = evaluation_batches(
-            bench.data.dataset.train, bench.data.dataset.train_indices[:NUM_SEEN], model_input(spec, bench), dataset=bench.data.dataset,
+            context.data.train, context.data.train_indices[:NUM_SEEN], model_input(spec, context), dataset=context.data,
             batch_size=NUM_SEEN,
         )  # fmt: skip
         model.see_images(next(batches).images.cpu())
     return model
 
 
-def build_loader(spec: ModelSpec, seed: int, bench: Bench) -> Loader:
+def build_loader(spec: ModelSpec, seed: int, context: RunContext) -> Loader:
     """Make the training batches of this rank."""
-    config, runtime = bench.request.config, bench.distributed.runtime
+    config, runtime = context.config, context.runtime
     return Loader(
-        bench.data.dataset, model_input(spec, bench), batch_size=config.batch_size, data_rank=runtime.data_rank,
+        context.data, model_input(spec, context), batch_size=config.batch_size, data_rank=runtime.data_rank,
         data_size=runtime.data_size, seed=seed, augment=config.augment, balanced=config.balance,
     )  # fmt: skip
 
 
-def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> tuple[Accuracy, Predictions]:
+def assess(model: nn.Module, spec: ModelSpec, context: RunContext, *, final: bool) -> tuple[Accuracy, Predictions]:
     """Evaluate on what the protocol allows: validation at an epoch's end, the test set in the end."""
-    data, runtime = bench.data.dataset, bench.distributed.runtime
+    data, runtime = context.data, context.runtime
     test = final or data.protocol == "published"
     images, indices = (data.test, None) if test else (data.train, data.validation_indices)
-    crops = bench.request.config.crops if final else 1
+    crops = context.config.crops if final else 1
     batches = evaluation_batches(
-        images, indices, model_input(spec, bench), dataset=data, batch_size=EVALUATION_BATCH // crops,
+        images, indices, model_input(spec, context), dataset=data, batch_size=EVALUATION_BATCH // crops,
         data_rank=runtime.data_rank, data_size=runtime.data_size, crops=crops,
     )  # fmt: skip
     num_images = len(images.labels) if indices is None else len(indices)
@@ -77,20 +77,20 @@ def assess(model: nn.Module, spec: ModelSpec, bench: Bench, *, final: bool) -> t
     )  # fmt: skip
 
 
-def model_input(spec: ModelSpec, bench: Bench) -> ModelInput:
+def model_input(spec: ModelSpec, context: RunContext) -> ModelInput:
     """What a model of this run takes."""
     return ModelInput(
-        mean=spec.mean or bench.data.dataset.mean, std=spec.std or bench.data.dataset.std, channels_last=bench.request.config.channels_last,
-        device=bench.distributed.runtime.device, image_size=bench.request.config.image_size or spec.image_size,
+        mean=spec.mean or context.data.mean, std=spec.std or context.data.std, channels_last=context.config.channels_last,
+        device=context.runtime.device, image_size=context.config.image_size or spec.image_size,
         in_channels=spec.in_channels,
     )  # fmt: skip
 
 
-def memory_request(spec: ModelSpec, bench: Bench) -> dict[str, object]:
+def memory_request(spec: ModelSpec, context: RunContext) -> dict[str, object]:
     """What a fresh process must know to measure this model's peak memory."""
-    config = settle(bench.request.config, spec.defaults)
+    config = settle(context.config, spec.defaults)
     return {
-        "config": to_json(replace(config, num_threads=bench.distributed.runtime.num_threads)), "model": spec.name,
-        "num_classes": len(bench.data.dataset.class_names), "in_channels": spec.in_channels,
-        "image_size": config.image_size or spec.image_size, "batch_size": config.batch_size // bench.distributed.runtime.data_size,
+        "config": to_json(replace(config, num_threads=context.runtime.num_threads)), "model": spec.name,
+        "num_classes": len(context.data.class_names), "in_channels": spec.in_channels,
+        "image_size": config.image_size or spec.image_size, "batch_size": config.batch_size // context.runtime.data_size,
     }  # fmt: skip

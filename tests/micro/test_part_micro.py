@@ -22,7 +22,7 @@ from bench.request.command_line import parse
 from bench.results.record import RunRecord
 from bench.results.storage import read, write
 from bench.train import checkpoint
-from bench.train.build import Bench, assess
+from bench.train.build import RunContext, assess
 from bench.train.trainer import Progress
 from reports.page import build_page
 from reports.runs import read_source
@@ -35,15 +35,15 @@ AUGMENTATIONS = [("crop", "mirror"), ("trivial",), ("rotation",), ("pca",), ("er
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
+def context() -> Iterator[RunContext]:
     config = replace(parse(["--recipe", "smoke"]), image_size=None)
     with Runtime.start(config) as runtime:
-        yield Bench(config, DATASET, runtime, Path(), {})
+        yield RunContext(config, DATASET, runtime, Path(), {})
 
 
 @pytest.fixture(scope="module")
-def subject(bench: Bench) -> Subject:
-    return build(resolve(MODEL, num_classes=len(DATASET.class_names)), bench)
+def subject(context: RunContext) -> Subject:
+    return build(resolve(MODEL, num_classes=len(DATASET.class_names)), context)
 
 
 def test_forward(benchmark: Any, subject: Subject) -> None:
@@ -64,9 +64,9 @@ def test_augmentation(benchmark: Any, augment: tuple[str, ...]) -> None:
     benchmark.pedantic(lambda: next(batches), rounds=60, warmup_rounds=5)
 
 
-def test_evaluation(benchmark: Any, bench: Bench, subject: Subject) -> None:
+def test_evaluation(benchmark: Any, context: RunContext, subject: Subject) -> None:
     spec = resolve(MODEL, num_classes=len(DATASET.class_names))
-    benchmark.pedantic(lambda: assess(subject.learner.bare, spec, bench, final=True), rounds=10, warmup_rounds=1)
+    benchmark.pedantic(lambda: assess(subject.learner.bare, spec, context, final=True), rounds=10, warmup_rounds=1)
 
 
 def test_checkpoint(benchmark: Any, subject: Subject, tmp_path: Path) -> None:

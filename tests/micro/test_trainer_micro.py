@@ -24,7 +24,7 @@ from bench.data.dataset import Dataset
 from bench.distributed.process import LARGE_PAGES
 from bench.distributed.runtime import Runtime
 from bench.request.command_line import parse
-from bench.train.build import Bench, build_loader, build_model
+from bench.train.build import RunContext, build_loader, build_model
 from bench.train.trainer import Hooks, Progress, build_learner, fit
 from tests.micro.side import apart, open_images
 from zoo.registry import create_model, resolve
@@ -89,10 +89,10 @@ def ours(name: str, num_steps: int) -> Iterator[Callable[[], None]]:
     spec = resolve(name)
     config = dataclasses.replace(parse(["--recipe", "smoke"]), seconds=None, epochs=1, image_size=32)
     with Runtime.start(config) as runtime:
-        bench = Bench(config, open_images(), runtime, Path(), {})
-        batches = build_loader(spec, 0, bench)
+        context = RunContext(config, open_images(), runtime, Path(), {})
+        batches = build_loader(spec, 0, context)
         learner = build_learner(
-            runtime.place(build_model(spec, 0, bench), {}), config=config, peak=0.01, seed=0, runtime=runtime
+            runtime.place(build_model(spec, 0, context), {}), config=config, peak=0.01, seed=0, runtime=runtime
         )
         batches.steps_per_epoch = num_steps
 
