@@ -20,7 +20,7 @@ def measure_memory(
     runtime.check_signal()
     # Two at once where there is one rank: what one is given doesn't change the other's peak, and most of it is imports.
     with ThreadPoolExecutor(2 if runtime.world_size == 1 else 1) as pool:
-        requests = [(memory_request(spec, context), runtime.meeting_port()) for spec, bench in models]
+        requests = [(memory_request(spec, context), runtime.meeting_port()) for spec, context in models]
         own = list(pool.map(lambda asked: memory_by_kind(asked[0], port=asked[1]), requests))
     found = {}
     for (spec, _), outcomes in zip(models, zip(*runtime.gather(own), strict=True), strict=True):

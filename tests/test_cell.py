@@ -18,7 +18,7 @@ from zoo import list_models
 from zoo.speedrun import WHITENING_EPSILON
 
 
-def bench_of(data: Any, runtime: Any, *words: str) -> RunContext:
+def context_of(data: Any, runtime: Any, *words: str) -> RunContext:
     config = dataclasses.replace(parse(["--recipe", "smoke", *words]), image_size=None)
     return RunContext(config, data, runtime, Path("none"), {})
 
@@ -26,7 +26,7 @@ def bench_of(data: Any, runtime: Any, *words: str) -> RunContext:
 def test_the_speedrun_network_whitens_patches_of_the_training_set(tiny_data: Any, runtime: Any) -> None:
     """Filters scaled by 1 / sqrt(value + epsilon) leave the variance value / (value + epsilon) of each direction."""
     (spec,) = list_models("speedrun")
-    model: Any = build_model(spec, 0, bench_of(tiny_data, runtime))
+    model: Any = build_model(spec, 0, context_of(tiny_data, runtime))
     images = tiny_data.train.images[tiny_data.train_indices, 4:36, 4:36].astype(np.float64) / 255
     scaled = (images - tiny_data.mean) / tiny_data.std
     views = np.lib.stride_tricks.sliding_window_view(scaled, (2, 2), axis=(1, 2))  # (N, 31, 31, C, 2, 2)
@@ -41,7 +41,7 @@ def test_the_speedrun_network_whitens_patches_of_the_training_set(tiny_data: Any
 
 def test_every_process_builds_the_same_network(tiny_data: Any, runtime: Any) -> None:
     (spec,) = list_models("speedrun")
-    first, second = (build_model(spec, 1, bench_of(tiny_data, runtime)).state_dict() for _ in range(2))
+    first, second = (build_model(spec, 1, context_of(tiny_data, runtime)).state_dict() for _ in range(2))
     assert all((first[name] == second[name]).all() for name in first)
 
 

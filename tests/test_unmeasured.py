@@ -14,7 +14,7 @@ from bench.train.build import RunContext
 MODELS = ("a", "b", "c", "d")
 
 
-def bench_of(folder: Path, *words: str) -> RunContext:
+def context_of(folder: Path, *words: str) -> RunContext:
     unused: Any = None
     return RunContext(parse(["--models", *MODELS, "--epochs", "1", *words]), unused, unused, folder, {})
 
@@ -25,7 +25,7 @@ def leave(folder: Path, models: str, launch: int = 0, group: int = 0) -> None:
 
 
 def test_an_interrupted_launch_goes_on_with_the_models_that_it_lacks(tmp_path: Path) -> None:
-    context = bench_of(tmp_path, "--launches", "2")
+    context = context_of(tmp_path, "--launches", "2")
     assert _unmeasured(context, MODELS) == (0, 0, MODELS)
     leave(tmp_path, "ab")
     assert _unmeasured(context, MODELS) == (0, 1, ("a", "c", "d"))  # the reference is in every group
@@ -37,4 +37,4 @@ def test_an_interrupted_launch_goes_on_with_the_models_that_it_lacks(tmp_path: P
 
 def test_a_run_of_one_launch_is_measured_once(tmp_path: Path) -> None:
     leave(tmp_path, "abcd")
-    assert _unmeasured(bench_of(tmp_path), MODELS) == (0, 0, ())
+    assert _unmeasured(context_of(tmp_path), MODELS) == (0, 0, ())
