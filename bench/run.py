@@ -15,9 +15,9 @@ from pathlib import Path
 if not __package__:  # `python bench/run.py` puts bench/ first on the module path: the root belongs there
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from bench.cell.executor import run_cells, start_server
+from bench.cell.executor import run_cells
 from bench.data.dataset import open_dataset
-from bench.distributed.process import LARGE_PAGES, abandon, check_world, follow_launcher, leave, world_of
+from bench.distributed.process import LARGE_PAGES, abandon, check_world, follow_launcher, leave, start_server, world_of
 from bench.launch.check import check_request, complete
 from bench.request.command_line import complain, how_to_resume, parse
 from bench.request.config import RunConfig

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.data.folder import FolderImages
 from bench.data.pixels import Cut, to_device
-from bench.kernel import die_with_parent
+from bench.distributed.process import die_with_parent
 
 AHEAD = 2  # batches that each worker holds ready
 

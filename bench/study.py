@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from bench.kernel import die_with_parent
+from bench.distributed.process import die_with_parent
 from bench.request.command_line import complain, parse
 from bench.request.config import RunConfig
 from bench.results.record import Measurement

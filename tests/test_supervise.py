@@ -15,8 +15,7 @@ import pytest
 from record_factory import ZOO, failed
 from record_factory import record as make_record
 
-from bench.distributed.process import BROKEN, EXIT_FILE, GIVEN_UP
-from bench.kernel import count_oom_kills
+from bench.distributed.process import BROKEN, EXIT_FILE, GIVEN_UP, count_oom_kills
 from bench.launch import supervise as module
 from bench.launch.check import complete
 from bench.launch.relay import deaths

@@ -12,12 +12,11 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import connection, forkserver
+from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from typing import TYPE_CHECKING
 
-from bench.distributed.process import LAUNCHED, RELAUNCH, num_cores, num_gpus
-from bench.kernel import count_oom_kills, name_of
+from bench.distributed.process import LAUNCHED, RELAUNCH, count_oom_kills, name_of, num_cores, num_gpus
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord
 
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from bench.cell.run_cell import Cell
     from bench.train.build import RunContext
 
-SERVER = multiprocessing.get_context("forkserver")
+from bench.distributed.process import SERVER
+
 LOOK_EVERY = 0.2  # seconds between looks at whether a signal came
 
 
@@ -39,15 +39,6 @@ class Packed:
     process: ForkServerProcess
     place: int
     oom_kills: int
-
-
-def start_server() -> None:
-    """Let the server import what a cell needs, beside this process's own imports.
-
-    torch itself brings in `torch._dynamo`, which takes seconds, when it counts a model or builds an optimiser.
-    """
-    SERVER.set_forkserver_preload(["bench.cell.run_cell", "torch._dynamo"])
-    forkserver.ensure_running()
 
 
 def num_places(config: RunConfig) -> int:

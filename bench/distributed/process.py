@@ -1,5 +1,7 @@
 """The processes of a run as the environment tells them, before torch is imported: who was asked for, who is there."""
 
+import ctypes
+import multiprocessing
 import os
 import shutil
 import signal
@@ -7,12 +9,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import NoReturn
 
 import psutil
-
-from bench.kernel import die_with_parent
 
 EXIT_FILE = "ZOOMETRY_EXIT_FILE"  # names the file where launch.sh wants the exit code, which accelerate turns into 1
 LAUNCHER = "ZOOMETRY_LAUNCHER"  # the process that launch.sh became
@@ -160,3 +161,85 @@ def abandon(cause: str, *, how: str, aloud: bool) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
+
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def die_with_parent(signum: int = signal.SIGKILL) -> None:
+    """Ask for a signal at the death of the thread that started this process, so that no process is left behind."""
+    _prctl(PR_SET_PDEATHSIG, signum)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every process below whose own parent dies."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value)
+
+
+def count_oom_kills(root: Path = Path("/")) -> int | None:
+    """How many processes of this control group the kernel has killed for want of memory; None where it doesn't tell.
+
+    Version 2 of control groups counts in `memory.events`, version 1 in `memory.oom_control`; where neither can be read
+    the whole machine's count must do. `root` is where /proc and /sys stand.
+    """
+    for path in [*_counters(root), root / "proc/vmstat"]:
+        found = _number_after("oom_kill", path)
+        if found is not None:
+            return found
+    return None
+
+
+def _counters(root: Path) -> list[Path]:
+    """The files in which this process's control groups count, as /proc/self/cgroup names them: ID:CONTROLLERS:PATH."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            found += _places(root / "sys/fs/cgroup/memory", path, "memory.oom_control")
+        if not controllers:
+            found += _places(root / "sys/fs/cgroup", path, "memory.events")
+            found += _places(root / "sys/fs/cgroup/unified", path, "memory.events")
+    return found
+
+
+def _places(mount: Path, path: str, name: str) -> list[Path]:
+    """Where a group's file may be: a container's own group is mounted at the top, and its path is that of outside."""
+    return [mount / path.strip("/") / name, mount / name]
+
+
+def _number_after(word: str, path: Path) -> int | None:
+    try:
+        rows = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return None
+    return next((int(row[1]) for row in rows if len(row) == 2 and row[0] == word), None)
+
+
+def name_of(signum: int) -> str:
+    """A signal's name, or its number where it has none."""
+    try:
+        return signal.Signals(signum).name
+    except ValueError:
+        return f"signal {signum}"
+
+
+SERVER = multiprocessing.get_context("forkserver")
+
+
+def start_server() -> None:
+    """Let the server import what a cell needs, beside this process's own imports.
+
+    torch itself brings in `torch._dynamo`, which takes seconds, when it counts a model or builds an optimiser.
+    """
+    SERVER.set_forkserver_preload(["bench.cell.run_cell", "torch._dynamo"])
+    forkserver.ensure_running()

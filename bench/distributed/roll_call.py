@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import torch.distributed as dist
 
-from bench.distributed.process import World
+from bench.distributed.process import World, abandon
 from bench.results.record import Status
 
 # What gloo says in an error that has no type of its own.
@@ -132,3 +132,18 @@ def _who(silent: list[int], size: int, timeout: float) -> str:
     ranks, answers = ("rank", "answers") if len(silent) == 1 else ("ranks", "answer")
     names = " and ".join(map(str, silent))
     return f"{ranks} {names} of {size} no longer {answers}: dead, or silent for {timeout:g} s (--timeout)"
+
+
+def meet(world: World, timeout: float) -> Roll | None:
+    """Wait for the other ranks where a launcher keeps a store: by the time that they join, none is late.
+
+    Where rank 0 keeps it there is none yet.
+    """
+    if world.size == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    try:
+        roll = Roll(world, timeout)
+        roll.meet()
+    except WorldBroken as broken:
+        abandon(str(broken), how="are all machines started?", aloud=broken.speaks)
+    return roll

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
 from bench.counter import seed_of
 from bench.distributed.parallel import clip_parts, data_parallel, find_axes, function_of, synchronised_norms
 from bench.distributed.process import World, is_orphan, num_cores, world_of
-from bench.distributed.roll_call import Fault, Roll, WorldBroken, cause_of, is_collective
-from bench.entry import check_precision, join, meet
+from bench.distributed.roll_call import Fault, Roll, WorldBroken, cause_of, is_collective, meet
 from bench.request.config import PARALLEL, RunConfig
 from bench.results.record import Status
 from zoo.layer import with_products
@@ -338,3 +338,26 @@ class Runtime:
 def _as_pulse(values: torch.Tensor) -> Pulse:
     signum, seconds, diverged_at = values.tolist()
     return Pulse(int(signum), seconds, int(diverged_at))
+
+
+def join(config: RunConfig) -> Accelerator:
+    """Start accelerate with every setting stated; without GPUs torchrun's ranks need to be told of the CPU."""
+    if not torch.cuda.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    patience = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=config.timeout))
+    return Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
+        kwargs_handlers=[patience],
+        device_placement=False,
+        log_with=list(config.track) or None,
+        project_dir=str(config.out),
+    )
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that the device hasn't, with those that it has."""
+    if precision == "fp16" and device.type != "cuda":
+        raise ValueError("--precision fp16: this device has no fp16 training; choose fp32 or bf16")
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ValueError("--precision bf16: this GPU has no bf16; choose fp32 or fp16")

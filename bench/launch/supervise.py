@@ -19,8 +19,16 @@ from types import FrameType
 
 import psutil
 
-from bench.distributed.process import BROKEN, EXIT_FILE, GIVEN_UP, LAUNCHER
-from bench.kernel import adopt_orphans, count_oom_kills, die_with_parent, name_of
+from bench.distributed.process import (
+    BROKEN,
+    EXIT_FILE,
+    GIVEN_UP,
+    LAUNCHER,
+    adopt_orphans,
+    count_oom_kills,
+    die_with_parent,
+    name_of,
+)
 from bench.launch.relay import Relay, deaths
 from bench.request.command_line import how_to_resume
 from bench.request.config import RunConfig

@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.distributed.process import LAUNCHED, PLACE
-from bench.kernel import die_with_parent
+from bench.distributed.process import LAUNCHED, PLACE, die_with_parent
 from bench.request.config import from_json
 
 if TYPE_CHECKING:
