@@ -15,12 +15,21 @@ from numpy.typing import NDArray
 from scipy import stats
 from torchvision.transforms.v2 import InterpolationMode, TrivialAugmentWide, functional
 
-from bench.data.augment import augment_images, check_augmentations, colour_axes, colour_noise, inside, mix, rotate
+from bench.data.augment import (
+    OPERATIONS,
+    augment_images,
+    check_augmentations,
+    colour_axes,
+    colour_noise,
+    inside,
+    mix,
+    rotate,
+    trivial,
+)
 from bench.data.dataset import class_counts, class_weights
 from bench.data.loader import Loader
 from bench.data.sampling import Boxes, Draws, Purpose, clipped_boxes
 from bench.request.config import AUGMENTATIONS
-from bench.trivial import OPERATIONS, trivial
 
 DRAWS = Draws(seed=3, epoch=2)
 MANY = np.arange(20_000)

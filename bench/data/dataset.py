@@ -13,10 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.canonical import Decoded, canonical, superclasses, tally, write_set
 from bench.data import source as sources
 from bench.data import synthetic
-from bench.data.cache import Facts, Say, open_cached
+from bench.data.cache import Decoded, Facts, Say, canonical, open_cached, superclasses, tally, write_set
 from bench.data.folder import Folder, FolderImages, build_folder, find_folder
 from bench.data.reader import decode
 from bench.data.source import Source

@@ -16,8 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.canonical import Tally, tally
-from bench.data.cache import Facts, Say
+from bench.data.cache import Facts, Say, Tally, tally
 from bench.data.source import roots
 
 SIZE = 224

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from bench.data.augment import augment_images, augment_pixels, check_augmentations, colour_axes, colour_noise, mix
 from bench.data.dataset import Dataset, ImageSet
 from bench.data.folder import FolderImages
-from bench.data.pixels import Cut, Finish, ModelInput, Pixels
+from bench.data.pixels import Cut, Finish, ModelInput, Pixels, Stream
 from bench.data.sampling import Draws, Purpose, Samples
-from bench.stream import Stream
 
 
 class Batch(NamedTuple):

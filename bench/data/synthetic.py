@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.canonical import Decoded, Names
-from bench.counter import below, draw
+from bench.data.cache import Decoded, Names
+from bench.data.sampling import below, draw
 
 SEED = 1998
 SIZE = 32

@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
-from bench.counter import seed_of
+from bench.data.sampling import seed_of
 from bench.distributed.parallel import clip_parts, data_parallel, find_axes, function_of, synchronised_norms
 from bench.distributed.process import World, is_orphan, num_cores, world_of
 from bench.distributed.roll_call import Fault, Roll, WorldBroken, cause_of, is_collective, meet
