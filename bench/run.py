@@ -42,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 start_server()
             # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
             from bench.cell.display import Display
+            from bench.cell.plan import show_plan
             from bench.cell.run_cell import claim_run, list_cells
             from bench.distributed.roll_call import WorldBroken
             from bench.distributed.runtime import Interrupted, Runtime
             from bench.measure.compare import compare_cells
-            from bench.plan import show_plan
-            from bench.pretrained import check_fit
+            from bench.train.build import check_fit
 
             runtime = stack.enter_context(Runtime.start(config))
             config = runtime.broadcast(config)

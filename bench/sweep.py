@@ -2,85 +2,17 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
-import psutil
 import torch
 
 from bench.distributed.runtime import Runtime
 from bench.measure.visit import Subject
 from bench.results.metric import METRICS
 from bench.results.record import Measurement
+from bench.train.batch_size import MOST, Climb, Outcome, climb, guarded
 
-GAIN = 1.02  # a doubling that brings less is none
-PASSES = 3  # at a size: the first one makes room for it, the faster of the others counts
-PATIENCE = 2  # doublings without gain
-MOST = 4096
-Outcome = float | str  # seconds, or why there are none
-NO_MEMORY = "can't allocate memory"  # what torch's allocator for the CPU says
-
-
-@dataclass
-class Climb:
-    """Seconds by size of the batch, and why the next size was not tried."""
-
-    seconds: dict[int, list[float]] = field(default_factory=dict)
-    ended: str = ""
-
-    @property
-    def best(self) -> int:
-        """The size with the most images a second."""
-        return max(self.seconds, key=lambda size: size / min(self.seconds[size]))
-
-
-def climb(
-    attempt: Callable[[int], Outcome], *, most: int, least: int = 1, gather: Callable[[Outcome], list[Outcome]]
-) -> Climb:
-    """Double a batch from `least` on while that is faster; `attempt` gives the seconds of a size, or why it can't be.
-
-    The sizes are the world's; `gather` gives what every rank met, and the slowest counts.
-    """
-    found, size, best, idle = Climb(), least, 0.0, 0
-    while size <= most:
-        outcomes = gather(attempt(size))
-        causes = [outcome for outcome in outcomes if isinstance(outcome, str)]
-        if causes:
-            found.ended = causes[0]
-            return found
-        slowest = max(float(outcome) for outcome in outcomes)
-        found.seconds[size] = [slowest]
-        idle = 0 if size / slowest > GAIN * best else idle + 1
-        best = max(best, size / slowest)
-        if idle == PATIENCE:
-            found.ended = f"no faster at {size}"
-            return found
-        size *= 2
-    found.ended = f"{most} is the most that is tried"
-    return found
-
-
-def guarded(action: Callable[[int], float], bytes_an_image: float, runtime: Runtime) -> Callable[[int], Outcome]:
-    """Make an attempt of an action: out of memory is an outcome, and what can't fit isn't tried.
-
-    A CPU's allocator is given more than there is and the process is killed later, so there the bytes are worked out.
-    """
-
-    def attempt(size: int) -> Outcome:
-        needed = size // runtime.data_size * bytes_an_image
-        room = psutil.virtual_memory().available / 2 / runtime.world.local_size
-        if runtime.device.type == "cpu" and needed > room:
-            return f"out of memory at {size}: {needed / 2**20:,.0f} MiB of {room / 2**20:,.0f} MiB"
-        try:
-            return action(size)
-        except (torch.OutOfMemoryError, MemoryError):
-            return f"out of memory at {size}"
-        except RuntimeError as error:
-            if NO_MEMORY not in str(error):
-                raise
-            return f"out of memory at {size}"
-
-    return attempt
+REPEATS = 3  # at a size: the first one makes room for it, the faster of the others counts
 
 
 def sweep(subject: Subject, runtime: Runtime, *, seconds: float, bytes_an_image: float, seed: int) -> Climb:
@@ -90,7 +22,7 @@ def sweep(subject: Subject, runtime: Runtime, *, seconds: float, bytes_an_image:
     def forward(size: int) -> float:
         images = _images(subject, max(1, size // runtime.data_size))
         took = []
-        for _ in range(PASSES):
+        for _ in range(REPEATS):
             runtime.synchronize()
             begun = time.perf_counter()
             with torch.inference_mode(), runtime.accelerator.autocast():
@@ -104,7 +36,7 @@ def sweep(subject: Subject, runtime: Runtime, *, seconds: float, bytes_an_image:
 
     def attempt(size: int) -> Outcome:
         nonlocal last
-        if last and time.perf_counter() - start + 2 * PASSES * last > seconds:
+        if last and time.perf_counter() - start + 2 * REPEATS * last > seconds:
             return f"no time for {size}"
         outcome = fits(size)
         last = outcome if isinstance(outcome, float) else 0.0

@@ -9,8 +9,7 @@ from record_factory import data_info, record
 
 from bench.request.command_line import parse
 from bench.train.batch_size import LEAST_STEPS, at_best_batch, best_batch
-from bench.train.build import RunContext, build_model
-from bench.train.trainer import build_learner
+from bench.train.build import RunContext, build_learner, build_model
 from zoo.registry import resolve
 
 

@@ -12,7 +12,8 @@ from torch import nn
 from bench.distributed.runtime import Runtime
 from bench.request.command_line import parse
 from bench.train import checkpoint
-from bench.train.trainer import Learner, Progress, build_learner
+from bench.train.build import build_learner
+from bench.train.trainer import Learner, Progress
 
 CONFIG = dataclasses.replace(parse(["--recipe", "smoke"]), ema=0.9)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.optimizer import build_optimizer, check_optimizer
 from bench.request.command_line import parse
 from bench.request.config import RunConfig
+from bench.train.build import build_optimizer, check_optimizer
 from bench.train.schedule import dropped, learning_rate, settle
 
 STEPS = 50

@@ -15,8 +15,8 @@ import pytest
 from bench.data.dataset import open_dataset
 from bench.distributed.runtime import Runtime
 from bench.request.recipe import paper_cifar
-from bench.train.build import RunContext, build_loader, build_model
-from bench.train.trainer import Hooks, Progress, build_learner, fit
+from bench.train.build import RunContext, build_learner, build_loader, build_model
+from bench.train.trainer import Hooks, Progress, fit
 from zoo.registry import resolve
 
 CLASSES = (0, 20, 53, 71)  # apples, chairs, oranges, sea

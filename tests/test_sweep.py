@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.sweep import Outcome, climb, guarded
+from bench.train.batch_size import Outcome, climb, guarded
 
 
 def alone(outcome: Outcome) -> list[Outcome]:

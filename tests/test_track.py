@@ -6,20 +6,20 @@ from typing import Any
 import pytest
 from accelerate.utils import LoggerType
 
-from bench import track
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
+from bench.request.config import TRACKERS
 from tests.worlds import Runs
 
 
 def test_the_names_are_accelerates() -> None:
-    assert {*track.TRACKERS, "all"} == {str(name.value) for name in LoggerType}
+    assert {*TRACKERS, "all"} == {str(name.value) for name in LoggerType}
 
 
 def test_a_missing_package_is_refused_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(track.TRACKERS, "wandb", "no_such_package")
+    monkeypatch.setitem(TRACKERS, "wandb", "no_such_package")
     argv = ["--models", "lenet5", "--dataset", "synthetic", "--track", "wandb", "--out", str(tmp_path / "run")]
     with pytest.raises(ValueError, match=r"--track wandb: its package is missing: .*pip install wandb") as refused:
         check_request(complete(parse(argv)), world_size=1)

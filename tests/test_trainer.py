@@ -18,9 +18,10 @@ from bench.distributed.runtime import Interrupted, Runtime
 from bench.request.command_line import parse
 from bench.request.config import RunConfig
 from bench.train import checkpoint
+from bench.train.build import build_learner
 from bench.train.evaluation import evaluate
 from bench.train.schedule import learning_rate
-from bench.train.trainer import Diverged, Hooks, Learner, Progress, _Losses, build_learner, fit
+from bench.train.trainer import Diverged, Hooks, Learner, Progress, _Losses, fit
 
 CONFIG = dataclasses.replace(parse(["--recipe", "smoke", "--epochs", "3"]), batch_size=8, weight_decay=0.0)
 STEPS = 5

@@ -3,12 +3,17 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from bench.distributed.runtime import Runtime
-from bench.results.record import Epoch, RunRecord
+from bench.results.record import Accuracy, Epoch, RunRecord
 from bench.train.trainer import Progress as Trained
+
+if TYPE_CHECKING:
+    from bench.distributed.runtime import Runtime
 
 NOTE_EVERY = 0.5  # seconds
 
@@ -81,3 +86,39 @@ class Display:
             self.runtime.say(
                 f"{self.indent}test top-1 {record.accuracy.top1:.2f} %, top-5 {record.accuracy.top5:.2f} %"
             )
+
+
+@contextlib.contextmanager
+def tracked(record: RunRecord, folder: Path, runtime: "Runtime") -> Iterator[Callable[[RunRecord], None]]:
+    """Open the trackers for a cell; the function given tells them of the epoch that its record ends with.
+
+    Files go to FOLDER/track/CELL/RUN. Epochs before an interruption are told again, since a tracker may start anew.
+    """
+    accelerator = runtime.accelerator
+    accelerator.project_configuration.logging_dir = str(folder / "track" / record.cell)
+    names = {"wandb": {"name": record.cell}, "mlflow": {"run_name": record.cell}}
+    accelerator.init_trackers(record.run, init_kwargs=names)
+    try:
+        for row in record.epochs:
+            accelerator.log(epoch_scalars(row), step=row.step)
+        yield lambda now: accelerator.log(scalars(now), step=now.epochs[-1].step)
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+        accelerator.trackers = []
+
+
+def scalars(record: RunRecord) -> dict[str, float]:
+    """The figures of the epoch that a record ends with, and those of the end where it has come."""
+    return epoch_scalars(record.epochs[-1]) | (_accuracy_scalars(record.accuracy) if record.accuracy else {})
+
+
+def epoch_scalars(row: Epoch) -> dict[str, float]:
+    """The figures of an epoch, by name."""
+    own = {"train/loss": row.train_loss, "train/learning_rate": row.learning_rate, "train/seconds": row.seconds}
+    return own | (_accuracy_scalars(row.evaluation) if row.evaluation else {})
+
+
+def _accuracy_scalars(counts: Accuracy) -> dict[str, float]:
+    part = counts.split
+    return {f"{part}/top1": counts.top1, f"{part}/top5": counts.top5, f"{part}/loss": counts.loss}

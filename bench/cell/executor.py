@@ -14,18 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
-from typing import TYPE_CHECKING
 
-from bench.distributed.process import LAUNCHED, RELAUNCH, count_oom_kills, name_of, num_cores, num_gpus
+from bench.cell.display import Display
+from bench.cell.run_cell import Cell
+from bench.distributed.process import LAUNCHED, RELAUNCH, SERVER, count_oom_kills, name_of, num_cores, num_gpus
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord
-
-if TYPE_CHECKING:
-    from bench.cell.display import Display
-    from bench.cell.run_cell import Cell
-    from bench.train.build import RunContext
-
-from bench.distributed.process import SERVER
+from bench.train.build import RunContext
 
 LOOK_EVERY = 0.2  # seconds between looks at whether a signal came
 

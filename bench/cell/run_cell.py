@@ -11,27 +11,32 @@ from typing import Any
 from pydantic import JsonValue
 from torch import nn
 
-from bench.cell.display import Display
-from bench.cell.record_writer import Keeper
+from bench.cell.display import Display, tracked
+from bench.cell.record_writer import Keeper, data_info, keep_outcome, spec_as_json
 from bench.data.dataset import Dataset, class_weights, describe_classes
-from bench.description import data_info, spec_as_json
 from bench.distributed.process import given_up
 from bench.distributed.roll_call import cause_of
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.environment import describe_run
-from bench.optimizer import check_optimizer
-from bench.outcome import keep_outcome
-from bench.pretrained import read_weights, start_from
 from bench.request.command_line import check_folder
 from bench.request.config import NONE, RunConfig, to_json
 from bench.request.recipe import get_recipe
 from bench.results.record import Layer, Measurement, RunRecord, Status, cell_name, now
 from bench.results.storage import read, write, write_json
-from bench.track import tracked
 from bench.train import checkpoint
-from bench.train.build import RunContext, assess, build_loader, build_model, drawn_rates
+from bench.train.build import (
+    RunContext,
+    assess,
+    build_learner,
+    build_loader,
+    build_model,
+    check_optimizer,
+    drawn_rates,
+    read_weights,
+    start_from,
+)
 from bench.train.schedule import dropped, settle
-from bench.train.trainer import Diverged, Hooks, Learner, Progress, build_learner, fit
+from bench.train.trainer import Diverged, Hooks, Learner, Progress, fit
 from zoo.cost import count_parameters, layer_costs
 from zoo.fit import check_image_size
 from zoo.library import twins

@@ -3,15 +3,15 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench.data.dataset import check_dataset
 from bench.distributed.process import num_gpus
-from bench.pretrained import check_pretrained
 from bench.request.command_line import check_folder
-from bench.request.config import PARALLEL, RunConfig
-from bench.track import check_trackers
+from bench.request.config import HUB, NONE, PARALLEL, TRACKERS, RunConfig
+from bench.results.storage import weights_file
 from zoo.registry import check_name, expand, list_models, split_switches
 
 
@@ -89,3 +89,32 @@ def _check_parallel(config: RunConfig, world_size: int) -> None:
         if split_switches(name)[0] not in able:
             raise ValueError(f"--parallel {way}: {name} can't be shared so; {', '.join(able)} can, "
                              "and any model with --parallel data")  # fmt: skip
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse a tracker whose package isn't there, with the command that installs it."""
+    for name in names:
+        if find_spec(TRACKERS[name]) is None:
+            raise ValueError(f"--track {name}: its package is missing: .venv/bin/python -m pip install {name}")
+
+
+LIBRARIES = ("tv:", "timm:")
+
+
+def check_pretrained(config: RunConfig) -> None:
+    """Check that there can be weights for every model. No torch; ValueError says for which there are none."""
+    given = config.pretrained
+    if given == NONE:
+        return
+    if given == HUB:
+        own = [model for model in config.models if not model.startswith(LIBRARIES)]
+        if own:
+            raise ValueError(
+                f"--pretrained: {own[0]} has no published weights; give a file, or take tv:NAME or timm:NAME"
+            )
+        return
+    if Path(given).is_file() and len(config.models) > 1:
+        raise ValueError(f"--pretrained {given}: one file for {len(config.models)} models; name one model, or a folder")
+    for model in config.models:
+        for seed in config.seeds:
+            weights_file(Path(given), model, seed)

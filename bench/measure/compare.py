@@ -24,9 +24,8 @@ from bench.results.verdict import is_timed, noise_floor
 from bench.sweep import measurements as sweep_measurements
 from bench.sweep import sweep
 from bench.train.batch_size import at_batch
-from bench.train.build import RunContext, build_loader, build_model
+from bench.train.build import RunContext, build_learner, build_loader, build_model
 from bench.train.schedule import settle
-from bench.train.trainer import build_learner
 from bench.watch import conditions, gpu_is_slowed, read_counters
 from zoo.spec import ModelSpec
 

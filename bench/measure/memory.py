@@ -78,7 +78,7 @@ def _train(model: "nn.Module", runtime: "Runtime", request: dict[str, object]) -
     import torch
 
     from bench.data.loader import Batch
-    from bench.train.trainer import build_learner
+    from bench.train.build import build_learner
 
     config = from_json(request["config"])  # type: ignore[arg-type]
     learner = build_learner(model, config=config, peak=1e-4, seed=0, runtime=runtime)

@@ -13,7 +13,8 @@ from bench.data.loader import Batch
 from bench.distributed.runtime import Runtime
 from bench.measure.turns import Visit
 from bench.request.config import RunConfig
-from bench.train.trainer import Batches, Learner, build_learner
+from bench.train.build import build_learner
+from bench.train.trainer import Batches, Learner
 
 GRAIN = 8  # steps between two waits for a GPU, which would otherwise be timed as much as the steps
 SETTLED = 0.1  # seconds of a step beside which cold caches are nothing

@@ -1,24 +1,92 @@
 """`--batch-size best`: the power of two at which a model trains the most images a second, within memory."""
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from bench.data.loader import Batch
+from bench.distributed.runtime import Runtime
 from bench.results.record import RunRecord
 from bench.results.storage import read
-from bench.sweep import Climb, climb, guarded
-from bench.train.build import RunContext, build_model
-from bench.train.trainer import Learner, build_learner
+from bench.train.build import RunContext, build_learner, build_model
+from bench.train.trainer import Learner
 from zoo.cost import layer_costs
 from zoo.spec import ModelSpec
 
 MOST = 4096
 LEAST_STEPS = 10  # of an epoch: a batch that leaves fewer isn't tried
 TIMED_STEPS = 3
+GAIN = 1.02  # a doubling that brings less is none
+PATIENCE = 2  # doublings without gain
+Outcome = float | str  # seconds, or why there are none
+NO_MEMORY = "can't allocate memory"  # what torch's allocator for the CPU says
+
+
+@dataclass
+class Climb:
+    """Seconds by size of the batch, and why the next size was not tried."""
+
+    seconds: dict[int, list[float]] = field(default_factory=dict)
+    ended: str = ""
+
+    @property
+    def best(self) -> int:
+        """The size with the most images a second."""
+        return max(self.seconds, key=lambda size: size / min(self.seconds[size]))
+
+
+def climb(
+    attempt: Callable[[int], Outcome], *, most: int, least: int = 1, gather: Callable[[Outcome], list[Outcome]]
+) -> Climb:
+    """Double a batch from `least` on while that is faster; `attempt` gives the seconds of a size, or why it can't be.
+
+    The sizes are the world's; `gather` gives what every rank met, and the slowest counts.
+    """
+    found, size, best, idle = Climb(), least, 0.0, 0
+    while size <= most:
+        outcomes = gather(attempt(size))
+        causes = [outcome for outcome in outcomes if isinstance(outcome, str)]
+        if causes:
+            found.ended = causes[0]
+            return found
+        slowest = max(float(outcome) for outcome in outcomes)
+        found.seconds[size] = [slowest]
+        idle = 0 if size / slowest > GAIN * best else idle + 1
+        best = max(best, size / slowest)
+        if idle == PATIENCE:
+            found.ended = f"no faster at {size}"
+            return found
+        size *= 2
+    found.ended = f"{most} is the most that is tried"
+    return found
+
+
+def guarded(action: Callable[[int], float], bytes_an_image: float, runtime: Runtime) -> Callable[[int], Outcome]:
+    """Make an attempt of an action: out of memory is an outcome, and what can't fit isn't tried.
+
+    A CPU's allocator is given more than there is and the process is killed later, so there the bytes are worked out.
+    """
+
+    def attempt(size: int) -> Outcome:
+        needed = size // runtime.data_size * bytes_an_image
+        room = psutil.virtual_memory().available / 2 / runtime.world.local_size
+        if runtime.device.type == "cpu" and needed > room:
+            return f"out of memory at {size}: {needed / 2**20:,.0f} MiB of {room / 2**20:,.0f} MiB"
+        try:
+            return action(size)
+        except (torch.OutOfMemoryError, MemoryError):
+            return f"out of memory at {size}"
+        except RuntimeError as error:
+            if NO_MEMORY not in str(error):
+                raise
+            return f"out of memory at {size}"
+
+    return attempt
 
 
 def at_batch(batch_size: int, context: RunContext) -> RunContext:

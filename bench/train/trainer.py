@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from bench.data.loader import Batch
 from bench.distributed.runtime import Interrupted, Runtime
-from bench.optimizer import build_optimizer
 from bench.request.config import RunConfig
 from bench.results.record import Epoch
 from bench.train.schedule import learning_rate
@@ -146,27 +145,6 @@ def _loss(scores: torch.Tensor, batch: Batch, smoothing: float, weights: torch.T
         return loss(batch.labels).mean()
     others, weight = batch.mixed
     return (weight * loss(batch.labels) + (1 - weight) * loss(others)).mean()
-
-
-def build_learner(
-    bare: nn.Module, *, config: RunConfig, peak: float, seed: int, runtime: Runtime,
-    class_weights: Sequence[float] | None = None,
-) -> Learner:  # fmt: skip
-    """Make everything that training a model needs, which is where `Runtime.place` has put it.
-
-    `class_weights` count in the loss.
-    """
-    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    bare = bare.to(memory_format=memory_format)
-    if config.sync_batchnorm:
-        bare = runtime.share_norms(bare)
-    average = get_ema_multi_avg_fn(config.ema) if config.ema else None  # type: ignore[no-untyped-call]
-    ema = AveragedModel(bare, multi_avg_fn=average, use_buffers=True) if average else None
-    model = runtime.wrap(bare, exact=config.exact)
-    if config.compile:
-        model = torch.compile(model)  # type: ignore[assignment]
-    weights = None if class_weights is None else torch.tensor(class_weights, device=runtime.device)
-    return Learner(bare, model, build_optimizer(bare, config, peak), ema, peak, seed, config, runtime, weights)
 
 
 @dataclass

@@ -18,7 +18,8 @@ import torch
 from bench.distributed.runtime import Runtime
 from bench.request.command_line import parse
 from bench.train import checkpoint
-from bench.train.trainer import Learner, Progress, build_learner
+from bench.train.build import build_learner
+from bench.train.trainer import Learner, Progress
 from zoo.registry import create_model
 
 pytestmark = pytest.mark.micro

@@ -24,8 +24,8 @@ from bench.data.dataset import Dataset
 from bench.distributed.process import LARGE_PAGES
 from bench.distributed.runtime import Runtime
 from bench.request.command_line import parse
-from bench.train.build import RunContext, build_loader, build_model
-from bench.train.trainer import Hooks, Progress, build_learner, fit
+from bench.train.build import RunContext, build_learner, build_loader, build_model
+from bench.train.trainer import Hooks, Progress, fit
 from tests.micro.side import apart, open_images
 from zoo.registry import create_model, resolve
 
