@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.group import Need, fit_together
+from bench.measure.memory import Need, fit_together
 
 NEEDS = st.lists(st.builds(Need, kept=st.floats(0, 10), step=st.floats(0, 10), forward=st.just(0.0)), min_size=1)
 

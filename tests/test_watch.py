@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bench.watch import Counters, conditions, read_counters
+from bench.measure.machine import Counters, conditions, read_counters
 
 
 def counters(at: float, busy: float, **changes: float | None) -> Counters:

@@ -11,22 +11,18 @@ from typing import TypeVar
 
 from bench.cell.run_cell import Cell
 from bench.distributed.runtime import Interrupted, Runtime
-from bench.energy import joules_per_image, open_meter
-from bench.footprint import measure_memory
-from bench.group import Need, fit_together, need_of, room_for
-from bench.measure.machine import machine_peaks
+from bench.measure.machine import conditions, gpu_is_slowed, joules_per_image, machine_peaks, open_meter, read_counters
+from bench.measure.memory import Need, fit_together, measure_memory, need_of, room_for
 from bench.measure.turns import Turns, take_turns
-from bench.measure.visit import PASSES, SWEEP_SHARE, Pass, Subject, build_subject, first_step, wake
+from bench.measure.visit import PASSES, SWEEP_SHARE, Pass, Subject, build_subject, first_step, sweep, wake
+from bench.measure.visit import measurements as sweep_measurements
 from bench.results.metric import METRICS
 from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, now
 from bench.results.storage import comparison_path, read, write
 from bench.results.verdict import is_timed, noise_floor
-from bench.sweep import measurements as sweep_measurements
-from bench.sweep import sweep
 from bench.train.batch_size import at_batch
 from bench.train.build import RunContext, build_learner, build_loader, build_model
 from bench.train.schedule import settle
-from bench.watch import conditions, gpu_is_slowed, read_counters
 from zoo.spec import ModelSpec
 
 T = TypeVar("T")

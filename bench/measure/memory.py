@@ -25,6 +25,20 @@ if TYPE_CHECKING:
     from bench.distributed.runtime import Runtime
     from bench.train.trainer import Learner
 
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import psutil
+import torch
+
+from bench.distributed.runtime import Runtime
+from bench.request.config import RunConfig
+from bench.results.metric import MEMORY, METRICS
+from bench.results.record import Measurement, RunRecord
+from bench.train.build import RunContext, memory_request
+from zoo.spec import ModelSpec
+
 STEPS = 3
 
 
@@ -161,3 +175,84 @@ def _status(name: str) -> int:
 
 if __name__ == "__main__":
     main()
+
+
+COPIES = 4  # of the weights, at most: themselves, gradients and two of the optimiser's
+ROOM = 0.7  # of the memory that is free
+
+
+class Need(NamedTuple):
+    """Bytes: what a model keeps between its visits, what it needs more during a step, and for an image forward."""
+
+    kept: float
+    step: float
+    forward: float
+
+
+def need_of(record: RunRecord, config: RunConfig, runtime: Runtime) -> Need:
+    """Work out from a model's layers what it needs on one rank."""
+    outputs = [layer.activation_bytes for layer in record.layers]
+    images = record.batch_size / runtime.data_size / config.accumulate
+    weights = 4 * (record.num_local_parameters or record.num_parameters or 0)
+    return Need(COPIES * weights, 2 * images * sum(outputs), 3 * max(outputs, default=0))
+
+
+def room_for(runtime: Runtime) -> float:
+    """Bytes that a rank may use; the least of all ranks."""
+    if runtime.device.type == "cuda":
+        own = float(torch.cuda.mem_get_info(runtime.device)[0])
+    else:
+        own = psutil.virtual_memory().available / runtime.world.local_size
+    return ROOM * min(runtime.gather(own))
+
+
+def fit_together(needs: Mapping[str, Need], room: float) -> list[tuple[str, ...]]:
+    """Groups of models in their order, each with the first model of all; one that fits nowhere is with it alone."""
+    reference, *others = needs
+    # The reference is there twice, as its own opponent; only one model takes a step at a time.
+    base = 2 * needs[reference].kept
+    groups: list[list[str]] = [[reference]]
+    kept, step = base, needs[reference].step
+    for model in others:
+        need = needs[model]
+        if len(groups[-1]) > 1 and kept + need.kept + max(step, need.step) > room:
+            groups.append([reference])
+            kept, step = base, needs[reference].step
+        groups[-1].append(model)
+        kept, step = kept + need.kept, max(step, need.step)
+    return [tuple(group) for group in groups]
+
+
+def measure_memory(
+    models: Sequence[tuple[ModelSpec, RunContext]], missing: dict[str, str]
+) -> dict[str, tuple[Measurement, ...]]:
+    """Bytes by kind of every model; what can't be had is named in `missing`, with its cause."""
+    if not models:
+        return {}
+    runtime = models[0][1].runtime
+    runtime.check_signal()
+    # Two at once where there is one rank: what one is given doesn't change the other's peak, and most of it is imports.
+    with ThreadPoolExecutor(2 if runtime.world_size == 1 else 1) as pool:
+        requests = [(memory_request(spec, context), runtime.meeting_port()) for spec, context in models]
+        own = list(pool.map(lambda asked: memory_by_kind(asked[0], port=asked[1]), requests))
+    found = {}
+    for (spec, _), outcomes in zip(models, zip(*runtime.gather(own), strict=True), strict=True):
+        causes = [outcome for outcome in outcomes if isinstance(outcome, str)]
+        if causes:
+            missing[f"{spec.name} memory"] = causes[0]
+            continue
+        found[spec.name] = _measurements([outcome for outcome in outcomes if isinstance(outcome, dict)])
+    if runtime.device.type != "cuda" and found:
+        missing["device memory"] = "the models ran on a CPU"
+    return found
+
+
+def _measurements(ranks: Sequence[dict[str, int]]) -> tuple[Measurement, ...]:
+    return tuple(
+        Measurement(
+            metric=metric, unit=METRICS[metric].unit, better=METRICS[metric].better, merge=METRICS[metric].merge,
+            values=tuple((float(rank[metric]),) for rank in ranks),
+        )
+        for metric in MEMORY
+        if all(metric in rank for rank in ranks)
+    )  # fmt: skip
