@@ -12,14 +12,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.chart.classes import answer_figures
-from reports.chart.cost import memory, pair_matrix, roofline, time_to_accuracy
-from reports.chart.curves import curves_of
-from reports.chart.figure import Figure, bottleneck, curve_figures, tradeoffs
+from reports.chart.classes import answer_figures, gap_figure
+from reports.chart.cost import bottleneck, memory, pair_matrix, roofline, time_to_accuracy
+from reports.chart.curves import curve_figures, curves_of
+from reports.chart.figure import Figure
 from reports.chart.palette import GROUND, HUES, SHAPES, marks_of
 from reports.chart.scaling import scaling
+from reports.chart.tradeoff import tradeoffs
 from reports.column import COLUMNS
-from reports.gap import gap_figure
 from reports.micro import MicroFile, micro_about, micro_rows
 from reports.model_card import models_data
 from reports.pairs import SPEEDS, Pairs, baselines_of, is_finite, noise_floor, speed_pairs, top1_pairs
@@ -28,7 +28,8 @@ from reports.published import beside
 from reports.ranking import Entry, Group, entries_of, groups_of, ranks_of, shared_and_different
 from reports.runs import Source
 from reports.table import RULES, group_views, row_data
-from reports.verdict_text import verdict_of, warnings_of
+from reports.verdict_text import verdict_of
+from reports.warning import warnings_of
 
 SCRIPTS = ("state.js", "table.js", "chart.js", "model.js", "page.js")
 MAX_CHARTED_GROUPS = 4

@@ -11,10 +11,16 @@ from numpy.typing import NDArray
 
 from bench.results.interval import Estimate, top1_estimate
 from bench.results.record import Comparison, Measurement, RunRecord
-from bench.results.verdict import RANKED_TOGETHER, launched_rate, rank_with_ties, ranking_key, rate_intervals
+from bench.results.verdict import (
+    RANKED_TOGETHER,
+    launched_rate,
+    pareto,
+    rank_with_ties,
+    ranking_key,
+    rate_intervals,
+)
 from reports.column import COLUMNS
-from reports.derived import derived
-from reports.frame import MEASURED, chosen, measurements_of, text_of
+from reports.frame import MEASURED, chosen, derived, measurements_of, text_of
 from reports.runs import Cell, Run, Source
 
 
@@ -246,3 +252,16 @@ def ranks_of(group: Group) -> dict[str, dict[str, Rank]]:
 
 def _upward(number: Estimate, higher: bool) -> tuple[float, float]:
     return (number.low, number.high) if higher else (-number.high, -number.low)
+
+
+def ranked(group: Group, key: str) -> list[Entry]:
+    """The rows that have a number in a column where more is better, best first."""
+    return sorted((e for e in group.entries if key in e.numbers), key=lambda e: -e.numbers[key].value)
+
+
+def front_of(group: Group, key: str, *, higher: bool) -> list[Entry]:
+    """The rows that no other beats in both top-1 and the column `key`, most accurate first."""
+    rows = [entry for entry in ranked(group, "top1") if key in entry.numbers]
+    sign = 1 if higher else -1
+    keep = pareto([(entry.numbers["top1"].value, sign * entry.numbers[key].value) for entry in rows])
+    return [entry for entry, kept in zip(rows, keep, strict=True) if kept]

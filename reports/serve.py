@@ -21,7 +21,6 @@ from urllib.parse import quote, unquote, urlsplit
 
 from bench.results.record import RunRecord
 from bench.results.storage import read
-from reports.curve_svg import curve_svg
 from reports.runs import read_source
 from reports.verdict_text import ENDINGS
 
@@ -223,3 +222,24 @@ def serve(arguments: Sequence[str]) -> None:
             server.serve_forever()
         except KeyboardInterrupt:
             print()
+
+
+WIDTH, HEIGHT = 160.0, 50.0
+
+
+def curve_svg(records: Sequence[RunRecord]) -> str:
+    """One line a cell: validation top-1 over training time; empty without two evaluations."""
+    curves = [[(e.seconds, e.evaluation.top1) for e in record.epochs if e.evaluation] for record in records]
+    curves = [curve for curve in curves if len(curve) > 1]
+    if not curves:
+        return ""
+    longest = max(x for curve in curves for x, _ in curve) or 1.0
+    highest = max(y for curve in curves for _, y in curve) or 1.0
+    lines = "".join(f'<polyline points="{_points(curve, longest, highest)}"/>' for curve in curves)
+    label = f"{len(curves)} curves, highest {highest:.1f} %"
+    box = f"0 0 {WIDTH:.0f} {HEIGHT:.0f}"
+    return f'<svg viewBox="{box}" role="img" aria-label="{label}">{lines}</svg><small>{label}</small>'
+
+
+def _points(curve: Sequence[tuple[float, float]], longest: float, highest: float) -> str:
+    return " ".join(f"{WIDTH * x / longest:.1f},{HEIGHT * (1 - y / highest):.1f}" for x, y in curve)

@@ -9,7 +9,8 @@ from bench.results.interval import Estimate
 from reports.chart.palette import Mark
 from reports.column import COLUMNS, Column, show
 from reports.ranking import Entry, Group, Rank, has_interval, ranks_of, shared_and_different
-from reports.verdict_text import ENDINGS, Warned, limits
+from reports.verdict_text import ENDINGS, limits
+from reports.warning import Warned
 
 RULES = {
     "stand_in": "stand-in data", "data": "data set", "checksum": "data checksum", "protocol": "protocol",

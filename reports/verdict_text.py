@@ -1,35 +1,20 @@
 """What the page says in words: the verdict at its head, and the warnings beside the numbers that they concern."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 from markupsafe import Markup
 
-from bench.results.interval import MIN_VALUES, MOST_SEEDS, Estimate, rounds_needed, seeds_needed
-from bench.results.record import Measurement
-from bench.results.verdict import NOISE_THRESHOLD, pareto
+from bench.results.interval import MOST_SEEDS, Estimate, seeds_needed
+from bench.results.verdict import NOISE_THRESHOLD
 from reports.column import show, show_column
-from reports.condition import condition_warnings
 from reports.pairs import SPEEDS, Floor, Pair, Pairs, is_finite
-from reports.ranking import Entry, Group, has_interval
+from reports.ranking import Entry, Group, front_of, has_interval, ranked
 
 ENDINGS = {
     "oom": "out of memory", "diverged": "diverged", "failed": "failed", "interrupted": "interrupted",
     "started": "still going on",
 }  # fmt: skip
-DRIFT = 0.05  # of the median between the first and the last third of the rounds
-SPREAD = 0.25  # between the quartiles, of the median
 MAX_NAMES = 6
-
-
-@dataclass(frozen=True)
-class Warned:
-    """A warning and the rows that it concerns; `column` is empty if it concerns all of a row."""
-
-    text: str
-    keys: tuple[str, ...]
-    column: str = ""
 
 
 def span(number: Estimate, key: str) -> str:
@@ -68,11 +53,6 @@ def _alone(entry: Entry) -> Markup:
     found = ", ".join(f"{span(entry.numbers[key], key)} {words}" for key, words in known)
     text = Markup("<b>{}</b> alone").format(entry.model)
     return text + (f": {found}; " if found else ": ") + "a verdict needs another model in the same run."
-
-
-def ranked(group: Group, key: str) -> list[Entry]:
-    """The rows that have a number in a column where more is better, best first."""
-    return sorted((e for e in group.entries if key in e.numbers), key=lambda e: -e.numbers[key].value)
 
 
 def _most_accurate(group: Group, pairs: Pairs) -> Iterator[Markup]:
@@ -141,14 +121,6 @@ def _may_be_one(ratio: Pair) -> bool:
     return ratio.judgement == "same" or (is_finite(ratio) and ratio.low <= 1 <= ratio.high)
 
 
-def front_of(group: Group, key: str, *, higher: bool) -> list[Entry]:
-    """The rows that no other beats in both top-1 and the column `key`, most accurate first."""
-    rows = [entry for entry in ranked(group, "top1") if key in entry.numbers]
-    sign = 1 if higher else -1
-    keep = pareto([(entry.numbers["top1"].value, sign * entry.numbers[key].value) for entry in rows])
-    return [entry for entry, kept in zip(rows, keep, strict=True) if kept]
-
-
 def _front(group: Group) -> Iterator[Markup]:
     front = front_of(group, SPEEDS[0], higher=True)
     measured = [entry for entry in group.entries if "top1" in entry.numbers and SPEEDS[0] in entry.numbers]
@@ -172,92 +144,6 @@ def _unfinished(group: Group) -> Iterator[Markup]:
         )
         more = f" and {len(rows) - MAX_NAMES} more" if len(rows) > MAX_NAMES else ""
         yield Markup("Without a result: {}{}.").format(causes, more)
-
-
-def warnings_of(entries: Sequence[Entry]) -> list[Warned]:
-    """All warnings of the page, the same ones of several rows together, in a fixed order."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for entry in entries:
-        for text, column in _warnings_of(entry):
-            found.setdefault((text, column), []).append(entry.key)
-    return [Warned(text, tuple(keys), column) for (text, column), keys in found.items()]
-
-
-def _warnings_of(entry: Entry) -> Iterator[tuple[str, str]]:
-    if not entry.finished:
-        return
-    if len(entry.finished) == 1 and "top1" in entry.numbers:
-        yield "One seed: how far seeds of this model differ is not known, and not in the interval.", "top1"
-    if entry.record.data.protocol == "published":
-        yield "The test set was looked at after every epoch (protocol published).", "top1"
-    yield from _about_machine(entry)
-    yield from _about_rounds_needed(entry)
-    for measurement in entry.measured.values():
-        if measurement.metric == "fit_images_per_second":
-            continue  # an epoch of a training is no round of a comparison
-        yield from ((text, _column(measurement)) for text in _about_rounds(measurement))
-    yield from _about_comparison(entry)
-
-
-def _about_machine(entry: Entry) -> Iterator[tuple[str, str]]:
-    environment = entry.record.environment
-    if environment.get("git_dirty") is True:
-        yield "The code had changes that are in no commit.", ""
-    load, cores = environment.get("load_average"), environment.get("num_cores")
-    load = load[0] if isinstance(load, list) and load else load
-    if isinstance(load, (int, float)) and isinstance(cores, (int, float)) and load > cores + 0.5:
-        yield f"The machine was busy when this began: load {load:.1f} on {cores:.0f} cores.", ""
-    threads = environment.get("num_threads")
-    if isinstance(threads, int) and isinstance(cores, int) and threads * _local_processes(entry) > cores:
-        yield f"{threads} threads a process are more than the {cores} cores.", ""
-
-
-def _local_processes(entry: Entry) -> int:
-    """Processes of the run on one machine, where it says so; else one."""
-    value = entry.record.environment.get("local_processes")
-    return value if isinstance(value, int) else 1
-
-
-def _about_rounds_needed(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Rounds that are too few to prove anything of the pairs of this comparison, and how many would do."""
-    models = len(entry.run.comparison.models) if entry.run.comparison else 0
-    needed = rounds_needed(models * (models - 1) // 2)
-    measured = entry.measured.get(SPEEDS[0])
-    if models > 1 and measured and MIN_VALUES <= len(measured.merged) < needed:
-        yield (
-            f"{len(measured.merged)} rounds can't prove a difference among {models} models: it takes {needed}.",
-            SPEEDS[0],
-        )
-
-
-def _about_rounds(measurement: Measurement) -> Iterator[str]:
-    values = np.asarray(measurement.merged)
-    if measurement.images is not None and len(values) < MIN_VALUES:
-        yield f"Fewer than {MIN_VALUES} rounds: no interval and no verdict; it takes {MIN_VALUES}."
-    if len(values) < 3 * MIN_VALUES:
-        return
-    third = len(values) // 3
-    drift = float(np.median(values[-third:]) / np.median(values[:third])) - 1
-    if abs(drift) > DRIFT:
-        yield "Drifted by more than 5 % between the first and the last third of the rounds."
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    if (high - low) / middle > SPREAD:
-        yield "The middle half of the rounds spreads over more than 25 %."
-
-
-def _column(measurement: Measurement) -> str:
-    return "latency_ms_p50" if measurement.metric == "latency_ms" else measurement.metric
-
-
-def _about_comparison(entry: Entry) -> Iterator[tuple[str, str]]:
-    comparison = entry.run.comparison
-    if comparison is None:
-        return
-    for each in entry.run.rounds:
-        yield from condition_warnings(each)
-    for name, reason in comparison.missing.items():
-        if name == entry.model or name.startswith((f"{entry.model}:", f"{entry.model} ", f"{entry.model}/")):
-            yield f"Not measured ({name.removeprefix(entry.model).strip(' :/') or 'any'}): {reason}", ""
 
 
 def noise_words(floor: Floor) -> str:

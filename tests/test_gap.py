@@ -7,10 +7,9 @@ import pytest
 from record_factory import write_demo
 from scipy import stats
 
-from reports.gap import class_gaps, gap_figure
-from reports.ranking import Entry, entries_of, groups_of
+from reports.chart.classes import class_gaps, gap_figure
+from reports.ranking import Entry, entries_of, groups_of, ranked
 from reports.runs import read_source
-from reports.verdict_text import ranked
 
 
 @pytest.fixture(scope="module")

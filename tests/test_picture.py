@@ -12,7 +12,7 @@ from PIL import Image
 from record_factory import ZOO, data_info, predictions, record, write_run
 from safetensors.numpy import save_file
 
-from reports.picture import filters_of, samples_of
+from reports.model_card import filters_of, samples_of
 from reports.ranking import Entry, entries_of
 from reports.runs import read_source
 

@@ -16,11 +16,12 @@ from bench.results.interval import over_launches
 from bench.results.record import Comparison, Measurement
 from reports.chart.cost import effort_to
 from reports.chart.scaling import efficiencies
-from reports.derived import derived
+from reports.frame import derived
 from reports.pairs import SPEEDS, speed_pairs
 from reports.ranking import Entry, Group, entries_of, groups_of, shared_and_different
 from reports.runs import Cell, Run, Source, joined
-from reports.verdict_text import verdict_of, warnings_of
+from reports.verdict_text import verdict_of
+from reports.warning import warnings_of
 
 A, B, C = (Animal(name, "f", 10, 10, speed, 50) for name, speed in (("a", 1_000), ("b", 500), ("c", 250)))
 

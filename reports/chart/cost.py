@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from reports.chart.figure import Figure, Trace, bar, dots, ideal, label, line
 from reports.chart.palette import Mark
 from reports.column import BY_KEY, show
-from reports.derived import FLOPS_OF_TRAINING, machine_peak
+from reports.frame import FLOPS_OF_TRAINING, machine_peak
 from reports.pairs import SPEEDS, Pair, Pairs
-from reports.ranking import Entry, Group
-from reports.verdict_text import ranked
+from reports.ranking import Entry, Group, ranked
 
 MAX_MATRIX = 40  # rows of a matrix of pairs
 THRESHOLDS = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90)  # percent of validation top-1
@@ -240,3 +239,38 @@ def intensity(entry: Entry) -> float:
     outputs = sum(x.activation_bytes for x in entry.record.layers)
     weights = 3 * FLOAT_BYTES * (entry.record.num_parameters or 0) / entry.record.batch_size
     return FLOPS_OF_TRAINING * entry.numbers["multiply_adds"].value / max(1.0, 4 * outputs + weights)
+
+
+def bottleneck(group: Group) -> list[Figure]:
+    """How much of the end-to-end time the loader alone and the step alone take, and which one is the bottleneck."""
+    ends, step, loader = "train_images_per_second", "train_step_images_per_second", "loader_images_per_second"
+    rows = [e for e in ranked(group, ends) if step in e.numbers and loader in e.numbers]
+    if not rows:
+        return []
+    shares = {
+        name: [100 * e.numbers[ends].value / e.numbers[key].value for e in rows]
+        for name, key in (("Step alone", step), ("Loader alone", loader))
+    }
+    waits = [e.model[:60] for e, a, b in zip(rows, *shares.values(), strict=True) if b > a]
+    slowest = min(range(len(rows)), key=lambda i: shares["Step alone"][i])
+    caption = (
+        f"The loader is the bottleneck of {', '.join(waits)}."
+        if waits
+        else f"The step itself is the bottleneck of every model: it alone takes at least "
+        f"{shares['Step alone'][slowest]:.0f} % of the end-to-end time ({rows[slowest].model[:60]})."
+    )
+    traces = tuple(bar(name, share, rows, hue) for hue, (name, share) in enumerate(shares.items()))
+    layout = {"barmode": "group", "yaxis": {"automargin": True, "autorange": "reversed"}, "rows": len(rows)}
+    return [
+        Figure(
+            "bottleneck",
+            "bottleneck",
+            "Loader, step and end to end",
+            "",
+            caption,
+            traces,
+            "Share of end to end (%)",
+            "",
+            layout,
+        )
+    ]
