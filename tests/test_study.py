@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import study
-from bench.study import Trial
+from bench.studies import same_model_twice as study
+from bench.studies.same_model_twice import Trial
 
 
 def line(trial: Trial, ratio: float = 1.0) -> dict[str, Any]:

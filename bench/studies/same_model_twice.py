@@ -1,8 +1,8 @@
 """How often a comparison claims a winner where there is none, and how often it finds a model that is 5 % slower.
 
-python -m bench.study runs/study.jsonl              do what is missing of 300 comparisons, then print the table
-python -m bench.study runs/study.jsonl --limit 5    do at most five of them
-python -m bench.study runs/study.jsonl --table      print the table of what is there
+python -m bench.studies.same_model_twice runs/study.jsonl              do what is missing of 300 comparisons, then print the table
+python -m bench.studies.same_model_twice runs/study.jsonl --limit 5    do at most five of them
+python -m bench.studies.same_model_twice runs/study.jsonl --table      print the table of what is there
 
 Each comparison is of two fresh builds of one model, at most 15 s long: 200 of equals, half of them beside other work
 on one core, and 100 in which one of the two is slowed on purpose. A line a comparison, with all raw values, is added to
@@ -229,7 +229,9 @@ def _rows(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.study", description=(__doc__ or "").split("\n", 1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.studies.same_model_twice", description=(__doc__ or "").split("\n", 1)[0]
+    )
     parser.add_argument("file", type=Path, help="where the comparisons are kept, a line each")
     parser.add_argument("--table", action="store_true", help="print the table alone")
     parser.add_argument("--limit", type=int, metavar="N", help="do at most N comparisons now")
