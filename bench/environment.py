@@ -104,7 +104,9 @@ def _git(*words: str) -> str | None:
     """What git says of the folder that this code lies in; None outside a checkout."""
     folder = Path(__file__).parent
     try:
-        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

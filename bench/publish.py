@@ -28,7 +28,10 @@ def main(words: Sequence[str]) -> int:
 
 
 def publish(run: Path, target: Path) -> int:
-    """Copy a run's published files to a new folder; returns how many. ValueError if the run is not whole."""
+    """Copy a run's published files to a new folder; returns how many.
+
+    ValueError if the run is not whole.
+    """
     if not (run / "cells").is_dir():
         raise ValueError(f"{run}: holds no run")
     if target.exists():

@@ -12,12 +12,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:  # `python bench/run.py` puts bench/ first on the module path: the root belongs there
+if (
+    not __package__
+):  # `python bench/run.py` puts bench/ first on the module path: the root belongs there
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from bench.cell.executor import run_cells
 from bench.data.dataset import open_dataset
-from bench.distributed.process import LARGE_PAGES, abandon, check_world, follow_launcher, leave, start_server, world_of
+from bench.distributed.process import (
+    LARGE_PAGES,
+    abandon,
+    check_world,
+    follow_launcher,
+    leave,
+    start_server,
+    world_of,
+)
 from bench.launch.check import check_request, complete
 from bench.request.command_line import complain, how_to_resume, parse
 from bench.request.config import RunConfig
@@ -34,14 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             say = print if world.speaks else lambda line: None
             check_request(config, world_size=world.size, say=say)
             data = open_dataset(
-                config.dataset, config.data_dir, protocol=config.protocol, image_size=config.image_size,
-                skip_unreadable=config.skip_unreadable, workers=config.workers, say=say,
-            )  # fmt: skip
+                config.dataset,
+                config.data_dir,
+                protocol=config.protocol,
+                image_size=config.image_size,
+                skip_unreadable=config.skip_unreadable,
+                workers=config.workers,
+                say=say,
+            )
             os.environ.setdefault(LARGE_PAGES, "1")
             if config.pack:
                 start_server()
             # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
             from bench.cell.display import Display
+            from bench.cell.executor import run_cells
             from bench.cell.plan import show_plan
             from bench.cell.run_cell import claim_run, list_cells
             from bench.distributed.roll_call import WorldBroken
@@ -71,14 +86,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         except WorldBroken as broken:
             abandon(str(broken), how=how_to_resume(config), aloud=broken.speaks)
         except OSError as error:
-            complain(f"{error.filename or config.out}: {error.strerror}; {how_to_resume(config)}", aloud=world.speaks)
+            complain(
+                f"{error.filename or config.out}: {error.strerror}; {how_to_resume(config)}",
+                aloud=world.speaks,
+            )
             return leave(1)
         return leave(0 if reported and all(record.status == "ok" for record in records) else 1)
 
 
 def write_report(config: RunConfig) -> bool:
     """Start the report, a command of its own that needs no torch; says whether it was written."""
-    return subprocess.run([sys.executable, "-m", "reports", str(config.out)], check=False).returncode == 0
+    return (
+        subprocess.run([sys.executable, "-m", "reports", str(config.out)], check=False).returncode
+        == 0
+    )
 
 
 if __name__ == "__main__":

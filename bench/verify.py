@@ -18,11 +18,16 @@ from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, cell_na
 from bench.results.storage import comparison_paths, read
 from bench.train.schedule import dropped, learning_rate, settle
 
-KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz"})  # published runs leave weights and pictures out
+KEPT_ASIDE = frozenset(
+    {"model.safetensors", "samples.npz"}
+)  # published runs leave weights and pictures out
 
 
 def main(folders: Sequence[str]) -> int:
-    """Print every fault of these runs; returns 0 if there is none, 1 if there is, 2 where there is nothing to check."""
+    """Print every fault of these runs.
+
+    Returns 0 if there is none, 1 if there is, 2 where there is nothing to check.
+    """
     if not folders:
         sys.stderr.write("zoometry: name at least one run's folder\n")
         return 2
@@ -35,7 +40,9 @@ def main(folders: Sequence[str]) -> int:
         found = list(faults(folder))
         for fault in found:
             print(fault)
-        print(f"{folder}: {len(list((folder / 'cells').glob('*/record.json')))} records, {len(found)} faults")
+        print(
+            f"{folder}: {len(list((folder / 'cells').glob('*/record.json')))} records, {len(found)} faults"
+        )
         code = 1 if found else code
     return code
 
@@ -101,7 +108,9 @@ def record_faults(record: RunRecord, request: RunConfig, folder: Path) -> Iterat
         yield from _accuracy_faults(record, folder)
 
 
-def _identity_faults(record: RunRecord, config: RunConfig, request: RunConfig, folder: Path) -> Iterator[str]:
+def _identity_faults(
+    record: RunRecord, config: RunConfig, request: RunConfig, folder: Path
+) -> Iterator[str]:
     if record.cell != folder.name:
         yield f"is of {cell_name(record.model, record.seed)} but lies in {folder.name}"
     if record.model not in request.models or record.seed not in request.seeds:
@@ -117,7 +126,9 @@ def _identity_faults(record: RunRecord, config: RunConfig, request: RunConfig, f
     if record.batch_size != config.batch_size or record.data.protocol != config.protocol:
         yield "batch size or protocol differs from its own config"
     stated = {"precision": config.precision, "world_size": record.world_size}
-    stated |= {name: getattr(config, name) for name in ("tf32", "cudnn_benchmark") if name in record.config}
+    stated |= {
+        name: getattr(config, name) for name in ("tf32", "cudnn_benchmark") if name in record.config
+    }
     if config.num_threads is not None:
         stated["num_threads"] = config.num_threads
     for name, expected in stated.items():
@@ -166,12 +177,18 @@ def _training_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
             yield f"epoch {row.epoch}: {row.images} images are not {row.step} steps of {record.batch_size}"
         if before is not None and (row.step <= before.step or row.seconds <= before.seconds):
             yield f"epoch {row.epoch}: step or time doesn't grow"
-        if row.step > (row.epoch + 1) * steps_per_epoch or (row is not epochs[-1] and row.step % steps_per_epoch):
+        if row.step > (row.epoch + 1) * steps_per_epoch or (
+            row is not epochs[-1] and row.step % steps_per_epoch
+        ):
             yield f"epoch {row.epoch}: ends at step {row.step}, an epoch has {steps_per_epoch}"
-        if config.epochs and not _is_close(row.learning_rate, _rate_at(row, epochs, config, steps_per_epoch)):
+        if config.epochs and not _is_close(
+            row.learning_rate, _rate_at(row, epochs, config, steps_per_epoch)
+        ):
             yield f"epoch {row.epoch}: learning rate {row.learning_rate} is not the schedule's"
         if row.evaluation is not None:
-            yield from (f"epoch {row.epoch}: {fault}" for fault in _count_faults(row.evaluation, record))
+            yield from (
+                f"epoch {row.epoch}: {fault}" for fault in _count_faults(row.evaluation, record)
+            )
     if record.train_seconds is None or not _is_close(record.train_seconds, epochs[-1].seconds):
         yield "train_seconds is not the last epoch's"
     if not config.pack:
@@ -197,7 +214,9 @@ def _fit_faults(record: RunRecord) -> Iterator[str]:
     rate = rates[0]
     if len(rate.values) != record.world_size:
         yield f"fit_images_per_second has {len(rate.values)} ranks of {record.world_size}"
-    elif rate.images != record.epochs[-1].images or not _is_close(max(rate.merged), record.train_seconds or 0):
+    elif rate.images != record.epochs[-1].images or not _is_close(
+        max(rate.merged), record.train_seconds or 0
+    ):
         yield "fit_images_per_second is not the images and seconds of the epochs"
 
 
@@ -236,7 +255,9 @@ def _accuracy_faults(record: RunRecord, folder: Path) -> Iterator[str]:
 def _prediction_faults(record: RunRecord, accuracy: Accuracy, path: Path) -> Iterator[str]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            kept: dict[str, Any] = {name: arrays[name] for name in ("label", "predicted", "confidence", "top5")}
+            kept: dict[str, Any] = {
+                name: arrays[name] for name in ("label", "predicted", "confidence", "top5")
+            }
     except (OSError, ValueError, KeyError) as error:
         yield f"predictions.npz can't be read ({error})"
         return

@@ -75,7 +75,11 @@ def check_baseline(source: Source, name: str) -> None:
     models = sorted({cell.record.model for _, cell in source.cells})
     if name not in models:
         near = difflib.get_close_matches(name, models, n=3, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(models[:8])}"
+        hint = (
+            f"; did you mean {' or '.join(near)}?"
+            if near
+            else f"; there are {', '.join(models[:8])}"
+        )
         raise ValueError(f"--baseline {name}: no such model in these runs{hint}")
 
 
@@ -101,10 +105,20 @@ def _parser() -> argparse.ArgumentParser:
         help="a run's folder, a folder of runs, or a JSON file of `./launch.sh micro`",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE.html", help="the page (default: the first RUN/report.html)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE.html",
+        help="the page (default: the first RUN/report.html)",
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the tidy table, one row a record")
-    parser.add_argument("--baseline", metavar="MODEL", help="the model that the page holds the others against at first")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="also write the tidy table, one row a record"
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="MODEL",
+        help="the model that the page holds the others against at first",
+    )
     return parser
 
 

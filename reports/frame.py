@@ -13,24 +13,76 @@ if TYPE_CHECKING:
 import math
 
 from bench.results.interval import Estimate
-from bench.results.record import Comparison, Measurement, RunRecord
 from bench.results.verdict import rate_interval, speed_ratio
 
 Field = str | int | float | bool | None
 
 COLUMNS = (
-    "run", "model", "family", "seed", "status", "dataset", "stand_in", "protocol", "top1", "top5", "superclass_top1",
-    "num_parameters", "multiply_adds", "train_images_per_second", "train_step_images_per_second",
-    "loader_images_per_second", "fit_images_per_second", "infer_images_per_second", "latency_ms_p50",
-    "latency_ms_p99", "peak_memory_bytes", "world_size", "num_threads", "batch_size", "precision", "channels_last",
-    "train_seconds", "epochs", "image_size", "source", "top1_split", "num_images", "error", "machine", "git_commit",
-    "git_dirty", "torch", "created", "finished", "infer_best_images_per_second", "infer_best_batch",
-    "communication_percent", "train_gflops_per_second", "first_step_seconds", "compile_seconds",
-    "energy_joules_per_image", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes",
-    "process_peak_bytes", "device_allocated_bytes", "device_reserved_bytes", "batch_choice", "tf32", "cudnn_benchmark",
-    "compile", "latency_ms_p95", "top1_best_on_test", "best_validation_top1", "best_validation_epoch",
-    "parallel", "num_local_parameters", "exchanged_bytes",
-)  # fmt: skip
+    "run",
+    "model",
+    "family",
+    "seed",
+    "status",
+    "dataset",
+    "stand_in",
+    "protocol",
+    "top1",
+    "top5",
+    "superclass_top1",
+    "num_parameters",
+    "multiply_adds",
+    "train_images_per_second",
+    "train_step_images_per_second",
+    "loader_images_per_second",
+    "fit_images_per_second",
+    "infer_images_per_second",
+    "latency_ms_p50",
+    "latency_ms_p99",
+    "peak_memory_bytes",
+    "world_size",
+    "num_threads",
+    "batch_size",
+    "precision",
+    "channels_last",
+    "train_seconds",
+    "epochs",
+    "image_size",
+    "source",
+    "top1_split",
+    "num_images",
+    "error",
+    "machine",
+    "git_commit",
+    "git_dirty",
+    "torch",
+    "created",
+    "finished",
+    "infer_best_images_per_second",
+    "infer_best_batch",
+    "communication_percent",
+    "train_gflops_per_second",
+    "first_step_seconds",
+    "compile_seconds",
+    "energy_joules_per_image",
+    "parameter_bytes",
+    "gradient_bytes",
+    "optimizer_bytes",
+    "activation_bytes",
+    "process_peak_bytes",
+    "device_allocated_bytes",
+    "device_reserved_bytes",
+    "batch_choice",
+    "tf32",
+    "cudnn_benchmark",
+    "compile",
+    "latency_ms_p95",
+    "top1_best_on_test",
+    "best_validation_top1",
+    "best_validation_epoch",
+    "parallel",
+    "num_local_parameters",
+    "exchanged_bytes",
+)
 MEASURED = (
     "train_images_per_second",
     "train_step_images_per_second",
@@ -51,12 +103,18 @@ MEASURED = (
     "exchanged_bytes",
 )
 DERIVED = (
-    "infer_best_images_per_second", "infer_best_batch", "communication_percent", "train_gflops_per_second",
-)  # fmt: skip
+    "infer_best_images_per_second",
+    "infer_best_batch",
+    "communication_percent",
+    "train_gflops_per_second",
+)
 
 
 def tidy_rows(source: Source) -> list[dict[str, Field]]:
-    """One row a record with every name of COLUMNS: percent, images/s of the whole world, bytes, seconds, ms."""
+    """One row a record with every name of COLUMNS.
+
+    Percent, images/s of the whole world, bytes, seconds, ms.
+    """
     return [row_of(cell.record, run.comparison, run=run.name) for run, cell in source.cells]
 
 
@@ -79,7 +137,9 @@ def row_of(record: RunRecord, comparison: Comparison | None, *, run: str) -> dic
     """One record's row. What was measured once a model stands in the row of each of its seeds."""
     found = {m.metric: m for m in measurements_of(record, comparison)}
     worked_out = derived(record, comparison) if record.status == "ok" else {}
-    more: dict[str, Field] = {name: worked_out[name].value if name in worked_out else None for name in DERIVED}
+    more: dict[str, Field] = {
+        name: worked_out[name].value if name in worked_out else None for name in DERIVED
+    }
     return _identity(record, run) | _results(record) | _measured(found) | more | _provenance(record)
 
 
@@ -134,20 +194,29 @@ def _results(record: RunRecord) -> dict[str, Field]:
 
 
 def chosen(record: RunRecord) -> dict[str, Field]:
-    """The best epoch, by whichever set was looked at: on the test set that is no result, but what some tables print."""
+    """The best epoch, by whichever set was looked at.
+
+    On the test set that is no result, but what some tables print.
+    """
     rows = [(row.evaluation, row.epoch) for row in record.epochs if row.evaluation]
     on_test = [accuracy.top1 for accuracy, _ in rows if accuracy.split == "test"]
-    on_validation = [(accuracy.top1, -epoch) for accuracy, epoch in rows if accuracy.split == "validation"]
+    on_validation = [
+        (accuracy.top1, -epoch) for accuracy, epoch in rows if accuracy.split == "validation"
+    ]
     best, epoch = max(on_validation, default=(None, None))
     return {
         "top1_best_on_test": max(on_test, default=None),
         "best_validation_top1": best,
-        "best_validation_epoch": None if epoch is None else 1 - epoch,  # counted from one, as on the page
+        "best_validation_epoch": None
+        if epoch is None
+        else 1 - epoch,  # counted from one, as on the page
     }
 
 
 def _measured(found: Mapping[str, Measurement]) -> dict[str, Field]:
-    row: dict[str, Field] = {name: found[name].value if name in found else None for name in MEASURED}
+    row: dict[str, Field] = {
+        name: found[name].value if name in found else None for name in MEASURED
+    }
     latency = found.get("latency_ms")
     row["latency_ms_p50"] = latency.percentile(50) if latency else None
     row["latency_ms_p95"] = latency.percentile(95) if latency else None
@@ -160,7 +229,8 @@ def _provenance(record: RunRecord) -> dict[str, Field]:
     row: dict[str, Field] = {"world_size": record.world_size, "batch_size": record.batch_size}
     row |= {name: plain(config.get(name)) for name in ("precision", "channels_last", "parallel")}
     row |= {
-        name: plain(environment.get(name)) for name in ("num_threads", "machine", "git_commit", "git_dirty", "torch")
+        name: plain(environment.get(name))
+        for name in ("num_threads", "machine", "git_commit", "git_dirty", "torch")
     }
     row["batch_choice"] = "best" if config.get("best_batch") else "fixed"
     row |= {name: plain(environment.get(name)) for name in ("tf32", "cudnn_benchmark")}
@@ -179,28 +249,40 @@ def text_of(mapping: Mapping[str, object], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-FLOPS_OF_TRAINING = 6  # of a training step for each multiply-add of a forward pass: two, forward and twice backward
+FLOPS_OF_TRAINING = (
+    6  # of a training step for each multiply-add of a forward pass: two, forward and twice backward
+)
 
 
 def derived(record: RunRecord, comparison: Comparison | None) -> dict[str, Estimate]:
-    """What can be worked out of a model's measurements, by column; nothing for what wasn't measured."""
+    """What can be worked out of a model's measurements, by column.
+
+    Nothing for what wasn't measured.
+    """
     if comparison is None:
         return {}
     found = {row.metric: row for row in comparison.measurements.get(record.model, ())}
     numbers = _best_inference(comparison.sweeps.get(record.model, ()))
-    step, unsynced = found.get("train_step_images_per_second"), found.get("unsynced_step_images_per_second")
+    step, unsynced = (
+        found.get("train_step_images_per_second"),
+        found.get("unsynced_step_images_per_second"),
+    )
     if step and unsynced:
         numbers["communication_percent"] = communication(step, unsynced)
     train = found.get("train_images_per_second")
     if train and record.multiply_adds:
         work = FLOPS_OF_TRAINING * record.multiply_adds / 1e9
-        numbers["train_gflops_per_second"] = Estimate(*(work * x for x in (train.value, *rate_interval(train))))
+        numbers["train_gflops_per_second"] = Estimate(
+            *(work * x for x in (train.value, *rate_interval(train)))
+        )
     return numbers
 
 
 def communication(step: Measurement, unsynced: Measurement) -> Estimate:
     """Percent of a training step that goes into exchanging gradients, from pairs of steps with and without it."""
-    return Estimate(*(100 * (1 - 1 / ratio) if ratio else -math.inf for ratio in speed_ratio(unsynced, step)))
+    return Estimate(
+        *(100 * (1 - 1 / ratio) if ratio else -math.inf for ratio in speed_ratio(unsynced, step))
+    )
 
 
 def _best_inference(sweep: tuple[Measurement, ...]) -> dict[str, Estimate]:

@@ -1,4 +1,7 @@
-"""Micro-benchmarks: what `./launch.sh micro` wrote, a table of them, and two of them held against each other."""
+"""Micro-benchmarks.
+
+What `./launch.sh micro` wrote, a table of them, and two of them held against each other.
+"""
 
 import json
 from collections.abc import Sequence
@@ -43,7 +46,11 @@ class MicroRow:
             time += f" ({_number(self.milliseconds.low)} to {_number(self.milliseconds.high)})"
         if self.ratio is None:
             return self.name, str(self.rounds), time, "new"
-        span = f" ({self.ratio.low:.3f} to {self.ratio.high:.3f})" if np.isfinite(self.ratio.high) else ""
+        span = (
+            f" ({self.ratio.low:.3f} to {self.ratio.high:.3f})"
+            if np.isfinite(self.ratio.high)
+            else ""
+        )
         return self.name, str(self.rounds), time, f"{self.ratio.value:.3f}{span} {self.judgement}"
 
 
@@ -52,46 +59,67 @@ def _number(value: float) -> str:
 
 
 def read_micro(path: Path) -> MicroFile:
-    """Read a file of pytest-benchmark; ValueError in one line if it isn't one, or holds no rounds."""
+    """Read a file of pytest-benchmark.
+
+    ValueError in one line if it isn't one, or holds no rounds.
+    """
     try:
         whole: Any = json.loads(path.read_bytes())
         seconds = {
-            each["fullname"]: tuple(float(value) for value in each["stats"]["data"]) for each in whole["benchmarks"]
+            each["fullname"]: tuple(float(value) for value in each["stats"]["data"])
+            for each in whole["benchmarks"]
         }
         machine, commit = whole["machine_info"], whole.get("commit_info") or {}
-        cpu = (machine.get("cpu") or {}).get("brand_raw") or machine.get("processor") or machine.get("machine", "")
+        cpu = (
+            (machine.get("cpu") or {}).get("brand_raw")
+            or machine.get("processor")
+            or machine.get("machine", "")
+        )
     except OSError as error:
         raise ValueError(f"{path}: can't be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: is no file of `./launch.sh micro` ({type(error).__name__}: {error})") from error
+        raise ValueError(
+            f"{path}: is no file of `./launch.sh micro` ({type(error).__name__}: {error})"
+        ) from error
     if not any(seconds.values()):
         raise ValueError(f"{path}: holds no benchmark's rounds")
     return MicroFile(
-        path.name, str(cpu), str(whole.get("datetime", "")), str(commit.get("id", ""))[:12],
+        path.name,
+        str(cpu),
+        str(whole.get("datetime", "")),
+        str(commit.get("id", ""))[:12],
         {name: values for name, values in seconds.items() if values},
-    )  # fmt: skip
+    )
 
 
 def micro_rows(files: Sequence[MicroFile]) -> list[MicroRow]:
     """Every benchmark of the last file, against the one before it if that is of the same machine.
 
-    The files' rounds are not paired, so a ratio holds the spread of both; verdicts are corrected for their number.
+    The files' rounds are not paired, so a ratio holds the spread of both; verdicts are corrected
+    for their number.
     """
     *earlier, last = files
     before = earlier[-1] if earlier and earlier[-1].machine == last.machine else None
     times = {name: _milliseconds(values) for name, values in last.seconds.items()}
     shared = [name for name in times if before and name in before.seconds]
     ratios = {
-        name: chained_ratio(_milliseconds(before.seconds[name]), _inverse(times[name])) for name in shared if before
+        name: chained_ratio(_milliseconds(before.seconds[name]), _inverse(times[name]))
+        for name in shared
+        if before
     }
     adjusted = dict(zip(shared, holm([ratios[name][1] for name in shared]), strict=True))
     return [
-        MicroRow(name, len(last.seconds[name]), times[name], ratios[name][0],
-                 verdict(ratios[name][0].low, ratios[name][0].high, adjusted[name]))
+        MicroRow(
+            name,
+            len(last.seconds[name]),
+            times[name],
+            ratios[name][0],
+            verdict(ratios[name][0].low, ratios[name][0].high, adjusted[name]),
+        )
         if name in ratios
         else MicroRow(name, len(last.seconds[name]), times[name])
         for name in times
-    ]  # fmt: skip
+    ]
 
 
 def _milliseconds(seconds: Sequence[float]) -> Estimate:
@@ -119,5 +147,8 @@ def micro_text(files: Sequence[MicroFile]) -> str:
     """The table for the terminal."""
     rows = [("benchmark", "rounds", "median", "ratio"), *(row.words for row in micro_rows(files))]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     return "\n".join([micro_about(files), *lines])

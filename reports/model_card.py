@@ -1,4 +1,7 @@
-"""Each model's part of the page: what it is, its layers, its answers, and the command that repeats it."""
+"""Each model's part of the page.
+
+What it is, its layers, its answers, and the command that repeats it.
+"""
 
 import base64
 import io
@@ -13,8 +16,15 @@ from bench.results.record import RunRecord
 from reports.chart.classes import MAX_ROWS, answers_data
 from reports.ranking import Entry, Group
 
-FACTS = (("source", "Source"), ("year", "Year"), ("paper", "Paper"), ("image_size", "Own image size"), ("stem", "Stem"),
-         ("total_stride", "Total stride"), ("notes", "Notes"))  # fmt: skip
+FACTS = (
+    ("source", "Source"),
+    ("year", "Year"),
+    ("paper", "Paper"),
+    ("image_size", "Own image size"),
+    ("stem", "Stem"),
+    ("total_stride", "Total stride"),
+    ("notes", "Notes"),
+)
 
 
 def models_data(groups: Sequence[Group], order: Mapping[str, int]) -> dict[str, Any]:
@@ -36,15 +46,28 @@ def models_data(groups: Sequence[Group], order: Mapping[str, int]) -> dict[str, 
     }
 
 
-def _part(entry: Entry, order: Mapping[str, int], dataset: int, with_answers: bool) -> dict[str, Any]:
+def _part(
+    entry: Entry, order: Mapping[str, int], dataset: int, with_answers: bool
+) -> dict[str, Any]:
     record = entry.record
     return {
         "i": order[entry.key],
         "dataset": dataset,
-        "facts": [[title, str(record.spec[key])] for key, title in FACTS if record.spec.get(key) not in (None, "", [])]
+        "facts": [
+            [title, str(record.spec[key])]
+            for key, title in FACTS
+            if record.spec.get(key) not in (None, "", [])
+        ]
         + _started(record),
         "layers": [
-            [x.name, x.kind, "×".join(map(str, x.output_shape)), x.num_parameters, x.multiply_adds, x.activation_bytes]
+            [
+                x.name,
+                x.kind,
+                "×".join(map(str, x.output_shape)),
+                x.num_parameters,
+                x.multiply_adds,
+                x.activation_bytes,
+            ]
             for x in record.layers
         ],
         "command": command_of(entry),
@@ -54,7 +77,8 @@ def _part(entry: Entry, order: Mapping[str, int], dataset: int, with_answers: bo
             if record.environment.get(name)
         ),
         "seeds": [
-            [c.record.seed, c.record.status, c.record.accuracy.top1 if c.record.accuracy else None] for c in entry.cells
+            [c.record.seed, c.record.status, c.record.accuracy.top1 if c.record.accuracy else None]
+            for c in entry.cells
         ],
         **(answers_data(entry) if with_answers else {}),
     }
@@ -68,7 +92,9 @@ def _started(record: RunRecord) -> list[list[str]]:
         return facts
     new = given.get("new")
     text = (
-        f"{given.get('from')}; new: {', '.join(map(str, new))}" if isinstance(new, list) and new else given.get("from")
+        f"{given.get('from')}; new: {', '.join(map(str, new))}"
+        if isinstance(new, list) and new
+        else given.get("from")
     )
     return [*facts, ["Starts from", str(text)]]
 
@@ -94,7 +120,9 @@ def png(pixels: NDArray[np.uint8]) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(
+        buffer, format="PNG", optimize=True
+    )
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -110,7 +138,9 @@ def samples_of(entries: Sequence[Entry], order: Mapping[str, int]) -> list[dict[
             answers = cell.arrays("predictions.npz", ("label", "top5"))
             if not kept or not answers or not _fits(kept, answers):
                 continue
-            for index, image in zip(kept["index"][:MAX_SAMPLES].tolist(), kept["image"], strict=False):
+            for index, image in zip(
+                kept["index"][:MAX_SAMPLES].tolist(), kept["image"], strict=False
+            ):
                 key = (entry.record.data.checksum, index)
                 if key not in found:
                     found[key] = {
@@ -125,10 +155,19 @@ def samples_of(entries: Sequence[Entry], order: Mapping[str, int]) -> list[dict[
 
 def _fits(kept: Mapping[str, NDArray[Any]], answers: Mapping[str, NDArray[Any]]) -> bool:
     images, index = kept["image"], kept["index"]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) != len(index):
+    if (
+        images.dtype != np.uint8
+        or images.ndim != 4
+        or images.shape[-1] not in (1, 3)
+        or len(images) != len(index)
+    ):
         return False
     top5 = answers["top5"]  # fewer columns where there are fewer classes
-    return top5.ndim == 2 and len(top5) == len(answers["label"]) and bool((index < len(answers["label"])).all())
+    return (
+        top5.ndim == 2
+        and len(top5) == len(answers["label"])
+        and bool((index < len(answers["label"])).all())
+    )
 
 
 def filters_of(entries: Sequence[Entry], order: Mapping[str, int]) -> dict[int, dict[str, Any]]:
@@ -143,12 +182,19 @@ def filters_of(entries: Sequence[Entry], order: Mapping[str, int]) -> dict[int, 
         room -= len(picture)
         if room < 0:
             break
-        found[order[entry.key]] = {"image": picture, "count": len(weights), "size": weights.shape[-1]}
+        found[order[entry.key]] = {
+            "image": picture,
+            "count": len(weights),
+            "size": weights.shape[-1],
+        }
     return found
 
 
 def first_filters(entry: Entry) -> NDArray[np.float32] | None:
-    """Weights (n, 3 or 1, k, k) of the first convolution, from the run's `model.safetensors`; None without."""
+    """Weights (n, 3 or 1, k, k) of the first convolution, from the run's `model.safetensors`.
+
+    None without.
+    """
     from safetensors import SafetensorError, safe_open
 
     names = [f"{layer.name}.weight" for layer in entry.record.layers]

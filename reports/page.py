@@ -22,7 +22,15 @@ from reports.chart.tradeoff import tradeoffs
 from reports.column import COLUMNS
 from reports.micro import MicroFile, micro_about, micro_rows
 from reports.model_card import models_data
-from reports.pairs import SPEEDS, Pairs, baselines_of, is_finite, noise_floor, speed_pairs, top1_pairs
+from reports.pairs import (
+    SPEEDS,
+    Pairs,
+    baselines_of,
+    is_finite,
+    noise_floor,
+    speed_pairs,
+    top1_pairs,
+)
 from reports.provenance import environment_rows, facts_of, title_of
 from reports.published import beside
 from reports.ranking import Entry, Group, entries_of, groups_of, ranks_of, shared_and_different
@@ -36,16 +44,23 @@ MAX_CHARTED_GROUPS = 4
 
 
 def build_page(source: Source, baseline: str | None = None, micro: Sequence[MicroFile] = ()) -> str:
-    """The whole page for a source; `baseline` is the model that the table starts with as its baseline."""
+    """The whole page for a source.
+
+    `baseline` is the model that the table starts with as its baseline.
+    """
     entries = entries_of(source)
     groups = groups_of(entries)
-    order = {entry.key: i for i, entry in enumerate(entry for group in groups for entry in group.entries)}
+    order = {
+        entry.key: i for i, entry in enumerate(entry for group in groups for entry in group.entries)
+    }
     compared = [compare(group, baseline) for group in groups]
     figures = figures_of(groups, entries, compared)
     marks = marks_of(entry.family for entry in entries)
     warned = warnings_of(entries)
     payload = {
-        "columns": [{"key": c.key, "title": c.title, "better": c.better, "shown": c.shown} for c in COLUMNS],
+        "columns": [
+            {"key": c.key, "title": c.title, "better": c.better, "shown": c.shown} for c in COLUMNS
+        ],
         "rows": [row for group in groups for row in _rows(group, order)],
         "pairs": _pairs_data(compared, order),
         "baseline": next((order[e.key] for e in entries if baseline and e.model == baseline), None),
@@ -64,14 +79,22 @@ def build_page(source: Source, baseline: str | None = None, micro: Sequence[Micr
             entries=entries,
             stand_in=[e for e in entries if e.record.data.stand_in],
             verdicts=[
-                {"heading": heading, "sentences": verdict_of(group, pairs["top1"], pairs[SPEEDS[0]])}
+                {
+                    "heading": heading,
+                    "sentences": verdict_of(group, pairs["top1"], pairs[SPEEDS[0]]),
+                }
                 for heading, group, pairs in zip(_headings(groups), groups, compared, strict=True)
             ],
             facts=facts_of(source, entries, noise_floor(entries)),
             columns=COLUMNS,
             groups=group_views(groups, marks, warned, order),
-            families={family: (marks[family], sum(e.family == family for e in entries)) for family in sorted(marks)},
-            baselines=[(order[e.key], e) for group in groups for e in baselines_of(group, baseline)],
+            families={
+                family: (marks[family], sum(e.family == family for e in entries))
+                for family in sorted(marks)
+            },
+            baselines=[
+                (order[e.key], e) for group in groups for e in baselines_of(group, baseline)
+            ],
             charts=_charts(figures),
             warned=warned,
             order=order,
@@ -98,7 +121,10 @@ def compare(group: Group, baseline: str | None) -> dict[str, Pairs]:
 def figures_of(
     groups: Sequence[Group], entries: Sequence[Entry], compared: Sequence[Mapping[str, Pairs]]
 ) -> list[Figure]:
-    """Every chart of the page, in its order; what is not about accuracy against cost is of the largest group."""
+    """Every chart of the page, in its order.
+
+    What is not about accuracy against cost is of the largest group.
+    """
     marks = marks_of(entry.family for entry in entries)
     figures: list[Figure] = []
     for number, group in enumerate(groups[:MAX_CHARTED_GROUPS]):
@@ -106,7 +132,9 @@ def figures_of(
     figures += curve_figures(entries)
     main, pairs = max(zip(groups, compared, strict=True), key=lambda both: len(both[0].entries))
     figures += time_to_accuracy(main) + bottleneck(main) + memory(main) + roofline(main, marks)
-    figures += scaling(groups) + pair_matrix(main, pairs) + answer_figures(main, marks) + gap_figure(main)
+    figures += (
+        scaling(groups) + pair_matrix(main, pairs) + answer_figures(main, marks) + gap_figure(main)
+    )
     return figures
 
 
@@ -122,15 +150,24 @@ def _rows(group: Group, order: Mapping[str, int]) -> list[dict[str, Any]]:
     return [row_data(entry, ranks, order[entry.key]) for entry in group.entries]
 
 
-def _pairs_data(compared: Sequence[Mapping[str, Pairs]], order: Mapping[str, int]) -> dict[str, Any]:
-    """Pairs by column, baseline's and row's number: value, low and high (absent where infinite), judgement."""
+def _pairs_data(
+    compared: Sequence[Mapping[str, Pairs]], order: Mapping[str, int]
+) -> dict[str, Any]:
+    """Pairs by column, baseline's and row's number.
+
+    Value, low and high (absent where infinite), judgement.
+    """
     data: dict[str, dict[int, dict[int, list[Any]]]] = {}
     for group in compared:
         for column, pairs in group.items():
             held = data.setdefault(column, {})
             for base, rows in pairs.items():
                 held[order[base]] = {
-                    order[key]: [p.value, *((p.low, p.high) if is_finite(p) else (None, None)), p.judgement]
+                    order[key]: [
+                        p.value,
+                        *((p.low, p.high) if is_finite(p) else (None, None)),
+                        p.judgement,
+                    ]
                     for key, p in rows.items()
                 }
     return data
@@ -146,7 +183,8 @@ def _charts(figures: Sequence[Figure]) -> dict[str, list[Figure]]:
 def stylesheet() -> str:
     """The style sheet with the palette's colours and a rule for each column that can be hidden."""
     themes = {
-        name: "".join(f"--h{i}:{colour};" for i, colour in enumerate(HUES[name])) + f"--ground:{GROUND[name]};"
+        name: "".join(f"--h{i}:{colour};" for i, colour in enumerate(HUES[name]))
+        + f"--ground:{GROUND[name]};"
         for name in HUES
     }
     text = _template_text("page.css")
@@ -160,8 +198,9 @@ def stylesheet() -> str:
 def policy(style: str, script: str) -> str:
     """The content security policy: our style and our two scripts by hash, nothing else.
 
-    plotly sets style attributes by `setAttribute`, which has no narrower word than `unsafe-inline` for attributes; its
-    empty `<style>` is allowed by the hash of nothing. Pictures are those that the page makes itself.
+    plotly sets style attributes by `setAttribute`, which has no narrower word than `unsafe-inline`
+    for attributes; its empty `<style>` is allowed by the hash of nothing. Pictures are those that
+    the page makes itself.
     """
     return (
         f"default-src 'none'; script-src {_hash(script)} {_hash(_plotly())}; style-src {_hash(style)} {_hash('')}; "

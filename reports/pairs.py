@@ -28,7 +28,10 @@ Judgement = Literal["same", "faster", "slower", "better", "worse", "undecided"]
 
 @dataclass(frozen=True)
 class Pair:
-    """One row against a baseline: a ratio of rates, or points of top-1, with its interval and what it proves."""
+    """One row against a baseline.
+
+    A ratio of rates, or points of top-1, with its interval and what it proves.
+    """
 
     value: float
     low: float
@@ -41,7 +44,10 @@ Both = tuple[Measurement, Measurement]
 
 
 def baselines_of(group: Group, preferred: str | None = None) -> list[Entry]:
-    """The rows that others can be held against: all of a group of up to 40, else the preferred and the best."""
+    """The rows that others can be held against.
+
+    All of a group of up to 40, else the preferred and the best.
+    """
     finished = [entry for entry in group.entries if entry.numbers]
     first = [entry for entry in finished if entry.model == preferred]
     rest = [entry for entry in finished if entry.model != preferred]
@@ -51,7 +57,8 @@ def baselines_of(group: Group, preferred: str | None = None) -> list[Entry]:
 def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
     """Ratios of a rate to each baseline's, round by round; only within a run, where the rounds are shared.
 
-    No pair is called faster or slower whose p, adjusted for all pairs of the group (Holm), isn't significant.
+    No pair is called faster or slower whose p, adjusted for all pairs of the group (Holm), isn't
+    significant.
     """
     found: list[tuple[Entry, Entry, Estimate, float]] = []
     once: dict[int, list[tuple[Entry, Entry, Both]]] = {}
@@ -67,7 +74,9 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
         measured = [both for *_, both in alike]
         found += [
             (base, entry, ratio, p)
-            for (base, entry, _), ratio, p in zip(alike, speed_ratios(measured), speed_p_values(measured), strict=True)
+            for (base, entry, _), ratio, p in zip(
+                alike, speed_ratios(measured), speed_p_values(measured), strict=True
+            )
         ]
     pairs: Pairs = {}
     for (base, entry, ratio, _), p in zip(found, holm([p for *_, p in found]), strict=True):
@@ -98,7 +107,9 @@ def _through_reference(entry: Entry, base: Entry, metric: str) -> tuple[Estimate
         held = [c for c in entry.run.rounds if measured_in(c, row.model, metric)]
         if not held:
             return None
-        own, shared = (measured_in(held[0], name, metric) for name in (row.model, held[0].reference))
+        own, shared = (
+            measured_in(held[0], name, metric) for name in (row.model, held[0].reference)
+        )
         if own is None or shared is None or len(own.merged) != len(shared.merged):
             return None
         halves.append((own, shared))
@@ -108,18 +119,29 @@ def _through_reference(entry: Entry, base: Entry, metric: str) -> tuple[Estimate
 
 def measured_in(comparison: Comparison, model: str, metric: str) -> Measurement | None:
     """One measurement of a comparison."""
-    return next((row for row in comparison.measurements.get(model, ()) if row.metric == metric), None)
+    return next(
+        (row for row in comparison.measurements.get(model, ()) if row.metric == metric), None
+    )
 
 
 def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:
-    """Points of top-1 above each baseline on the same test images; p adjusted for all pairs of the group (Holm)."""
-    keys = [(base, entry) for base, entry in _each_once(group, baselines) if _on_same_images(entry, base)]
+    """Points of top-1 above each baseline on the same test images.
+
+    P adjusted for all pairs of the group (Holm).
+    """
+    keys = [
+        (base, entry)
+        for base, entry in _each_once(group, baselines)
+        if _on_same_images(entry, base)
+    ]
     compared = [top1_difference(entry.right, base.right) for base, entry in keys]
     adjusted = holm([p for _, p in compared])
     pairs: Pairs = {}
     for (base, entry), (points, _), p in zip(keys, compared, adjusted, strict=True):
         pairs.setdefault(base.key, {})[entry.key] = _judged(points, p)
-        pairs.setdefault(entry.key, {})[base.key] = _judged(Estimate(-points.value, -points.high, -points.low), p)
+        pairs.setdefault(entry.key, {})[base.key] = _judged(
+            Estimate(-points.value, -points.high, -points.low), p
+        )
     return pairs
 
 
@@ -142,7 +164,10 @@ def _judged(points: Estimate, p: float) -> Pair:
 
 @dataclass(frozen=True)
 class Floor:
-    """A model against itself: the ratio, and how often a third of the rounds would have claimed a winner."""
+    """A model against itself.
+
+    The ratio, and how often a third of the rounds would have claimed a winner.
+    """
 
     model: str
     ratio: Pair

@@ -1,4 +1,7 @@
-"""Where the numbers come from: the page's title, the facts at its head and the panel of the environment."""
+"""Where the numbers come from.
+
+The page's title, the facts at its head and the panel of the environment.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +12,32 @@ from reports.ranking import Entry
 from reports.runs import Run, Source
 from reports.verdict_text import noise_words
 
-FIRST = ("machine", "cpu", "gpu", "num_gpus", "num_cores", "num_threads", "world_size", "memory_bytes", "backend",
-         "precision", "tf32", "deterministic", "platform", "python", "torch", "torchvision", "timm", "accelerate",
-         "cuda", "git_commit", "git_dirty", "load_average", "cpu_flags", "command")  # fmt: skip
+FIRST = (
+    "machine",
+    "cpu",
+    "gpu",
+    "num_gpus",
+    "num_cores",
+    "num_threads",
+    "world_size",
+    "memory_bytes",
+    "backend",
+    "precision",
+    "tf32",
+    "deterministic",
+    "platform",
+    "python",
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "cuda",
+    "git_commit",
+    "git_dirty",
+    "load_average",
+    "cpu_flags",
+    "command",
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +61,9 @@ def title_of(entries: Sequence[Entry]) -> str:
     return f"{count} on {' and '.join(data)}"
 
 
-def facts_of(source: Source, entries: Sequence[Entry], floors: Mapping[str, Floor]) -> list[tuple[str, str]]:
+def facts_of(
+    source: Source, entries: Sequence[Entry], floors: Mapping[str, Floor]
+) -> list[tuple[str, str]]:
     """The facts at the head: data, rules, machine, noise floor, when and by which command."""
     facts = [("Data", _joined(_data(entry) for entry in entries))]
     facts.append(("Rules", _joined(_rules(entry) for entry in entries)))
@@ -45,13 +73,17 @@ def facts_of(source: Source, entries: Sequence[Entry], floors: Mapping[str, Floo
     missing = _joined(_missing(run) for run in source.runs)
     facts += [("Not measured", missing)] if missing else []
     facts.append(("When", _when(entries)))
-    facts.append(("Command", _joined(_text(run, "command") for run in source.runs) or "not recorded"))
+    facts.append(
+        ("Command", _joined(_text(run, "command") for run in source.runs) or "not recorded")
+    )
     return facts
 
 
 def _joined(values: Iterable[str]) -> str:
     distinct = list(dict.fromkeys(value for value in values if value))
-    return "; ".join(distinct[:4]) + (f"; and {len(distinct) - 4} more" if len(distinct) > 4 else "")
+    return "; ".join(distinct[:4]) + (
+        f"; and {len(distinct) - 4} more" if len(distinct) > 4 else ""
+    )
 
 
 def _data(entry: Entry) -> str:
@@ -71,9 +103,17 @@ def _rules(entry: Entry) -> str:
 
 def _machine(run: Run) -> str:
     environment = run.cells[0].record.environment
-    machine = environment.get("machine") or environment.get("gpu") or environment.get("cpu") or "not recorded"
+    machine = (
+        environment.get("machine")
+        or environment.get("gpu")
+        or environment.get("cpu")
+        or "not recorded"
+    )
     threads, world = environment.get("num_threads"), run.cells[0].record.world_size
-    parts = [f"{threads} thread{'s' * (threads != 1)}" if threads else "", f"{world} processes" if world > 1 else ""]
+    parts = [
+        f"{threads} thread{'s' * (threads != 1)}" if threads else "",
+        f"{world} processes" if world > 1 else "",
+    ]
     return ", ".join([str(machine), *(part for part in parts if part)])
 
 
@@ -81,11 +121,15 @@ def _missing(run: Run) -> str:
     """What this machine can't measure of any model, and why."""
     names = {"energy_joules_per_image": "energy", "device memory": "memory of a device"}
     missing = run.comparison.missing if run.comparison else {}
-    return ", ".join(f"{words} ({missing[name]})" for name, words in names.items() if name in missing)
+    return ", ".join(
+        f"{words} ({missing[name]})" for name, words in names.items() if name in missing
+    )
 
 
 def _when(entries: Sequence[Entry]) -> str:
-    times = [t for e in entries for c in e.cells for t in (c.record.created, c.record.finished) if t]
+    times = [
+        t for e in entries for c in e.cells for t in (c.record.created, c.record.finished) if t
+    ]
     first, last = _minute(min(times)), _minute(max(times))
     return first if first == last else f"{first} to {last}"
 
@@ -106,10 +150,18 @@ def environment_rows(source: Source) -> list[EnvironmentRow]:
     """Everything that a number may depend on, a column a run, then the options of the run."""
     found = [run.cells[0].record for run in source.runs]
     names = list(dict.fromkeys(name for record in found for name in record.environment))
-    ordered = [name for name in FIRST if name in names] + [name for name in names if name not in FIRST]
-    rows = [EnvironmentRow(name, tuple(_shown(name, r.environment.get(name)) for r in found)) for name in ordered]
+    ordered = [name for name in FIRST if name in names] + [
+        name for name in names if name not in FIRST
+    ]
+    rows = [
+        EnvironmentRow(name, tuple(_shown(name, r.environment.get(name)) for r in found))
+        for name in ordered
+    ]
     options = dict.fromkeys(name for record in found for name in record.config if name != "models")
-    rows += [EnvironmentRow(f"option {n}", tuple(_option(n, run) for run in source.runs)) for n in options]
+    rows += [
+        EnvironmentRow(f"option {n}", tuple(_option(n, run) for run in source.runs))
+        for n in options
+    ]
     return [row for row in rows if any(row.values)]
 
 

@@ -15,7 +15,10 @@ PARAMETERS_ALIKE = 0.05  # a network whose count differs by more is another netw
 
 @dataclass(frozen=True)
 class Published:
-    """One published figure: percent, parameters in millions, epochs trained, and which epoch was reported."""
+    """One published figure.
+
+    Percent, parameters in millions, epochs trained, and which epoch was reported.
+    """
 
     source: str
     model: str
@@ -56,7 +59,10 @@ def read_published() -> tuple[Published, ...]:
 
 
 def plain_name(name: str) -> str:
-    """A model's name without library, form and punctuation: `tv:mobilenet_v2_cifar` -> `mobilenetv2`."""
+    """A model's name without library, form and punctuation.
+
+    `tv:mobilenet_v2_cifar` -> `mobilenetv2`.
+    """
     bare = re.sub(r"^(tv|timm):", "", name.lower())
     bare = re.sub(r"(_cifar|_x1_0|_x1|1_1)$", "", bare.removesuffix("_cifar"))
     return re.sub(r"[^a-z0-9]", "", bare)
@@ -72,7 +78,13 @@ def beside(entries: Sequence[Entry]) -> list[Beside]:
         for published in read_published():
             if plain_name(published.model) == plain_name(entry.model):
                 rows.append(
-                    Beside(entry.key, entry.model, entry.numbers["top1"], published, tuple(reasons(entry, published)))
+                    Beside(
+                        entry.key,
+                        entry.model,
+                        entry.numbers["top1"],
+                        published,
+                        tuple(reasons(entry, published)),
+                    )
                 )
     return rows
 
@@ -90,7 +102,9 @@ def reasons(entry: Entry, published: Published) -> list[str]:
         found.append(f"our stem is made for {own_size} px and read {size}")
     ours = (entry.record.num_parameters or 0) / 1e6
     if abs(ours / published.parameters_millions - 1) > PARAMETERS_ALIKE:
-        found.append(f"another network: {published.parameters_millions:g} M parameters against {ours:.2f} M")
+        found.append(
+            f"another network: {published.parameters_millions:g} M parameters against {ours:.2f} M"
+        )
     if entry.record.data.protocol == "split":
         found.append(f"50,000 training images against {entry.record.data.num_train:,}")
     found.append(published.recipe)

@@ -1,4 +1,7 @@
-"""Who stands where: the rows of the page's table, which of them may be ranked together, their ranks and ratios."""
+"""Who stands where.
+
+The rows of the page's table, which of them may be ranked together, their ranks and ratios.
+"""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +29,10 @@ from reports.runs import Cell, Run, Source
 
 @dataclass(frozen=True)
 class Entry:
-    """One row: a model of a run with all its seeds. `numbers` holds what was measured, by the column's key."""
+    """One row: a model of a run with all its seeds.
+
+    `numbers` holds what was measured, by the column's key.
+    """
 
     key: str  # what names the row in links: run and model
     run: Run
@@ -66,17 +72,32 @@ class Entry:
 
     @cached_property
     def right(self) -> NDArray[np.bool_]:
-        """Which test images each finished seed got right, (seeds, n); (0, 0) if no predictions are there."""
-        rows = [a["label"] == a["predicted"] for a in (_answers(c, ("label", "predicted")) for c in self.finished) if a]
-        return np.stack(rows) if rows and len({len(row) for row in rows}) == 1 else np.zeros((0, 0), dtype=bool)
+        """Which test images each finished seed got right, (seeds, n).
+
+        (0, 0) if no predictions are there.
+        """
+        rows = [
+            a["label"] == a["predicted"]
+            for a in (_answers(c, ("label", "predicted")) for c in self.finished)
+            if a
+        ]
+        return (
+            np.stack(rows)
+            if rows and len({len(row) for row in rows}) == 1
+            else np.zeros((0, 0), dtype=bool)
+        )
 
     @cached_property
     def answers(self) -> dict[str, NDArray[Any]]:
-        """Class, predicted class and confidence of every test image, the seeds one after another; empty without."""
+        """Class, predicted class and confidence of every test image, the seeds one after another.
+
+        Empty without.
+        """
         names = ("label", "predicted", "confidence")
         each = [a for a in (_answers(cell, names) for cell in self.finished) if a]
         return {
-            name: np.concatenate([a[name] for a in each]) if each else np.empty(0, dtype=np.int64) for name in names
+            name: np.concatenate([a[name] for a in each]) if each else np.empty(0, dtype=np.int64)
+            for name in names
         }
 
 
@@ -84,7 +105,11 @@ def _answers(cell: Cell, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Arrays of a cell's predictions; empty if they are missing or don't fit its record."""
     arrays, accuracy = cell.arrays("predictions.npz", names), cell.record.accuracy
     num_classes = len(cell.record.data.class_names)
-    if not arrays or accuracy is None or any(a.shape != (accuracy.num_images,) for a in arrays.values()):
+    if (
+        not arrays
+        or accuracy is None
+        or any(a.shape != (accuracy.num_images,) for a in arrays.values())
+    ):
         return {}
     classes = np.concatenate([arrays["label"], arrays["predicted"]])
     if classes.dtype.kind not in "iu" or classes.min() < 0 or classes.max() >= num_classes:
@@ -121,13 +146,18 @@ def entries_of(source: Source) -> list[Entry]:
     for (number, model, group), cells in together.items():
         run = source.runs[number]
         key = f"{run.name}/{model}"
-        key = key if key not in entries else f"{key} ({group + 1})"  # its seeds ran under different rules
+        key = (
+            key if key not in entries else f"{key} ({group + 1})"
+        )  # its seeds ran under different rules
         entries[key] = Entry(key, run, tuple(cells), group, numbers_of(cells, run, spans[number]))
     return list(entries.values())
 
 
 def groups_of(entries: Sequence[Entry]) -> list[Group]:
-    """The rows by what may be ranked together, in order of first appearance; within a group, best top-1 first."""
+    """The rows by what may be ranked together, in order of first appearance.
+
+    Within a group, best top-1 first.
+    """
     found: dict[int, list[Entry]] = {}
     for entry in entries:
         found.setdefault(entry.group, []).append(entry)
@@ -143,8 +173,13 @@ def _by_top1(entry: Entry) -> tuple[bool, float]:
 
 
 def shared_and_different(groups: Sequence[Group]) -> tuple[list[str], list[str]]:
-    """Of what must agree in a ranking: the names that agree over all groups, and those that don't."""
-    same = [name for name in RANKED_TOGETHER if len({repr(group.key[name]) for group in groups}) <= 1]
+    """Of what must agree in a ranking.
+
+    The names that agree over all groups, and those that don't.
+    """
+    same = [
+        name for name in RANKED_TOGETHER if len({repr(group.key[name]) for group in groups}) <= 1
+    ]
     return same, [name for name in RANKED_TOGETHER if name not in same]
 
 
@@ -179,7 +214,12 @@ def numbers_of(cells: Sequence[Cell], run: Run, spans: Spans) -> dict[str, Estim
             numbers["latency_ms_p99"] = exact(m.percentile(99))
         elif m.metric in MEASURED:
             numbers[m.metric] = _estimate(m.value, span)
-    fits = [m.value for record in records for m in record.measurements if m.metric == "fit_images_per_second"]
+    fits = [
+        m.value
+        for record in records
+        for m in record.measurements
+        if m.metric == "fit_images_per_second"
+    ]
     if fits:
         numbers["fit_images_per_second"] = exact(sum(fits) / len(fits))
     numbers |= derived(records[0], run.comparison)
@@ -205,7 +245,10 @@ def _accuracies(records: Sequence[RunRecord]) -> dict[str, Estimate]:
     evaluated = [record.accuracy for record in records if record.accuracy is not None]
     if not evaluated:
         return {}
-    numbers = {"top1": top1_estimate(evaluated), "top5": exact(sum(a.top5 for a in evaluated) / len(evaluated))}
+    numbers = {
+        "top1": top1_estimate(evaluated),
+        "top5": exact(sum(a.top5 for a in evaluated) / len(evaluated)),
+    }
     supers = [a.superclass_top1 for a in evaluated if a.superclass_top1 is not None]
     return numbers | ({"superclass_top1": exact(sum(supers) / len(supers))} if supers else {})
 
@@ -218,7 +261,11 @@ def _costs(records: Sequence[RunRecord]) -> dict[str, Estimate]:
         "epochs": sum(len(record.epochs) for record in records) / len(records),
     }
     for name in ("best_validation_top1", "top1_best_on_test"):
-        best = [value for value in (chosen(record)[name] for record in records) if isinstance(value, float)]
+        best = [
+            value
+            for value in (chosen(record)[name] for record in records)
+            if isinstance(value, float)
+        ]
         costs[name] = sum(best) / len(best) if best else None
     seconds = [record.train_seconds for record in records if record.train_seconds is not None]
     costs["train_seconds"] = sum(seconds) / len(seconds) if seconds else None
@@ -236,7 +283,10 @@ def has_interval(number: Estimate) -> bool:
 
 
 def ranks_of(group: Group) -> dict[str, dict[str, Rank]]:
-    """Places in every column that has a better direction, column -> row's key -> rank. Overlapping intervals tie."""
+    """Places in every column that has a better direction, column -> row's key -> rank.
+
+    Overlapping intervals tie.
+    """
     ranks: dict[str, dict[str, Rank]] = {}
     for column in COLUMNS:
         if column.better is None:
@@ -245,7 +295,8 @@ def ranks_of(group: Group) -> dict[str, dict[str, Rank]]:
         spans = [_upward(entry.numbers[column.key], column.better == "higher") for entry in rows]
         places = rank_with_ties(spans)
         ranks[column.key] = {
-            entry.key: Rank(place, places.count(place) > 1) for entry, place in zip(rows, places, strict=True)
+            entry.key: Rank(place, places.count(place) > 1)
+            for entry, place in zip(rows, places, strict=True)
         }
     return ranks
 
@@ -256,12 +307,16 @@ def _upward(number: Estimate, higher: bool) -> tuple[float, float]:
 
 def ranked(group: Group, key: str) -> list[Entry]:
     """The rows that have a number in a column where more is better, best first."""
-    return sorted((e for e in group.entries if key in e.numbers), key=lambda e: -e.numbers[key].value)
+    return sorted(
+        (e for e in group.entries if key in e.numbers), key=lambda e: -e.numbers[key].value
+    )
 
 
 def front_of(group: Group, key: str, *, higher: bool) -> list[Entry]:
     """The rows that no other beats in both top-1 and the column `key`, most accurate first."""
     rows = [entry for entry in ranked(group, "top1") if key in entry.numbers]
     sign = 1 if higher else -1
-    keep = pareto([(entry.numbers["top1"].value, sign * entry.numbers[key].value) for entry in rows])
+    keep = pareto(
+        [(entry.numbers["top1"].value, sign * entry.numbers[key].value) for entry in rows]
+    )
     return [entry for entry, kept in zip(rows, keep, strict=True) if kept]

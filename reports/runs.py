@@ -1,4 +1,7 @@
-"""Run folders as they are on disk: records, comparison and predictions, and what could not be read and why."""
+"""Run folders as they are on disk.
+
+Records, comparison and predictions, and what could not be read and why.
+"""
 
 import zipfile
 import zlib
@@ -22,12 +25,25 @@ class Cell:
     folder: Path
 
     def arrays(self, name: str, keys: Collection[str]) -> dict[str, NDArray[Any]]:
-        """Arrays of a file beside the record, such as `predictions.npz`; empty unless all of `keys` can be read."""
+        """Arrays of a file beside the record, such as `predictions.npz`.
+
+        Empty unless all of `keys` can be read.
+        """
         try:
-            with (self.folder / name).open("rb") as file:  # opened here: numpy leaves a torn one open
+            with (self.folder / name).open(
+                "rb"
+            ) as file:  # opened here: numpy leaves a torn one open
                 arrays = np.load(file, allow_pickle=False)
                 return {key: arrays[key] for key in keys}
-        except (OSError, ValueError, IndexError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        except (
+            OSError,
+            ValueError,
+            IndexError,
+            EOFError,
+            KeyError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ):
             return {}
 
 
@@ -74,7 +90,10 @@ class Source:
 
 
 def read_source(paths: Sequence[Path]) -> Source:
-    """Read run folders, or folders of run folders. ValueError for a path that isn't there or holds no record."""
+    """Read run folders, or folders of run folders.
+
+    ValueError for a path that isn't there or holds no record.
+    """
     runs: list[Run] = []
     faults: list[Fault] = []
     for path in paths:
@@ -83,15 +102,22 @@ def read_source(paths: Sequence[Path]) -> Source:
         runs += [_read_run(folder, faults) for folder in found]
         if sum(len(run.cells) for run in runs) == before:
             reason = f" ({faults[-1].reason})" if faults else ""
-            raise ValueError(f"{path}: no record to report{reason}; a run's folder has cells/MODEL-sSEED/record.json")
+            raise ValueError(
+                f"{path}: no record to report{reason}; a run's folder has cells/MODEL-sSEED/record.json"
+            )
     return Source(_with_own_names([run for run in runs if run.cells]), tuple(faults))
 
 
 def run_folders(path: Path) -> list[Path]:
-    """The folder itself if it is a run's, else the runs' folders in it, by name. ValueError if it isn't a folder."""
+    """The folder itself if it is a run's, else the runs' folders in it, by name.
+
+    ValueError if it isn't a folder.
+    """
     if not path.is_dir():
         near = (
-            [p.name for p in sorted(path.parent.glob("*/")) if (p / "cells").is_dir()] if path.parent.is_dir() else []
+            [p.name for p in sorted(path.parent.glob("*/")) if (p / "cells").is_dir()]
+            if path.parent.is_dir()
+            else []
         )
         there = f"; there are {', '.join(near[-3:])}" if near else ""
         raise ValueError(f"{path}: no such folder{there}")
@@ -115,7 +141,10 @@ def _read_run(folder: Path, faults: list[Fault]) -> Run:
 
 
 def joined(compared: Sequence[Comparison]) -> Comparison | None:
-    """One comparison that shows every model: of several launches the first, of several groups all of them."""
+    """One comparison that shows every model.
+
+    Of several launches the first, of several groups all of them.
+    """
     if len(compared) < 2:
         return compared[0] if compared else None
     first = compared[0]

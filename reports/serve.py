@@ -3,7 +3,8 @@
 python -m reports serve runs/
 python -m reports serve runs/ --port 8100
 
-Loopback only, read only, standard library only. A run is found by its name in a list, so no path can lead elsewhere.
+Loopback only, read only, standard library only. A run is found by its name in a list, so no path
+can lead elsewhere.
 """
 
 import argparse
@@ -25,7 +26,9 @@ from reports.runs import read_source
 from reports.verdict_text import ENDINGS
 
 HOST = "127.0.0.1"
-FRESH_SECONDS = 900  # a cell that is `started` and was written longer ago has stopped without saying so
+FRESH_SECONDS = (
+    900  # a cell that is `started` and was written longer ago has stopped without saying so
+)
 REFRESH_SECONDS = 5
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
@@ -35,14 +38,15 @@ STYLE = (
     "polyline{fill:none;stroke:currentColor;stroke-width:1.5}progress{width:10rem}"
 )
 STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-POLICY = (
-    f"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-{STYLE_HASH}'"
-)
+POLICY = f"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-{STYLE_HASH}'"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: its records, how many cells it will have, and how many files couldn't be read."""
+    """How far a run is.
+
+    Its records, how many cells it will have, and how many files couldn't be read.
+    """
 
     name: str
     folder: Path
@@ -69,7 +73,10 @@ class Progress:
 
 
 def runs_in(root: Path) -> dict[str, Path]:
-    """The runs' folders in `root` by name, newest name last; links that lead out of `root` are left out."""
+    """The runs' folders in `root` by name, newest name last.
+
+    Links that lead out of `root` are left out.
+    """
     inside = root.resolve()
     folders = sorted(child for child in root.iterdir() if (child / "cells").is_dir())
     return {folder.name: folder for folder in folders if folder.resolve().is_relative_to(inside)}
@@ -86,7 +93,9 @@ def progress_of(folder: Path) -> Progress:
             written = max(written, changed / 1e9)
         except (OSError, ValueError):
             faults += 1
-    return Progress(folder.name, folder, tuple(records), max(_num_cells(folder), len(paths)), faults, written)
+    return Progress(
+        folder.name, folder, tuple(records), max(_num_cells(folder), len(paths)), faults, written
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -107,7 +116,11 @@ def index_page(root: Path) -> str:
     """The list of all runs; it loads itself anew while one is training."""
     found = [progress_of(folder) for folder in runs_in(root).values()]
     found.sort(key=lambda run: -run.written)
-    refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">' if any(run.training for run in found) else ""
+    refresh = (
+        f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
+        if any(run.training for run in found)
+        else ""
+    )
     rows = "".join(_index_row(run) for run in found) or '<tr><td colspan="4">No run yet.</td></tr>'
     head = "<tr><th>Run</th><th>State</th><th>Now</th><th>Validation top-1 so far</th></tr>"
     return _page("Runs", f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>", refresh)
@@ -116,11 +129,13 @@ def index_page(root: Path) -> str:
 def _index_row(run: Progress) -> str:
     link = f'<a href="/run/{quote(run.name, safe="")}">{escape(run.name)}</a>'
     share = len([r for r in run.records if r.status != "started"]) / max(1, run.num_cells)
-    bar = f'<progress value="{share:.3f}" aria-label="cells done"></progress>' if run.training else ""
-    now = "<br>".join(escape(_cell_now(record)) for record in run.records if record.status == "started")
-    return (
-        f"<tr><th>{link}</th><td>{escape(run.state)}<br>{bar}</td><td>{now}</td><td>{curve_svg(run.records)}</td></tr>"
+    bar = (
+        f'<progress value="{share:.3f}" aria-label="cells done"></progress>' if run.training else ""
     )
+    now = "<br>".join(
+        escape(_cell_now(record)) for record in run.records if record.status == "started"
+    )
+    return f"<tr><th>{link}</th><td>{escape(run.state)}<br>{bar}</td><td>{now}</td><td>{curve_svg(run.records)}</td></tr>"
 
 
 def _cell_now(record: RunRecord) -> str:
@@ -140,14 +155,19 @@ def _page(title: str, body: str, head: str = "") -> str:
 
 
 def report_page(root: Path, name: str) -> str | None:
-    """The report of a run: the one that was written, else one made now; None if there is no such run."""
+    """The report of a run: the one that was written, else one made now.
+
+    None if there is no such run.
+    """
     from reports.page import build_page
 
     folder = runs_in(root).get(name)
     if folder is None:
         return None
     written = folder / "report.html"
-    newest = max((path.stat().st_mtime for path in (folder / "cells").glob("*/record.json")), default=0.0)
+    newest = max(
+        (path.stat().st_mtime for path in (folder / "cells").glob("*/record.json")), default=0.0
+    )
     if written.is_file() and not written.is_symlink() and written.stat().st_mtime >= newest:
         return written.read_text(encoding="utf-8")
     try:
@@ -170,15 +190,24 @@ class Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path == "/":
             return self._send(200, index_page(self.root), POLICY)
-        report = report_page(self.root, unquote(path.removeprefix("/run/"))) if path.startswith("/run/") else None
+        report = (
+            report_page(self.root, unquote(path.removeprefix("/run/")))
+            if path.startswith("/run/")
+            else None
+        )
         if report is None:
-            return self._send(404, _page("Not found", '<p>No such page. <a href="/">All runs</a></p>'), POLICY)
+            return self._send(
+                404, _page("Not found", '<p>No such page. <a href="/">All runs</a></p>'), POLICY
+            )
         return self._send(200, report)
 
     do_HEAD = do_GET  # noqa: N815
 
     def _asked_by_this_machine(self) -> bool:
-        """Whether the host that was asked for is ours: a foreign name that points here is another page's trick."""
+        """Whether the host that was asked for is ours.
+
+        A foreign name that points here is another page's trick.
+        """
         host = self.headers.get("Host", "").rsplit(":", 1)[0]
         return host in (HOST, "localhost")
 
@@ -201,20 +230,29 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def make_server(root: Path, port: int) -> ThreadingHTTPServer:
-    """A server on the loopback; port 0 takes a free one. ValueError if the folder isn't there or the port is taken."""
+    """A server on the loopback; port 0 takes a free one.
+
+    ValueError if the folder isn't there or the port is taken.
+    """
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder")
     try:
         return ThreadingHTTPServer((HOST, port), type("RootHandler", (Handler,), {"root": root}))
     except OSError as error:
-        raise ValueError(f"--port {port}: can't listen ({error.strerror or error}); port 0 takes a free one") from error
+        raise ValueError(
+            f"--port {port}: can't listen ({error.strerror or error}); port 0 takes a free one"
+        ) from error
 
 
 def serve(arguments: Sequence[str]) -> None:
     """Serve until interrupted. ValueError for a wrong request."""
-    parser = argparse.ArgumentParser(prog="python -m reports serve", description="List runs and open their reports.")
+    parser = argparse.ArgumentParser(
+        prog="python -m reports serve", description="List runs and open their reports."
+    )
     parser.add_argument("root", type=Path, metavar="RUNS", help="the folder that holds the runs")
-    parser.add_argument("--port", type=int, default=8000, help="port on this machine (default: 8000; 0: a free one)")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port on this machine (default: 8000; 0: a free one)"
+    )
     options = parser.parse_args(arguments)
     with make_server(options.root, options.port) as server:
         print(f"runs: http://{HOST}:{server.server_address[1]}/  (Ctrl-C ends)", flush=True)
@@ -229,7 +267,10 @@ WIDTH, HEIGHT = 160.0, 50.0
 
 def curve_svg(records: Sequence[RunRecord]) -> str:
     """One line a cell: validation top-1 over training time; empty without two evaluations."""
-    curves = [[(e.seconds, e.evaluation.top1) for e in record.epochs if e.evaluation] for record in records]
+    curves = [
+        [(e.seconds, e.evaluation.top1) for e in record.epochs if e.evaluation]
+        for record in records
+    ]
     curves = [curve for curve in curves if len(curve) > 1]
     if not curves:
         return ""
@@ -238,7 +279,9 @@ def curve_svg(records: Sequence[RunRecord]) -> str:
     lines = "".join(f'<polyline points="{_points(curve, longest, highest)}"/>' for curve in curves)
     label = f"{len(curves)} curves, highest {highest:.1f} %"
     box = f"0 0 {WIDTH:.0f} {HEIGHT:.0f}"
-    return f'<svg viewBox="{box}" role="img" aria-label="{label}">{lines}</svg><small>{label}</small>'
+    return (
+        f'<svg viewBox="{box}" role="img" aria-label="{label}">{lines}</svg><small>{label}</small>'
+    )
 
 
 def _points(curve: Sequence[tuple[float, float]], longest: float, highest: float) -> str:

@@ -1,4 +1,7 @@
-"""The page's table as the template and the page's script need it: groups of rows, each cell with its text and note."""
+"""The page's table as the template and the page's script need it.
+
+Groups of rows, each cell with its text and note.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,11 +16,21 @@ from reports.verdict_text import ENDINGS, limits
 from reports.warning import Warned
 
 RULES = {
-    "stand_in": "stand-in data", "data": "data set", "checksum": "data checksum", "protocol": "protocol",
-    "image_size": "image size", "batch_size": "batch", "precision": "precision", "channels_last": "channels-last",
-    "compile": "compiled", "tf32": "TF32", "cudnn_benchmark": "cuDNN benchmark", "num_threads": "threads",
-    "world_size": "processes", "machine": "machine",
-}  # fmt: skip
+    "stand_in": "stand-in data",
+    "data": "data set",
+    "checksum": "data checksum",
+    "protocol": "protocol",
+    "image_size": "image size",
+    "batch_size": "batch",
+    "precision": "precision",
+    "channels_last": "channels-last",
+    "compile": "compiled",
+    "tf32": "TF32",
+    "cudnn_benchmark": "cuDNN benchmark",
+    "num_threads": "threads",
+    "world_size": "processes",
+    "machine": "machine",
+}
 
 
 @dataclass(frozen=True)
@@ -58,15 +71,22 @@ class GroupView:
 
 
 def group_views(
-    groups: Sequence[Group], marks: Mapping[str, Mark], warned: Sequence[Warned], order: Mapping[str, int]
+    groups: Sequence[Group],
+    marks: Mapping[str, Mark],
+    warned: Sequence[Warned],
+    order: Mapping[str, int],
 ) -> list[GroupView]:
-    """The table's groups; `order` numbers the rows by key, `marks` gives each family its colour and shape."""
+    """The table's groups.
+
+    `order` numbers the rows by key, `marks` gives each family its colour and shape.
+    """
     _, different = shared_and_different(groups)
     views = []
     for number, group in enumerate(groups, start=1):
         ranks = ranks_of(group)["top1"]
         rows = [
-            _row(entry, marks[entry.family], warned, ranks.get(entry.key), order[entry.key]) for entry in group.entries
+            _row(entry, marks[entry.family], warned, ranks.get(entry.key), order[entry.key])
+            for entry in group.entries
         ]
         views.append(GroupView(number, heading(group, different), tuple(rows)))
     return views
@@ -84,9 +104,13 @@ def _rule_value(value: object) -> str:
     return text[:12] if re.fullmatch("[0-9a-f]{40,}", text) else text[:60]
 
 
-def _row(entry: Entry, mark: Mark, warned: Sequence[Warned], rank: Rank | None, index: int) -> RowView:
+def _row(
+    entry: Entry, mark: Mark, warned: Sequence[Warned], rank: Rank | None, index: int
+) -> RowView:
     def notes(column: str) -> tuple[int, ...]:
-        return tuple(i for i, w in enumerate(warned, start=1) if w.column == column and entry.key in w.keys)
+        return tuple(
+            i for i, w in enumerate(warned, start=1) if w.column == column and entry.key in w.keys
+        )
 
     return RowView(
         index=index,
@@ -100,7 +124,9 @@ def _row(entry: Entry, mark: Mark, warned: Sequence[Warned], rank: Rank | None, 
         causes=tuple(causes_of(entry)),
         notes=notes(""),
         place=place_text(rank),
-        cells=tuple(_cell(column, entry.numbers.get(column.key), notes(column.key)) for column in COLUMNS),
+        cells=tuple(
+            _cell(column, entry.numbers.get(column.key), notes(column.key)) for column in COLUMNS
+        ),
     )
 
 
@@ -131,12 +157,18 @@ def causes_of(entry: Entry) -> list[str]:
         record = cell.record
         seed = f"seed {record.seed} " if len(entry.cells) > 1 else ""
         reached = f" after epoch {record.epochs[-1].epoch + 1}" if record.epochs else ""
-        lines.append(f"{seed}{ENDINGS[record.status]}{reached}" + (f": {record.error}" if record.error else ""))
+        lines.append(
+            f"{seed}{ENDINGS[record.status]}{reached}"
+            + (f": {record.error}" if record.error else "")
+        )
     return lines
 
 
 def row_data(entry: Entry, ranks: Mapping[str, Mapping[str, Rank]], index: int) -> dict[str, Any]:
-    """A row for the page's script: raw numbers, intervals where there are any, and places by column."""
+    """A row for the page's script.
+
+    Raw numbers, intervals where there are any, and places by column.
+    """
     return {
         "i": index,
         "key": entry.key,
@@ -149,5 +181,9 @@ def row_data(entry: Entry, ranks: Mapping[str, Mapping[str, Rank]], index: int) 
         "cause": "; ".join(causes_of(entry)) or None,
         "values": {key: number.value for key, number in entry.numbers.items()},
         "limits": {key: [n.low, n.high] for key, n in entry.numbers.items() if has_interval(n)},
-        "places": {key: place_text(places.get(entry.key)) for key, places in ranks.items() if entry.key in places},
+        "places": {
+            key: place_text(places.get(entry.key))
+            for key, places in ranks.items()
+            if entry.key in places
+        },
     }

@@ -5,14 +5,26 @@ from collections.abc import Sequence
 
 from reports.chart.scaling import efficiencies
 from reports.column import BY_KEY, show
-from reports.ranking import Entry, Group, entries_of, groups_of, has_interval, ranks_of, shared_and_different
+from reports.ranking import (
+    Entry,
+    Group,
+    entries_of,
+    groups_of,
+    has_interval,
+    ranks_of,
+    shared_and_different,
+)
 from reports.runs import Source
 from reports.table import RULES, causes_of, heading, place_text
 
 SHOWN = (
-    ("top1", "top-1 %"), ("train_images_per_second", "train img/s"), ("infer_images_per_second", "infer img/s"),
-    ("latency_ms_p50", "ms/img"), ("peak_memory_bytes", "memory"), ("num_parameters", "params"),
-)  # fmt: skip
+    ("top1", "top-1 %"),
+    ("train_images_per_second", "train img/s"),
+    ("infer_images_per_second", "infer img/s"),
+    ("latency_ms_p50", "ms/img"),
+    ("peak_memory_bytes", "memory"),
+    ("num_parameters", "params"),
+)
 WIDTH = 100  # characters of plain text
 HEADINGS = ("#", "model", *(title for _, title in SHOWN))
 
@@ -62,7 +74,11 @@ def _text(entry: Entry, key: str) -> str:
 
 def plain_table(rows: Sequence[tuple[str, ...]]) -> str:
     """Aligned columns of at most WIDTH characters; a name that is too long is cut in its middle."""
-    widths = [max(len(HEADINGS[i]), *(len(row[i]) for row in rows), 1) for i in range(len(HEADINGS))] if rows else []
+    widths = (
+        [max(len(HEADINGS[i]), *(len(row[i]) for row in rows), 1) for i in range(len(HEADINGS))]
+        if rows
+        else []
+    )
     if not rows:
         return "  no finished model"
     room = max(12, WIDTH - sum(widths) + widths[1] - 2 * (len(widths) - 1))
@@ -70,7 +86,8 @@ def plain_table(rows: Sequence[tuple[str, ...]]) -> str:
     lines = [HEADINGS, *rows]
     return "\n".join(
         "  ".join(
-            _cut(text, widths[i]).ljust(widths[i]) if i == 1 else text.rjust(widths[i]) for i, text in enumerate(line)
+            _cut(text, widths[i]).ljust(widths[i]) if i == 1 else text.rjust(widths[i])
+            for i, text in enumerate(line)
         )
         for line in lines
     )
@@ -92,7 +109,9 @@ def _print_rich(rows: Sequence[tuple[str, ...]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for position, title in enumerate(HEADINGS):
         table.add_column(
-            title, justify="left" if position == 1 else "right", overflow="fold" if position == 1 else "ellipsis"
+            title,
+            justify="left" if position == 1 else "right",
+            overflow="fold" if position == 1 else "ellipsis",
         )
     for row in rows:
         table.add_row(*(escape(text) for text in row))

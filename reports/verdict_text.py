@@ -1,4 +1,7 @@
-"""What the page says in words: the verdict at its head, and the warnings beside the numbers that they concern."""
+"""What the page says in words.
+
+The verdict at its head, and the warnings beside the numbers that they concern.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,15 +14,20 @@ from reports.pairs import SPEEDS, Floor, Pair, Pairs, is_finite
 from reports.ranking import Entry, Group, front_of, has_interval, ranked
 
 ENDINGS = {
-    "oom": "out of memory", "diverged": "diverged", "failed": "failed", "interrupted": "interrupted",
+    "oom": "out of memory",
+    "diverged": "diverged",
+    "failed": "failed",
+    "interrupted": "interrupted",
     "started": "still going on",
-}  # fmt: skip
+}
 MAX_NAMES = 6
 
 
 def span(number: Estimate, key: str) -> str:
     """A number with its interval: `36.0 % (34.9 to 37.1)`."""
-    return show_column(number.value, key) + (f" ({limits(number, key)})" if has_interval(number) else "")
+    return show_column(number.value, key) + (
+        f" ({limits(number, key)})" if has_interval(number) else ""
+    )
 
 
 def limits(number: Estimate, key: str) -> str:
@@ -43,16 +51,29 @@ def verdict_of(group: Group, top1: Pairs, speed: Pairs) -> list[Markup]:
     finished = [entry for entry in group.entries if entry.finished]
     if len(finished) == 1:
         return [_alone(finished[0]), *_unfinished(group)]
-    sentences = [*_most_accurate(group, top1), *_fastest(group, speed), *_front(group), *_unfinished(group)]
+    sentences = [
+        *_most_accurate(group, top1),
+        *_fastest(group, speed),
+        *_front(group),
+        *_unfinished(group),
+    ]
     return sentences or [Markup("Nothing was measured.")]
 
 
 def _alone(entry: Entry) -> Markup:
     """What there is to say of a model that nothing is held against."""
-    known = [(key, words) for key, words in (("top1", "top-1"), (SPEEDS[0], "in training")) if key in entry.numbers]
+    known = [
+        (key, words)
+        for key, words in (("top1", "top-1"), (SPEEDS[0], "in training"))
+        if key in entry.numbers
+    ]
     found = ", ".join(f"{span(entry.numbers[key], key)} {words}" for key, words in known)
     text = Markup("<b>{}</b> alone").format(entry.model)
-    return text + (f": {found}; " if found else ": ") + "a verdict needs another model in the same run."
+    return (
+        text
+        + (f": {found}; " if found else ": ")
+        + "a verdict needs another model in the same run."
+    )
 
 
 def _most_accurate(group: Group, pairs: Pairs) -> Iterator[Markup]:
@@ -60,10 +81,14 @@ def _most_accurate(group: Group, pairs: Pairs) -> Iterator[Markup]:
     if not rows:
         return
     best = rows[0]
-    text = Markup("Most accurate: <b>{}</b> with {} top-1").format(best.model, span(best.numbers["top1"], "top1"))
+    text = Markup("Most accurate: <b>{}</b> with {} top-1").format(
+        best.model, span(best.numbers["top1"], "top1")
+    )
     equals = [entry for entry in rows[1:] if _equal(best, entry, pairs)]
     if equals:
-        text += Markup("; it can't be told apart from {}").format(names(equals)) + _seeds_to_tell(best, equals[0])
+        text += Markup("; it can't be told apart from {}").format(names(equals)) + _seeds_to_tell(
+            best, equals[0]
+        )
     elif len(rows) > 1:
         text += _points_above(best, rows[1], pairs)
     yield text + "."
@@ -71,18 +96,26 @@ def _most_accurate(group: Group, pairs: Pairs) -> Iterator[Markup]:
 
 def _seeds_to_tell(best: Entry, entry: Entry) -> str:
     """How many seeds would tell two rows apart, as far as the seeds that there are can say."""
-    ours, theirs = ([c.record.accuracy.top1 for c in e.finished if c.record.accuracy] for e in (best, entry))
+    ours, theirs = (
+        [c.record.accuracy.top1 for c in e.finished if c.record.accuracy] for e in (best, entry)
+    )
     seeds = seeds_needed(ours, theirs)
     if seeds is None:
         return ""
-    return f" (about {seeds} seeds each would be needed)" if seeds < MOST_SEEDS else " (no number of seeds would do)"
+    return (
+        f" (about {seeds} seeds each would be needed)"
+        if seeds < MOST_SEEDS
+        else " (no number of seeds would do)"
+    )
 
 
 def _points_above(best: Entry, next_best: Entry, pairs: Pairs) -> Markup:
     pair = pairs.get(best.key, {}).get(next_best.key)
     back = pairs.get(next_best.key, {}).get(best.key)
     lead = best.numbers["top1"].value - next_best.numbers["top1"].value
-    same_images = f" ({back.low:.1f} to {back.high:.1f} on the same images)" if pair and back else ""
+    same_images = (
+        f" ({back.low:.1f} to {back.high:.1f} on the same images)" if pair and back else ""
+    )
     return Markup(", {} points above {}{}").format(f"{lead:.1f}", names([next_best]), same_images)
 
 
@@ -98,7 +131,9 @@ def _fastest(group: Group, pairs: Pairs) -> Iterator[Markup]:
     if not rows:
         return
     best = rows[0]
-    text = Markup("Fastest to train: <b>{}</b> with {}").format(best.model, span(best.numbers[SPEEDS[0]], SPEEDS[0]))
+    text = Markup("Fastest to train: <b>{}</b> with {}").format(
+        best.model, span(best.numbers[SPEEDS[0]], SPEEDS[0])
+    )
     if len(rows) > 1:
         text += _lead(best, rows[1:], pairs)
     yield text + "."
@@ -123,7 +158,9 @@ def _may_be_one(ratio: Pair) -> bool:
 
 def _front(group: Group) -> Iterator[Markup]:
     front = front_of(group, SPEEDS[0], higher=True)
-    measured = [entry for entry in group.entries if "top1" in entry.numbers and SPEEDS[0] in entry.numbers]
+    measured = [
+        entry for entry in group.entries if "top1" in entry.numbers and SPEEDS[0] in entry.numbers
+    ]
     if len(measured) < 2:
         return
     if len(front) == 1:
@@ -140,7 +177,8 @@ def _unfinished(group: Group) -> Iterator[Markup]:
     rows = [entry for entry in group.entries if not entry.finished]
     if rows:
         causes = Markup(", ").join(
-            Markup("<b>{}</b> ({})").format(e.model, ENDINGS[e.record.status]) for e in rows[:MAX_NAMES]
+            Markup("<b>{}</b> ({})").format(e.model, ENDINGS[e.record.status])
+            for e in rows[:MAX_NAMES]
         )
         more = f" and {len(rows) - MAX_NAMES} more" if len(rows) > MAX_NAMES else ""
         yield Markup("Without a result: {}{}.").format(causes, more)
@@ -151,10 +189,15 @@ def noise_words(floor: Floor) -> str:
     ratio = floor.ratio
     low, high = f"{ratio.low:.3f}", f"{ratio.high:.3f}"
     inside = ratio.low >= 1 / (1 + NOISE_THRESHOLD) and ratio.high <= 1 + NOISE_THRESHOLD
-    end = "so differences above 2 % can be believed" if inside else "so small differences here prove nothing"
+    end = (
+        "so differences above 2 % can be believed"
+        if inside
+        else "so small differences here prove nothing"
+    )
     if not is_finite(ratio):
         return f"{floor.model} against itself: {ratio.value:.3f} times as fast, in too few rounds for an interval"
     claimed = f"; a third of the rounds would have claimed a winner in {floor.claims} of {floor.windows} cases"
-    return f"{floor.model} against itself: {ratio.value:.3f} times as fast ({low} to {high}), {end}" + (
-        claimed if floor.windows else ""
+    return (
+        f"{floor.model} against itself: {ratio.value:.3f} times as fast ({low} to {high}), {end}"
+        + (claimed if floor.windows else "")
     )

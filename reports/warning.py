@@ -36,7 +36,10 @@ def _warnings_of(entry: Entry) -> Iterator[tuple[str, str]]:
     if not entry.finished:
         return
     if len(entry.finished) == 1 and "top1" in entry.numbers:
-        yield "One seed: how far seeds of this model differ is not known, and not in the interval.", "top1"
+        yield (
+            "One seed: how far seeds of this model differ is not known, and not in the interval.",
+            "top1",
+        )
     if entry.record.data.protocol == "published":
         yield "The test set was looked at after every epoch (protocol published).", "top1"
     yield from _about_machine(entry)
@@ -57,7 +60,11 @@ def _about_machine(entry: Entry) -> Iterator[tuple[str, str]]:
     if isinstance(load, (int, float)) and isinstance(cores, (int, float)) and load > cores + 0.5:
         yield f"The machine was busy when this began: load {load:.1f} on {cores:.0f} cores.", ""
     threads = environment.get("num_threads")
-    if isinstance(threads, int) and isinstance(cores, int) and threads * _local_processes(entry) > cores:
+    if (
+        isinstance(threads, int)
+        and isinstance(cores, int)
+        and threads * _local_processes(entry) > cores
+    ):
         yield f"{threads} threads a process are more than the {cores} cores.", ""
 
 
@@ -105,8 +112,13 @@ def _about_comparison(entry: Entry) -> Iterator[tuple[str, str]]:
     for each in entry.run.rounds:
         yield from condition_warnings(each)
     for name, reason in comparison.missing.items():
-        if name == entry.model or name.startswith((f"{entry.model}:", f"{entry.model} ", f"{entry.model}/")):
-            yield f"Not measured ({name.removeprefix(entry.model).strip(' :/') or 'any'}): {reason}", ""
+        if name == entry.model or name.startswith(
+            (f"{entry.model}:", f"{entry.model} ", f"{entry.model}/")
+        ):
+            yield (
+                f"Not measured ({name.removeprefix(entry.model).strip(' :/') or 'any'}): {reason}",
+                "",
+            )
 
 
 COLUMNS_OF = {

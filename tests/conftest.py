@@ -1,4 +1,7 @@
-"""What the tests of the bench share: one thread, a small data set in memory, a runtime of one process."""
+"""What the tests of the bench share.
+
+One thread, a small data set in memory, a runtime of one process.
+"""
 
 import os
 from collections.abc import Iterator
@@ -29,12 +32,23 @@ def tiny_data() -> Any:
 
     train = images(NUM_TRAIN)
     return Dataset(
-        name="tiny", stand_in=False, source="embedded", checksum="0" * 64, size=32, margin=4, train=train,
-        test=images(NUM_TEST), train_indices=np.arange(40, NUM_TRAIN), validation_indices=np.arange(40),
-        protocol="split", class_names=tuple(f"class {i}" for i in range(NUM_CLASSES)),
+        name="tiny",
+        stand_in=False,
+        source="embedded",
+        checksum="0" * 64,
+        size=32,
+        margin=4,
+        train=train,
+        test=images(NUM_TEST),
+        train_indices=np.arange(40, NUM_TRAIN),
+        validation_indices=np.arange(40),
+        protocol="split",
+        class_names=tuple(f"class {i}" for i in range(NUM_CLASSES)),
         superclass_names=tuple(f"superclass {i}" for i in range(5)),
-        superclass_of=tuple(i // 2 for i in range(NUM_CLASSES)), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
-    )  # fmt: skip
+        superclass_of=tuple(i // 2 for i in range(NUM_CLASSES)),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
 
 
 @pytest.fixture
@@ -54,5 +68,8 @@ def root() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests that start processes first: the files that take long don't wait for one core at the end."""
+    """Put the tests that start processes first.
+
+    The files that take long don't wait for one core at the end.
+    """
     items.sort(key=lambda item: item.get_closest_marker("distributed") is None)

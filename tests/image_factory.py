@@ -1,4 +1,7 @@
-"""Small data sets for tests: random images as parquet files, as an official archive, or straight in memory."""
+"""Small data sets for tests.
+
+Random images as parquet files, as an official archive, or straight in memory.
+"""
 
 import hashlib
 import io
@@ -22,7 +25,9 @@ from bench.data.pixels import ModelInput
 NUM_CLASSES = 10
 
 
-def random_images(n: int, seed: int, size: int = 32, channels: int = 3) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def random_images(
+    n: int, seed: int, size: int = 32, channels: int = 3
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Draw images (n, size, size, channels) and labels (n,) of ten classes in turn."""
     rng = np.random.default_rng(seed)
     return rng.integers(0, 256, (n, size, size, channels), np.uint8), np.arange(n) % NUM_CLASSES
@@ -37,7 +42,10 @@ def write_parquet(
     column: str = "img",
     encoding: str = "PNG",
 ) -> Path:
-    """Write one part of a set in the hub's layout: encoded images, label columns, names in the schema's metadata."""
+    """Write one part of a set in the hub's layout.
+
+    Encoded images, label columns, names in the schema's metadata.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     features = {
         name: {"names": [f"{name} {i}" for i in range(int(max(values)) + 1)], "_type": "ClassLabel"}
@@ -59,9 +67,14 @@ def encoded(image: NDArray[np.uint8], encoding: str) -> bytes:
 
 
 def write_batch(path: Path, images: NDArray[np.uint8], labels: dict[str, Any]) -> str:
-    """Write one pickled batch as the official archives hold them (planes of red, green, blue); returns its md5 sum."""
+    """Write one pickled batch as the official archives hold them (planes of red, green, blue).
+
+    Returns its md5 sum.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = pickle.dumps({"data": images.transpose(0, 3, 1, 2).reshape(len(images), -1), **labels})
+    content = pickle.dumps(
+        {"data": images.transpose(0, 3, 1, 2).reshape(len(images), -1), **labels}
+    )
     path.write_bytes(content)
     return hashlib.md5(content).hexdigest()
 
@@ -90,19 +103,35 @@ def one_line(error: pytest.ExceptionInfo[ValueError]) -> str:
     return str(error.value)
 
 
-def memory_dataset(n: int, *, size: int = 32, margin: int = 4, channels: int = 3, seed: int = 0) -> Dataset:
+def memory_dataset(
+    n: int, *, size: int = 32, margin: int = 4, channels: int = 3, seed: int = 0
+) -> Dataset:
     """Make a data set of `n` training and 50 test images in memory, split as a stored one is."""
     sets = []
     for part, count in enumerate((n, 50)):
         images, labels = random_images(count, seed + part, size, channels)
-        sets.append(ImageSet(np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0))), labels))
+        sets.append(
+            ImageSet(np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0))), labels)
+        )
     rows, held_out = split(sets[0].labels)
     return Dataset(
-        name="memory", stand_in=True, source="embedded", checksum="", size=size, margin=margin, train=sets[0],
-        test=sets[1], train_indices=rows, validation_indices=held_out, protocol="split",
-        class_names=tuple(map(str, range(NUM_CLASSES))), superclass_names=(), superclass_of=(),
-        mean=(0.5,) * channels, std=(0.25,) * channels,
-    )  # fmt: skip
+        name="memory",
+        stand_in=True,
+        source="embedded",
+        checksum="",
+        size=size,
+        margin=margin,
+        train=sets[0],
+        test=sets[1],
+        train_indices=rows,
+        validation_indices=held_out,
+        protocol="split",
+        class_names=tuple(map(str, range(NUM_CLASSES))),
+        superclass_names=(),
+        superclass_of=(),
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+    )
 
 
 def model_input(options: dict[str, Any]) -> tuple[ModelInput, dict[str, Any]]:

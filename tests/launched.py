@@ -1,4 +1,7 @@
-"""Starts real worlds for tests of faults: a small data set, `bench.launch` and its workers, and who of them lives."""
+"""Starts real worlds for tests of faults.
+
+A small data set, `bench.launch` and its workers, and who of them lives.
+"""
 
 import os
 import subprocess
@@ -11,9 +14,29 @@ import psutil
 from image_factory import write_cifar10
 
 ROOT = Path(__file__).parent.parent
-SMALL = ("--dataset", "cifar10", "--image-size", "32", "--batch-size", "32", "--num-threads", "1", "--measure", "none")
+SMALL = (
+    "--dataset",
+    "cifar10",
+    "--image-size",
+    "32",
+    "--batch-size",
+    "32",
+    "--num-threads",
+    "1",
+    "--measure",
+    "none",
+)
 LONG = ("--models", "lenet5", "--epochs", "3000", "--checkpoint-seconds", "0.2")
-HAND = (sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--mixed_precision", "no", "--cpu")
+HAND = (
+    sys.executable,
+    "-m",
+    "accelerate.commands.launch",
+    "--num_processes",
+    "1",
+    "--mixed_precision",
+    "no",
+    "--cpu",
+)
 OURS = (sys.executable, "-m", "bench.launch")
 
 
@@ -22,19 +45,29 @@ def variables(place: Path, **more: str) -> dict[str, str]:
     if not (place / "data").exists():
         write_cifar10(place / "data" / "cifar10")
     mine = {k: v for k, v in os.environ.items() if not k.startswith(("NPROC", "NNODES", "SLURM"))}
-    own = {"ZOOMETRY_DATA": str(place / "data"), "XDG_CACHE_HOME": str(place / "cache"), "PYTHONPATH": str(ROOT)}
+    own = {
+        "ZOOMETRY_DATA": str(place / "data"),
+        "XDG_CACHE_HOME": str(place / "cache"),
+        "PYTHONPATH": str(ROOT),
+    }
     return mine | own | more
 
 
 class Launch:
     """A run under way, started by some command."""
 
-    def __init__(self, place: Path, *words: str, command: Sequence[str] = OURS, **more: str) -> None:
+    def __init__(
+        self, place: Path, *words: str, command: Sequence[str] = OURS, **more: str
+    ) -> None:
         self.run = place / "run"
         self.process = subprocess.Popen(
-            [*command, *words, *SMALL, "--out", str(self.run)], cwd=ROOT, env=variables(place, **more), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            [*command, *words, *SMALL, "--out", str(self.run)],
+            cwd=ROOT,
+            env=variables(place, **more),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def wait_for(self, text: str, seconds: float = 120) -> None:
         """Wait until the run's log says something."""
@@ -47,8 +80,15 @@ class Launch:
         raise AssertionError(f"{text!r} did not come")
 
     def workers(self) -> list[psutil.Process]:
-        """The processes of this run that train, by their rank; accelerate's own is not one of them."""
-        return [one for one in self.all() if "accelerate.commands.launch" not in one.cmdline() and one.pid != self.pid]
+        """The processes of this run that train, by their rank.
+
+        Accelerate's own is not one of them.
+        """
+        return [
+            one
+            for one in self.all()
+            if "accelerate.commands.launch" not in one.cmdline() and one.pid != self.pid
+        ]
 
     def between(self) -> psutil.Process:
         """accelerate's process."""

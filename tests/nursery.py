@@ -1,7 +1,7 @@
 """Forks the ranks of a run from a process that has imported everything, and harms them on the way.
 
-A world costs a second so, not ten. A harm is {"place": …, "count": n, "act": …}: at the n-th time that a rank comes by
-a place, it kills or stops itself, finds the disk full or its folder read-only.
+A world costs a second so, not ten. A harm is {"place": …, "count": n, "act": …}: at the n-th time
+that a rank comes by a place, it kills or stops itself, finds the disk full or its folder read-only.
 
     Nursery(folder).world(["--models", "lenet5", …], harms={1: {"place": "step", "count": 3, "act": "kill"}})
 """
@@ -23,7 +23,9 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 Harm = Mapping[str, Any]
-SMALL_DISK = 5000  # bytes a file: too few for a record and for tensors, enough for what the tests print
+SMALL_DISK = (
+    5000  # bytes a file: too few for a record and for tensors, enough for what the tests print
+)
 PATIENCE = 1.0  # seconds that survivors wait for each other in a roll call: all are on this machine
 CAPABILITIES_3 = 0x20080522  # the version of capget's structures
 OVERRIDES = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
@@ -31,7 +33,10 @@ OVERRIDES = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the ranks of a world ended: exit codes (minus the signal), what they wrote, seconds since the harm."""
+    """How the ranks of a world ended.
+
+    Exit codes (minus the signal), what they wrote, seconds since the harm.
+    """
 
     codes: list[int]
     texts: list[str]
@@ -44,9 +49,13 @@ class Nursery:
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.nursery"], cwd=ROOT, env={**os.environ, **variables}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            [sys.executable, "-m", "tests.nursery"],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
 
     def __enter__(self) -> "Nursery":
         return self
@@ -59,10 +68,21 @@ class Nursery:
         self.process.stdout.close()
 
     def world(
-        self, words: list[str], harms: Mapping[int, Harm] | None = None, *, size: int = 2, limit: float = 60
+        self,
+        words: list[str],
+        harms: Mapping[int, Harm] | None = None,
+        *,
+        size: int = 2,
+        limit: float = 60,
     ) -> Outcome:
         """Run `bench/run.py WORDS` in a world of some ranks, which has `limit` seconds."""
-        request = {"words": words, "harms": harms or {}, "size": size, "limit": limit, "folder": str(self.folder)}
+        request = {
+            "words": words,
+            "harms": harms or {},
+            "size": size,
+            "limit": limit,
+            "folder": str(self.folder),
+        }
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request) + "\n")
@@ -72,11 +92,12 @@ class Nursery:
 
 def serve() -> None:
     """Import what a run needs, then fork a world for every line of standard input."""
+    import bench.plan
+
     import bench.cell.display
     import bench.cell.run_cell
     import bench.distributed.roll_call
     import bench.measure.compare
-    import bench.plan
     import bench.run
 
     bench.distributed.roll_call.LATER = PATIENCE
@@ -105,7 +126,10 @@ def _fork_world(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wait(ranks: list[int], marks: list[Path], limit: float) -> tuple[list[int], float]:
-    """Wait for all ranks but those that are stopped, which are ended then; all of them at the time limit."""
+    """Wait for all ranks but those that are stopped, which are ended then.
+
+    All of them at the time limit.
+    """
     codes: dict[int, int] = {}
     began = time.monotonic()
     harmed = None
@@ -133,9 +157,15 @@ def _be_rank(rank: int, port: int, request: dict[str, Any], mark: Path) -> None:
     """Become a rank: its environment, its output, its harm; ends the process."""
     size = str(request["size"])
     os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size,
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo", "ACCELERATE_USE_CPU": "true",
-    }  # fmt: skip
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": size,
+        "LOCAL_WORLD_SIZE": size,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "ACCELERATE_USE_CPU": "true",
+    }
     said = os.open(Path(request["folder"]) / f"said-{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
@@ -163,7 +193,9 @@ def _keep_optimizer() -> None:
 
     conclude = cell._conclude
 
-    def wrapped(learner: Any, spec: Any, progress: Any, context: Any, folder: Path, keep: Any) -> None:
+    def wrapped(
+        learner: Any, spec: Any, progress: Any, context: Any, folder: Path, keep: Any
+    ) -> None:
         state = checkpoint._split_state(learner.optimizer)[0]
         context.runtime.on_main(checkpoint.save_weights, folder / "optimizer.safetensors", state)
         conclude(learner, spec, progress, context, folder, keep)
@@ -178,10 +210,14 @@ def _plan(harm: Harm, mark: Path) -> None:
     from bench.train import build, checkpoint
 
     owner, name, after = {
-        "step": (Runtime, "pulse", True), "evaluate": (build, "evaluate", False), "save": (checkpoint, "save", False),
-        "tensors": (checkpoint, "_write_tensors", True), "rename": (checkpoint, "write_json", True),
-        "record": (keeper, "write", False), "restore": (checkpoint, "restore", True),
-    }[harm["place"]]  # fmt: skip
+        "step": (Runtime, "pulse", True),
+        "evaluate": (build, "evaluate", False),
+        "save": (checkpoint, "save", False),
+        "tensors": (checkpoint, "_write_tensors", True),
+        "rename": (checkpoint, "write_json", True),
+        "record": (keeper, "write", False),
+        "restore": (checkpoint, "restore", True),
+    }[harm["place"]]
     function, calls = getattr(owner, name), []
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -202,7 +238,9 @@ def _do(act: str, mark: Path, args: tuple[Any, ...]) -> None:
     acts: dict[str, Callable[[], None]] = {
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
-        "full": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_DISK, resource.RLIM_INFINITY)),
+        "full": lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (SMALL_DISK, resource.RLIM_INFINITY)
+        ),
         "read-only": lambda: _make_read_only(args[0]),
     }
     acts[act]()

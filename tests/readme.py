@@ -1,4 +1,7 @@
-"""The README's generated tables: `python -m tests.readme` writes them, `--check` fails where they aren't true."""
+"""The README's generated tables.
+
+`python -m tests.readme` writes them, `--check` fails where they aren't true.
+"""
 
 import sys
 from pathlib import Path
@@ -37,7 +40,11 @@ def survey_table() -> str:
     rows = []
     for group in groups:
         places = ranks_of(group)["top1"]
-        rows += [_survey_row(entry, place_text(places.get(entry.key))) for entry in group.entries if entry.finished]
+        rows += [
+            _survey_row(entry, place_text(places.get(entry.key)))
+            for entry in group.entries
+            if entry.finished
+        ]
     return head + rule + "".join(rows)
 
 
@@ -62,7 +69,9 @@ def main(words: list[str]) -> int:
         expected = before + BEGIN.format(name) + table + END.format(name) + after
     if words == ["--check"]:
         if text != expected:
-            print("README.md: its tables are not the registry's or the survey's; run `python -m tests.readme`")
+            print(
+                "README.md: its tables are not the registry's or the survey's; run `python -m tests.readme`"
+            )
         return int(text != expected)
     README.write_text(expected, encoding="utf-8")
     return 0

@@ -1,4 +1,7 @@
-"""Records, comparisons and run folders for tests: made from a seed, shaped like a real run, without training."""
+"""Records, comparisons and run folders for tests.
+
+Made from a seed, shaped like a real run, without training.
+"""
 
 import zlib
 from collections.abc import Sequence
@@ -9,7 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.record import Accuracy, Comparison, DataInfo, Epoch, Layer, Measurement, RunRecord, cell_name
+from bench.results.record import (
+    Accuracy,
+    Comparison,
+    DataInfo,
+    Epoch,
+    Layer,
+    Measurement,
+    RunRecord,
+    cell_name,
+)
 from bench.results.storage import write, write_json
 
 WHEN = "2026-11-22T01:02:03+00:00"
@@ -80,13 +92,31 @@ def accuracy(top1: float, *, split: str = "test", n: int = 10_000) -> Accuracy:
 def environment(**changes: Any) -> dict[str, Any]:
     """What a record says of the machine."""
     return {
-        "cpu": "AMD EPYC 9R14", "cpu_flags": ["avx2", "avx512f"], "num_cores": 2, "num_threads": 2,
-        "machine": "AMD EPYC 9R14, 2 cores", "gpu": None, "num_gpus": 0, "memory_bytes": 8 * 2**30,
-        "platform": "Linux-6.1", "python": "3.11.7", "torch": "2.14.1", "torchvision": "0.29.1", "timm": "1.0.20",
-        "accelerate": "1.15.0", "cuda": None, "git_commit": "0123456789abcdef0123", "git_dirty": False,
-        "load_average": 0.4, "backend": "cpu", "world_size": 1, "precision": "fp32", "tf32": False,
-        "deterministic": False, "command": "./launch.sh --recipe quick",
-    } | changes  # fmt: skip
+        "cpu": "AMD EPYC 9R14",
+        "cpu_flags": ["avx2", "avx512f"],
+        "num_cores": 2,
+        "num_threads": 2,
+        "machine": "AMD EPYC 9R14, 2 cores",
+        "gpu": None,
+        "num_gpus": 0,
+        "memory_bytes": 8 * 2**30,
+        "platform": "Linux-6.1",
+        "python": "3.11.7",
+        "torch": "2.14.1",
+        "torchvision": "0.29.1",
+        "timm": "1.0.20",
+        "accelerate": "1.15.0",
+        "cuda": None,
+        "git_commit": "0123456789abcdef0123",
+        "git_dirty": False,
+        "load_average": 0.4,
+        "backend": "cpu",
+        "world_size": 1,
+        "precision": "fp32",
+        "tf32": False,
+        "deterministic": False,
+        "command": "./launch.sh --recipe quick",
+    } | changes
 
 
 def epochs(animal: Animal, seed: int, count: int) -> tuple[Epoch, ...]:
@@ -114,27 +144,61 @@ def layers(animal: Animal) -> tuple[Layer, ...]:
     """Three layers that share the model's costs."""
     rest = animal.num_parameters // 2
     return (
-        Layer(name="conv1", kind="Conv2d", output_shape=(6, 28, 28), num_parameters=animal.num_parameters - rest,
-              multiply_adds=animal.multiply_adds // 3, activation_bytes=18_816),
-        Layer(name="relu", kind="ReLU", output_shape=(6, 28, 28), num_parameters=0, multiply_adds=0,
-              activation_bytes=18_816),
-        Layer(name="fc", kind="Linear", output_shape=(100,), num_parameters=rest,
-              multiply_adds=animal.multiply_adds - animal.multiply_adds // 3, activation_bytes=400),
-    )  # fmt: skip
+        Layer(
+            name="conv1",
+            kind="Conv2d",
+            output_shape=(6, 28, 28),
+            num_parameters=animal.num_parameters - rest,
+            multiply_adds=animal.multiply_adds // 3,
+            activation_bytes=18_816,
+        ),
+        Layer(
+            name="relu",
+            kind="ReLU",
+            output_shape=(6, 28, 28),
+            num_parameters=0,
+            multiply_adds=0,
+            activation_bytes=18_816,
+        ),
+        Layer(
+            name="fc",
+            kind="Linear",
+            output_shape=(100,),
+            num_parameters=rest,
+            multiply_adds=animal.multiply_adds - animal.multiply_adds // 3,
+            activation_bytes=400,
+        ),
+    )
 
 
 def spec(animal: Animal) -> dict[str, Any]:
     """A ModelSpec as JSON."""
     return {
-        "name": animal.name, "family": animal.family, "source": "zoo", "year": 2016, "paper": "arXiv:1602.07360",
-        "image_size": 32, "in_channels": 3, "stem": "stride 1, no pooling", "total_stride": 8,
-        "num_parameters": animal.num_parameters, "multiply_adds": animal.multiply_adds, "at": [100, 32],
-        "tags": ["small"], "defaults": {"lr": 0.05}, "notes": "",
-    }  # fmt: skip
+        "name": animal.name,
+        "family": animal.family,
+        "source": "zoo",
+        "year": 2016,
+        "paper": "arXiv:1602.07360",
+        "image_size": 32,
+        "in_channels": 3,
+        "stem": "stride 1, no pooling",
+        "total_stride": 8,
+        "num_parameters": animal.num_parameters,
+        "multiply_adds": animal.multiply_adds,
+        "at": [100, 32],
+        "tags": ["small"],
+        "defaults": {"lr": 0.05},
+        "notes": "",
+    }
 
 
-def rate(metric: str, images_per_second: float, key: object, *, rounds: int = 60, images: int = 128) -> Measurement:
-    """Seconds of `images` images in each round; the rounds' noise is shared by all models, as on a real machine."""
+def rate(
+    metric: str, images_per_second: float, key: object, *, rounds: int = 60, images: int = 128
+) -> Measurement:
+    """Seconds of `images` images in each round.
+
+    The rounds' noise is shared by all models, as on a real machine.
+    """
     shared = draws("rounds", metric).lognormal(0, 0.05, size=rounds)
     own = draws("own", metric, key).lognormal(0, 0.01, size=rounds)
     values = images / images_per_second * shared * own
@@ -151,10 +215,14 @@ def rate(metric: str, images_per_second: float, key: object, *, rounds: int = 60
 
 def amount(metric: str, unit: str, values: Sequence[float]) -> Measurement:
     """Raw values where less is better."""
-    return Measurement(metric=metric, unit=unit, better="lower", merge="largest", values=(tuple(values),))
+    return Measurement(
+        metric=metric, unit=unit, better="lower", merge="largest", values=(tuple(values),)
+    )
 
 
-def measurements(animal: Animal, key: object = None, *, rounds: int = 60) -> tuple[Measurement, ...]:
+def measurements(
+    animal: Animal, key: object = None, *, rounds: int = 60
+) -> tuple[Measurement, ...]:
     """One measurement of every metric that a comparison holds."""
     key = key or animal.name
     r = animal.images_per_second
@@ -170,27 +238,49 @@ def measurements(animal: Animal, key: object = None, *, rounds: int = 60) -> tup
 
 
 def record(
-    animal: Animal = ZOO[0], seed: int = 0, *, run: str = "demo", num_epochs: int = 5, **changes: Any
+    animal: Animal = ZOO[0],
+    seed: int = 0,
+    *,
+    run: str = "demo",
+    num_epochs: int = 5,
+    **changes: Any,
 ) -> RunRecord:
     """A finished cell; `changes` replace fields."""
     trained = epochs(animal, seed, num_epochs)
-    top1 = min(100.0, max(0.0, animal.top1 + float(draws("top1", animal.name, seed).normal(0, 0.25))))
+    top1 = min(
+        100.0, max(0.0, animal.top1 + float(draws("top1", animal.name, seed).normal(0, 0.25)))
+    )
     train_seconds = trained[-1].seconds if trained else None
     whole = RunRecord(
         run=run,
         model=animal.name,
         seed=seed,
         status="ok",
-        config={"models": [animal.name], "image_size": None, "precision": "fp32", "channels_last": True,
-                "batch_size": 128, "recipe": "quick"},
+        config={
+            "models": [animal.name],
+            "image_size": None,
+            "precision": "fp32",
+            "channels_last": True,
+            "batch_size": 128,
+            "recipe": "quick",
+        },
         spec=spec(animal),
         layers=layers(animal),
         environment=environment(),
         data=data_info(),
         epochs=trained,
         accuracy=accuracy(top1) if trained else None,
-        measurements=(rate("fit_images_per_second", animal.images_per_second * 0.97, seed, rounds=num_epochs,
-                           images=45_000),) if trained else (),
+        measurements=(
+            rate(
+                "fit_images_per_second",
+                animal.images_per_second * 0.97,
+                seed,
+                rounds=num_epochs,
+                images=45_000,
+            ),
+        )
+        if trained
+        else (),
         world_size=1,
         batch_size=128,
         num_parameters=animal.num_parameters,
@@ -199,16 +289,20 @@ def record(
         train_seconds=train_seconds,
         created=WHEN,
         finished=WHEN,
-    )  # fmt: skip
+    )
     return replace(whole, **changes)
 
 
-def failed(animal: Animal, status: str = "failed", error: str = "RuntimeError: broke", **changes: Any) -> RunRecord:
+def failed(
+    animal: Animal, status: str = "failed", error: str = "RuntimeError: broke", **changes: Any
+) -> RunRecord:
     """A cell that ended early."""
     return record(animal, num_epochs=0, status=status, error=error, finished=None, **changes)
 
 
-def comparison(animals: Sequence[Animal] = ZOO, *, run: str = "demo", rounds: int = 60, **changes: Any) -> Comparison:
+def comparison(
+    animals: Sequence[Animal] = ZOO, *, run: str = "demo", rounds: int = 60, **changes: Any
+) -> Comparison:
     """All models measured against each other, and the first one against itself."""
     names = tuple(animal.name for animal in animals)
     again = [m for m in measurements(animals[0], "again", rounds=rounds) if m.images is not None]
@@ -236,13 +330,19 @@ def predictions(whole: RunRecord) -> dict[str, NDArray[Any]]:
     ease = draws("ease").normal(size=n) + noise.normal(0, 0.7, size=n)
     right = np.zeros(n, dtype=bool)
     right[np.argsort(-ease)[: whole.accuracy.num_top1]] = True
-    other = (label + noise.integers(1, len(whole.data.class_names), size=n)) % len(whole.data.class_names)
+    other = (label + noise.integers(1, len(whole.data.class_names), size=n)) % len(
+        whole.data.class_names
+    )
     confidence = np.clip(noise.beta(4, 3, size=n) + 0.2 * right, 0.01, 1).astype(np.float32)
     return {"label": label, "predicted": np.where(right, label, other), "confidence": confidence}
 
 
 def write_run(
-    folder: Path, records: Sequence[RunRecord], compared: Comparison | None = None, *, with_predictions: bool = True
+    folder: Path,
+    records: Sequence[RunRecord],
+    compared: Comparison | None = None,
+    *,
+    with_predictions: bool = True,
 ) -> Path:
     """Write a run's folder as bench does."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -258,10 +358,14 @@ def write_run(
     return folder
 
 
-def write_demo(folder: Path, *, seeds: Sequence[int] = (0, 1, 2), stand_in: bool = False, run: str = "demo") -> Path:
+def write_demo(
+    folder: Path, *, seeds: Sequence[int] = (0, 1, 2), stand_in: bool = False, run: str = "demo"
+) -> Path:
     """A run as a user has it: eight models with seeds, and one that ran out of memory."""
     data = data_info(name="synthetic", stand_in=True) if stand_in else data_info()
     records = [record(animal, seed, run=run, data=data) for animal in ZOO for seed in seeds]
     giant = Animal("vgg16_bn", "vgg", 34_000_000, 314_000_000, 100, 50)
-    records.append(failed(giant, "oom", "OutOfMemoryError: tried to allocate 2.00 GiB", run=run, data=data))
+    records.append(
+        failed(giant, "oom", "OutOfMemoryError: tried to allocate 2.00 GiB", run=run, data=data)
+    )
     return write_run(folder, records, comparison(run=run))

@@ -1,7 +1,7 @@
 """Small networks that signal, slow or kill their own process, for the tests of runs that are disturbed.
 
-STOP_AT=N: SIGTERM at the Nth training pass. SLOW=S: S seconds a pass. MARKS=DIR: from the third pass on a file there
-bears the process's number.
+STOP_AT=N: SIGTERM at the Nth training pass. SLOW=S: S seconds a pass. MARKS=DIR: from the third
+pass on a file there bears the process's number.
 """
 
 import os
@@ -37,7 +37,14 @@ class Stopping(nn.Sequential):
 
 def norm(num_classes: int = 10) -> nn.Module:
     """Build a network with batch normalisation and dropout."""
-    body = [nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU()]
+    body = [
+        nn.Conv2d(3, 8, 3, 2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, 2),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+    ]
     return Stopping(*body, nn.Flatten(), nn.Dropout(0.3), nn.Linear(784, num_classes))
 
 

@@ -1,7 +1,7 @@
 """Known faults of accelerate, torch and safetensors that the bench works around, each written as what would be right.
 
-Strict xfail: the release that mends one fails here, and the way around it can go. Oracle: what each library says of
-itself.
+Strict xfail: the release that mends one fails here, and the way around it can go. Oracle: what each
+library says of itself.
 """
 
 import sys
@@ -17,7 +17,11 @@ from accelerate import Accelerator
 from accelerate.commands import launch
 from accelerate.scheduler import AcceleratedScheduler
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration, find_executable_batch_size
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    ProjectConfiguration,
+    find_executable_batch_size,
+)
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
@@ -38,7 +42,10 @@ def start(*words: str) -> None:
     launch.launch_command(launch.launch_command_parser().parse_args(list(words)))
 
 
-@pytest.mark.xfail(strict=True, reason="starts one process without a word; world.py refuses the world that it makes")
+@pytest.mark.xfail(
+    strict=True,
+    reason="starts one process without a word; world.py refuses the world that it makes",
+)
 def test_two_processes_on_a_cpu_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
     monkeypatch.setattr(launch, "simple_launcher", lambda args: started.append("one"))
@@ -47,7 +54,10 @@ def test_two_processes_on_a_cpu_are_two(monkeypatch: pytest.MonkeyPatch) -> None
     assert started == ["two"]
 
 
-@pytest.mark.xfail(strict=True, reason="every failure is 1; workers leave their code in a file that launch.py names")
+@pytest.mark.xfail(
+    strict=True,
+    reason="every failure is 1; workers leave their code in a file that launch.py names",
+)
 def test_the_launcher_gives_the_scripts_exit_code(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("import sys; sys.exit(2)")
@@ -56,33 +66,45 @@ def test_the_launcher_gives_the_scripts_exit_code(tmp_path: Path) -> None:
     assert stop.value.code == 2
 
 
-@pytest.mark.xfail(strict=True, reason="plain launches set OMP_NUM_THREADS=1; runtime.py sets threads itself")
+@pytest.mark.xfail(
+    strict=True, reason="plain launches set OMP_NUM_THREADS=1; runtime.py sets threads itself"
+)
 def test_one_process_gets_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     found: list[str] = []
-    monkeypatch.setattr(launch, "simple_launcher", lambda args: found.append(str(args.num_cpu_threads_per_process)))
+    monkeypatch.setattr(
+        launch, "simple_launcher", lambda args: found.append(str(args.num_cpu_threads_per_process))
+    )
     start("--cpu", "script.py")
     assert found == ["4"]
 
 
-@pytest.mark.xfail(strict=True, reason="a prepared scheduler steps once a process; ours is a function of the step")
+@pytest.mark.xfail(
+    strict=True, reason="a prepared scheduler steps once a process; ours is a function of the step"
+)
 def test_a_scheduler_steps_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=1.0)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
-    monkeypatch.setattr("accelerate.scheduler.AcceleratorState", lambda: SimpleNamespace(num_processes=2))
+    monkeypatch.setattr(
+        "accelerate.scheduler.AcceleratorState", lambda: SimpleNamespace(num_processes=2)
+    )
     optimizer.step()
     skipped: Any = SimpleNamespace(step_was_skipped=False)
     AcceleratedScheduler(scheduler, skipped).step()
     assert optimizer.param_groups[0]["lr"] == 0.5
 
 
-@pytest.mark.xfail(strict=True, reason="a loader's epoch isn't kept; our orders are counted from seed and epoch")
+@pytest.mark.xfail(
+    strict=True, reason="a loader's epoch isn't kept; our orders are counted from seed and epoch"
+)
 def test_a_resume_goes_on_with_the_next_epochs_order(tmp_path: Path) -> None:
     def begin() -> tuple[Accelerator, Any]:
         AcceleratorState._reset_state(True)
         torch.manual_seed(1)
-        accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True))
+        accelerator = Accelerator(
+            cpu=True, dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True)
+        )
         return accelerator, accelerator.prepare(DataLoader(range(64), batch_size=8, shuffle=True))  # type: ignore[arg-type]
 
     accelerator, loader = begin()
@@ -94,8 +116,13 @@ def test_a_resume_goes_on_with_the_next_epochs_order(tmp_path: Path) -> None:
     assert torch.cat(list(loader)).tolist() == expected
 
 
-@pytest.mark.xfail(strict=True, reason="the old checkpoint goes before the new one is written; ours after its rename")
-def test_a_failed_save_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.xfail(
+    strict=True,
+    reason="the old checkpoint goes before the new one is written; ours after its rename",
+)
+def test_a_failed_save_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     naming = ProjectConfiguration(str(tmp_path), automatic_checkpoint_naming=True, total_limit=1)
     accelerator = Accelerator(cpu=True, project_config=naming)
     accelerator.save_state()
@@ -109,7 +136,9 @@ def test_a_failed_save_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch:
     assert (tmp_path / "checkpoints" / "checkpoint_0").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="damaged states of random generators are passed over; ours are counted")
+@pytest.mark.xfail(
+    strict=True, reason="damaged states of random generators are passed over; ours are counted"
+)
 def test_a_damaged_state_of_generators_is_refused(tmp_path: Path) -> None:
     accelerator = Accelerator(cpu=True)
     accelerator.save_state(str(tmp_path))
@@ -119,7 +148,8 @@ def test_a_damaged_state_of_generators_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.xfail(
-    strict=True, reason="a batch size found once is kept for the next call; ours is never changed silently"
+    strict=True,
+    reason="a batch size found once is kept for the next call; ours is never changed silently",
 )
 def test_the_second_call_tries_the_size_that_was_asked_for() -> None:
     tried: list[int] = []
@@ -136,7 +166,8 @@ def test_the_second_call_tries_the_size_that_was_asked_for() -> None:
 
 
 @pytest.mark.xfail(
-    strict=True, reason="neither format has a checksum that is looked at; checkpoint.py keeps sha256 sums"
+    strict=True,
+    reason="neither format has a checksum that is looked at; checkpoint.py keeps sha256 sums",
 )
 @pytest.mark.parametrize("kind", ["torch", "safetensors"])
 def test_a_flipped_bit_in_a_weight_is_refused(tmp_path: Path, kind: str) -> None:
@@ -153,7 +184,9 @@ def test_a_flipped_bit_in_a_weight_is_refused(tmp_path: Path, kind: str) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="it ends at once and its child runs on; run.py asks for its parent's death")
+@pytest.mark.xfail(
+    strict=True, reason="it ends at once and its child runs on; run.py asks for its parent's death"
+)
 def test_a_launcher_that_is_asked_to_end_asks_its_child(tmp_path: Path) -> None:
     import signal
     import subprocess
@@ -163,7 +196,15 @@ def test_a_launcher_that_is_asked_to_end_asks_its_child(tmp_path: Path) -> None:
 
     script, mark = tmp_path / "script.py", tmp_path / "mark"
     script.write_text(f"import pathlib, time; pathlib.Path({str(mark)!r}).touch(); time.sleep(20)")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", str(script)]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "1",
+        str(script),
+    ]
     launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not mark.exists():
         time.sleep(0.1)

@@ -1,5 +1,6 @@
 """AlexNet and its variants. Oracles: the layers' figures in the paper (Krizhevsky et al. 2012, section 3.5) and their
-sums, torchvision's alexnet with the same weights, and closed forms of the initialisations."""
+sums, torchvision's alexnet with the same weights, and closed forms of the initialisations.
+"""
 
 import math
 
@@ -35,7 +36,8 @@ def layers(name: str, num_classes: int = 1000) -> dict[str, cost.LayerCost]:
 def test_grouped_has_the_papers_layers() -> None:
     found = layers("alexnet_grouped")
     assert {
-        name: (found[name].output_shape, found[name].num_parameters, found[name].multiply_adds) for name in PAPER
+        name: (found[name].output_shape, found[name].num_parameters, found[name].multiply_adds)
+        for name in PAPER
     } == PAPER
     assert sum(math.prod(found[name].output_shape) for name in PAPER) == 659_272
     assert sum(layer.num_parameters for layer in found.values()) == 60_965_224
@@ -52,20 +54,37 @@ def test_each_tower_has_half_of_every_layer() -> None:
 
 def test_single_tower_has_the_counts_of_a_network_without_groups() -> None:
     found = layers("alexnet_single_tower")
-    assert [found[name].num_parameters for name in ("conv2", "conv4", "conv5")] == [614_656, 1_327_488, 884_992]
-    assert sum(layer.multiply_adds for layer in found.values()) == pytest.approx(1_135.3e6, rel=1e-4)
+    assert [found[name].num_parameters for name in ("conv2", "conv4", "conv5")] == [
+        614_656,
+        1_327_488,
+        884_992,
+    ]
+    assert sum(layer.multiply_adds for layer in found.values()) == pytest.approx(
+        1_135.3e6, rel=1e-4
+    )
 
 
 def test_prints_the_papers_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["alexnet_two_tower", "--num-classes", "1000"]) == 0
     printed = capsys.readouterr().out
-    for figure in ("5x5x48", "3x3x256", "659,272 units", "60,965,224 parameters", "724,406,816 multiply-adds",
-                   "before conv3 cross 21,632", "before fc6 cross 4,608", "before fc8 cross 2,048"):  # fmt: skip
+    for figure in (
+        "5x5x48",
+        "3x3x256",
+        "659,272 units",
+        "60,965,224 parameters",
+        "724,406,816 multiply-adds",
+        "before conv3 cross 21,632",
+        "before fc6 cross 4,608",
+        "before fc8 cross 2,048",
+    ):
         assert figure in printed
 
 
 def test_owt_equals_torchvision_to_the_bit_with_the_same_weights() -> None:
-    theirs, ours = torchvision_alexnet(weights=None, num_classes=10), create_model("alexnet_owt", num_classes=10)
+    theirs, ours = (
+        torchvision_alexnet(weights=None, num_classes=10),
+        create_model("alexnet_owt", num_classes=10),
+    )
     ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
     images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     results = []
@@ -80,8 +99,12 @@ def test_owt_equals_torchvision_to_the_bit_with_the_same_weights() -> None:
 
 def test_lrn_stays_within_a_tower() -> None:
     with torch.device("meta"):
-        norms = [m for m in create_model("alexnet_grouped").modules() if isinstance(m, LocalResponseNorm)]
-    assert [(n.size, n.alpha, n.beta, n.k, n.groups) for n in norms] == [(5, 1e-4, 0.75, 2.0, 2)] * 2
+        norms = [
+            m for m in create_model("alexnet_grouped").modules() if isinstance(m, LocalResponseNorm)
+        ]
+    assert [(n.size, n.alpha, n.beta, n.k, n.groups) for n in norms] == [
+        (5, 1e-4, 0.75, 2.0, 2)
+    ] * 2
 
 
 @pytest.mark.parametrize(("lrn", "alpha"), [("code", 1e-4), ("paper", 5e-4)])
@@ -93,8 +116,12 @@ def test_alpha_of_the_code_or_of_the_paper(lrn: str, alpha: float) -> None:
 
 @pytest.mark.parametrize("form", ["", "_cifar"])
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("switches", [{"pooling": "plain"}, {"activation": "tanh"}, {"lrn": "paper", "dropout": 0.0}])
-def test_switches_work_in_every_variant(variant: str, form: str, switches: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "switches", [{"pooling": "plain"}, {"activation": "tanh"}, {"lrn": "paper", "dropout": 0.0}]
+)
+def test_switches_work_in_every_variant(
+    variant: str, form: str, switches: dict[str, object]
+) -> None:
     with torch.device("meta"):
         model = create_model(f"alexnet_{variant}{form}", **switches)
     side = 32 if form else 224
@@ -116,7 +143,9 @@ def test_kaiming_initialisation_of_the_narrow_port() -> None:
     torch.manual_seed(0)
     model = create_model("alexnet_single_tower_narrow_cifar")
     assert isinstance(model, AlexNet)
-    assert model.conv2.weight.std().item() == pytest.approx(math.sqrt(2 / (256 * 25)), rel=0.03)  # 2 / fan out
+    assert model.conv2.weight.std().item() == pytest.approx(
+        math.sqrt(2 / (256 * 25)), rel=0.03
+    )  # 2 / fan out
     assert model.fc7.weight.std().item() == pytest.approx(0.01, rel=0.03)
 
 

@@ -47,7 +47,9 @@ def _one_thread() -> Iterator[None]:
 def smooth_images(n: int, channels: int = 3) -> torch.Tensor:
     """Images (n, C, 32, 32) uint8 with large areas, as photographs have, and the full range of values."""
     coarse = torch.from_numpy(random_images(n, 0, size=6, channels=channels)[0]).permute(0, 3, 1, 2)
-    fine: torch.Tensor = functional.resize(coarse, [SIZE, SIZE], interpolation=InterpolationMode.BICUBIC)
+    fine: torch.Tensor = functional.resize(
+        coarse, [SIZE, SIZE], interpolation=InterpolationMode.BICUBIC
+    )
     return fine
 
 
@@ -71,9 +73,17 @@ def test_trivial_is_torchvisions_at_every_level(name: str, channels: int) -> Non
     ours = trivial(images, kind, level, sign)
     reference = TrivialAugmentWide()
     for row in range(62):
-        magnitude = 0.0 if theirs_levels is None else float(theirs_levels[level[row]]) * (sign[row] if signed else 1)
+        magnitude = (
+            0.0
+            if theirs_levels is None
+            else float(theirs_levels[level[row]]) * (sign[row] if signed else 1)
+        )
         theirs = reference._apply_image_or_video_transform(
-            images[row], name, magnitude, interpolation=InterpolationMode.NEAREST, fill={torch.Tensor: None}
+            images[row],
+            name,
+            magnitude,
+            interpolation=InterpolationMode.NEAREST,
+            fill={torch.Tensor: None},
         )
         assert agree(ours[row], theirs, 0.98), (level[row], sign[row])
         if name not in ("ShearX", "ShearY", "Rotate"):
@@ -93,7 +103,9 @@ def test_rotation_is_torchvisions_with_an_angle_for_each_image() -> None:
     images, angles = smooth_images(12), np.linspace(-15, 15, 12)
     ours = rotate(images, angles)
     for row, angle in enumerate(angles):
-        theirs = functional.rotate(images[row], float(angle), interpolation=InterpolationMode.BILINEAR)
+        theirs = functional.rotate(
+            images[row], float(angle), interpolation=InterpolationMode.BILINEAR
+        )
         assert agree(ours[row], theirs)
 
 
@@ -118,7 +130,9 @@ def test_erasing_has_the_papers_areas_and_ratios() -> None:
     ratio = (height / np.maximum(width, 1))[erased]
     assert 0.28 < ratio.min() < 0.35
     assert 2.9 < ratio.max() < 3.5
-    assert np.median(np.log(ratio)) == pytest.approx(0, abs=0.05)  # 0.3 and 3.3 are nearly reciprocal
+    assert np.median(np.log(ratio)) == pytest.approx(
+        0, abs=0.05
+    )  # 0.3 and 3.3 are nearly reciprocal
     assert max(boxes.bottom.max(), boxes.right.max()) <= 224
     assert min(boxes.top.min(), boxes.left.min()) == 0
 
@@ -127,7 +141,11 @@ def test_erasing_has_the_papers_areas_and_ratios() -> None:
 def test_blanked_images_are_torchvisions_erase(name: str) -> None:
     images, samples = normal_images(40), np.arange(40)
     ours = augment_images(images.clone(), (name,), DRAWS, samples)
-    boxes = DRAWS.cutout_boxes(samples, SIZE) if name == "cutout" else DRAWS.erasing_boxes(samples, SIZE)
+    boxes = (
+        DRAWS.cutout_boxes(samples, SIZE)
+        if name == "cutout"
+        else DRAWS.erasing_boxes(samples, SIZE)
+    )
     for row in range(40):
         top, left = int(boxes.top[row]), int(boxes.left[row])
         height, width = int(boxes.bottom[row]) - top, int(boxes.right[row]) - left
@@ -140,8 +158,12 @@ def test_mixup_is_the_weighted_sum_of_image_and_partner() -> None:
     mixed, weight = mix(images, others, ("mixup",), DRAWS, np.arange(50))
     for row in range(50):
         share = float(weight[row])
-        assert torch.allclose(mixed[row], share * images[row] + (1 - share) * others[row], atol=1e-5)
-    _, weights = mix(torch.zeros(20_000, 1, 1, 1), torch.zeros(20_000, 1, 1, 1), ("mixup",), DRAWS, MANY)
+        assert torch.allclose(
+            mixed[row], share * images[row] + (1 - share) * others[row], atol=1e-5
+        )
+    _, weights = mix(
+        torch.zeros(20_000, 1, 1, 1), torch.zeros(20_000, 1, 1, 1), ("mixup",), DRAWS, MANY
+    )
     assert np.histogram(weights, 10, (0, 1))[0] == pytest.approx(np.full(10, 2_000), rel=0.1)
 
 
@@ -150,7 +172,10 @@ def test_cutmix_takes_one_box_of_the_partner_and_weighs_by_what_is_left() -> Non
     mixed, weight = mix(images, others, ("cutmix",), DRAWS, np.arange(60))
     assert torch.allclose(mixed.mean((1, 2, 3)), weight, atol=1e-6)
     for image in mixed[:, 0]:
-        rows, columns = (image == 0).any(1).nonzero().flatten(), (image == 0).any(0).nonzero().flatten()
+        rows, columns = (
+            (image == 0).any(1).nonzero().flatten(),
+            (image == 0).any(0).nonzero().flatten(),
+        )
         if len(rows):
             assert not image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].any()
 
@@ -202,20 +227,29 @@ DATASET = memory_dataset(100)
 
 def make_loader(dataset: Any = DATASET, **changes: Any) -> Loader:
     options: dict[str, Any] = {
-        "batch_size": 30, "seed": 5, "channels_last": True, "device": torch.device("cpu"), "mean": dataset.mean,
+        "batch_size": 30,
+        "seed": 5,
+        "channels_last": True,
+        "device": torch.device("cpu"),
+        "mean": dataset.mean,
         "std": dataset.std,
-    }  # fmt: skip
+    }
     taken, rest = model_input(options | changes)
     return Loader(dataset, taken, **rest)
 
 
 @pytest.mark.parametrize("name", [*AUGMENTATIONS, "all"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_augmentation_is_the_same_on_any_world_and_after_a_resume(name: str, channels: int) -> None:
+def test_every_augmentation_is_the_same_on_any_world_and_after_a_resume(
+    name: str, channels: int
+) -> None:
     dataset = memory_dataset(100, channels=channels)
     options: dict[str, Any] = {"augment": AUGMENTATIONS if name == "all" else (name,)}
     alone = list(make_loader(dataset, **options).epoch(1))
-    both = [list(make_loader(dataset, data_rank=rank, data_size=2, **options).epoch(1)) for rank in range(2)]
+    both = [
+        list(make_loader(dataset, data_rank=rank, data_size=2, **options).epoch(1))
+        for rank in range(2)
+    ]
     resumed = list(make_loader(dataset, **options).epoch(1, start=2))
     for whole, parts in zip(alone, zip(*both, strict=True), strict=True):
         assert torch.allclose(whole.images, torch.cat([part.images for part in parts]), atol=1e-6)
@@ -230,7 +264,10 @@ def test_every_augmentation_is_the_same_on_any_world_and_after_a_resume(name: st
 
 
 def test_mixed_batches_hold_the_partners_labels() -> None:
-    """A set whose images are all of one value, their label: an image's mean tells both labels and the weight."""
+    """A set whose images are all of one value, their label.
+
+    An image's mean tells both labels and the weight.
+    """
     dataset = memory_dataset(200)
     dataset.train.images[:] = (dataset.train.labels * 20)[:, None, None, None]
     batch = next(make_loader(dataset, augment=("mixup",), mean=(0.0,), std=(1 / 255,)).epoch(0))
@@ -262,7 +299,10 @@ def test_balanced_epochs_hold_each_class_equally_often() -> None:
     samples = Draws(5, 0).balanced_order(dataset.train_indices, dataset.train.labels)
     assert len(samples) == len(set(samples.tolist())) == 150
     assert np.bincount(dataset.train.labels[samples % 150]).tolist() == [50, 50, 50]
-    assert np.bincount(samples[dataset.train.labels[samples % 150] == 1] % 150)[100:110].tolist() == [5] * 10
+    assert (
+        np.bincount(samples[dataset.train.labels[samples % 150] == 1] % 150)[100:110].tolist()
+        == [5] * 10
+    )
     seen = torch.cat([batch.labels for batch in loader.epoch(0)])
     assert np.bincount(seen.numpy()).tolist() == [50, 50, 50]
 

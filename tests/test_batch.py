@@ -1,4 +1,7 @@
-"""`--batch-size best`. Oracle: what was found is the maximum of what was tried, and tried are powers of 2 that fit."""
+"""`--batch-size best`.
+
+Oracle: what was found is the maximum of what was tried, and tried are powers of 2 that fit.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +18,19 @@ from zoo.registry import resolve
 
 @pytest.fixture
 def context(tiny_data: Any, runtime: Any, tmp_path: Path) -> RunContext:
-    config = parse(["--models", "lenet5", "--batch-size", "best", "--epochs", "1", "--num-threads", "1"])
+    config = parse(
+        ["--models", "lenet5", "--batch-size", "best", "--epochs", "1", "--num-threads", "1"]
+    )
     (tmp_path / "cells").mkdir()
     return RunContext(config, tiny_data, runtime, tmp_path, {})
 
 
-def test_the_best_batch_is_the_fastest_of_those_tried_and_the_record_says_so(context: RunContext) -> None:
-    at, changes = at_best_batch(resolve("lenet5", num_classes=10), context, record(data=data_info(image_size=32)))
+def test_the_best_batch_is_the_fastest_of_those_tried_and_the_record_says_so(
+    context: RunContext,
+) -> None:
+    at, changes = at_best_batch(
+        resolve("lenet5", num_classes=10), context, record(data=data_info(image_size=32))
+    )
     search = changes["batch_search"]
     rates = {int(size): rate for size, rate in search["images_per_second"].items()}
     assert list(rates) == [2**i for i in range(len(rates))]
@@ -33,12 +42,16 @@ def test_the_best_batch_is_the_fastest_of_those_tried_and_the_record_says_so(con
 
 def test_a_model_that_fits_in_no_batch_is_refused_with_the_cause(context: RunContext) -> None:
     model = build_model(resolve("lenet5", num_classes=10), 0, context)
-    learner = build_learner(model, config=context.config, peak=1e-6, seed=0, runtime=context.runtime)
+    learner = build_learner(
+        model, config=context.config, peak=1e-6, seed=0, runtime=context.runtime
+    )
     with pytest.raises(ValueError, match="not even 1 images fit"):
         best_batch(learner, shape=(3, 32, 32), num_train=1_000, bytes_an_image=1e15)
 
 
-@pytest.mark.parametrize("words", [["--batch-size", "best"], ["--batch-size=best"], ["--best-batch"]])
+@pytest.mark.parametrize(
+    "words", [["--batch-size", "best"], ["--batch-size=best"], ["--best-batch"]]
+)
 def test_best_is_asked_for_as_a_batch_size(words: list[str]) -> None:
     config = parse(["--models", "lenet5", "--epochs", "1", *words])
     assert config.best_batch

@@ -1,4 +1,7 @@
-"""The cache of decoded sets against what was written into it: damage, change, races, kills, and nowhere to write."""
+"""The cache of decoded sets against what was written into it.
+
+Damage, change, races, kills, and nowhere to write.
+"""
 
 import threading
 import time
@@ -29,7 +32,11 @@ def test_second_start_decodes_nothing(cifar10: Path, monkeypatch: pytest.MonkeyP
     first = open_dataset("cifar10", cifar10)
     monkeypatch.setattr(data, "decode", pytest.fail)
     again = open_dataset("cifar10", cifar10)
-    assert (again.checksum, again.mean, again.class_names) == (first.checksum, first.mean, first.class_names)
+    assert (again.checksum, again.mean, again.class_names) == (
+        first.checksum,
+        first.mean,
+        first.class_names,
+    )
     assert np.array_equal(again.train.images, first.train.images)
 
 
@@ -40,7 +47,12 @@ def test_the_same_files_by_another_spelling_are_the_same_set(
     (tmp_path / "link").symlink_to(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "decode", pytest.fail)
-    for spelling in (Path("data/cifar10"), Path("data"), tmp_path / "link", tmp_path / "data" / ".." / "data"):
+    for spelling in (
+        Path("data/cifar10"),
+        Path("data"),
+        tmp_path / "link",
+        tmp_path / "data" / ".." / "data",
+    ):
         assert open_dataset("cifar10", spelling, say=pytest.fail).checksum == first.checksum
 
 
@@ -55,7 +67,9 @@ def decoded_folder() -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["train_images.npy", "test_images.npy", "train_labels.npy", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["train_images.npy", "test_images.npy", "train_labels.npy", "manifest.json"]
+)
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_damaged_cache_is_built_anew_and_said(cifar10: Path, name: str, damage: str) -> None:
     before = open_dataset("cifar10", cifar10)
@@ -82,7 +96,9 @@ def test_changed_source_is_decoded_again(cifar10: Path) -> None:
     assert len([path for path in decoded_folder().parent.iterdir() if path.is_dir()]) == 1
 
 
-def test_ranks_that_start_at_once_decode_once(cifar10: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_that_start_at_once_decode_once(
+    cifar10: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
     decode = decoder.decode
 
@@ -100,7 +116,9 @@ def test_ranks_that_start_at_once_decode_once(cifar10: Path, monkeypatch: pytest
     assert len(calls) == 1
 
 
-def test_killed_builder_leaves_nothing_that_is_taken_for_a_set(cifar10: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_builder_leaves_nothing_that_is_taken_for_a_set(
+    cifar10: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def killed(folder: Path, part: str, *_: Any) -> None:
         (folder / f"{part}_images.npy").write_bytes(b"half")
         raise KeyboardInterrupt
@@ -112,7 +130,9 @@ def test_killed_builder_leaves_nothing_that_is_taken_for_a_set(cifar10: Path, mo
     root = cache.user_cache() / "decoded"
     assert not [path for path in root.iterdir() if path.is_dir()]
     (lock,) = root.iterdir()
-    left = root / lock.name.replace(".lock", ".99999.part")  # what a SIGKILL leaves, which runs no clean-up
+    left = root / lock.name.replace(
+        ".lock", ".99999.part"
+    )  # what a SIGKILL leaves, which runs no clean-up
     left.mkdir()
     assert len(open_dataset("cifar10", cifar10).train.labels) == 200
     assert not left.exists()

@@ -23,13 +23,17 @@ def context_of(data: Any, runtime: Any, *words: str) -> RunContext:
     return RunContext(config, data, runtime, Path("none"), {})
 
 
-def test_the_speedrun_network_whitens_patches_of_the_training_set(tiny_data: Any, runtime: Any) -> None:
+def test_the_speedrun_network_whitens_patches_of_the_training_set(
+    tiny_data: Any, runtime: Any
+) -> None:
     """Filters scaled by 1 / sqrt(value + epsilon) leave the variance value / (value + epsilon) of each direction."""
     (spec,) = list_models("speedrun")
     model: Any = build_model(spec, 0, context_of(tiny_data, runtime))
     images = tiny_data.train.images[tiny_data.train_indices, 4:36, 4:36].astype(np.float64) / 255
     scaled = (images - tiny_data.mean) / tiny_data.std
-    views = np.lib.stride_tricks.sliding_window_view(scaled, (2, 2), axis=(1, 2))  # (N, 31, 31, C, 2, 2)
+    views = np.lib.stride_tricks.sliding_window_view(
+        scaled, (2, 2), axis=(1, 2)
+    )  # (N, 31, 31, C, 2, 2)
     patches = views.reshape(-1, 12)
     filters = model.whiten.weight.detach().numpy()[:12].reshape(12, 12).astype(np.float64)
     whitened = patches @ filters.T
@@ -41,25 +45,45 @@ def test_the_speedrun_network_whitens_patches_of_the_training_set(tiny_data: Any
 
 def test_every_process_builds_the_same_network(tiny_data: Any, runtime: Any) -> None:
     (spec,) = list_models("speedrun")
-    first, second = (build_model(spec, 1, context_of(tiny_data, runtime)).state_dict() for _ in range(2))
+    first, second = (
+        build_model(spec, 1, context_of(tiny_data, runtime)).state_dict() for _ in range(2)
+    )
     assert all((first[name] == second[name]).all() for name in first)
 
 
 @pytest.mark.parametrize(
     ("model", "size", "line"),
     [
-        ("alexnet_grouped", "32", "it reads 224 px; set --image-size or take alexnet_grouped_cifar"),
+        (
+            "alexnet_grouped",
+            "32",
+            "it reads 224 px; set --image-size or take alexnet_grouped_cifar",
+        ),
         ("lenet5", "64", "lenet5 can't read images of 64 px: it reads 32 px; set --image-size"),
         ("tv:alexnet", "32", "tv:alexnet can't read images of 32 px: it reads 64,"),
     ],
 )
 def test_images_that_a_network_cannot_read_are_found_before_anything_is_written(
-    model: str, size: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    size: str,
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     use_own_cache(monkeypatch, tmp_path)
     folder = write_cifar10(tmp_path / "cifar10")
-    words = ["--models", "lenet5_1998", model, "--image-size", size, "--epochs", "1", "--dataset", "cifar10"]
+    words = [
+        "--models",
+        "lenet5_1998",
+        model,
+        "--image-size",
+        size,
+        "--epochs",
+        "1",
+        "--dataset",
+        "cifar10",
+    ]
     if size == "64":
         words.remove("lenet5_1998")
     assert main([*words, "--data-dir", str(folder), "--out", str(tmp_path / "run")]) == 2
@@ -70,5 +94,12 @@ def test_images_that_a_network_cannot_read_are_found_before_anything_is_written(
 
 
 def test_cells_are_listed_model_by_model(tiny_data: Any) -> None:
-    cells = list_cells(parse(["--models", "lenet5", "mlp", "--epochs", "1", "--seeds", "3", "4"]), tiny_data)
-    assert [(cell.model, cell.seed) for cell in cells] == [("lenet5", 3), ("lenet5", 4), ("mlp", 3), ("mlp", 4)]
+    cells = list_cells(
+        parse(["--models", "lenet5", "mlp", "--epochs", "1", "--seeds", "3", "4"]), tiny_data
+    )
+    assert [(cell.model, cell.seed) for cell in cells] == [
+        ("lenet5", 3),
+        ("lenet5", 4),
+        ("mlp", 3),
+        ("mlp", 4),
+    ]

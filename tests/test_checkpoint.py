@@ -33,15 +33,23 @@ def weights(one: Learner) -> list[torch.Tensor]:
 
 def test_what_is_saved_comes_back(runtime: Runtime, tmp_path: Path) -> None:
     one, other = learner(runtime, 1), learner(runtime, 2)
-    checkpoint.save(tmp_path, one, Progress(epoch=2, step=7, step_in_epoch=1, images=70, seconds=1.5, loss_sum=0.1))
+    checkpoint.save(
+        tmp_path,
+        one,
+        Progress(epoch=2, step=7, step_in_epoch=1, images=70, seconds=1.5, loss_sum=0.1),
+    )
     progress = checkpoint.restore(tmp_path, other)
-    assert progress == Progress(epoch=2, step=7, step_in_epoch=1, images=70, seconds=1.5, loss_sum=0.1)
+    assert progress == Progress(
+        epoch=2, step=7, step_in_epoch=1, images=70, seconds=1.5, loss_sum=0.1
+    )
     assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
     momentum = other.optimizer.state[other.bare.weight]["momentum_buffer"]
     assert torch.equal(momentum, one.optimizer.state[one.bare.weight]["momentum_buffer"])
 
 
-def test_only_the_newest_two_are_kept_and_nothing_half_written(runtime: Runtime, tmp_path: Path) -> None:
+def test_only_the_newest_two_are_kept_and_nothing_half_written(
+    runtime: Runtime, tmp_path: Path
+) -> None:
     for step in (9, 10, 11):
         checkpoint.save(tmp_path, learner(runtime, 1), Progress(step=step))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_10", "step_11"]
@@ -53,7 +61,12 @@ def damages(content: bytes, draw: np.random.Generator) -> list[bytes]:
     flipped[at] ^= 1 << int(draw.integers(8))
     zeroed = bytearray(content)
     zeroed[at : at + 4096] = bytes(len(zeroed[at : at + 4096]))
-    return [bytes(flipped), content[:at], bytes(zeroed) if zeroed != content else b"", content + b"\0"]
+    return [
+        bytes(flipped),
+        content[:at],
+        bytes(zeroed) if zeroed != content else b"",
+        content + b"\0",
+    ]
 
 
 def test_every_damage_is_found_and_the_checkpoint_before_is_taken(
@@ -96,7 +109,9 @@ def _step(progress: Progress | None) -> int | None:
     return progress.step if progress else None
 
 
-def test_a_save_that_fails_leaves_the_one_before(runtime: Runtime, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_save_that_fails_leaves_the_one_before(
+    runtime: Runtime, tmp_path: Path, monkeypatch: Any
+) -> None:
     checkpoint.save(tmp_path, learner(runtime, 1), Progress(step=1))
 
     def full(*_: Any) -> None:

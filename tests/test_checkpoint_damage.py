@@ -1,6 +1,7 @@
 """Three hundred damages to a checkpoint. Oracle: the bytes that were written; each file of JSON, what it says.
 
-A damage that is passed over would reach a model; here every one must be found before a tensor is read.
+A damage that is passed over would reach a model; here every one must be found before a tensor is
+read.
 """
 
 import json
@@ -29,7 +30,11 @@ Draw = np.random.Generator
 def place(runtime: Runtime, tmp_path: Path) -> Path:
     """A checkpoint with all its files, of several pages each, beside an older one."""
     for step in (1, 2):
-        checkpoint.save(tmp_path / "checkpoints", learner(runtime, seed=step), Progress(step=step, images=32 * step))
+        checkpoint.save(
+            tmp_path / "checkpoints",
+            learner(runtime, seed=step),
+            Progress(step=step, images=32 * step),
+        )
     return tmp_path / "checkpoints" / "step_2"
 
 
@@ -79,13 +84,23 @@ def swap_with_the_one_before(path: Path, _: Draw) -> None:
 
 
 DAMAGES: tuple[Callable[[Path, Draw], None], ...] = (
-    truncate, flip_a_bit, flip_a_bit, zero_a_page, append, delete, swap_with_another, swap_with_the_one_before,
-)  # fmt: skip
+    truncate,
+    flip_a_bit,
+    flip_a_bit,
+    zero_a_page,
+    append,
+    delete,
+    swap_with_another,
+    swap_with_the_one_before,
+)
 
 
 def said(files: dict[str, bytes]) -> dict[str, Any]:
     """What the files of a checkpoint say: JSON by its values, where it still is JSON."""
-    return {name: _parsed(content) if name.endswith(".json") else content for name, content in files.items()}
+    return {
+        name: _parsed(content) if name.endswith(".json") else content
+        for name, content in files.items()
+    }
 
 
 def _parsed(content: bytes) -> Any:
@@ -115,7 +130,11 @@ def test_three_hundred_damages_are_found_before_a_tensor_is_read(
             with pytest.raises(ValueError, match=r"model|optimizer|ema|manifest") as error:
                 checkpoint.verify(place)
             changed = [one for one in whole if damaged.get(one) != whole[one]]
-            assert any(one in str(error.value) for one in changed), (damage.__name__, name, str(error.value))
+            assert any(one in str(error.value) for one in changed), (
+                damage.__name__,
+                name,
+                str(error.value),
+            )
             found += 1
             if found % 30 == 0:
                 _restores_the_one_before(place, runtime, monkeypatch)
@@ -123,7 +142,9 @@ def test_three_hundred_damages_are_found_before_a_tensor_is_read(
             (place / one).write_bytes(content)
 
 
-def _restores_the_one_before(place: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+def _restores_the_one_before(
+    place: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing may be loaded from the damaged folder, neither as a whole nor in part."""
     load = checkpoint.load_file
 

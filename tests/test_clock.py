@@ -1,6 +1,7 @@
 """Rates of real runs. Oracles: the clock of another process that reads the log, and a rank that sleeps as it is told.
 
-The only bounds on time are that a sleep takes no less than it says, and that two clocks saw the same steps.
+The only bounds on time are that a sleep takes no less than it says, and that two clocks saw the
+same steps.
 """
 
 import os
@@ -42,14 +43,38 @@ def rate(record: RunRecord) -> Measurement:
 
 @pytest.mark.slow  # two clocks agree only where nothing else runs
 def test_the_rate_is_that_of_an_outside_clock(tmp_path: Path) -> None:
-    """The first model wakes the process up; the second one's images are timed where they are written down."""
+    """The first model wakes the process up.
+
+    The second one's images are timed where they are written down.
+    """
     run = tmp_path / "run"
-    words = ["--models", "mlp", "lenet5", "--dataset", "synthetic", "--seconds", "5", "--measure", "none"]
-    command = [sys.executable, "-m", "bench.run", *words, "--batch-size", str(BATCH), "--num-threads", "1"]
+    words = [
+        "--models",
+        "mlp",
+        "lenet5",
+        "--dataset",
+        "synthetic",
+        "--seconds",
+        "5",
+        "--measure",
+        "none",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.run",
+        *words,
+        "--batch-size",
+        str(BATCH),
+        "--num-threads",
+        "1",
+    ]
     worker = subprocess.Popen(
-        [*command, "--out", str(run)], cwd=ROOT, stdout=subprocess.DEVNULL,
+        [*command, "--out", str(run)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
-    )  # fmt: skip
+    )
     seen: list[tuple[float, int]] = []
     log, place = run / "log.txt", 0
     while worker.poll() is None:
@@ -73,16 +98,36 @@ def test_a_slow_rank_slows_the_world_and_the_images_of_all_ranks_count(tmp_path:
         images, labels = random_images(n, seed)
         write_parquet(tmp_path / "cifar10", part, images, {"label": labels.tolist()})
     (tmp_path / "mine.py").write_text(SLOW)
-    words = ["--models", f"{tmp_path / 'mine.py'}:slow_on_one_rank", "--dataset", "cifar10", "--epochs", "1"]
-    words += ["--batch-size", str(BATCH), "--pairs", "3", "--measure", "train", "--out", str(tmp_path / "run")]
+    words = [
+        "--models",
+        f"{tmp_path / 'mine.py'}:slow_on_one_rank",
+        "--dataset",
+        "cifar10",
+        "--epochs",
+        "1",
+    ]
+    words += [
+        "--batch-size",
+        str(BATCH),
+        "--pairs",
+        "3",
+        "--measure",
+        "train",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     mine = {"NPROC": "2", "ZOOMETRY_DATA": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    subprocess.run([sys.executable, "-m", "bench.launch", *words], cwd=ROOT, env=os.environ | mine, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "bench.launch", *words], cwd=ROOT, env=os.environ | mine, check=True
+    )
     (path,) = (tmp_path / "run" / "cells").glob("*/record.json")
     record = read(path, RunRecord)
     (row,) = record.epochs
     fit = rate(record)
     assert fit.images == row.images == row.step * BATCH  # both ranks' images
-    assert fit.value <= BATCH / SLEEP  # the sleeping rank's pace; the mean of the ranks' would be above it
+    assert (
+        fit.value <= BATCH / SLEEP
+    )  # the sleeping rank's pace; the mean of the ranks' would be above it
     compared = read(tmp_path / "run" / "comparison.json", Comparison)
     (measured,) = compared.measurements.values()
     step = next(each for each in measured if each.metric == "unsynced_step_images_per_second")

@@ -1,4 +1,7 @@
-"""Options and recipes. Oracle: identities (what is written reads back as itself) and the lines that users must get."""
+"""Options and recipes.
+
+Oracle: identities (what is written reads back as itself) and the lines that users must get.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -99,7 +102,10 @@ def test_digits_are_mirrored_only_where_that_is_asked_for() -> None:
 def test_a_run_goes_on_only_with_the_same_options() -> None:
     first = parse(["--recipe", "smoke"])
     assert differing(first, dataclasses.replace(first, resume=True, world=4)) == []
-    assert differing(first, dataclasses.replace(first, batch_size=64, lr=1.0)) == ["--batch-size", "--lr"]
+    assert differing(first, dataclasses.replace(first, batch_size=64, lr=1.0)) == [
+        "--batch-size",
+        "--lr",
+    ]
 
 
 def test_every_option_has_help_and_every_recipe_says_what_to_expect() -> None:
@@ -121,10 +127,19 @@ def test_every_option_has_help_and_every_recipe_says_what_to_expect() -> None:
 
 def test_the_figures_of_cifar200_are_those_published_for_the_last_epoch() -> None:
     text = " ".join((RECIPES["cifar200"].__doc__ or "").split())
-    rows = [row for row in read_published() if row.source.startswith("chenyaofo") and "last" in row.epoch_reported]
+    rows = [
+        row
+        for row in read_published()
+        if row.source.startswith("chenyaofo") and "last" in row.epoch_reported
+    ]
     published = {row.model: row.top1 for row in rows}
-    for ours, theirs in (("resnet20", "resnet20"), ("resnet56", "resnet56"), ("vgg16_bn", "vgg16_bn"),
-                         ("mobilenet_v2", "mobilenetv2_x1_0"), ("shufflenet_v2", "shufflenetv2_x1_0")):  # fmt: skip
+    for ours, theirs in (
+        ("resnet20", "resnet20"),
+        ("resnet56", "resnet56"),
+        ("vgg16_bn", "vgg16_bn"),
+        ("mobilenet_v2", "mobilenetv2_x1_0"),
+        ("shufflenet_v2", "shufflenetv2_x1_0"),
+    ):
         assert f"{ours} {published[theirs]:.1f} %" in text
 
 

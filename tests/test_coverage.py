@@ -35,7 +35,10 @@ def bursting(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.flo
 
 
 def heavy_tailed(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Single visits that take a multiple of the usual time: the mean of what is added has no variance."""
+    """Single visits that take a multiple of the usual time.
+
+    The mean of what is added has no variance.
+    """
     return 0.03 * np.abs(rng.standard_t(1.5, size=shape))
 
 
@@ -48,7 +51,10 @@ def autocorrelated(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[
 
 
 def remembering(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Rounds that remember the one before: each of a round's two visits goes on from its like of the last round."""
+    """Rounds that remember the one before.
+
+    Each of a round's two visits goes on from its like of the last round.
+    """
     state = rng.normal(0, 0.04, size=shape)
     for i in range(2, shape[1]):
         state[:, i] += 0.4 * state[:, i - 2]
@@ -59,7 +65,10 @@ MACHINES = (quiet, drifting, bursting, heavy_tailed, autocorrelated, remembering
 
 
 def log_ratios(machine: Machine, repeats: int, rounds: int, seed: int) -> NDArray[np.float64]:
-    """Two models in turn, in an order drawn afresh each round: (repeats, rounds) logarithms of their ratio."""
+    """Two models in turn, in an order drawn afresh each round.
+
+    (repeats, rounds) logarithms of their ratio.
+    """
     rng = np.random.default_rng(seed)
     state = machine(rng, (repeats, 2 * rounds)).reshape(repeats, rounds, 2)
     state = np.where(rng.random((repeats, rounds, 1)) < 0.5, state, state[..., ::-1])
@@ -81,7 +90,9 @@ def test_the_intervals_hold_the_truth_in_92_to_98_percent(machine: Machine, roun
 @pytest.mark.slow
 @pytest.mark.parametrize("rounds", [6, 8, 10, 14, 20, 30, 45, 80, 120, 200, 300])
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.__name__)
-def test_the_intervals_hold_the_truth_in_92_to_98_percent_of_many(machine: Machine, rounds: int) -> None:
+def test_the_intervals_hold_the_truth_in_92_to_98_percent_of_many(
+    machine: Machine, rounds: int
+) -> None:
     assert 0.92 <= coverage(machine, 30_000 if rounds < 100 else 10_000, rounds) <= 0.98
 
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_factory import NUM_CLASSES, TEST, TRAIN, one_line, use_own_cache, write_cifar10, write_parquet
+from image_factory import (
+    NUM_CLASSES,
+    TEST,
+    TRAIN,
+    one_line,
+    use_own_cache,
+    write_cifar10,
+    write_parquet,
+)
 
 from bench.data import dataset as data
 from bench.data.dataset import open_dataset
@@ -40,7 +48,9 @@ def test_rows_are_ordered_by_the_sha256_of_their_pixels(cifar10: Path) -> None:
     sums = [hashlib.sha256(image.tobytes()).hexdigest() for image in centre]
     assert sums == sorted(sums)
     label_of = {image.tobytes(): label for image, label in zip(*TRAIN, strict=True)}
-    assert [label_of[np.ascontiguousarray(image).tobytes()] for image in centre] == found.train.labels.tolist()
+    assert [
+        label_of[np.ascontiguousarray(image).tobytes()] for image in centre
+    ] == found.train.labels.tolist()
 
 
 def test_every_image_is_stored_inside_a_margin_of_zeros(cifar10: Path) -> None:
@@ -84,24 +94,32 @@ def test_class_in_two_superclasses_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["WEBP", "BMP"])
-def test_any_column_name_and_format_that_pillow_reads(encoding: str, cifar10: Path, tmp_path: Path) -> None:
+def test_any_column_name_and_format_that_pillow_reads(
+    encoding: str, cifar10: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "other" / "plain_text"
     for part, (images, labels) in (("train", TRAIN), ("test", TEST)):
         write_parquet(folder, part, images, {"label": labels}, column="image", encoding=encoding)
-    assert open_dataset("cifar10", folder.parent).checksum == open_dataset("cifar10", cifar10).checksum
+    assert (
+        open_dataset("cifar10", folder.parent).checksum == open_dataset("cifar10", cifar10).checksum
+    )
 
 
 def test_altered_superclasses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = open_dataset("cifar100", coarse_cifar100(tmp_path / "c", TRAIN[1] % 2))
     monkeypatch.setattr(data, "CHECKSUMS", {("cifar100", "both"): found.checksum})
-    with pytest.raises(ValueError, match=rf"the labels have checksum .*, expected {found.checksum}") as error:
+    with pytest.raises(
+        ValueError, match=rf"the labels have checksum .*, expected {found.checksum}"
+    ) as error:
         open_dataset("cifar100", coarse_cifar100(tmp_path / "altered", (TRAIN[1] + 1) % 2))
     assert "altered/train-00000-of-00001.parquet" in one_line(error)
 
 
 def test_labels_without_a_class_are_refused(cifar10: Path) -> None:
     write_parquet(cifar10, "test", TEST[0], {"label": TEST[1] + 1})
-    with pytest.raises(ValueError, match=r"test-00000-of-00001.parquet: labels from 1 to 10, .* 10 classes") as error:
+    with pytest.raises(
+        ValueError, match=r"test-00000-of-00001.parquet: labels from 1 to 10, .* 10 classes"
+    ) as error:
         open_dataset("cifar10", cifar10)
     one_line(error)
 
@@ -118,7 +136,9 @@ def test_altered_parquet_is_refused_with_both_sums(
     cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = np.argsort([hashlib.sha256(image.tobytes()).digest() for image in TRAIN[0]])
-    total = hashlib.sha256(str(TRAIN[0].shape).encode() + TRAIN[0][order].tobytes() + TRAIN[1][order].tobytes())
+    total = hashlib.sha256(
+        str(TRAIN[0].shape).encode() + TRAIN[0][order].tobytes() + TRAIN[1][order].tobytes()
+    )
     monkeypatch.setattr(data, "CHECKSUMS", {("cifar10", "train"): total.hexdigest()})
     open_dataset("cifar10", cifar10)
     images = TRAIN[0].copy()
@@ -151,4 +171,7 @@ def test_real_cifar100_has_the_published_figures(monkeypatch: pytest.MonkeyPatch
     assert np.bincount(found.test.labels).tolist() == [100] * 100
     assert np.bincount(found.train.labels[found.validation_indices]).tolist() == [50] * 100
     assert np.bincount(found.superclass_of).tolist() == [5] * 20
-    assert found.superclass_names[found.superclass_of[found.class_names.index("wolf")]] == "large_carnivores"
+    assert (
+        found.superclass_names[found.superclass_of[found.class_names.index("wolf")]]
+        == "large_carnivores"
+    )

@@ -16,7 +16,10 @@ def package(root: Path, name: str, energy: int, most: int = 999_999) -> Path:
 
 
 def test_packages_are_added_up_and_a_counter_that_runs_over_goes_on(tmp_path: Path) -> None:
-    first, second = package(tmp_path, "intel-rapl:0", 100_000), package(tmp_path, "intel-rapl:1", 900_000)
+    first, second = (
+        package(tmp_path, "intel-rapl:0", 100_000),
+        package(tmp_path, "intel-rapl:1", 900_000),
+    )
     package(tmp_path, "intel-rapl:0:0", 0)  # a part of the first package, counted in it already
     meter = Rapl(tmp_path)
     assert meter.joules() == 0

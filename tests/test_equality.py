@@ -39,7 +39,9 @@ def test_three_processes_in_order_are_three_micro_batches_of_one(runs: Runs) -> 
 def test_a_run_goes_on_in_another_world_to_the_bit_with_as_many_micro_batches(runs: Runs) -> None:
     """18 steps: some by 2 processes, then by 1 with two micro-batches a step, the rest by 2."""
     assert runs.run("moved", 2, models=["norm"], STOP_AT="4") == [STOPPED] * 2
-    assert runs.run("moved", 1, "--resume", "--accumulate", "2", models=["norm"], STOP_AT="9") == [STOPPED]
+    assert runs.run("moved", 1, "--resume", "--accumulate", "2", models=["norm"], STOP_AT="9") == [
+        STOPPED
+    ]
     assert runs.run("moved", 2, "--resume", models=["norm"]) == [0, 0]
     assert runs.run("unmoved", 2, models=["norm"]) == [0, 0]
     assert runs.outcome("moved") == runs.outcome("unmoved")
@@ -68,7 +70,11 @@ def test_ways_of_joining_that_can_not_be_are_refused(
     words: list[str], world_size: int, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    config = complete(parse(["--models", "lenet5", "--dataset", "synthetic", *words, "--out", str(tmp_path / "run")]))
+    config = complete(
+        parse(
+            ["--models", "lenet5", "--dataset", "synthetic", *words, "--out", str(tmp_path / "run")]
+        )
+    )
     with pytest.raises(ValueError, match=line) as refused:
         check_request(config, world_size=world_size)
     assert "\n" not in str(refused.value)

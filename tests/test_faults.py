@@ -23,7 +23,18 @@ pytestmark = [pytest.mark.distributed, pytest.mark.ci]
 # AlexNet with dropout, a network with BatchNorm, and LeNet.
 MODELS = ("alexnet_half_cifar", "shufflenet_v2_x1_0", "lenet5")
 STEPS_PER_EPOCH = 5  # 180 images in batches of 32
-PLACES = ("step", "step", "step", "step", "save", "tensors", "rename", "record", "evaluate", "restore")
+PLACES = (
+    "step",
+    "step",
+    "step",
+    "step",
+    "save",
+    "tensors",
+    "rename",
+    "record",
+    "evaluate",
+    "restore",
+)
 ENDS_WITHIN = 30.0  # seconds from a rank's death to the end of the others
 
 
@@ -38,30 +49,55 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 
 def words_for(model: str, run: Path, *, epochs: int, more: tuple[str, ...] = ()) -> list[str]:
     """The options of a run that keeps a checkpoint at every step."""
-    plain = ["--dataset", "cifar10", "--image-size", "32", "--batch-size", "32", "--num-threads", "1"]
+    plain = [
+        "--dataset",
+        "cifar10",
+        "--image-size",
+        "32",
+        "--batch-size",
+        "32",
+        "--num-threads",
+        "1",
+    ]
     often = ["--measure", "none", "--checkpoint-seconds", "0.0001", "--epochs", str(epochs)]
     return ["--models", model, *plain, *often, *more, "--out", str(run)]
 
 
 def outcome(run: Path, model: str) -> dict[str, Any]:
-    """What must be the same to the bit: final weights, the optimiser's state, the log of losses, what was predicted."""
+    """What must be the same to the bit.
+
+    Final weights, the optimiser's state, the log of losses, what was predicted.
+    """
     folder = run / "cells" / cell_name(model, 0)
     record = read(folder / "record.json", RunRecord)
     assert record.status == "ok", record.error
     log = [replace(row, seconds=0.0) for row in record.epochs]
-    sums = {name: checkpoint.sha256(folder / name) for name in ("model.safetensors", "optimizer.safetensors")}
-    return {"log": log, "accuracy": record.accuracy, "sums": sums, "predictions": record.checksums["predictions.npz"]}
+    sums = {
+        name: checkpoint.sha256(folder / name)
+        for name in ("model.safetensors", "optimizer.safetensors")
+    }
+    return {
+        "log": log,
+        "accuracy": record.accuracy,
+        "sums": sums,
+        "predictions": record.checksums["predictions.npz"],
+    }
 
 
 def draw_harm(draw: np.random.Generator) -> dict[int, Harm]:
-    """Draw who is killed, where and when; only the first rank comes by the places where files are written."""
+    """Draw who is killed, where and when.
+
+    Only the first rank comes by the places where files are written.
+    """
     place = str(draw.choice(PLACES))
     rank = int(draw.integers(2)) if place in ("step", "evaluate", "restore") else 0
     count = 1 if place in ("evaluate", "restore") else int(draw.integers(1, 4))
     return {rank: {"place": place, "count": count, "act": "kill"}}
 
 
-def kill_and_resume(nursery: Nursery, model: str, num_kills: int, seed: int, epochs: int) -> list[str]:
+def kill_and_resume(
+    nursery: Nursery, model: str, num_kills: int, seed: int, epochs: int
+) -> list[str]:
     """Kill a run again and again and let it end; returns the places of its deaths."""
     draw = np.random.default_rng(seed)
     run, places = nursery.folder / f"killed-{model}", []
@@ -86,18 +122,26 @@ def compare(nursery: Nursery, model: str, num_kills: int, seed: int) -> None:
     kill_and_resume(nursery, model, num_kills, seed, epochs)
     alone = nursery.world(words_for(model, nursery.folder / f"alone-{model}", epochs=epochs))
     assert alone.codes == [0, 0], alone.texts
-    assert outcome(nursery.folder / f"killed-{model}", model) == outcome(nursery.folder / f"alone-{model}", model)
+    assert outcome(nursery.folder / f"killed-{model}", model) == outcome(
+        nursery.folder / f"alone-{model}", model
+    )
 
 
-@pytest.mark.parametrize(("model", "num_kills", "seed"), [(MODELS[0], 3, 1), (MODELS[1], 3, 2), (MODELS[2], 4, 3)])
+@pytest.mark.parametrize(
+    ("model", "num_kills", "seed"), [(MODELS[0], 3, 1), (MODELS[1], 3, 2), (MODELS[2], 4, 3)]
+)
 def test_ten_kills_change_nothing(nursery: Nursery, model: str, num_kills: int, seed: int) -> None:
     compare(nursery, model, num_kills, seed)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("model", "num_kills", "seed"), [(MODELS[0], 33, 4), (MODELS[1], 33, 5), (MODELS[2], 34, 6)])
-def test_a_hundred_kills_change_nothing(nursery: Nursery, model: str, num_kills: int, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("model", "num_kills", "seed"), [(MODELS[0], 33, 4), (MODELS[1], 33, 5), (MODELS[2], 34, 6)]
+)
+def test_a_hundred_kills_change_nothing(
+    nursery: Nursery, model: str, num_kills: int, seed: int
+) -> None:
     for left in nursery.folder.glob(f"*-{model}"):
         shutil.rmtree(left)
     compare(nursery, model, num_kills, seed)
@@ -115,8 +159,12 @@ def test_a_rank_that_stops_is_named_when_its_time_is_up(nursery: Nursery, rank: 
     assert "--resume" in line
 
 
-@pytest.mark.parametrize(("act", "cause"), [("full", "File too large"), ("read-only", "Permission denied")])
-def test_a_disk_that_takes_nothing_more_ends_the_run_with_one_line(nursery: Nursery, act: str, cause: str) -> None:
+@pytest.mark.parametrize(
+    ("act", "cause"), [("full", "File too large"), ("read-only", "Permission denied")]
+)
+def test_a_disk_that_takes_nothing_more_ends_the_run_with_one_line(
+    nursery: Nursery, act: str, cause: str
+) -> None:
     run = nursery.folder / act
     words = words_for("lenet5", run, epochs=2)
     ended = nursery.world(words, {0: {"place": "save", "count": 3, "act": act}})
@@ -130,7 +178,9 @@ def test_a_disk_that_takes_nothing_more_ends_the_run_with_one_line(nursery: Nurs
     kept = sorted(checkpoints.iterdir())
     assert len(kept) == 2
     for place in kept:
-        checkpoint.verify(place)  # raises if it is damaged; a half-written folder has another name and no manifest
+        checkpoint.verify(
+            place
+        )  # raises if it is damaged; a half-written folder has another name and no manifest
     assert not list(run.rglob("*.tmp"))
     resumed = nursery.world([*words, "--resume"])
     assert resumed.codes == [0, 0], resumed.texts

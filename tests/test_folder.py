@@ -33,8 +33,17 @@ def write_images(folder: Path, counts: dict[str, int], seed: int = 0) -> Path:
         for i in range(count):
             height, width = rng.integers(20, 90, 2)
             grey = Image.fromarray(rng.integers(0, 256, (height, width), np.uint8))
-            image = grey if i % 3 == 0 else Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
-            image.save(folder / name / ("more" if i % 4 == 0 else "") / f"{name}{i}.{'PNG' if i % 2 else 'jpg'}")
+            image = (
+                grey
+                if i % 3 == 0
+                else Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+            )
+            image.save(
+                folder
+                / name
+                / ("more" if i % 4 == 0 else "")
+                / f"{name}{i}.{'PNG' if i % 2 else 'jpg'}"
+            )
         (folder / name / "readme.txt").write_text("not an image")
         (folder / name / "._hidden.jpg").write_text("not an image")
     return folder
@@ -55,18 +64,27 @@ def test_images_are_torchvisions_resize_and_centre_crop(given: Path) -> None:
     for path, label in theirs.samples:
         if "/._" not in path:
             with Image.open(path) as image:
-                square = functional.center_crop(functional.resize(image.convert("RGB"), SIDE), [SIDE, SIDE])
+                square = functional.center_crop(
+                    functional.resize(image.convert("RGB"), SIDE), [SIDE, SIDE]
+                )
             expected[np.asarray(square).tobytes()] = label
-    ours = {image.tobytes(): label for image, label in zip(found.test.images, found.test.labels, strict=True)}
+    ours = {
+        image.tobytes(): label
+        for image, label in zip(found.test.images, found.test.labels, strict=True)
+    }
     assert ours == expected
     assert (found.size, found.margin, len(found.train.labels)) == (SIZE, 2, 50)
 
 
 def test_rows_are_ordered_by_the_sha256_of_their_names(given: Path) -> None:
     found = folders.find_folder(given, SIZE, print)
-    sums = [hashlib.sha256(path.removeprefix("train/").encode()).digest() for path, _ in found.train]
+    sums = [
+        hashlib.sha256(path.removeprefix("train/").encode()).digest() for path, _ in found.train
+    ]
     assert sums == sorted(sums)
-    assert [path.split("/")[1] for path, _ in found.train] == [("ant", "cat")[label] for _, label in found.train]
+    assert [path.split("/")[1] for path, _ in found.train] == [
+        ("ant", "cat")[label] for _, label in found.train
+    ]
 
 
 def test_validation_is_a_tenth_of_each_class(given: Path) -> None:
@@ -81,7 +99,8 @@ def test_test_set_is_cut_where_none_is_given(tmp_path: Path) -> None:
     assert not set(found.train) & set(found.test)
     for label, num_test in enumerate((3, 2)):
         sums = [
-            [hashlib.sha256(p.encode()).digest() for p, k in rows if k == label] for rows in (found.test, found.train)
+            [hashlib.sha256(p.encode()).digest() for p, k in rows if k == label]
+            for rows in (found.test, found.train)
         ]
         assert len(sums[0]) == num_test
         assert max(sums[0]) < min(sums[1])
@@ -112,7 +131,9 @@ def test_sizes_are_kept_apart_and_the_second_start_decodes_nothing(
 def test_unreadable_images_are_named_and_counted(given: Path) -> None:
     for i in range(5):
         (given / "train" / "cat" / f"bad{i}.jpg").write_bytes(b"\xff\xd8 no more")
-    with pytest.raises(ValueError, match=r"5 of 55 images can't be read: .*cat/bad\d.jpg .* and 2 more") as error:
+    with pytest.raises(
+        ValueError, match=r"5 of 55 images can't be read: .*cat/bad\d.jpg .* and 2 more"
+    ) as error:
         open_dataset("imagefolder", given, image_size=SIZE)
     one_line(error)
 
@@ -122,7 +143,9 @@ def test_unreadable_images_are_left_out_where_that_is_asked_for(given: Path) -> 
     for i, part in enumerate(("train", "train", "val")):
         (given / part / "cat" / f"bad{i}.jpg").write_bytes(b"\xff\xd8 no more")
     said: list[str] = []
-    left = open_dataset("imagefolder", given, image_size=SIZE, skip_unreadable=True, say=said.append)
+    left = open_dataset(
+        "imagefolder", given, image_size=SIZE, skip_unreadable=True, say=said.append
+    )
     assert any("2 of 52 images can't be read" in line and "left out" in line for line in said)
     assert left.source == "folder, 3 unreadable images left out"
     for ours, theirs in ((left.train, whole.train), (left.test, whole.test)):
@@ -135,7 +158,9 @@ def test_unreadable_images_are_left_out_where_that_is_asked_for(given: Path) -> 
 def test_a_class_of_which_nothing_is_readable_is_refused_still(given: Path) -> None:
     for path in (given / "train" / "cat").rglob("*.*"):
         path.write_bytes(b"\xff\xd8 no more")
-    with pytest.raises(ValueError, match="class 'cat' has no training image that can be read") as error:
+    with pytest.raises(
+        ValueError, match="class 'cat' has no training image that can be read"
+    ) as error:
         open_dataset("imagefolder", given, image_size=SIZE, skip_unreadable=True)
     one_line(error)
 
@@ -148,7 +173,9 @@ def test_truncated_image_is_named(given: Path) -> None:
     one_line(error)
 
 
-@pytest.mark.parametrize("pixels", [900, 400])  # of 1,000: Pillow warns above its limit, and refuses above twice that
+@pytest.mark.parametrize(
+    "pixels", [900, 400]
+)  # of 1,000: Pillow warns above its limit, and refuses above twice that
 def test_huge_image_is_named(given: Path, pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (10, 100)).save(given / "train" / "cat" / "huge.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)
@@ -184,10 +211,14 @@ def test_folder_without_images_is_refused_with_what_it_needs(tmp_path: Path) -> 
     one_line(error)
 
 
-def test_more_than_the_cache_should_hold_is_refused(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_the_cache_should_hold_is_refused(
+    given: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(folders, "LARGEST_CACHE", 57 * 64**2 * 3)
     open_dataset("imagefolder", given, image_size=56)
-    with pytest.raises(ValueError, match=r"57 images at 84 px .* take --image-size 56 or less") as error:
+    with pytest.raises(
+        ValueError, match=r"57 images at 84 px .* take --image-size 56 or less"
+    ) as error:
         open_dataset("imagefolder", given, image_size=84)
     one_line(error)
 
@@ -196,5 +227,11 @@ def test_more_than_the_cache_should_hold_is_refused(given: Path, monkeypatch: py
 def test_real_flowers_have_the_published_counts() -> None:
     found = folders.find_folder(Path(str(REAL)) / "flowers5", None, print)
     assert found.classes == ("daisy", "dandelion", "roses", "sunflowers", "tulips")
-    assert np.bincount([label for _, label in found.train + found.test]).tolist() == [633, 898, 641, 699, 799]
+    assert np.bincount([label for _, label in found.train + found.test]).tolist() == [
+        633,
+        898,
+        641,
+        699,
+        799,
+    ]
     assert (len(found.train), len(found.test), found.side) == (3303, 367, 256)

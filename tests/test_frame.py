@@ -1,4 +1,7 @@
-"""The tidy CSV. Oracles: the contract's list of columns, and figures computed here from the raw values in records."""
+"""The tidy CSV. Oracles.
+
+The contract's list of columns, and figures computed here from the raw values in records.
+"""
 
 import re
 import statistics
@@ -24,7 +27,9 @@ CONTRACT = re.split(
 def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("runs") / "a"
     cells = [record(animal, seed) for animal in ZOO[:2] for seed in (0, 1)]
-    write_run(folder, [*cells, failed(ZOO[2], "oom", "OutOfMemoryError: 2 GiB")], comparison(ZOO[:2]))
+    write_run(
+        folder, [*cells, failed(ZOO[2], "oom", "OutOfMemoryError: 2 GiB")], comparison(ZOO[:2])
+    )
     write_csv(read_source([folder]), folder / "x.csv")
     return pd.read_csv(folder / "x.csv")
 
@@ -36,17 +41,21 @@ def test_every_column_of_the_contract_is_there_in_its_order(table: pd.DataFrame)
 
 def test_one_row_a_record(table: pd.DataFrame) -> None:
     assert list(zip(table["model"], table["seed"], strict=True)) == [
-        (ZOO[0].name, 0), (ZOO[0].name, 1), (ZOO[1].name, 0), (ZOO[1].name, 1), (ZOO[2].name, 0),
-    ]  # fmt: skip
+        (ZOO[0].name, 0),
+        (ZOO[0].name, 1),
+        (ZOO[1].name, 0),
+        (ZOO[1].name, 1),
+        (ZOO[2].name, 0),
+    ]
     assert list(table["status"]) == ["ok"] * 4 + ["oom"]
 
 
 def test_accuracies_are_percent_of_the_counts(table: pd.DataFrame) -> None:
     counts = [record(animal, seed).accuracy for animal in ZOO[:2] for seed in (0, 1)]
     assert [100 * a.num_top1 / a.num_images for a in counts if a] == list(table["top1"][:4])
-    assert [100 * a.num_superclass / a.num_images for a in counts if a and a.num_superclass] == list(
-        table["superclass_top1"][:4]
-    )
+    assert [
+        100 * a.num_superclass / a.num_images for a in counts if a and a.num_superclass
+    ] == list(table["superclass_top1"][:4])
 
 
 @pytest.mark.parametrize("metric", ["train", "train_step", "loader", "infer"])
@@ -69,12 +78,18 @@ def test_a_rate_of_several_ranks_is_that_of_the_slowest(tmp_path: Path) -> None:
         images=256,
         values=((1.0,) * 9, (2.0,) * 9),
     )
-    write_run(tmp_path / "a", [record(ZOO[0])], comparison(ZOO[:1], measurements={ZOO[0].name: (two, *rest)}))
+    write_run(
+        tmp_path / "a",
+        [record(ZOO[0])],
+        comparison(ZOO[:1], measurements={ZOO[0].name: (two, *rest)}),
+    )
     assert tidy_frame(read_source([tmp_path / "a"]))[first.metric][0] == 128
 
 
 def test_latency_percentiles_are_raw_values_at_their_rank(table: pd.DataFrame) -> None:
-    (latency,) = (m for m in comparison(ZOO[:2]).measurements[ZOO[0].name] if m.metric == "latency_ms")
+    (latency,) = (
+        m for m in comparison(ZOO[:2]).measurements[ZOO[0].name] if m.metric == "latency_ms"
+    )
     ordered = sorted(latency.values[0])
     assert table["latency_ms_p50"][0] == ordered[29]  # 60 values: 30 don't exceed it
     assert table["latency_ms_p99"][0] == ordered[59]
@@ -82,11 +97,20 @@ def test_latency_percentiles_are_raw_values_at_their_rank(table: pd.DataFrame) -
 
 def test_fit_is_of_the_record_itself(table: pd.DataFrame) -> None:
     (fit,) = record(ZOO[0], 1).measurements
-    assert table["fit_images_per_second"][1] == pytest.approx(45_000 / statistics.median(fit.values[0]), rel=1e-12)
+    assert table["fit_images_per_second"][1] == pytest.approx(
+        45_000 / statistics.median(fit.values[0]), rel=1e-12
+    )
 
 
 def test_what_was_not_measured_is_empty(table: pd.DataFrame) -> None:
-    empty = ["top1", "train_images_per_second", "latency_ms_p50", "peak_memory_bytes", "train_seconds", "epochs"]
+    empty = [
+        "top1",
+        "train_images_per_second",
+        "latency_ms_p50",
+        "peak_memory_bytes",
+        "train_seconds",
+        "epochs",
+    ]
     assert table.loc[4, empty].isna().all()
     assert table.loc[4, "error"] == "OutOfMemoryError: 2 GiB"
 

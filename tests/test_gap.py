@@ -1,4 +1,7 @@
-"""Classes of two models held together. Oracle: counts by hand, McNemar's exact p by scipy, Holm by its definition."""
+"""Classes of two models held together.
+
+Oracle: counts by hand, McNemar's exact p by scipy, Holm by its definition.
+"""
 
 from pathlib import Path
 
@@ -19,7 +22,9 @@ def best_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Entry, Entry]:
     return first, second
 
 
-def test_each_class_is_a_test_of_its_own_adjusted_for_their_number(best_two: tuple[Entry, Entry]) -> None:
+def test_each_class_is_a_test_of_its_own_adjusted_for_their_number(
+    best_two: tuple[Entry, Entry],
+) -> None:
     labels = best_two[0].answers["label"]
     raw = {}
     for each in np.unique(labels):
@@ -37,7 +42,9 @@ def test_each_class_is_a_test_of_its_own_adjusted_for_their_number(best_two: tup
     assert min(p for _, p in gaps.values()) == pytest.approx(min(1.0, len(raw) * smallest))
 
 
-def test_the_chart_shows_every_class_from_the_largest_gap_down(best_two: tuple[Entry, Entry], tmp_path: Path) -> None:
+def test_the_chart_shows_every_class_from_the_largest_gap_down(
+    best_two: tuple[Entry, Entry], tmp_path: Path
+) -> None:
     source = read_source([write_demo(tmp_path / "demo", seeds=(0, 1))])
     (figure,) = gap_figure(groups_of(entries_of(source))[0])
     values = figure.traces[0]["y"]

@@ -10,7 +10,9 @@ points_of = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, ma
 
 def pixels(values: list[float], size: float) -> list[float]:
     low, high = min(values), max(values)
-    return [size * (0.07 + 0.86 * ((v - low) / (high - low) if high > low else 0.5)) for v in values]
+    return [
+        size * (0.07 + 0.86 * ((v - low) / (high - low) if high > low else 0.5)) for v in values
+    ]
 
 
 def rectangle(place: Place, x: float, y: float, width: float) -> tuple[float, float, float, float]:
@@ -27,7 +29,13 @@ def rectangle(place: Place, x: float, y: float, width: float) -> tuple[float, fl
 def test_no_name_covers_another_or_a_point(points: list[tuple[float, float]]) -> None:
     names = [f"network_{i}" for i in range(len(points))]
     places = place_labels(points, names, [False] * len(points), log_x=False)
-    where = list(zip(pixels([x for x, _ in points], WIDTH), pixels([-y for _, y in points], HEIGHT), strict=True))
+    where = list(
+        zip(
+            pixels([x for x, _ in points], WIDTH),
+            pixels([-y for _, y in points], HEIGHT),
+            strict=True,
+        )
+    )
     boxes = [
         (i, rectangle(place, *where[i], CHARACTER * len(names[i])))
         for i, place in enumerate(places)
@@ -35,15 +43,27 @@ def test_no_name_covers_another_or_a_point(points: list[tuple[float, float]]) ->
     ]
     for i, (left, top, right, bottom) in boxes:
         for j, (x, y) in enumerate(where):
-            inside = left + 2 < x < right - 2 and top + 2 < y < bottom - 2  # a shift is of whole pixels
+            inside = (
+                left + 2 < x < right - 2 and top + 2 < y < bottom - 2
+            )  # a shift is of whole pixels
             assert i == j or not inside
         for j, other in boxes:
-            apart = right < other[0] + 2 or other[2] < left + 2 or bottom < other[1] + 2 or other[3] < top + 2
+            apart = (
+                right < other[0] + 2
+                or other[2] < left + 2
+                or bottom < other[1] + 2
+                or other[3] < top + 2
+            )
             assert i == j or apart
 
 
 def test_a_point_between_neighbours_is_named_at_a_lines_end() -> None:
-    around = [(0.5 + 0.02 * i, 0.5 + 0.04 * j) for i in (-1, 0, 1) for j in (-1, 0, 1)] + [(0.0, 0.0), (1.0, 1.0)]
-    places = place_labels(around, ["a_long_name_of_a_network"] * len(around), [False] * len(around), log_x=False)
+    around = [(0.5 + 0.02 * i, 0.5 + 0.04 * j) for i in (-1, 0, 1) for j in (-1, 0, 1)] + [
+        (0.0, 0.0),
+        (1.0, 1.0),
+    ]
+    places = place_labels(
+        around, ["a_long_name_of_a_network"] * len(around), [False] * len(around), log_x=False
+    )
     assert all(place != Place() for place in places)
     assert any(place.shift is not None for place in places)

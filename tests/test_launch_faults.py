@@ -1,7 +1,7 @@
 """Real launchers and real signals. Oracle: the contract of exit codes, and the processes that the system lists.
 
-Slow: `./launch.sh test -m slow tests/test_launch_faults.py`. What needs no real launcher is in test_faults.py and
-test_supervise.py.
+Slow: `./launch.sh test -m slow tests/test_launch_faults.py`. What needs no real launcher is in
+test_faults.py and test_supervise.py.
 """
 
 import os
@@ -64,7 +64,9 @@ def test_a_killed_worker_ends_the_others_with_one_line(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_is_followed_by_another_world(tmp_path: Path) -> None:
-    launched = Launch(tmp_path, "--models", "lenet5", "--epochs", "60", "--restarts", "1", NPROC="2")
+    launched = Launch(
+        tmp_path, "--models", "lenet5", "--epochs", "60", "--restarts", "1", NPROC="2"
+    )
     launched.wait_for("epoch 2")
     launched.workers()[0].kill()
     code, _, err = launched.end(90)
@@ -128,7 +130,9 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def test_by_hand_a_signal_to_the_launcher_leaves_a_checkpoint(
     tmp_path: Path, command: tuple[str, ...], send: Callable[[Launch], None]
 ) -> None:
-    launched = Launch(tmp_path, *LONG, command=(*command, "bench/run.py"), ACCELERATE_USE_CPU="true")
+    launched = Launch(
+        tmp_path, *LONG, command=(*command, "bench/run.py"), ACCELERATE_USE_CPU="true"
+    )
     launched.wait_for("epoch 2")
     send(launched)
     assert launched.gone_within(30)
@@ -151,14 +155,27 @@ def group() -> Iterator[Path]:
     folder.rmdir()
 
 
-def test_a_cell_that_the_kernel_kills_for_memory_is_a_row_and_the_next_one_runs(tmp_path: Path, group: Path) -> None:
+def test_a_cell_that_the_kernel_kills_for_memory_is_a_row_and_the_next_one_runs(
+    tmp_path: Path, group: Path
+) -> None:
     (tmp_path / "mine.py").write_text(HUNGRY)
     joins = f'echo $$ > {group}/cgroup.procs; exec "$@"'
     command = ("bash", "-c", joins, "bash", sys.executable, "-m", "bench.launch")
-    launched = Launch(tmp_path, "--models", f"{tmp_path}/mine.py:hungry", "lenet5", "--epochs", "2", command=command)
+    launched = Launch(
+        tmp_path,
+        "--models",
+        f"{tmp_path}/mine.py:hungry",
+        "lenet5",
+        "--epochs",
+        "2",
+        command=command,
+    )
     code, _, err = launched.end(120)
     assert code == 1, err
-    assert "rank 0 was killed by the kernel for want of memory; the next cell goes on in a new world" in err
+    assert (
+        "rank 0 was killed by the kernel for want of memory; the next cell goes on in a new world"
+        in err
+    )
     (hungry,) = (launched.run / "cells").glob("*hungry-s0")
     assert read(hungry / "record.json", RunRecord).status == "oom"
     assert record(launched.run).status == "ok"

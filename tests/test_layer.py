@@ -1,4 +1,7 @@
-"""`LocalResponseNorm` and `PointwiseConv2d`. Oracles: torch's own layers, `gradcheck` and the paper's formula."""
+"""`LocalResponseNorm` and `PointwiseConv2d`.
+
+Oracles: torch's own layers, `gradcheck` and the paper's formula.
+"""
 
 import pytest
 import torch
@@ -49,9 +52,15 @@ def test_equals_torch(size: int, beta: float, channels: int, layout: str) -> Non
 
 @settings(deadline=None, max_examples=60)
 @given(
-    size=st.integers(1, 9), groups=st.integers(1, 4), maps=st.integers(1, 9), images=st.integers(1, 4),
-    side=st.integers(1, 5), alpha=st.floats(1e-5, 1.0), k=st.floats(0.5, 3.0), block=st.sampled_from([1, 7, 64, 999]),
-)  # fmt: skip
+    size=st.integers(1, 9),
+    groups=st.integers(1, 4),
+    maps=st.integers(1, 9),
+    images=st.integers(1, 4),
+    side=st.integers(1, 5),
+    alpha=st.floats(1e-5, 1.0),
+    k=st.floats(0.5, 3.0),
+    block=st.sampled_from([1, 7, 64, 999]),
+)
 def test_equals_torch_within_each_group_in_blocks_of_any_size(
     size: int, groups: int, maps: int, images: int, side: int, alpha: float, k: float, block: int
 ) -> None:
@@ -63,8 +72,12 @@ def test_equals_torch_within_each_group_in_blocks_of_any_size(
         with_gradient(nn.LocalResponseNorm(size, alpha, 0.75, k), part, g)
         for part, g in zip(x.chunk(groups, 1), gradient.chunk(groups, 1), strict=True)
     ]
-    torch.testing.assert_close(ours[0], torch.cat([y for y, _ in theirs], 1), rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(ours[1], torch.cat([g for _, g in theirs], 1), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        ours[0], torch.cat([y for y, _ in theirs], 1), rtol=1e-10, atol=1e-10
+    )
+    torch.testing.assert_close(
+        ours[1], torch.cat([g for _, g in theirs], 1), rtol=1e-10, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize(("size", "beta"), [(5, 0.75), (4, 0.75), (3, 1.2)])
@@ -79,10 +92,14 @@ def test_alpha_five_times_larger_is_the_papers_formula() -> None:
     a = torch.linspace(1, 9, 9, dtype=torch.float64)
     sums = [a[max(0, i - 2) : i + 3].square().sum() for i in range(9)]
     expected = a / (2 + 1e-4 * torch.stack(sums)) ** 0.75
-    torch.testing.assert_close(LocalResponseNorm(5, 5e-4, 0.75, 2.0)(a.view(1, 9, 1)).flatten(), expected)
+    torch.testing.assert_close(
+        LocalResponseNorm(5, 5e-4, 0.75, 2.0)(a.view(1, 9, 1)).flatten(), expected
+    )
 
 
-@pytest.mark.parametrize("shape", [(4, 6, 5), (2, 6, 3, 2, 2)], ids=["one dimension", "three dimensions"])
+@pytest.mark.parametrize(
+    "shape", [(4, 6, 5), (2, 6, 3, 2, 2)], ids=["one dimension", "three dimensions"]
+)
 def test_equals_torch_for_other_numbers_of_dimensions(shape: tuple[int, ...]) -> None:
     x, gradient = pair(shape)
     ours = with_gradient(LocalResponseNorm(3), x, gradient)
@@ -107,7 +124,9 @@ def test_under_autocast_computes_in_float32() -> None:
     x, gradient = pair((2, 12, 4, 4), dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         ours = with_gradient(LocalResponseNorm(5, 0.3), x.bfloat16(), gradient.bfloat16())
-    theirs = with_gradient(nn.LocalResponseNorm(5, 0.3), x.bfloat16().float(), gradient.bfloat16().float())
+    theirs = with_gradient(
+        nn.LocalResponseNorm(5, 0.3), x.bfloat16().float(), gradient.bfloat16().float()
+    )
     assert ours[0].dtype == ours[1].dtype == torch.bfloat16
     torch.testing.assert_close(ours[0], theirs[0].bfloat16())
     torch.testing.assert_close(ours[1], theirs[1].bfloat16())
@@ -115,7 +134,9 @@ def test_under_autocast_computes_in_float32() -> None:
 
 def test_compiled_equals_torch() -> None:
     x, gradient = pair((2, 12, 4, 4))
-    compiled = torch.compile(LocalResponseNorm(4, 0.3, groups=2), backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(
+        LocalResponseNorm(4, 0.3, groups=2), backend="aot_eager", fullgraph=True
+    )
     ours = with_gradient(compiled, x, gradient)
     theirs = with_gradient(LocalResponseNorm(4, 0.3, groups=2), x, gradient)
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
@@ -129,7 +150,9 @@ def test_refuses_channels_that_groups_do_not_divide() -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("channels", "side"), [((3, 8), 5), ((16, 4), 1), ((1, 1), 3)])
-def test_a_product_equals_torchs_convolution(channels: tuple[int, int], side: int, bias: bool, layout: str) -> None:
+def test_a_product_equals_torchs_convolution(
+    channels: tuple[int, int], side: int, bias: bool, layout: str
+) -> None:
     theirs = nn.Conv2d(*channels, 1, bias=bias).double()
     ours = with_products(nn.Sequential(nn.Conv2d(*channels, 1, bias=bias).double()))[0]
     ours.load_state_dict(theirs.state_dict())
@@ -147,9 +170,13 @@ def test_a_product_equals_torchs_convolution(channels: tuple[int, int], side: in
 
 def test_only_plain_pointwise_convolutions_become_products() -> None:
     others = [
-        nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1, stride=2), nn.Conv2d(4, 4, 1, groups=2),
-        nn.Conv2d(4, 4, 1, padding=1), nn.LazyConv2d(4, 1), PointwiseConv2d(4, 4, 1),
-    ]  # fmt: skip
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Conv2d(4, 4, 1, stride=2),
+        nn.Conv2d(4, 4, 1, groups=2),
+        nn.Conv2d(4, 4, 1, padding=1),
+        nn.LazyConv2d(4, 1),
+        PointwiseConv2d(4, 4, 1),
+    ]
     kinds = [type(module) for module in others]
     model = nn.Sequential(*others, nn.Conv2d(4, 4, 1))
     names = list(model.state_dict())
@@ -163,5 +190,10 @@ def test_a_model_that_is_placed_on_a_cpu_has_products_and_counts_as_before() -> 
     with Runtime.start(parse(["--recipe", "smoke"])) as runtime:
         placed = runtime.place(model, {})
     kinds = [type(m).__name__ for m in placed.modules()]
-    assert (count_parameters(placed), kinds.count("Conv2d") + kinds.count("PointwiseConv2d")) == before
-    assert kinds.count("PointwiseConv2d") == 1 + 2 * 16 + 3  # conv5; two a unit; one more where a unit halves the map
+    assert (
+        count_parameters(placed),
+        kinds.count("Conv2d") + kinds.count("PointwiseConv2d"),
+    ) == before
+    assert (
+        kinds.count("PointwiseConv2d") == 1 + 2 * 16 + 3
+    )  # conv5; two a unit; one more where a unit halves the map

@@ -1,5 +1,6 @@
 """Batches against torchvision's transforms on single images (crop, flip, normalise, resize, grey), the sampler against
-set arithmetic over any size, batch, world and stopping point, and the device's gather against the CPU's.
+set arithmetic over any size, batch, world and stopping point, and the device's gather against the
+CPU's.
 """
 
 from collections.abc import Iterator
@@ -35,8 +36,13 @@ def _one_thread() -> Iterator[None]:
 
 def make_loader(dataset: Dataset = DATASET, **changes: Any) -> Loader:
     options: dict[str, Any] = {
-        "batch_size": 20, "seed": 5, "channels_last": False, "device": CPU, "mean": dataset.mean, "std": dataset.std,
-    }  # fmt: skip
+        "batch_size": 20,
+        "seed": 5,
+        "channels_last": False,
+        "device": CPU,
+        "mean": dataset.mean,
+        "std": dataset.std,
+    }
     taken, rest = model_input(options | changes)
     return Loader(dataset, taken, **rest)
 
@@ -46,10 +52,16 @@ def windows(loader: Loader, epoch: int) -> tuple[NDArray[Any], ...]:
     return loader.cut(Draws(loader.seed, epoch), np.arange(len(loader.labels)))[1:]
 
 
-def evaluated(dataset: Dataset, images: ImageSet, indices: Any = None, **changes: Any) -> list[Batch]:
+def evaluated(
+    dataset: Dataset, images: ImageSet, indices: Any = None, **changes: Any
+) -> list[Batch]:
     options: dict[str, Any] = {
-        "batch_size": 7, "channels_last": False, "device": CPU, "mean": dataset.mean, "std": dataset.std,
-    }  # fmt: skip
+        "batch_size": 7,
+        "channels_last": False,
+        "device": CPU,
+        "mean": dataset.mean,
+        "std": dataset.std,
+    }
     taken, rest = model_input(options | changes)
     return list(evaluation_batches(images, indices, taken, dataset=dataset, **rest))
 
@@ -58,11 +70,20 @@ def numbered(n: int) -> Dataset:
     """A set of n one-pixel images whose label is their row, all of them for training."""
     images = ImageSet(np.zeros((n, 1, 1, 1), np.uint8), np.arange(n))
     return replace(
-        DATASET, size=1, margin=0, train=images, test=images, train_indices=np.arange(n), mean=(0.5,), std=(0.5,)
+        DATASET,
+        size=1,
+        margin=0,
+        train=images,
+        test=images,
+        train_indices=np.arange(n),
+        mean=(0.5,),
+        std=(0.5,),
     )
 
 
-def by_torchvision(image: np.ndarray[Any, Any], top: int, left: int, mirror: bool, dataset: Dataset) -> torch.Tensor:
+def by_torchvision(
+    image: np.ndarray[Any, Any], top: int, left: int, mirror: bool, dataset: Dataset
+) -> torch.Tensor:
     """Do to one stored image what the loader should have done."""
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     tensor = functional.crop(tensor, top, left, dataset.size, dataset.size)
@@ -83,9 +104,15 @@ def test_batches_are_torchvisions_crop_flip_and_normalise(channels_last: bool) -
         for image, label in zip(batch.images, batch.labels, strict=True):
             matches = [
                 row
-                for row in DATASET.train_indices[DATASET.train.labels[DATASET.train_indices] == label.item()]
+                for row in DATASET.train_indices[
+                    DATASET.train.labels[DATASET.train_indices] == label.item()
+                ]
                 if torch.allclose(
-                    by_torchvision(DATASET.train.images[row], dy[row], dx[row], mirror[row], DATASET), image, atol=1e-5
+                    by_torchvision(
+                        DATASET.train.images[row], dy[row], dx[row], mirror[row], DATASET
+                    ),
+                    image,
+                    atol=1e-5,
                 )
             ]
             assert len(matches) == 1
@@ -114,14 +141,20 @@ def test_draws_change_with_epoch_and_seed_only() -> None:
 def test_without_augmentation_the_centre_window_comes() -> None:
     batch = next(make_loader(augment=()).epoch(0))
     centres = functional.normalize(
-        torch.from_numpy(DATASET.train.images[:, 4:36, 4:36]).permute(0, 3, 1, 2) / 255, DATASET.mean, DATASET.std
+        torch.from_numpy(DATASET.train.images[:, 4:36, 4:36]).permute(0, 3, 1, 2) / 255,
+        DATASET.mean,
+        DATASET.std,
     )
     nearest = (batch.images[:, None] - centres).abs().amax((2, 3, 4)).amin(1)
     assert nearest.max() < 1e-5
 
 
 @given(
-    n=st.integers(1, 300), local=st.integers(1, 20), world=st.integers(1, 5), epoch=st.integers(0, 5), stop=st.data()
+    n=st.integers(1, 300),
+    local=st.integers(1, 20),
+    world=st.integers(1, 5),
+    epoch=st.integers(0, 5),
+    stop=st.data(),
 )
 @settings(max_examples=60, deadline=None)
 def test_any_world_sees_each_image_once_and_any_tail_is_the_same_tail(
@@ -133,13 +166,19 @@ def test_any_world_sees_each_image_once_and_any_tail_is_the_same_tail(
             make_loader(dataset, batch_size=size, data_size=world, in_channels=1)
         return
     ranks = [
-        make_loader(dataset, batch_size=size, data_rank=rank, data_size=world, in_channels=1) for rank in range(world)
+        make_loader(dataset, batch_size=size, data_rank=rank, data_size=world, in_channels=1)
+        for rank in range(world)
     ]
     steps = list(zip(*(rank.epoch(epoch) for rank in ranks), strict=True))
     assert len(steps) == ranks[0].steps_per_epoch == n // size
     seen = torch.cat([batch.labels for step in steps for batch in step])
     assert len(seen) == len(set(seen.tolist())) == n // size * size
-    alone = torch.cat([batch.labels for batch in make_loader(dataset, batch_size=size, in_channels=1).epoch(epoch)])
+    alone = torch.cat(
+        [
+            batch.labels
+            for batch in make_loader(dataset, batch_size=size, in_channels=1).epoch(epoch)
+        ]
+    )
     assert torch.equal(seen, alone)
     start = stop.draw(st.integers(0, n // size))
     tail = [batch.labels for batch in ranks[-1].epoch(epoch, start=start)]
@@ -148,22 +187,37 @@ def test_any_world_sees_each_image_once_and_any_tail_is_the_same_tail(
 
 
 @given(
-    n=st.integers(12, 120), worlds=st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=4), stop=st.data(),
+    n=st.integers(12, 120),
+    worlds=st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=4),
+    stop=st.data(),
     balanced=st.booleans(),
-)  # fmt: skip
+)
 @settings(max_examples=60, deadline=None)
 def test_an_epoch_that_goes_through_several_worlds_is_the_epoch_of_one(
     n: int, worlds: list[int], stop: st.DataObject, balanced: bool
 ) -> None:
     dataset = numbered(n)
-    dataset = replace(dataset, train=ImageSet(dataset.train.images, np.arange(n) % 5)) if balanced else dataset
+    dataset = (
+        replace(dataset, train=ImageSet(dataset.train.images, np.arange(n) % 5))
+        if balanced
+        else dataset
+    )
     whole = make_loader(dataset, batch_size=12, in_channels=1, balanced=balanced)
     start, seen = 0, []
     for number, world in enumerate(worlds):
         last = number == len(worlds) - 1
-        end = whole.steps_per_epoch if last else stop.draw(st.integers(start, whole.steps_per_epoch))
+        end = (
+            whole.steps_per_epoch if last else stop.draw(st.integers(start, whole.steps_per_epoch))
+        )
         ranks = [
-            make_loader(dataset, batch_size=12, in_channels=1, balanced=balanced, data_rank=rank, data_size=world)
+            make_loader(
+                dataset,
+                batch_size=12,
+                in_channels=1,
+                balanced=balanced,
+                data_rank=rank,
+                data_size=world,
+            )
             for rank in range(world)
         ]
         tails = zip(*(rank.epoch(2, start=start) for rank in ranks), strict=True)
@@ -176,7 +230,9 @@ def test_an_epoch_that_goes_through_several_worlds_is_the_epoch_of_one(
 
 def test_two_ranks_hold_the_images_of_one() -> None:
     alone = list(make_loader().epoch(1))
-    both = zip(*(make_loader(data_rank=rank, data_size=2).epoch(1) for rank in range(2)), strict=True)
+    both = zip(
+        *(make_loader(data_rank=rank, data_size=2).epoch(1) for rank in range(2)), strict=True
+    )
     for whole, parts in zip(alone, both, strict=True):
         assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
         assert torch.equal(whole.labels, torch.cat([part.labels for part in parts]))
@@ -196,7 +252,9 @@ def test_evaluation_sees_every_image_once_over_the_ranks(n: int, world: int, bat
     seen = [
         label
         for rank in range(world)
-        for part in evaluated(dataset, dataset.test, batch_size=batch, data_rank=rank, data_size=world, in_channels=1)
+        for part in evaluated(
+            dataset, dataset.test, batch_size=batch, data_rank=rank, data_size=world, in_channels=1
+        )
         for label in part.labels.tolist()
     ]
     assert seen == list(range(n))
@@ -208,13 +266,20 @@ def test_evaluation_takes_the_rows_that_it_is_given() -> None:
     images = torch.cat([batch.images for batch in batches])
     expected = [by_torchvision(DATASET.train.images[row], 4, 4, False, DATASET) for row in rows]
     assert torch.allclose(images, torch.stack(expected), atol=1e-5)
-    assert torch.cat([batch.labels for batch in batches]).tolist() == DATASET.train.labels[rows].tolist()
+    assert (
+        torch.cat([batch.labels for batch in batches]).tolist()
+        == DATASET.train.labels[rows].tolist()
+    )
 
 
 @pytest.mark.parametrize("size", [16, 48])
 def test_other_sizes_are_torchvisions_resize(size: int) -> None:
-    plain, resized = (evaluated(DATASET, DATASET.test, image_size=side)[0].images for side in (None, size))
-    assert torch.allclose(functional.resize(plain, [size, size], antialias=True), resized, atol=1e-5)
+    plain, resized = (
+        evaluated(DATASET, DATASET.test, image_size=side)[0].images for side in (None, size)
+    )
+    assert torch.allclose(
+        functional.resize(plain, [size, size], antialias=True), resized, atol=1e-5
+    )
 
 
 def test_grey_images_are_spread_over_the_channels() -> None:
@@ -222,7 +287,9 @@ def test_grey_images_are_spread_over_the_channels() -> None:
     one = evaluated(grey, grey.test, in_channels=1)[0].images
     three = evaluated(grey, grey.test, in_channels=3)[0].images
     assert torch.equal(one.expand(-1, 3, -1, -1), three)
-    named = evaluated(grey, grey.test, in_channels=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))[0].images
+    named = evaluated(grey, grey.test, in_channels=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))[
+        0
+    ].images
     raw = one * grey.std[0] + grey.mean[0]
     expected = functional.normalize(raw.repeat(1, 3, 1, 1), [0.1, 0.2, 0.3], [0.5, 0.6, 0.7])
     assert torch.allclose(named, expected, atol=1e-5)
@@ -232,12 +299,18 @@ def test_colour_becomes_grey_as_in_torchvision() -> None:
     raw = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
     colour = evaluated(DATASET, DATASET.test, **raw)[0].images
     grey = evaluated(DATASET, DATASET.test, in_channels=1, **raw)[0].images
-    assert torch.allclose(functional.rgb_to_grayscale(colour), grey, atol=1e-3)  # theirs rounds the weights
+    assert torch.allclose(
+        functional.rgb_to_grayscale(colour), grey, atol=1e-3
+    )  # theirs rounds the weights
 
 
 def test_gather_on_a_device_is_the_gather_of_the_cpu() -> None:
     rng = np.random.default_rng(0)
-    rows, (dy, dx), mirror = rng.integers(0, 100, 30), rng.integers(0, 9, (2, 30)), rng.integers(0, 2, 30) > 0
+    rows, (dy, dx), mirror = (
+        rng.integers(0, 100, 30),
+        rng.integers(0, 9, (2, 30)),
+        rng.integers(0, 2, 30) > 0,
+    )
     assert isinstance(DATASET.train.images, np.ndarray)
     pixels, cut = Pixels(DATASET.train.images, 32, CPU, often=True), Cut(rows, dy, dx, mirror)
     here = pixels.gather(cut)
@@ -264,7 +337,9 @@ def test_what_can_not_be_is_refused_in_one_line(changes: dict[str, Any], message
 def test_ten_crops_are_torchvisions() -> None:
     batch = next(iter(evaluated(DATASET, DATASET.test, crops=10)))
     stored = torch.from_numpy(np.asarray(DATASET.test.images[:7])).permute(0, 3, 1, 2) / 255
-    theirs = functional.ten_crop(stored, [DATASET.size])  # the centre last, the mirrored ones cut from a mirrored image
+    theirs = functional.ten_crop(
+        stored, [DATASET.size]
+    )  # the centre last, the mirrored ones cut from a mirrored image
     order = [theirs[i] for i in (4, 0, 1, 2, 3, 9, 6, 5, 8, 7)]
     expected = functional.normalize(torch.cat(order), list(DATASET.mean), list(DATASET.std))
     torch.testing.assert_close(batch.images, expected, rtol=1e-5, atol=1e-5)

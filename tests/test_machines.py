@@ -1,7 +1,7 @@
 """Two launchers as two machines, in network namespaces that the test makes. Oracle: one run whose world is both.
 
-Slow: `./launch.sh test -m slow tests/test_machines.py`; the namespaces need root. Without it both launchers meet on the
-loopback, which shows everything but the choice of the network interface.
+Slow: `./launch.sh test -m slow tests/test_machines.py`; the namespaces need root. Without it both
+launchers meet on the loopback, which shows everything but the choice of the network interface.
 """
 
 import os
@@ -41,7 +41,20 @@ def make(names: list[str], cables: list[str]) -> None:
     """Make two namespaces and a cable between them."""
     ip("netns", "add", names[0])
     ip("netns", "add", names[1])
-    ip("link", "add", cables[0], "netns", names[0], "type", "veth", "peer", "name", cables[1], "netns", names[1])
+    ip(
+        "link",
+        "add",
+        cables[0],
+        "netns",
+        names[0],
+        "type",
+        "veth",
+        "peer",
+        "name",
+        cables[1],
+        "netns",
+        names[1],
+    )
     for number, (name, cable) in enumerate(zip(names, cables, strict=True), start=1):
         ip("-n", name, "address", "add", f"10.77.0.{number}/24", "dev", cable)
         ip("-n", name, "link", "set", cable, "up")
@@ -52,15 +65,25 @@ def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
-def launch(place: Path, machines: tuple[list[tuple[str, ...]], str], rank: int, *words: str) -> Launch:
+def launch(
+    place: Path, machines: tuple[list[tuple[str, ...]], str], rank: int, *words: str
+) -> Launch:
     prefixes, address = machines
     return Launch(
-        place, *words, command=(*prefixes[rank], *OURS), NPROC="1", NNODES="2", NODE_RANK=str(rank),
-        MASTER_ADDR=address, MASTER_PORT=PORT,
-    )  # fmt: skip
+        place,
+        *words,
+        command=(*prefixes[rank], *OURS),
+        NPROC="1",
+        NNODES="2",
+        NODE_RANK=str(rank),
+        MASTER_ADDR=address,
+        MASTER_PORT=PORT,
+    )
 
 
-def test_two_machines_train_as_one_world(tmp_path: Path, machines: tuple[list[tuple[str, ...]], str]) -> None:
+def test_two_machines_train_as_one_world(
+    tmp_path: Path, machines: tuple[list[tuple[str, ...]], str]
+) -> None:
     words = ("--models", "lenet5", "--epochs", "2")
     both = [launch(tmp_path, machines, rank, *words) for rank in (0, 1)]
     ends = [one.end(120) for one in both]
@@ -75,7 +98,11 @@ def test_a_worker_that_dies_on_one_machine_ends_both(
 ) -> None:
     both = [launch(tmp_path, machines, rank, *LONG, "--timeout", "5") for rank in (0, 1)]
     both[0].wait_for("epoch 2")
-    ranks = {process.environ()["RANK"]: process for process in both[0].workers() if "RANK" in process.environ()}
+    ranks = {
+        process.environ()["RANK"]: process
+        for process in both[0].workers()
+        if "RANK" in process.environ()
+    }
     ranks["1"].kill()
     (first, _, said), (second, _, also_said) = (one.end(30) for one in both)
     assert (first, second) == (1, 1)
@@ -84,7 +111,9 @@ def test_a_worker_that_dies_on_one_machine_ends_both(
     assert "NNODES=2 NODE_RANK=1" in also_said
 
 
-def test_a_machine_that_stays_alone_says_so(tmp_path: Path, machines: tuple[list[tuple[str, ...]], str]) -> None:
+def test_a_machine_that_stays_alone_says_so(
+    tmp_path: Path, machines: tuple[list[tuple[str, ...]], str]
+) -> None:
     alone = launch(tmp_path, machines, 0, *LONG, "--timeout", "3")
     code, _, err = alone.end(60)
     assert code == 1

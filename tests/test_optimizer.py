@@ -37,7 +37,9 @@ def test_cosine_without_a_warm_up_is_torchs() -> None:
     optimizer = dummy()
     expected = stepped(optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS))
     config = with_(schedule="cosine", warmup=0.0)
-    assert [learning_rate(config, 0.4, step / STEPS) for step in range(STEPS)] == pytest.approx(expected, abs=1e-12)
+    assert [learning_rate(config, 0.4, step / STEPS) for step in range(STEPS)] == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_the_warm_up_is_torchs_linear_one() -> None:
@@ -45,7 +47,9 @@ def test_the_warm_up_is_torchs_linear_one() -> None:
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1 / 25, total_iters=10)
     expected = stepped(optimizer, schedule)[:10]
     config = with_(schedule="onecycle", warmup=0.2)
-    assert [learning_rate(config, 0.4, step / STEPS) for step in range(10)] == pytest.approx(expected, abs=1e-12)
+    assert [learning_rate(config, 0.4, step / STEPS) for step in range(10)] == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_one_cycle_falls_as_torchs_does() -> None:
@@ -66,7 +70,9 @@ def test_a_constant_rate_stays() -> None:
 def test_biases_and_norms_do_not_decay(name: str) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     optimizer = build_optimizer(model, with_(optimizer=name, weight_decay=0.3), 0.1)
-    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    decay = {
+        id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
+    }
     for parameter in model.parameters():
         assert decay[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0)
 
@@ -98,16 +104,22 @@ def test_an_unknown_optimiser_is_refused_with_the_nearest() -> None:
 
 
 def test_the_rate_drops_where_torchs_does_at_a_plateau() -> None:
-    errors = [float(e) for e in torch.randint(50, (200,), generator=torch.Generator().manual_seed(0))]
+    errors = [
+        float(e) for e in torch.randint(50, (200,), generator=torch.Generator().manual_seed(0))
+    ]
     errors = sorted(errors[:100], reverse=True) + errors[100:]
     optimizer = dummy()
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=3, threshold=0.0, min_lr=0.4e-3)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, patience=3, threshold=0.0, min_lr=0.4e-3
+    )
     config = with_(schedule="plateau", patience=4)
     rates = set()
     for i, error in enumerate(errors):
         schedule.step(error)
         rates.add(optimizer.param_groups[0]["lr"])
-        assert dropped(config, 0.4, errors[: i + 1]) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+        assert dropped(config, 0.4, errors[: i + 1]) == pytest.approx(
+            optimizer.param_groups[0]["lr"], rel=1e-12
+        )
     assert len(rates) == 4
 
 

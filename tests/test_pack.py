@@ -1,4 +1,7 @@
-"""Cells side by side. Oracle: the same cells one after another with as many threads each, to the bit."""
+"""Cells side by side.
+
+Oracle: the same cells one after another with as many threads each, to the bit.
+"""
 
 import os
 import signal
@@ -96,8 +99,14 @@ def test_a_cell_whose_process_is_killed_is_a_row(runs: Runs) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_can_not_be_packed_is_refused(words: list[str], world_size: int, line: str, tmp_path: Path) -> None:
-    config = complete(parse(["--models", "lenet5", "--dataset", "synthetic", *words, "--out", str(tmp_path / "run")]))
+def test_what_can_not_be_packed_is_refused(
+    words: list[str], world_size: int, line: str, tmp_path: Path
+) -> None:
+    config = complete(
+        parse(
+            ["--models", "lenet5", "--dataset", "synthetic", *words, "--out", str(tmp_path / "run")]
+        )
+    )
     with pytest.raises(ValueError, match=line) as refused:
         check_request(config, world_size=world_size)
     assert "\n" not in str(refused.value)

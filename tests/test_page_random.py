@@ -1,6 +1,7 @@
 """200 random sets of records: what the page holds equals what is worked out here from the same records, another way.
 
-Oracle: plain loops over all pairs and `statistics`, and Wilson's formula with the quantile written out.
+Oracle: plain loops over all pairs and `statistics`, and Wilson's formula with the quantile written
+out.
 """
 
 import base64
@@ -34,7 +35,9 @@ def rows_of(source: Source) -> dict[tuple[str, str, str], list[RunRecord]]:
     """The records of each row: run, model, and what must agree."""
     rows: dict[tuple[str, str, str], list[RunRecord]] = {}
     for run, cell in source.cells:
-        rows.setdefault((run.name, cell.record.model, repr(ranking_key(cell.record))), []).append(cell.record)
+        rows.setdefault((run.name, cell.record.model, repr(ranking_key(cell.record))), []).append(
+            cell.record
+        )
     return rows
 
 
@@ -51,7 +54,9 @@ def interval(records: list[RunRecord]) -> tuple[float, float, float] | None:
     )
     seeds = 0.0
     if len(values) > 1:
-        seeds = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+        seeds = (
+            stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+        )
     low, high = max(0.0, 100 * (centre - half)), min(100.0, 100 * (centre + half))
     middle = 100 * p
     return (
@@ -68,7 +73,9 @@ def rate_of(comparison: Comparison | None, model: str) -> float | None:
     return (held[0].images or 0) / statistics.median(held[0].values[0]) if held else None
 
 
-@pytest.mark.parametrize("number", [n if n < 60 else pytest.param(n, marks=pytest.mark.slow) for n in range(200)])
+@pytest.mark.parametrize(
+    "number", [n if n < 60 else pytest.param(n, marks=pytest.mark.slow) for n in range(200)]
+)
 def test_numbers_ranks_and_front_are_those_of_the_records(number: int) -> None:
     source = random_source(number)
     page = build_page(source)
@@ -94,11 +101,15 @@ def check_group(
     for (run, model), records in members.items():
         row = shown[run, model, group]
         span = spans[run, model]
-        assert row["values"].get("top1") == (None if span is None else pytest.approx(span[0], abs=1e-9))
+        assert row["values"].get("top1") == (
+            None if span is None else pytest.approx(span[0], abs=1e-9)
+        )
         finished = any(r.status == "ok" for r in records)
         assert row["status"] == ("ok" if finished else records[0].status)
         expected = rate_of(comparisons[run], model) if finished else None
-        assert row["values"].get(RATE) == (None if expected is None else pytest.approx(expected, rel=1e-12))
+        assert row["values"].get(RATE) == (
+            None if expected is None else pytest.approx(expected, rel=1e-12)
+        )
         if span is not None:
             place = 1 + sum(other[1] > span[2] for other in spans.values() if other)
             assert int(row["places"]["top1"].lstrip("=")) == place
@@ -113,7 +124,11 @@ def check_front(payload: dict[str, Any], shown: dict[tuple[str, str, int], dict[
         for (_, _, group), row in shown.items()
         if group == 0 and {RATE, "top1"} <= row["values"].keys()
     ]
-    front = {m for x, y, m in points if not any(a >= x and b >= y and (a > x or b > y) for a, b, _ in points)}
+    front = {
+        m
+        for x, y, m in points
+        if not any(a >= x and b >= y and (a > x or b > y) for a, b, _ in points)
+    }
     assert (figure is None) == (not points)
     if figure:
         assert set(figure["traces"][-1]["names"]) == front

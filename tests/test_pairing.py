@@ -23,7 +23,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     return Clock
 
 
-def contestant(clock: Any, name: str, seconds: float, seen: list[str], spread: float = 0.0) -> Visit:
+def contestant(
+    clock: Any, name: str, seconds: float, seen: list[str], spread: float = 0.0
+) -> Visit:
     draw = np.random.default_rng(len(name))
 
     def visit() -> Mapping[str, float]:
@@ -40,9 +42,11 @@ def test_every_round_visits_all_once_in_an_order_drawn_afresh(clock: Any) -> Non
     visits = {name: contestant(clock, name, 0.1, seen) for name in "abcd"}
     turns = take_turns(visits, rounds=40, seconds=1, seed=0)
     num_warm = sum(len(values["step"]) for values in turns.warmup.values())
-    rounds = list(itertools.batched(seen[num_warm:], 4)) if hasattr(itertools, "batched") else [
-        tuple(seen[i : i + 4]) for i in range(num_warm, len(seen), 4)
-    ]  # fmt: skip
+    rounds = (
+        list(itertools.batched(seen[num_warm:], 4))
+        if hasattr(itertools, "batched")
+        else [tuple(seen[i : i + 4]) for i in range(num_warm, len(seen), 4)]
+    )
     assert rounds == turns.order
     assert len(rounds) == 40
     assert all(sorted(names) == list("abcd") for names in rounds)
@@ -55,7 +59,9 @@ def test_every_round_visits_all_once_in_an_order_drawn_afresh(clock: Any) -> Non
 
 def test_the_time_bound_ends_the_rounds_but_never_before_three(clock: Any) -> None:
     seen: list[str] = []
-    quick = take_turns({"a": contestant(clock, "a", 0.1, seen, 0.5)}, rounds=None, seconds=2.0, seed=0)
+    quick = take_turns(
+        {"a": contestant(clock, "a", 0.1, seen, 0.5)}, rounds=None, seconds=2.0, seed=0
+    )
     assert quick.ended_by == "seconds"
     assert 3 <= len(quick.order) <= 2.0 / 0.05
     slow = take_turns({"a": contestant(clock, "a", 9.0, seen)}, rounds=None, seconds=2.0, seed=0)
@@ -63,7 +69,10 @@ def test_the_time_bound_ends_the_rounds_but_never_before_three(clock: Any) -> No
 
 
 def test_so_many_pairs_get_the_rounds_that_a_verdict_takes_in_twice_the_time(clock: Any) -> None:
-    """Of 28 pairs one is proven by Holm at 2 / 2^n < 0.05 / 28: 11 rounds (of 0.8 s here), never beyond 2 x seconds."""
+    """Of 28 pairs one is proven by Holm at 2 / 2^n < 0.05 / 28.
+
+    11 rounds (of 0.8 s here), never beyond 2 x seconds.
+    """
     seen: list[str] = []
     names = ["a" * i for i in range(1, 9)]  # a contestant draws by the length of its name
     for seconds, expected in ((6.0, 11), (4.0, 9), (20.0, 24)):
@@ -94,6 +103,8 @@ def test_warm_up_goes_on_until_its_halves_agree_and_is_kept_apart(clock: Any) ->
 
 def test_the_order_is_the_seeds(clock: Any) -> None:
     def order(seed: int) -> list[tuple[str, ...]]:
-        return take_turns({n: contestant(clock, n, 0.1, []) for n in "abc"}, rounds=9, seconds=1, seed=seed).order
+        return take_turns(
+            {n: contestant(clock, n, 0.1, []) for n in "abc"}, rounds=9, seconds=1, seed=seed
+        ).order
 
     assert order(1) == order(1) != order(2)

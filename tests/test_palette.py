@@ -1,4 +1,7 @@
-"""Colours of the page. Oracles: WCAG 2.2's contrast formula; Machado et al. (2009) for colour blindness."""
+"""Colours of the page. Oracles: WCAG 2.2's contrast formula; Machado et al.
+
+(2009) for colour blindness.
+"""
 
 import itertools
 import re
@@ -12,9 +15,21 @@ from reports.chart.palette import GROUND, HUES, SHAPES, marks_of
 
 # severity 1.0, on linear RGB
 BLINDNESS = {
-    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    "protan": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deutan": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritan": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
 }
 
 
@@ -30,7 +45,9 @@ def contrast(one: str, other: str) -> float:
 
 
 def lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
     x, y, z = np.cbrt(np.maximum(to_xyz @ np.clip(rgb, 0, 1), 1e-6) / [0.9505, 1, 1.089])
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
@@ -38,7 +55,9 @@ def lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
 def variables(theme: str) -> dict[str, str]:
     """The colours that the style sheet names for a theme."""
     text = (files("reports") / "templates" / "page.css").read_text(encoding="utf-8")
-    block = text.split(":root[data-theme=dark]{" if theme == "dark" else ":root{", 1)[1].split("}", 1)[0]
+    block = text.split(":root[data-theme=dark]{" if theme == "dark" else ":root{", 1)[1].split(
+        "}", 1
+    )[0]
     return dict(re.findall(r"--([a-z-]+):(#[0-9a-f]{6})", block))
 
 
@@ -59,7 +78,10 @@ def test_text_can_be_read_on_ground_and_panel(theme: str, name: str) -> None:
 @pytest.mark.parametrize("hue", [0, 1])
 def test_numbers_can_be_read_on_every_colour_of_the_matrix(theme: str, hue: int) -> None:
     """Its scale ends half way between hue and ground; the steepest contrast lies at an end."""
-    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (HUES[theme][hue], GROUND[theme])]
+    ends = [
+        [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        for colour in (HUES[theme][hue], GROUND[theme])
+    ]
     halfway = "#" + "".join(f"{(a + b) // 2:02x}" for a, b in zip(*ends, strict=True))
     assert contrast(variables(theme)["text"], halfway) >= 4.5
 

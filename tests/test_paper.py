@@ -1,7 +1,8 @@
 """The paper's recipe on real images. Oracle: the entropy of the labels, which a network that sees nothing can't beat.
 
-Trained with plain SGD, AlexNet stays at chance for a while, and many ports never leave it. The 32 px form starts from
-weights of its own (`init="he"`): from the paper's it hasn't left chance after 260 such steps (LAB.md).
+Trained with plain SGD, AlexNet stays at chance for a while, and many ports never leave it. The 32
+px form starts from weights of its own (`init="he"`): from the paper's it hasn't left chance after
+260 such steps (LAB.md).
 """
 
 import dataclasses
@@ -25,7 +26,8 @@ NAME = "alexnet_two_tower_cifar"
 
 
 @pytest.mark.skipif(
-    not os.environ.get("ZOOMETRY_DATA"), reason="ZOOMETRY_DATA doesn't name a folder with the real CIFAR-100"
+    not os.environ.get("ZOOMETRY_DATA"),
+    reason="ZOOMETRY_DATA doesn't name a folder with the real CIFAR-100",
 )
 def test_the_papers_recipe_leaves_chance_on_real_images(runtime: Runtime) -> None:
     whole = open_dataset("cifar100", None)
@@ -35,8 +37,12 @@ def test_the_papers_recipe_leaves_chance_on_real_images(runtime: Runtime) -> Non
     assert config.lr is not None
     context = RunContext(config, data, runtime, Path(), {})
     spec = resolve(NAME)
-    learner = build_learner(build_model(spec, 0, context), config=config, peak=config.lr, seed=0, runtime=runtime)
+    learner = build_learner(
+        build_model(spec, 0, context), config=config, peak=config.lr, seed=0, runtime=runtime
+    )
     hooks = Hooks(lambda progress: None, lambda share, progress: None)
-    losses = [row.train_loss for row in fit(learner, build_loader(spec, 0, context), Progress(), hooks)]
+    losses = [
+        row.train_loss for row in fit(learner, build_loader(spec, 0, context), Progress(), hooks)
+    ]
     assert losses[0] > math.log(len(CLASSES))
     assert losses[-1] < 0.75 * math.log(len(CLASSES)), losses

@@ -28,13 +28,19 @@ def said(kept: RunRecord) -> list[object]:
 
 
 @pytest.mark.ci
-def test_a_tower_a_process_interrupted_and_resumed_equals_one_process(place: Path, tmp_path: Path) -> None:
+def test_a_tower_a_process_interrupted_and_resumed_equals_one_process(
+    place: Path, tmp_path: Path
+) -> None:
     run, alone = tmp_path / "towers", tmp_path / "alone"
     words = [*WHOLE, "--parallel", "tower", "--out", str(run)]
     started = subprocess.Popen(
-        [sys.executable, "-m", "bench.launch", *words], cwd=ROOT, text=True, env=environment(place, NPROC="2"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-m", "bench.launch", *words],
+        cwd=ROOT,
+        text=True,
+        env=environment(place, NPROC="2"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     wait_for(run / "log.txt", "epoch 1:")
     started.send_signal(signal.SIGTERM)
     _, err = started.communicate(timeout=60)
@@ -50,19 +56,36 @@ def test_a_tower_a_process_interrupted_and_resumed_equals_one_process(place: Pat
     assert shared.checksums["model.safetensors"] == whole.checksums["model.safetensors"]
     assert (shared.num_parameters, shared.world_size) == (whole.num_parameters, 2)
     assert shared.num_local_parameters == (whole.num_parameters or 0) // 2
-    create_model(MODEL, num_classes=10).load_state_dict(load_file(run / "cells" / f"{MODEL}-s0" / "model.safetensors"))
+    create_model(MODEL, num_classes=10).load_state_dict(
+        load_file(run / "cells" / f"{MODEL}-s0" / "model.safetensors")
+    )
 
 
 @pytest.mark.ci
 def test_what_a_shared_model_costs_is_measured(place: Path, tmp_path: Path) -> None:
     """A step sends 2 B s (units before conv3, fc6, fc7 and fc8) + B s (half of the classes), facts of the exchange."""
     run = tmp_path / "measured"
-    words = ["--models", MODEL, "--epochs", "1", "--clip", "1", "--ema", "0.9", "--pairs", "2", "--measure", "train",
-             "memory"]  # fmt: skip
+    words = [
+        "--models",
+        MODEL,
+        "--epochs",
+        "1",
+        "--clip",
+        "1",
+        "--ema",
+        "0.9",
+        "--pairs",
+        "2",
+        "--measure",
+        "train",
+        "memory",
+    ]
     done = launch(place, *words, *SMALL, "--parallel", "tower", "--out", str(run), NPROC="2")
     assert done.returncode == 0, done.stderr
     found = {m.metric: m for m in read(run / "comparison.json", Comparison).measurements[MODEL]}
-    units = 128 * 2 * 2 + 128 + 2048 + 2048  # of one tower at 32 px: its maps after pool2 and pool5, fc6, fc7
+    units = (
+        128 * 2 * 2 + 128 + 2048 + 2048
+    )  # of one tower at 32 px: its maps after pool2 and pool5, fc6, fc7
     expected = 2 * 32 * 4 * units + 32 * 4 * 5
     assert found["exchanged_bytes"].values == ((expected,) * 2, (expected,) * 2)
     assert len(found["peak_memory_bytes"].values) == 2
@@ -74,8 +97,13 @@ def test_what_a_shared_model_costs_is_measured(place: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("way", "processes", "accumulate"), [("tower", "4", "2"), ("owt", "2", "1"), ("owt", "4", "2")]
 )
-def test_a_mesh_equals_one_process(way: str, processes: str, accumulate: str, place: Path, tmp_path: Path) -> None:
-    """The towers' mesh to the bit, with as many micro-batches; "one weird trick" adds up in another order."""
+def test_a_mesh_equals_one_process(
+    way: str, processes: str, accumulate: str, place: Path, tmp_path: Path
+) -> None:
+    """The towers' mesh to the bit, with as many micro-batches.
+
+    "one weird trick" adds up in another order.
+    """
     run, alone = tmp_path / "mesh", tmp_path / "alone"
     done = launch(place, *WHOLE, "--parallel", way, "--out", str(run), NPROC=processes)
     assert done.returncode == 0, done.stderr
@@ -89,13 +117,18 @@ def test_a_mesh_equals_one_process(way: str, processes: str, accumulate: str, pl
 
 
 @pytest.mark.ci
-def test_towers_on_two_devices_of_one_process_equal_the_same_on_one(place: Path, tmp_path: Path) -> None:
+def test_towers_on_two_devices_of_one_process_equal_the_same_on_one(
+    place: Path, tmp_path: Path
+) -> None:
     run, alone = tmp_path / "devices", tmp_path / "alone"
     words = ["--models", MODEL, "--epochs", "1", *TRAIN_ONLY, "--out"]
     for folder, more in ((run, ["--parallel", "devices"]), (alone, [])):
         done = launch(place, *words, str(folder), *more)
         assert done.returncode == 0, done.stderr
-    assert record(run, MODEL).checksums["model.safetensors"] == record(alone, MODEL).checksums["model.safetensors"]
+    assert (
+        record(run, MODEL).checksums["model.safetensors"]
+        == record(alone, MODEL).checksums["model.safetensors"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,13 +136,25 @@ def test_towers_on_two_devices_of_one_process_equal_the_same_on_one(place: Path,
     [
         (["--models", MODEL, "--parallel", "tower"], "1", "1 processes can't pair up; say NPROC=2"),
         (["--models", MODEL, "--parallel", "tower"], "3", "3 processes can't pair up; say NPROC=4"),
-        (["--models", MODEL, "lenet5", "--parallel", "tower"], "2", "lenet5 can't be shared so; alexnet_two_tower"),
-        (["--models", "alexnet_half", "--parallel", "tower"], "2", "any model with --parallel data"),
+        (
+            ["--models", MODEL, "lenet5", "--parallel", "tower"],
+            "2",
+            "lenet5 can't be shared so; alexnet_two_tower",
+        ),
+        (
+            ["--models", "alexnet_half", "--parallel", "tower"],
+            "2",
+            "any model with --parallel data",
+        ),
         (["--models", "tv:alexnet", "--parallel", "owt"], "2", "tv:alexnet can't be shared so"),
         (["--models", MODEL, "--parallel", "devices"], "2", "is for one process, not 2"),
         (["--models", MODEL, "--parallel", "towers"], "2", "did you mean tower"),
         (["--models", MODEL, "--parallel", "tower", "--compile"], "2", "doesn't go with --compile"),
-        (["--models", MODEL, "--schedule", "plateau", "--protocol", "published"], "1", "published has none"),
+        (
+            ["--models", MODEL, "--schedule", "plateau", "--protocol", "published"],
+            "1",
+            "published has none",
+        ),
     ],
 )
 def test_a_share_that_can_not_be_is_refused_in_one_line(

@@ -25,14 +25,18 @@ def decoded(address: str) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
 
 
-def run_with(folder: Path, *, images: NDArray[np.uint8], num_classes: int, filters: NDArray[np.float32]) -> list[Entry]:
+def run_with(
+    folder: Path, *, images: NDArray[np.uint8], num_classes: int, filters: NDArray[np.float32]
+) -> list[Entry]:
     """A run of one model that kept samples, predictions and weights."""
     names = tuple(f"class {i}" for i in range(num_classes))
     whole = record(ZOO[0], data=data_info(class_names=names, superclass_names=(), superclass_of=()))
     write_run(folder, [whole], with_predictions=False)
     cell = folder / "cells" / whole.cell
     answers = predictions(whole)
-    top5 = np.stack([(answers["predicted"] + i) % num_classes for i in range(min(5, num_classes))], axis=1)
+    top5 = np.stack(
+        [(answers["predicted"] + i) % num_classes for i in range(min(5, num_classes))], axis=1
+    )
     np.savez_compressed(cell / "predictions.npz", top5=top5, **answers)
     np.savez_compressed(cell / "samples.npz", index=np.arange(len(images)) * 7, image=images)
     save_file({"conv1.weight": filters}, cell / "model.safetensors")
@@ -40,7 +44,9 @@ def run_with(folder: Path, *, images: NDArray[np.uint8], num_classes: int, filte
 
 
 @pytest.mark.parametrize(("channels", "num_classes"), [(3, 100), (1, 10), (3, 3)])
-def test_samples_and_filters_are_those_that_were_kept(channels: int, num_classes: int, tmp_path: Path) -> None:
+def test_samples_and_filters_are_those_that_were_kept(
+    channels: int, num_classes: int, tmp_path: Path
+) -> None:
     images = DRAW.integers(0, 256, (5, 28, 28, channels), np.uint8)
     filters = DRAW.normal(size=(6, channels, 5, 5)).astype(np.float32)
     entries = run_with(tmp_path / "run", images=images, num_classes=num_classes, filters=filters)

@@ -27,8 +27,22 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     use_own_cache(monkeypatch, tmp_path)
     monkeypatch.setattr("bench.run.write_report", lambda config: True)
     folder = write_cifar10(tmp_path / "cifar10")
-    return ["--dataset", "cifar10", "--data-dir", str(folder), "--image-size", "32", "--measure", "none",
-            "--num-threads", "1", "--epochs", "0", "--out", str(tmp_path / "run")]  # fmt: skip
+    return [
+        "--dataset",
+        "cifar10",
+        "--data-dir",
+        str(folder),
+        "--image-size",
+        "32",
+        "--measure",
+        "none",
+        "--num-threads",
+        "1",
+        "--epochs",
+        "0",
+        "--out",
+        str(tmp_path / "run"),
+    ]
 
 
 def only_cell(tmp_path: Path) -> Path:
@@ -41,18 +55,40 @@ def answers(cell: Path) -> Any:
         return arrays["top5"]
 
 
-def test_a_library_model_is_evaluated_as_its_library_would(words: list[str], tmp_path: Path) -> None:
+def test_a_library_model_is_evaluated_as_its_library_would(
+    words: list[str], tmp_path: Path
+) -> None:
     torch.manual_seed(3)
-    theirs: Any = torchvision_models.get_model("shufflenet_v2_x0_5", weights=None, num_classes=NUM_CLASSES)
-    with torch.no_grad():  # norms that know the images' range and scores around zero, so that images differ
+    theirs: Any = torchvision_models.get_model(
+        "shufflenet_v2_x0_5", weights=None, num_classes=NUM_CLASSES
+    )
+    with (
+        torch.no_grad()
+    ):  # norms that know the images' range and scores around zero, so that images differ
         for _ in range(20):
             theirs(2 * torch.randn(32, 3, 32, 32))
         theirs.eval()
         theirs.fc.bias -= theirs(2 * torch.randn(64, 3, 32, 32)).mean(0)
-    torch.save({"state_dict": {f"module.{k}": v for k, v in theirs.state_dict().items()}}, tmp_path / "mine.pth")
-    assert main(["--models", "tv:shufflenet_v2_x0_5", "--pretrained", str(tmp_path / "mine.pth"), *words]) == 0
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in theirs.state_dict().items()}},
+        tmp_path / "mine.pth",
+    )
+    assert (
+        main(
+            [
+                "--models",
+                "tv:shufflenet_v2_x0_5",
+                "--pretrained",
+                str(tmp_path / "mine.pth"),
+                *words,
+            ]
+        )
+        == 0
+    )
     images = open_dataset("cifar10", tmp_path / "cifar10").test.images[:, 4:36, 4:36]
-    scaled = (torch.from_numpy(np.ascontiguousarray(images)) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    scaled = (
+        torch.from_numpy(np.ascontiguousarray(images)) / 255 - torch.tensor(MEAN)
+    ) / torch.tensor(STD)
     with torch.no_grad():
         expected = theirs(scaled.permute(0, 3, 1, 2)).topk(5).indices.numpy()
     assert (answers(only_cell(tmp_path)) == expected).mean() > 0.99
@@ -68,7 +104,9 @@ def test_a_head_for_other_classes_is_new_and_named(
 ) -> None:
     theirs = timm.create_model("mobilenetv3_small_050", num_classes=7).state_dict()
     save_file(theirs, tmp_path / "timm-mobilenetv3_small_050.safetensors")
-    assert main(["--models", "timm:mobilenetv3_small_050", "--pretrained", str(tmp_path), *words]) == 0
+    assert (
+        main(["--models", "timm:mobilenetv3_small_050", "--pretrained", str(tmp_path), *words]) == 0
+    )
     ours = load_file(only_cell(tmp_path) / "model.safetensors")
     changed = [name for name, tensor in ours.items() if not torch.equal(tensor, theirs[name])]
     assert sorted(changed) == ["classifier.bias", "classifier.weight"]
@@ -79,9 +117,25 @@ def test_a_run_starts_where_another_ended(words: list[str], tmp_path: Path) -> N
     first = [*words[:-1], str(tmp_path / "first")]
     first[first.index("--epochs") + 1] = "1"
     assert main(["--models", "lenet5", "--batch-size", "60", *first]) == 0
-    assert main(["--models", "lenet5", "--batch-size", "60", "--pretrained", str(tmp_path / "first"), *words]) == 0
+    assert (
+        main(
+            [
+                "--models",
+                "lenet5",
+                "--batch-size",
+                "60",
+                "--pretrained",
+                str(tmp_path / "first"),
+                *words,
+            ]
+        )
+        == 0
+    )
     ended, began = (tmp_path / run / "cells" / "lenet5-s0" for run in ("first", "run"))
-    assert read(ended / "record.json", RunRecord).accuracy == read(began / "record.json", RunRecord).accuracy
+    assert (
+        read(ended / "record.json", RunRecord).accuracy
+        == read(began / "record.json", RunRecord).accuracy
+    )
     assert np.array_equal(answers(ended), answers(began))
 
 
@@ -96,14 +150,26 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("model", "damage", "line"),
     [
-        ("tv:squeezenet1_1", {"features.0.weight": (64, 3, 5, 5)},
-         "tv:squeezenet1_1: features.0.weight is (64, 3, 5, 5) in the weights and (64, 3, 3, 3) in the model"),
-        ("squeezenet1_1", {"features.0.weight": None}, "squeezenet1_1: the weights lack features.0.weight"),
+        (
+            "tv:squeezenet1_1",
+            {"features.0.weight": (64, 3, 5, 5)},
+            "tv:squeezenet1_1: features.0.weight is (64, 3, 5, 5) in the weights and (64, 3, 3, 3) in the model",
+        ),
+        (
+            "squeezenet1_1",
+            {"features.0.weight": None},
+            "squeezenet1_1: the weights lack features.0.weight",
+        ),
         ("tv:squeezenet1_1", {"neck.bias": (3,)}, "SqueezeNet has no neck.bias"),
     ],
-)  # fmt: skip
+)
 def test_weights_that_do_not_fit_are_refused_before_anything_is_written(
-    model: str, damage: dict[str, Any], line: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: str,
+    damage: dict[str, Any],
+    line: str,
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     state: Any = torchvision_models.get_model("squeezenet1_1", weights=None).state_dict()
     for name, shape in damage.items():
@@ -111,25 +177,44 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_written(
         if shape:
             state[name] = torch.zeros(shape)
     torch.save(state, tmp_path / "bad.pth")
-    assert line in refused(["--models", model, "--pretrained", str(tmp_path / "bad.pth"), *words], capsys)
+    assert line in refused(
+        ["--models", model, "--pretrained", str(tmp_path / "bad.pth"), *words], capsys
+    )
     assert not (tmp_path / "run").exists()
 
 
-def test_what_can_not_be_had_is_refused(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_can_not_be_had_is_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "weights.pth").write_bytes(b"")
     for given, line in (
         (["lenet5", "--pretrained"], "lenet5 has no published weights; give a file"),
-        (["lenet5", "--pretrained", str(tmp_path / "weihgts.pth")], f"did you mean {tmp_path / 'weights.pth'}?"),
+        (
+            ["lenet5", "--pretrained", str(tmp_path / "weihgts.pth")],
+            f"did you mean {tmp_path / 'weights.pth'}?",
+        ),
         (["lenet5", "mlp", "--pretrained", str(tmp_path / "weights.pth")], "one file for 2 models"),
-        (["lenet5", "--pretrained", str(tmp_path)], "no weights of lenet5, seed 0; looked for cells/lenet5-s0/model"),
-        (["lenet5", "--pretrained", str(tmp_path / "weights.pth")], "holds no weights that can be read"),
+        (
+            ["lenet5", "--pretrained", str(tmp_path)],
+            "no weights of lenet5, seed 0; looked for cells/lenet5-s0/model",
+        ),
+        (
+            ["lenet5", "--pretrained", str(tmp_path / "weights.pth")],
+            "holds no weights that can be read",
+        ),
     ):
         assert line in refused(["--models", *given, *words], capsys)
 
 
-@pytest.mark.parametrize(("name", "library"), [("tv:squeezenet1_1", "tv"), ("timm:ghostnet_100", "timm")])
+@pytest.mark.parametrize(
+    ("name", "library"), [("tv:squeezenet1_1", "tv"), ("timm:ghostnet_100", "timm")]
+)
 def test_without_a_network_one_line_says_so(
-    name: str, library: str, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    library: str,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def unreachable(*arguments: Any, **more: Any) -> Any:
         if more.get("pretrained") is False or "num_classes" in more:
@@ -140,4 +225,7 @@ def test_without_a_network_one_line_says_so(
     monkeypatch.setattr(timm, "create_model", unreachable)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
     line = refused(["--models", name, "--pretrained", *words], capsys)
-    assert f"{name}: its published weights can't be fetched (OSError: Name or service not known)" in line
+    assert (
+        f"{name}: its published weights can't be fetched (OSError: Name or service not known)"
+        in line
+    )

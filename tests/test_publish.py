@@ -19,13 +19,23 @@ def test_records_and_predictions_are_copied_and_nothing_else(tmp_path: Path) -> 
         place.write_bytes(path.read_bytes())
     cells = [path.parent for path in run.glob("cells/*/record.json")]
     (cells[0] / "checkpoints").mkdir()
-    for path in (run / "log.txt", run / "report.html", cells[0] / "checkpoints" / "weights.safetensors"):
+    for path in (
+        run / "log.txt",
+        run / "report.html",
+        cells[0] / "checkpoints" / "weights.safetensors",
+    ):
         path.write_text("x")
     assert main([str(run), str(tmp_path / "published")]) == 0
-    copied = {str(path.relative_to(tmp_path / "published")) for path in (tmp_path / "published").rglob("*.*")}
+    copied = {
+        str(path.relative_to(tmp_path / "published"))
+        for path in (tmp_path / "published").rglob("*.*")
+    }
     assert {name.rpartition("/")[2] for name in copied} == {
-        "config.json", "comparison.json", "record.json", "predictions.npz",
-    }  # fmt: skip
+        "config.json",
+        "comparison.json",
+        "record.json",
+        "predictions.npz",
+    }
     assert len(copied) == 2 + 2 * len(cells)
     assert list(faults(tmp_path / "published")) == []
 

@@ -1,6 +1,7 @@
 """Published parameter counts against the zoo's. Oracle: `reports/published_cifar100.csv`, as printed by its sources.
 
-Where a name is another network than ours, DIFFERENT says how, and by how many parameters if that is known.
+Where a name is another network than ours, DIFFERENT says how, and by how many parameters if that is
+known.
 """
 
 import csv
@@ -15,7 +16,9 @@ from zoo.spec import ModelSpec
 OURS = {plain_name(spec.name): spec for spec in reversed(list_models()) if spec.image_size == 32}
 ROWS = [
     row
-    for row in csv.DictReader((files("reports") / "published_cifar100.csv").read_text(encoding="utf-8").splitlines())
+    for row in csv.DictReader(
+        (files("reports") / "published_cifar100.csv").read_text(encoding="utf-8").splitlines()
+    )
     if plain_name(row["model"]) in OURS
 ]
 
@@ -30,8 +33,14 @@ DIFFERENT: dict[tuple[str, str], tuple[str, int | None]] = {
     ("weiaicunzai", "vgg11_bn"): ("hidden layers of 4,096 units", WIDE_HEAD),
     ("weiaicunzai", "vgg13_bn"): ("hidden layers of 4,096 units", WIDE_HEAD),
     ("weiaicunzai", "vgg16_bn"): ("hidden layers of 4,096 units", WIDE_HEAD),
-    ("weiaicunzai", "vgg19_bn"): ("hidden layers of 4,096 units, its count printed without its decimals", None),
-    ("bearpaw", "vgg19_bn"): ("one linear layer as its head, counted for 10 classes", ONE_LAYER_HEAD_OF_10),
+    ("weiaicunzai", "vgg19_bn"): (
+        "hidden layers of 4,096 units, its count printed without its decimals",
+        None,
+    ),
+    ("bearpaw", "vgg19_bn"): (
+        "one linear layer as its head, counted for 10 classes",
+        ONE_LAYER_HEAD_OF_10,
+    ),
     ("bearpaw", "densenet_bc_100_12"): ("counted for 10 classes", TEN_CLASSES),
     ("bearpaw", "resnet110"): (UNKNOWN, None),
     ("weiaicunzai", "mobilenetv2"): (UNKNOWN, None),
@@ -51,7 +60,9 @@ def is_as_printed(num_parameters: int, millions: str) -> bool:
     return abs(num_parameters / 1e6 - float(millions)) <= 0.5 * 10**-digits + 1e-9
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['source']}-{row['model']}-{row['epoch_reported']}")
+@pytest.mark.parametrize(
+    "row", ROWS, ids=lambda row: f"{row['source']}-{row['model']}-{row['epoch_reported']}"
+)
 def test_counts_are_as_printed_or_the_difference_is_known(row: dict[str, str]) -> None:
     ours: ModelSpec = OURS[plain_name(row["model"])]
     name = row["source"].partition("/")[0], row["model"]

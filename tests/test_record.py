@@ -1,4 +1,7 @@
-"""What is written. Oracle: numpy's percentiles; merged ranks are images of all / seconds of the slowest."""
+"""What is written. Oracle: numpy's percentiles.
+
+Merged ranks are images of all / seconds of the slowest.
+"""
 
 import json
 import os
@@ -14,14 +17,24 @@ from bench.results.record import Measurement, RunRecord, cell_name
 from bench.results.storage import read, write_bytes, write_json
 
 
-def measurement(values: list[list[float]], *, images: int | None = None, merge: str = "slowest") -> Measurement:
+def measurement(
+    values: list[list[float]], *, images: int | None = None, merge: str = "slowest"
+) -> Measurement:
     return Measurement(
-        metric="x", unit="s", better="lower", merge=merge, values=tuple(map(tuple, values)), images=images  # type: ignore[arg-type]
-    )  # fmt: skip
+        metric="x",
+        unit="s",
+        better="lower",
+        merge=merge,
+        values=tuple(map(tuple, values)),
+        images=images,  # type: ignore[arg-type]
+    )
 
 
 def test_a_world_is_as_fast_as_its_slowest_rank_and_not_as_the_mean() -> None:
-    even, slowed = measurement([[1.0] * 3, [1.0] * 3], images=256), measurement([[1.0] * 3, [2.0] * 3], images=256)
+    even, slowed = (
+        measurement([[1.0] * 3, [1.0] * 3], images=256),
+        measurement([[1.0] * 3, [2.0] * 3], images=256),
+    )
     assert even.value == 256
     assert slowed.value == 128
 
@@ -48,7 +61,9 @@ def test_a_number_that_is_not_finite_cannot_be_kept(bad: float) -> None:
         measurement([[bad]])
 
 
-def test_a_file_is_the_old_one_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_the_old_one_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})
 
@@ -62,7 +77,9 @@ def test_a_file_is_the_old_one_or_the_new_one(tmp_path: Path, monkeypatch: pytes
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
-@pytest.mark.parametrize("name", ["tv:resnet18", "a/b.py:f", "../../x", "é" * 300, "</script>", "=1+1"])
+@pytest.mark.parametrize(
+    "name", ["tv:resnet18", "a/b.py:f", "../../x", "é" * 300, "</script>", "=1+1"]
+)
 def test_a_cells_folder_is_one_folder_whatever_the_model_is_called(name: str) -> None:
     folder = cell_name(name, 3)
     assert Path(folder).name == folder
@@ -70,7 +87,9 @@ def test_a_cells_folder_is_one_folder_whatever_the_model_is_called(name: str) ->
     assert folder.endswith("-s3")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema": 1}', '{"schema": 99}', '{"schema": "one"}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"schema": 1}', '{"schema": 99}', '{"schema": "one"}']
+)
 def test_what_is_no_record_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "record.json"
     path.write_text(content)

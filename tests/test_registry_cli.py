@@ -1,4 +1,7 @@
-"""Names and the command line of the zoo. Oracles: the catalogue, subprocesses that can't import torch, plain JSON."""
+"""Names and the command line of the zoo.
+
+Oracles: the catalogue, subprocesses that can't import torch, plain JSON.
+"""
 
 import json
 import subprocess
@@ -21,7 +24,9 @@ WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
 
 def run(code: str) -> str:
     """Run Python code in a fresh process from the root; return what it printed."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return done.stdout
 
 
@@ -34,7 +39,8 @@ def test_names_are_unique_and_build_from_their_file() -> None:
 
 def test_listing_and_checking_need_no_torch() -> None:
     code = (
-        WITHOUT_TORCH + "import zoo; zoo.check_name('lenet5'); zoo.expand(['alexnet*']); print(len(zoo.list_models()))"
+        WITHOUT_TORCH
+        + "import zoo; zoo.check_name('lenet5'); zoo.expand(['alexnet*']); print(len(zoo.list_models()))"
     )
     assert int(run(code)) == len(list_models())
 
@@ -58,11 +64,20 @@ def test_the_list_is_one_aligned_line_a_model(capsys: pytest.CaptureFixture[str]
         (["lenet*"], ["lenet5", "lenet5_1998"]),
         (["--family", "lenet"], ["lenet5", "lenet5_1998"]),
         (["--tag", "transformer"], ["vit_tiny", "vit_tiny_cifar"]),
-        (["shufflenet*", "--max-parameters", "1.4e6"], ["shufflenet_v1", "shufflenet_v1_cifar", "shufflenet_v2_x1_0",
-                                                       "shufflenet_v2_x1_0_cifar"]),
+        (
+            ["shufflenet*", "--max-parameters", "1.4e6"],
+            [
+                "shufflenet_v1",
+                "shufflenet_v1_cifar",
+                "shufflenet_v2_x1_0",
+                "shufflenet_v2_x1_0_cifar",
+            ],
+        ),
     ],
-)  # fmt: skip
-def test_filters(arguments: list[str], names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+)
+def test_filters(
+    arguments: list[str], names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*arguments, "--json"]) == 0
     assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == names
 
@@ -78,9 +93,9 @@ def test_one_model_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lenet5", "--num-classes", "10", "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
     assert described["num_parameters"] == 62_006  # 456 + 2,416 + 48,120 + 10,164 + 850
-    assert [layer["num_parameters"] for layer in described["layers"] if layer["num_parameters"]] == [
-        456, 2416, 48120, 10164, 850,
-    ]  # fmt: skip
+    assert [
+        layer["num_parameters"] for layer in described["layers"] if layer["num_parameters"]
+    ] == [456, 2416, 48120, 10164, 850]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +110,10 @@ def test_one_model_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         (["nowhere.py:net"], "no file 'nowhere.py'"),
         (["--family", "alexnot"], "no family 'alexnot'; did you mean alexnet?"),
         (["--tag", "heavy"], "no tag 'heavy' (there are lightweight, transformer)"),
-        (["mobilenetv3_small_050"], "unknown model 'mobilenetv3_small_050'; did you mean timm:mobilenetv3_small_050?"),
+        (
+            ["mobilenetv3_small_050"],
+            "unknown model 'mobilenetv3_small_050'; did you mean timm:mobilenetv3_small_050?",
+        ),
         (["--max-parameters", "7"], "no model has at most 7 parameters"),
     ],
 )
@@ -115,7 +133,10 @@ def test_names_of_the_libraries_are_those_that_they_list() -> None:
 
 def test_a_name_that_a_library_has_too_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["resnet18"]) == 0
-    assert "the libraries have models of this name too: tv:resnet18, timm:resnet18" in capsys.readouterr().out
+    assert (
+        "the libraries have models of this name too: tv:resnet18, timm:resnet18"
+        in capsys.readouterr().out
+    )
     assert twins(["lenet5", "resnet18", "timm:resnet18"]) == (
         "resnet18: the zoo's own is meant; the libraries' of the same name are tv:NAME and timm:NAME"
     )
@@ -123,14 +144,23 @@ def test_a_name_that_a_library_has_too_is_said(capsys: pytest.CaptureFixture[str
 
 
 def test_expand_keeps_the_order_and_drops_duplicates() -> None:
-    assert expand(["tv:resnet18", "lenet5_1998", "lenet*", "tv:resnet18"]) == ["tv:resnet18", "lenet5_1998", "lenet5"]
+    assert expand(["tv:resnet18", "lenet5_1998", "lenet*", "tv:resnet18"]) == [
+        "tv:resnet18",
+        "lenet5_1998",
+        "lenet5",
+    ]
     with pytest.raises(ValueError, match="no model given"):
         expand([])
 
 
 def test_foreign_models_are_described_by_counting() -> None:
     spec = resolve("tv:resnet18", num_classes=1000)
-    assert (spec.num_parameters, spec.image_size, spec.total_stride, spec.at) == (11_689_512, 224, 32, (1000, 224))
+    assert (spec.num_parameters, spec.image_size, spec.total_stride, spec.at) == (
+        11_689_512,
+        224,
+        32,
+        (1000, 224),
+    )
     assert spec.mean == (0.485, 0.456, 0.406)
     spec = resolve("timm:mobilenetv4_conv_small", num_classes=10)
     assert (spec.source, spec.image_size, spec.at) == ("timm", 224, (10, 224))
@@ -157,11 +187,20 @@ def test_a_users_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     check_name("mine.py:net")
     spec = resolve("mine.py:net", num_classes=10)
-    assert (spec.family, spec.image_size, spec.num_parameters, spec.multiply_adds) == ("user", 16, 7690, 7680)
+    assert (spec.family, spec.image_size, spec.num_parameters, spec.multiply_adds) == (
+        "user",
+        16,
+        7690,
+        7680,
+    )
     assert create_model("mine.py:net", num_classes=10)(torch.zeros(2, 3, 16, 16)).shape == (2, 10)
     assert create_model("mine.py:fixed", num_classes=10)(torch.zeros(2, 3, 16, 16)).shape == (2, 7)
     assert isinstance(create_model("mine.py:grey", in_channels=1), nn.Identity)
-    for name, message in (("net", "takes no 'in_channels'"), ("broken", "returned a int"), ("nat", "did you mean net")):
+    for name, message in (
+        ("net", "takes no 'in_channels'"),
+        ("broken", "returned a int"),
+        ("nat", "did you mean net"),
+    ):
         with pytest.raises(ValueError, match=message):
             create_model(f"mine.py:{name}", **({"in_channels": 1} if name == "net" else {}))
 
@@ -180,7 +219,10 @@ def test_switches_behind_a_name_are_the_functions() -> None:
     expected = create_model("alexnet_half_cifar", num_classes=5, activation="tanh", dropout=0)
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(switched.train()(images), expected.train()(images))
-    assert resolve("timm:resnet18@act_layer=gelu", num_classes=5).name == "timm:resnet18@act_layer=gelu"
+    assert (
+        resolve("timm:resnet18@act_layer=gelu", num_classes=5).name
+        == "timm:resnet18@act_layer=gelu"
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ def rates(model: nn.Module, kind: type[nn.Module], name: str) -> list[float]:
 def test_stochastic_depth_is_torchvisions_with_its_last_block_at_the_rate(name: str) -> None:
     spec = resolve(f"tv:{name}", num_classes=10)
     ours = rates(build_regularised(spec, 10, drop_path=0.4), StochasticDepth, "p")
-    theirs = rates(torchvision.models.get_model(name, stochastic_depth_prob=0.4), StochasticDepth, "p")
+    theirs = rates(
+        torchvision.models.get_model(name, stochastic_depth_prob=0.4), StochasticDepth, "p"
+    )
     assert max(ours) == pytest.approx(0.4)
     assert ours == pytest.approx([0.4 / max(theirs) * rate for rate in theirs])
 
@@ -35,14 +37,18 @@ def test_stochastic_depth_and_dropout_are_timms() -> None:
 
     spec = resolve("timm:mobilenetv2_100", num_classes=10)
     ours = build_regularised(spec, 10, drop_path=0.3, dropout=0.25)
-    theirs = timm.create_model("mobilenetv2_100", num_classes=10, drop_path_rate=0.3, drop_rate=0.25)
+    theirs = timm.create_model(
+        "mobilenetv2_100", num_classes=10, drop_path_rate=0.3, drop_rate=0.25
+    )
     expected = rates(theirs, DropPath, "drop_prob")
     assert rates(ours, DropPath, "drop_prob") == expected
     assert max(expected) > 0.2
     assert ours.drop_rate == theirs.drop_rate == 0.25
 
 
-@pytest.mark.parametrize("name", ["alexnet_single_tower_cifar", "vgg11_cifar", "squeezenet1_1_cifar"])
+@pytest.mark.parametrize(
+    "name", ["alexnet_single_tower_cifar", "vgg11_cifar", "squeezenet1_1_cifar"]
+)
 def test_without_dropout_training_is_evaluation(name: str) -> None:
     images = torch.randn(2, 3, 32, 32)
     model = build_regularised(resolve(name), 10, dropout=0.0).train()
@@ -61,7 +67,9 @@ def test_without_dropout_training_is_evaluation(name: str) -> None:
         ("timm:vgg11", ["--drop-path", "0.1"], "timm:vgg11 of timm can't be built so"),
     ],
 )
-def test_what_a_model_has_not_is_refused(model: str, words: list[str], line: str, tiny_data: Any) -> None:
+def test_what_a_model_has_not_is_refused(
+    model: str, words: list[str], line: str, tiny_data: Any
+) -> None:
     with pytest.raises(ValueError, match=line) as refused:
         list_cells(parse(["--models", model, "--epochs", "1", *words]), tiny_data)
     assert "\n" not in str(refused.value)

@@ -1,6 +1,7 @@
 """`python -m reports`: what it writes, prints and refuses.
 
-Oracles: counts and names that stand in the records, HTML read by the standard library's parser, hashes by hashlib.
+Oracles: counts and names that stand in the records, HTML read by the standard library's parser,
+hashes by hashlib.
 """
 
 import base64
@@ -16,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record_factory import ZOO, Animal, comparison, data_info, environment, failed, record, write_demo, write_run
+from record_factory import (
+    ZOO,
+    Animal,
+    comparison,
+    data_info,
+    environment,
+    failed,
+    record,
+    write_demo,
+    write_run,
+)
 
 from bench.results.record import SCHEMA
 from reports.__main__ import main
@@ -57,7 +68,9 @@ class Page(HTMLParser):
 
     @property
     def payload(self) -> dict[str, Any]:
-        packed = next(text for attributes, text in self.scripts if attributes.get("id") == "payload")
+        packed = next(
+            text for attributes, text in self.scripts if attributes.get("id") == "payload"
+        )
         found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
         return found
 
@@ -98,7 +111,9 @@ def test_the_terminal_table_fits_100_columns_and_names_every_model(
     _, out, _ = run([demo, "-o", demo / "x.html"], capsys)
     assert all(len(line) <= 100 for line in out.splitlines() if not line.startswith("report:"))
     for animal in ZOO:
-        assert any(animal.name[:6] in line and animal.name[-6:] in line for line in out.splitlines())
+        assert any(
+            animal.name[:6] in line and animal.name[-6:] in line for line in out.splitlines()
+        )
     assert "vgg16_bn: out of memory: OutOfMemoryError" in out
 
 
@@ -113,7 +128,9 @@ def test_it_starts_as_a_command_of_its_own(demo: Path, tmp_path: Path) -> None:
         "--csv",
         str(tmp_path / "x.csv"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
     assert done.stderr == ""
     assert (tmp_path / "x.html").stat().st_size < 2_500_000
     assert len((tmp_path / "x.csv").read_text(encoding="utf-8").splitlines()) == 1 + 8 * 3 + 1
@@ -141,10 +158,16 @@ def test_the_policy_names_the_hash_of_each_script_and_style(page: Page) -> None:
     run_or_read = [(a, text) for a, text in page.scripts if a.get("type") != "text/plain"]
     assert {a["tag"] for a, _ in run_or_read} == {"script", "style"}
     for _, text in run_or_read:
-        assert f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
+        assert (
+            f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+            in policy
+        )
     packed = next(text for a, text in page.scripts if a.get("id") == "plotly")
     plotly = hashlib.sha256(gzip.decompress(base64.b64decode(packed))).digest()
-    assert f"'sha256-{base64.b64encode(plotly).decode()}'" in policy.split("script-src")[1].split(";")[0]
+    assert (
+        f"'sha256-{base64.b64encode(plotly).decode()}'"
+        in policy.split("script-src")[1].split(";")[0]
+    )
     assert policy.startswith("default-src 'none'")
     assert "unsafe-eval" not in policy
     assert "'unsafe-inline'" not in policy.replace("style-src-attr 'unsafe-inline'", "")
@@ -161,15 +184,22 @@ def test_failures_stay_as_rows_with_their_cause(page: Page) -> None:
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [("failed", "failed"), ("oom", "out of memory"), ("diverged", "diverged"), ("interrupted", "interrupted"),
-     ("started", "still going on")],
-)  # fmt: skip
+    [
+        ("failed", "failed"),
+        ("oom", "out of memory"),
+        ("diverged", "diverged"),
+        ("interrupted", "interrupted"),
+        ("started", "still going on"),
+    ],
+)
 def test_every_ending_is_said(status: str, said: str, tmp_path: Path) -> None:
     write_run(tmp_path / "a", [record(ZOO[0]), failed(ZOO[1], status, "because")])
     assert f"{said}: because" in page_of(tmp_path / "a").words
 
 
-def test_nothing_but_failures_is_a_page_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_but_failures_is_a_page_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write_run(tmp_path / "a", [failed(animal) for animal in ZOO[:3]])
     code, out, _ = run([folder], capsys)
     assert code == 0
@@ -188,13 +218,22 @@ def test_real_data_is_not_called_a_stand_in(page: Page) -> None:
 
 
 def test_the_head_says_data_machine_noise_time_and_command(page: Page) -> None:
-    for said in ("45,000 training", "AMD EPYC 9R14, 2 cores", "lenet5 against itself: 1.0", "2026-11-22 01:02 UTC",
-                 "./launch.sh --recipe quick"):  # fmt: skip
+    for said in (
+        "45,000 training",
+        "AMD EPYC 9R14, 2 cores",
+        "lenet5 against itself: 1.0",
+        "2026-11-22 01:02 UTC",
+        "./launch.sh --recipe quick",
+    ):
         assert said in page.words
 
 
 def test_what_may_not_be_ranked_together_is_not(tmp_path: Path) -> None:
-    mixed = [record(ZOO[0]), record(ZOO[1], data=data_info(protocol="published")), record(ZOO[2], batch_size=64)]
+    mixed = [
+        record(ZOO[0]),
+        record(ZOO[1], data=data_info(protocol="published")),
+        record(ZOO[2], batch_size=64),
+    ]
     found = page_of(write_run(tmp_path / "a", mixed))
     assert "Group 2: protocol published, batch 128" in found.words
     assert {row["places"]["top1"] for row in found.payload["rows"]} == {"1"}
@@ -202,7 +241,10 @@ def test_what_may_not_be_ranked_together_is_not(tmp_path: Path) -> None:
 
 def test_two_machines_are_two_groups_and_the_panel_marks_what_differs(tmp_path: Path) -> None:
     first = write_run(tmp_path / "a", [record(ZOO[0], run="a")])
-    second = write_run(tmp_path / "b", [record(ZOO[0], run="b", environment=environment(machine="Other, 64 cores"))])
+    second = write_run(
+        tmp_path / "b",
+        [record(ZOO[0], run="b", environment=environment(machine="Other, 64 cores"))],
+    )
     found = page_of(first, second)
     assert "Group 2: machine Other, 64 cores" in found.words
     assert "machine differs" in found.words
@@ -224,7 +266,11 @@ HOSTILE = "</script><img src=x onerror=alert(1)><b>&amp;\"'`{{7*7}}"
 
 def test_a_hostile_name_is_text_everywhere(tmp_path: Path) -> None:
     nasty = Animal(HOSTILE, HOSTILE, 10, 10, 100.0, 20.0)
-    folder = write_run(tmp_path / "a", [record(nasty, run=HOSTILE), failed(ZOO[0], error=HOSTILE)], comparison([nasty]))
+    folder = write_run(
+        tmp_path / "a",
+        [record(nasty, run=HOSTILE), failed(ZOO[0], error=HOSTILE)],
+        comparison([nasty]),
+    )
     found = page_of(folder)
     assert not [tag for tag, _ in found.tags if tag in ("img", "b") and tag == "img"]
     assert all("onerror" not in attributes for _, attributes in found.tags)
@@ -235,9 +281,14 @@ def test_torn_newer_and_foreign_files_are_named_counted_and_skipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_run(tmp_path / "a", [record(animal) for animal in ZOO[:4]], comparison(ZOO[:4]))
-    torn, newer, foreign = (folder / "cells" / f"{animal.name}-s0" / "record.json" for animal in ZOO[:3])
+    torn, newer, foreign = (
+        folder / "cells" / f"{animal.name}-s0" / "record.json" for animal in ZOO[:3]
+    )
     torn.write_bytes(torn.read_bytes()[:300])
-    newer.write_text(newer.read_text(encoding="utf-8").replace(f'"schema": {SCHEMA}', '"schema": 99'), encoding="utf-8")
+    newer.write_text(
+        newer.read_text(encoding="utf-8").replace(f'"schema": {SCHEMA}', '"schema": 99'),
+        encoding="utf-8",
+    )
     foreign.write_text('{"hello": "world"}', encoding="utf-8")
     code, out, _ = run([folder], capsys)
     words = page_of(folder).words
@@ -304,10 +355,15 @@ def test_a_baseline_that_is_there_starts_chosen(demo: Path) -> None:
 
 
 def test_a_model_many_times_as_fast_is_never_within_the_noise(tmp_path: Path) -> None:
-    """Eight models are 28 pairs: ten rounds are one too few for a verdict (2 / 2^10 * 28 > 0.05), eleven are enough."""
+    """Eight models are 28 pairs.
+
+    Ten rounds are one too few for a verdict (2 / 2^10 * 28 > 0.05), eleven are enough.
+    """
     pages = []
     for rounds in (10, 12):
-        run = write_run(tmp_path / str(rounds), [record(animal) for animal in ZOO], comparison(rounds=rounds))
+        run = write_run(
+            tmp_path / str(rounds), [record(animal) for animal in ZOO], comparison(rounds=rounds)
+        )
         pages.append(Page(build_page(read_source([run]))).words)
     assert "(in too few rounds to prove it)" in pages[0]
     assert "within the noise" not in pages[0]

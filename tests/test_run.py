@@ -1,4 +1,7 @@
-"""Whole runs, started as a user starts them. Oracle: the command line's contract, and what must be on disk then."""
+"""Whole runs, started as a user starts them.
+
+Oracle: the command line's contract, and what must be on disk then.
+"""
 
 import json
 import os
@@ -58,26 +61,48 @@ def environment(place: Path, **extra: str) -> dict[str, str]:
 def launch(place: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run `./launch.sh WORDS` as far as it goes beyond set-up."""
     return subprocess.run(
-        [sys.executable, "-m", "bench.launch", *words], cwd=ROOT, env=environment(place, **extra),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "bench.launch", *words],
+        cwd=ROOT,
+        env=environment(place, **extra),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def run_here(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m bench.run WORDS`: one process, without the launcher's seconds."""
     return subprocess.run(
-        [sys.executable, "-m", "bench.run", *words], cwd=ROOT, env=environment(place),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "bench.run", *words],
+        cwd=ROOT,
+        env=environment(place),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def record(run: Path, model: str, seed: int = 0) -> RunRecord:
     return read(run / "cells" / f"{model}-s{seed}" / "record.json", RunRecord)
 
 
-def test_two_processes_train_as_one_world_and_see_every_image_once(place: Path, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_world_and_see_every_image_once(
+    place: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "two"
-    words = ["--models", "lenet5", "--epochs", "2", "--pairs", "3", "--measure", *MEASURES, *SMALL, "--out", str(run)]
+    words = [
+        "--models",
+        "lenet5",
+        "--epochs",
+        "2",
+        "--pairs",
+        "3",
+        "--measure",
+        *MEASURES,
+        *SMALL,
+        "--out",
+        str(run),
+    ]
     done = launch(place, *words, NPROC="2")
     assert done.returncode == 0, done.stderr
     kept = record(run, "lenet5")
@@ -96,12 +121,24 @@ def test_two_processes_train_as_one_world_and_see_every_image_once(place: Path, 
     assert compared.same_model_twice
     metrics = {row.metric for row in compared.measurements["lenet5"]}
     assert metrics - {"energy_joules_per_image"} == {
-        "train_images_per_second", "train_step_images_per_second", "loader_images_per_second",
-        "unsynced_step_images_per_second", "infer_images_per_second", "latency_ms", "first_step_seconds",
-        "peak_memory_bytes", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes",
+        "train_images_per_second",
+        "train_step_images_per_second",
+        "loader_images_per_second",
+        "unsynced_step_images_per_second",
+        "infer_images_per_second",
+        "latency_ms",
+        "first_step_seconds",
+        "peak_memory_bytes",
+        "parameter_bytes",
+        "gradient_bytes",
+        "optimizer_bytes",
+        "activation_bytes",
         "process_peak_bytes",
-    }  # fmt: skip
-    assert {row.metric for row in compared.machine} == {"matmul_flops_per_second", "copy_bytes_per_second"}
+    }
+    assert {row.metric for row in compared.machine} == {
+        "matmul_flops_per_second",
+        "copy_bytes_per_second",
+    }
     assert [row.images for row in compared.sweeps["lenet5"]][:2] == [2, 4]
     assert "energy_joules_per_image" in metrics or compared.missing["energy_joules_per_image"]
     assert set(compared.noise) == {row.metric for row in compared.same_model_twice}
@@ -118,7 +155,9 @@ def test_two_processes_train_as_one_world_and_see_every_image_once(place: Path, 
 def test_a_model_that_fails_is_a_row_and_the_others_go_on(place: Path, tmp_path: Path) -> None:
     run, file = tmp_path / "rows", place / "mine.py"
     models = [f"{file}:{name}" for name in ("breaks_at_once", "breaks_later", "linear")]
-    done = launch(place, "--models", *models, "lenet5", "--epochs", "1", *TRAIN_ONLY, "--out", str(run))
+    done = launch(
+        place, "--models", *models, "lenet5", "--epochs", "1", *TRAIN_ONLY, "--out", str(run)
+    )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     kept = [read(path, RunRecord) for path in (run / "cells").glob("*/record.json")]
@@ -130,7 +169,9 @@ def test_a_model_that_fails_is_a_row_and_the_others_go_on(place: Path, tmp_path:
 
 def test_a_loss_that_runs_away_is_a_row(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "away"
-    done = launch(place, "--models", "lenet5", "--epochs", "5", "--lr", "1e9", *TRAIN_ONLY, "--out", str(run))
+    done = launch(
+        place, "--models", "lenet5", "--epochs", "5", "--lr", "1e9", *TRAIN_ONLY, "--out", str(run)
+    )
     assert done.returncode == 1
     kept = record(run, "lenet5")
     assert kept.status == "diverged"
@@ -153,12 +194,26 @@ def wait_for(path: Path, text: str, seconds: float = 90) -> None:
 def test_an_interrupted_run_ends_as_the_undisturbed_one(
     place: Path, tmp_path: Path, number: signal.Signals, processes: str
 ) -> None:
-    words = ["--models", "lenet5", "resnet18", "--image-size", "32", "--epochs", "2", *TRAIN_ONLY, "--out"]
+    words = [
+        "--models",
+        "lenet5",
+        "resnet18",
+        "--image-size",
+        "32",
+        "--epochs",
+        "2",
+        *TRAIN_ONLY,
+        "--out",
+    ]
     run = tmp_path / "stopped"
     started = subprocess.Popen(
-        [sys.executable, "-m", "bench.launch", *words, str(run)], cwd=ROOT, text=True,
-        env=environment(place, NPROC=processes), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-m", "bench.launch", *words, str(run)],
+        cwd=ROOT,
+        text=True,
+        env=environment(place, NPROC=processes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     wait_for(run / "log.txt", "resnet18, seed 0: training")
     time.sleep(1.0)
     started.send_signal(number)
@@ -183,22 +238,55 @@ def test_an_interrupted_run_ends_as_the_undisturbed_one(
 
 def test_by_hand_accelerate_starts_the_same_run_with_all_cores(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "hand"
-    words = ["--models", "lenet5", "--epochs", "1", "--dataset", "cifar10", "--batch-size", "32", "--measure", "none"]
+    words = [
+        "--models",
+        "lenet5",
+        "--epochs",
+        "1",
+        "--dataset",
+        "cifar10",
+        "--batch-size",
+        "32",
+        "--measure",
+        "none",
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", "bench/run.py", *words, "--out", str(run)],
-        cwd=ROOT, env=environment(place), capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "accelerate.commands.launch",
+            "bench/run.py",
+            *words,
+            "--out",
+            str(run),
+        ],
+        cwd=ROOT,
+        env=environment(place),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert record(run, "lenet5").environment["num_threads"] == len(os.sched_getaffinity(0))
 
 
 def test_accelerates_lost_world_is_refused(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "lost"
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "bench/run.py"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "bench/run.py",
+    ]
     done = subprocess.run(
         [*launcher, "--models", "lenet5", "--epochs", "1", *TRAIN_ONLY, "--out", str(run)],
-        cwd=ROOT, env=environment(place), capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment(place),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1  # accelerate's own, for any failure
     assert "2 processes were asked for and 1 started" in done.stderr
     assert not run.exists()
@@ -218,7 +306,9 @@ def test_accelerates_lost_world_is_refused(place: Path, tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_wrong_request_ends_at_once_with_one_line(place: Path, words: list[str], line: str) -> None:
+def test_a_wrong_request_ends_at_once_with_one_line(
+    place: Path, words: list[str], line: str
+) -> None:
     done = launch(place, "--epochs", "1", *words, NPROC="2")
     assert done.returncode == 2
     assert line in done.stderr
@@ -248,8 +338,12 @@ def test_a_truncated_data_file_is_refused_by_its_name(place: Path, tmp_path: Pat
     folder = tmp_path / "cifar10"
     folder.mkdir()
     for path in (place / "cifar10").iterdir():
-        (folder / path.name).write_bytes(path.read_bytes()[: -1000 if "train" in path.name else None])
-    done = run_here(place, "--models", "lenet5", "--epochs", "1", *TRAIN_ONLY, "--data-dir", str(tmp_path))
+        (folder / path.name).write_bytes(
+            path.read_bytes()[: -1000 if "train" in path.name else None]
+        )
+    done = run_here(
+        place, "--models", "lenet5", "--epochs", "1", *TRAIN_ONLY, "--data-dir", str(tmp_path)
+    )
     assert done.returncode == 2
     assert "train-00000-of-00001.parquet" in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -270,7 +364,18 @@ def test_a_run_is_never_written_over(place: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_plan_runs_nothing(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "plan"
-    done = run_here(place, "--models", "lenet5", "tv:resnet18", "--epochs", "3", *SMALL, "--dry-run", "--out", str(run))
+    done = run_here(
+        place,
+        "--models",
+        "lenet5",
+        "tv:resnet18",
+        "--epochs",
+        "3",
+        *SMALL,
+        "--dry-run",
+        "--out",
+        str(run),
+    )
     assert done.returncode == 0, done.stderr
     assert "2 cells" in done.stdout
     assert not run.exists()
@@ -279,7 +384,17 @@ def test_a_plan_runs_nothing(place: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_record_can_be_run_again(place: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    words = ["--models", "lenet5", "--epochs", "1", "--label-smoothing", "0.1", *TRAIN_ONLY, "--out", str(first)]
+    words = [
+        "--models",
+        "lenet5",
+        "--epochs",
+        "1",
+        "--label-smoothing",
+        "0.1",
+        *TRAIN_ONLY,
+        "--out",
+        str(first),
+    ]
     assert run_here(place, *words).returncode == 0
     path = first / "cells" / "lenet5-s0" / "record.json"
     assert run_here(place, "--like", str(path), "--out", str(second)).returncode == 0
@@ -288,13 +403,38 @@ def test_a_record_can_be_run_again(place: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_launches_are_measured_in_processes_of_their_own_at_each_models_best_batch(place: Path, tmp_path: Path) -> None:
+def test_launches_are_measured_in_processes_of_their_own_at_each_models_best_batch(
+    place: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "launches"
-    words = ["--models", "lenet5", "mlp", "--image-size", "32", "--epochs", "1", "--dataset", "cifar10"]
-    words += ["--batch-size", "best", "--measure", "train", "--pairs", "7", "--launches", "2", "--num-threads", "1"]
+    words = [
+        "--models",
+        "lenet5",
+        "mlp",
+        "--image-size",
+        "32",
+        "--epochs",
+        "1",
+        "--dataset",
+        "cifar10",
+    ]
+    words += [
+        "--batch-size",
+        "best",
+        "--measure",
+        "train",
+        "--pairs",
+        "7",
+        "--launches",
+        "2",
+        "--num-threads",
+        "1",
+    ]
     done = launch(place, *words, "--out", str(run))
     assert done.returncode == 0, done.stderr
-    first, second = (read(run / name, Comparison) for name in ("comparison.json", "comparison-l1.json"))
+    first, second = (
+        read(run / name, Comparison) for name in ("comparison.json", "comparison-l1.json")
+    )
     assert (first.launch, second.launch) == (0, 1)
     for model in ("lenet5", "mlp"):
         kept = record(run, model)

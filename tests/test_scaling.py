@@ -1,4 +1,7 @@
-"""Several comparisons of one run, and runs of several worlds. Oracle: rates that are set, so that ratios are known."""
+"""Several comparisons of one run, and runs of several worlds.
+
+Oracle: rates that are set, so that ratios are known.
+"""
 
 import math
 from dataclasses import replace
@@ -8,7 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from markupsafe import Markup
-from record_factory import ZOO, Animal, comparison, data_info, environment, measurements, rate, record
+from record_factory import (
+    ZOO,
+    Animal,
+    comparison,
+    data_info,
+    environment,
+    measurements,
+    rate,
+    record,
+)
 from scipy import stats
 
 from bench.results import verdict
@@ -23,7 +35,9 @@ from reports.runs import Cell, Run, Source, joined
 from reports.verdict_text import verdict_of
 from reports.warning import warnings_of
 
-A, B, C = (Animal(name, "f", 10, 10, speed, 50) for name, speed in (("a", 1_000), ("b", 500), ("c", 250)))
+A, B, C = (
+    Animal(name, "f", 10, 10, speed, 50) for name, speed in (("a", 1_000), ("b", 500), ("c", 250))
+)
 
 
 def group_of(animals: list[Animal], compared: list[Comparison]) -> tuple[Group, dict[str, Entry]]:
@@ -38,7 +52,10 @@ def test_models_of_different_groups_are_compared_through_the_one_they_share() ->
     second = replace(comparison([A, C]), group=1)
     group, entries = group_of([A, B, C], [first, second])
     pairs = speed_pairs(group, SPEEDS[0], group.entries)
-    direct, through = pairs[entries["a"].key][entries["b"].key], pairs[entries["b"].key][entries["c"].key]
+    direct, through = (
+        pairs[entries["a"].key][entries["b"].key],
+        pairs[entries["b"].key][entries["c"].key],
+    )
     assert direct.value == pytest.approx(0.5, rel=0.02)
     assert through.value == pytest.approx(0.5, rel=0.02)
     assert through.judgement == "slower"
@@ -47,16 +64,24 @@ def test_models_of_different_groups_are_compared_through_the_one_they_share() ->
 
 def test_several_launches_are_one_ratio_with_the_spread_between_them() -> None:
     def launch(number: int, factor: float) -> Comparison:
-        rows = {animal.name: (rate(SPEEDS[0], animal.images_per_second, (animal.name, number)),) for animal in (A, B)}
+        rows = {
+            animal.name: (rate(SPEEDS[0], animal.images_per_second, (animal.name, number)),)
+            for animal in (A, B)
+        }
         slower = tuple(value * factor for value in rows["b"][0].values[0])
         return replace(
-            comparison([A, B]), launch=number, measurements=rows | {"b": (replace(rows["b"][0], values=(slower,)),)}
+            comparison([A, B]),
+            launch=number,
+            measurements=rows | {"b": (replace(rows["b"][0], values=(slower,)),)},
         )
 
     launches = [launch(number, factor) for number, factor in enumerate((1.0, 1.2, 0.9, 1.1))]
     group, entries = group_of([A, B], launches)
     pair = speed_pairs(group, SPEEDS[0], group.entries)[entries["a"].key][entries["b"].key]
-    medians = [math.log(verdict.speed_ratio(c.measurements["b"][0], c.measurements["a"][0])[0]) for c in launches]
+    medians = [
+        math.log(verdict.speed_ratio(c.measurements["b"][0], c.measurements["a"][0])[0])
+        for c in launches
+    ]
     expected = stats.t.interval(0.95, 3, np.mean(medians), stats.sem(medians))
     assert (pair.low, pair.high) == pytest.approx(tuple(np.exp(expected)))
 
@@ -70,7 +95,9 @@ def test_the_interval_over_launches_holds_the_truth(launches: int, between: floa
         found, p = over_launches(list(medians), [1.96 * own] * launches)
         covered += found.low <= 0 <= found.high
         assert (p < 0.05) == (not found.low <= 0 <= found.high)
-    assert 0.94 * repeats <= covered  # with own halves as the least width, equals are covered more often
+    assert (
+        0.94 * repeats <= covered
+    )  # with own halves as the least width, equals are covered more often
     assert between == 0.0 or covered <= 0.985 * repeats
 
 
@@ -91,7 +118,11 @@ def test_strong_and_weak_efficiency_are_rates_over_processes() -> None:
     by_kind = {each.kind: each for each in found}
     assert by_kind["strong"].percent.value == pytest.approx(75, rel=0.02)
     assert by_kind["weak"].percent.value == pytest.approx(95, rel=0.02)
-    assert by_kind["strong"].percent.low < by_kind["strong"].percent.value < by_kind["strong"].percent.high
+    assert (
+        by_kind["strong"].percent.low
+        < by_kind["strong"].percent.value
+        < by_kind["strong"].percent.high
+    )
     assert by_kind["strong"].communication == pytest.approx((20, 20, 20))
     assert "strong efficiency on 2 processes against 1 is 75 %" in by_kind["strong"].sentence
 
@@ -108,7 +139,9 @@ def test_work_is_six_operations_a_multiply_add_and_image() -> None:
     whole = record(ZOO[0])
     found = derived(whole, comparison(ZOO[:1]))
     speed = next(m for m in measurements(ZOO[0]) if m.metric == SPEEDS[0]).value
-    assert found["train_gflops_per_second"].value == pytest.approx(6 * ZOO[0].multiply_adds * speed / 1e9)
+    assert found["train_gflops_per_second"].value == pytest.approx(
+        6 * ZOO[0].multiply_adds * speed / 1e9
+    )
 
 
 def test_effort_to_an_accuracy_counts_seeds_that_never_got_there_as_the_longest() -> None:
@@ -119,7 +152,10 @@ def test_effort_to_an_accuracy_counts_seeds_that_never_got_there_as_the_longest(
     work = 3 * ZOO[0].multiply_adds * first.images
     assert effort_to(entry, 20) == (first.seconds, first.images, work)
     assert effort_to(entry, 99) == ()
-    never = [Cell(replace(entry.finished[0].record, seed=i, epochs=curve[:1]), Path("none")) for i in (1, 2)]
+    never = [
+        Cell(replace(entry.finished[0].record, seed=i, epochs=curve[:1]), Path("none"))
+        for i in (1, 2)
+    ]
     assert effort_to(replace(entry, cells=(*entry.cells, *never)), 20) == ()
 
 
@@ -134,33 +170,56 @@ def test_one_model_alone_has_no_verdict() -> None:
 def test_what_the_machine_did_is_said_beside_the_numbers_of_that_pass() -> None:
     conditions = {
         "train": {"seconds": 10.0, "load": 3.0, "other_cores": 1.7, "stolen_cores": 0.0},
-        "infer": {"seconds": 5.0, "load": 1.0, "other_cores": 0.01, "stolen_cores": 0.3, "stopped_seconds": 1.0},
+        "infer": {
+            "seconds": 5.0,
+            "load": 1.0,
+            "other_cores": 0.01,
+            "stolen_cores": 0.3,
+            "stopped_seconds": 1.0,
+        },
     }
     _, entries = group_of([A, B], [replace(comparison([A, B]), conditions=conditions)])
-    found = {(warned.text.split(" meanwhile")[0], warned.column) for warned in warnings_of(list(entries.values()))}
+    found = {
+        (warned.text.split(" meanwhile")[0], warned.column)
+        for warned in warnings_of(list(entries.values()))
+    }
     assert ("Other processes took 1.7 cores", "train_images_per_second") in found
-    assert ("The host of this virtual machine took 0.30 cores away", "infer_images_per_second") in found
+    assert (
+        "The host of this virtual machine took 0.30 cores away",
+        "infer_images_per_second",
+    ) in found
     assert ("The run was stopped for 1.0 s", "infer_images_per_second") in found
-    assert not [column for text, column in found if "Other processes" in text and column.startswith("infer")]
+    assert not [
+        column for text, column in found if "Other processes" in text and column.startswith("infer")
+    ]
 
 
 def test_rounds_that_can_prove_nothing_say_how_many_would() -> None:
     animals = [A, B, C]
     _, entries = group_of(animals, [comparison(animals, rounds=6)])
     texts = [warned.text for warned in warnings_of(list(entries.values()))]
-    assert "6 rounds can't prove a difference among 3 models: it takes 7." in texts  # 3 x 2 / 2^7 < 0.05 < 3 x 2 / 2^6
+    assert (
+        "6 rounds can't prove a difference among 3 models: it takes 7." in texts
+    )  # 3 x 2 / 2^7 < 0.05 < 3 x 2 / 2^6
     _, few = group_of(animals, [comparison(animals, rounds=3)])
     assert any("it takes 6" in warned.text for warned in warnings_of(list(few.values())))
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"environment": environment(tf32=True)}, {"environment": environment(cudnn_benchmark=True)},
-     {"environment": environment(num_threads=1)}, {"batch_size": 64}, {"data": data_info(checksum="another")},
-     {"config": {"precision": "bf16"}}, {"config": {"channels_last": False}}, {"config": {"compile": True}},
-     {"config": {"best_batch": True}}],
+    [
+        {"environment": environment(tf32=True)},
+        {"environment": environment(cudnn_benchmark=True)},
+        {"environment": environment(num_threads=1)},
+        {"batch_size": 64},
+        {"data": data_info(checksum="another")},
+        {"config": {"precision": "bf16"}},
+        {"config": {"channels_last": False}},
+        {"config": {"compile": True}},
+        {"config": {"best_batch": True}},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_records_of_other_settings_or_data_are_not_ranked_together(changes: dict[str, Any]) -> None:
     plain = record(A)
     config = {"config": dict(plain.config) | changes["config"]} if "config" in changes else changes

@@ -1,4 +1,7 @@
-"""`python -m reports serve`. Oracles: what stands in the records; paths and hosts that must not be answered."""
+"""`python -m reports serve`.
+
+Oracles: what stands in the records; paths and hosts that must not be answered.
+"""
 
 import http.client
 import subprocess
@@ -49,7 +52,9 @@ def root(tmp_path: Path) -> Path:
     write_run(runs / "one", [record(ZOO[0], run="one"), failed(ZOO[1], "oom", "2 GiB", run="one")])
     started = record(ZOO[0], run="two", status="started", accuracy=None, finished=None)
     write_run(runs / "two", [started])
-    write_json(runs / "two" / "config.json", {"models": [ZOO[0].name, ZOO[1].name], "seeds": [0, 1]})
+    write_json(
+        runs / "two" / "config.json", {"models": [ZOO[0].name, ZOO[1].name], "seeds": [0, 1]}
+    )
     return runs
 
 
@@ -93,9 +98,20 @@ def test_it_opens_the_report_that_was_written(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/run/none", "/run/..", "/run/../secret.html", "/run/%2e%2e%2fsecret.html", "/run/one/../../secret.html",
-     "/run//etc/passwd", "/run/one%2freport.html", "/etc/passwd", "/run/", "/run/%00", "/run/one%00"],
-)  # fmt: skip
+    [
+        "/run/none",
+        "/run/..",
+        "/run/../secret.html",
+        "/run/%2e%2e%2fsecret.html",
+        "/run/one/../../secret.html",
+        "/run//etc/passwd",
+        "/run/one%2freport.html",
+        "/etc/passwd",
+        "/run/",
+        "/run/%00",
+        "/run/one%00",
+    ],
+)
 def test_no_path_leads_out(root: Path, path: str) -> None:
     with served(root) as port:
         status, page, _ = ask(port, path)
@@ -172,7 +188,10 @@ def test_an_empty_folder_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [["none"], ["runs", "--port", "1"]])
 def test_wrong_requests_are_refused_in_one_line(
-    given: list[str], root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    given: list[str],
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")

@@ -49,7 +49,10 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same images as the official archive's five batches, with torchvision's sums swapped for theirs."""
     base = tmp_path / "archive" / "cifar-10-batches-py"
     sums = [
-        [f"data_batch_{i + 1}", write_batch(base / f"data_batch_{i + 1}", TRAIN[0][i::5], {"labels": TRAIN[1][i::5]})]
+        [
+            f"data_batch_{i + 1}",
+            write_batch(base / f"data_batch_{i + 1}", TRAIN[0][i::5], {"labels": TRAIN[1][i::5]}),
+        ]
         for i in range(5)
     ]
     tests = [["test_batch", write_batch(base / "test_batch", TEST[0], {"labels": TEST[1]})]]
@@ -57,7 +60,9 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     meta = write_batch(base / "batches.meta", TEST[0], {"label_names": names})
     monkeypatch.setattr(datasets.CIFAR10, "train_list", sums)
     monkeypatch.setattr(datasets.CIFAR10, "test_list", tests)
-    monkeypatch.setattr(datasets.CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": meta})
+    monkeypatch.setattr(
+        datasets.CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": meta}
+    )
     return base.parent
 
 
@@ -65,7 +70,9 @@ def test_archive_and_parquet_give_the_same_set(cifar10: Path, archive: Path) -> 
     hub, official = open_dataset("cifar10", cifar10), open_dataset("cifar10", archive)
     assert (hub.source, official.source) == ("parquet", "archive")
     assert hub.checksum == official.checksum
-    assert hub.class_names == official.class_names == tuple(f"label {i}" for i in range(NUM_CLASSES))
+    assert (
+        hub.class_names == official.class_names == tuple(f"label {i}" for i in range(NUM_CLASSES))
+    )
     assert np.array_equal(hub.train.images, official.train.images)
     assert np.array_equal(hub.validation_indices, official.validation_indices)
     theirs = datasets.CIFAR10(archive, train=True).data
@@ -73,13 +80,21 @@ def test_archive_and_parquet_give_the_same_set(cifar10: Path, archive: Path) -> 
     assert np.array_equal(np.unique(ours, axis=0), np.unique(theirs.reshape(200, -1), axis=0))
 
 
-def test_coarse_labels_and_names_come_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_coarse_labels_and_names_come_from_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = tmp_path / "cifar-100-python"
     for part, (images, labels) in (("train", TRAIN), ("test", TEST)):
-        md5 = write_batch(base / part, images, {"fine_labels": labels.tolist(), "coarse_labels": labels % 5})
+        md5 = write_batch(
+            base / part, images, {"fine_labels": labels.tolist(), "coarse_labels": labels % 5}
+        )
         monkeypatch.setattr(datasets.CIFAR100, f"{part}_list", [[part, md5]])
     names = {"fine_label_names": list("abcdefghij"), "coarse_label_names": list("vwxyz")}
-    meta = {"filename": "meta", "key": "fine_label_names", "md5": write_batch(base / "meta", TEST[0], names)}
+    meta = {
+        "filename": "meta",
+        "key": "fine_label_names",
+        "md5": write_batch(base / "meta", TEST[0], names),
+    }
     monkeypatch.setattr(datasets.CIFAR100, "meta", meta)
     found = open_dataset("cifar100", base)
     assert found.source == "archive"
@@ -88,7 +103,9 @@ def test_coarse_labels_and_names_come_from_the_archive(tmp_path: Path, monkeypat
     assert found.superclass_of == (0, 1, 2, 3, 4) * 2
 
 
-def test_packed_archive_is_checked_and_unpacked(archive: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_packed_archive_is_checked_and_unpacked(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     packed = tmp_path / "packed" / "cifar-10-python.tar.gz"
     packed.parent.mkdir()
     with tarfile.open(packed, "w:gz") as tar:
@@ -97,7 +114,9 @@ def test_packed_archive_is_checked_and_unpacked(archive: Path, monkeypatch: pyte
         open_dataset("cifar10", packed.parent)
     one_line(error)
     monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", hashlib.md5(packed.read_bytes()).hexdigest())
-    assert open_dataset("cifar10", packed.parent).checksum == open_dataset("cifar10", archive).checksum
+    assert (
+        open_dataset("cifar10", packed.parent).checksum == open_dataset("cifar10", archive).checksum
+    )
     assert list(packed.parent.iterdir()) == [packed]
 
 
@@ -194,7 +213,9 @@ def test_half_a_set_is_named_by_what_it_lacks(tmp_path: Path) -> None:
     one_line(error)
 
 
-def test_download_is_taken_where_it_starts(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_is_taken_where_it_starts(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fetched = cache.user_cache() / "cifar10"
 
     def served(opened: Any) -> None:
@@ -209,14 +230,19 @@ def test_download_is_taken_where_it_starts(archive: Path, tmp_path: Path, monkey
 
 
 def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
-    """Write an array as MNIST's format has it: a magic number, the lengths (big-endian), the bytes; gzipped."""
+    """Write an array as MNIST's format has it.
+
+    A magic number, the lengths (big-endian), the bytes; gzipped.
+    """
     header = bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(header + values.tobytes()))
 
 
 @pytest.fixture(params=["mnist", "fashion_mnist"])
-def mnist(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
+def mnist(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, Path]:
     """A small set in MNIST's files, with torchvision's sums swapped for theirs."""
     folder, name = tmp_path / "idx", str(request.param)
     kind = datasets.MNIST if name == "mnist" else datasets.FashionMNIST
@@ -265,7 +291,18 @@ def test_real_mnist_images_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         sums[f"train-{kind}"] = sums[f"t10k-{kind}"]
     monkeypatch.setattr(datasets.MNIST, "resources", list(sums.items()))
     found = open_dataset("mnist", folder)
-    assert np.bincount(found.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert np.bincount(found.test.labels).tolist() == [
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]
 
 
 def test_svhn_is_read_with_ten_as_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +311,10 @@ def test_svhn_is_read_with_ten_as_zero(tmp_path: Path, monkeypatch: pytest.Monke
     sums = {}
     for part in ("train", "test"):
         path = tmp_path / f"{part}_32x32.mat"
-        savemat(path, {"X": TRAIN[0].transpose(1, 2, 3, 0), "y": (TRAIN[1] + (TRAIN[1] == 0) * 10)[:, None]})
+        savemat(
+            path,
+            {"X": TRAIN[0].transpose(1, 2, 3, 0), "y": (TRAIN[1] + (TRAIN[1] == 0) * 10)[:, None]},
+        )
         sums[part] = ["", path.name, hashlib.md5(path.read_bytes()).hexdigest()]
     monkeypatch.setattr(datasets.SVHN, "split_list", sums)
     found = open_dataset("svhn", tmp_path)
@@ -287,7 +327,9 @@ def test_svhn_is_read_with_ten_as_zero(tmp_path: Path, monkeypatch: pytest.Monke
     one_line(error)
 
 
-def test_broken_download_is_said_and_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_download_is_said_and_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(opened: Any) -> None:
         raise RuntimeError("File not found or corrupted.")
 

@@ -1,4 +1,7 @@
-"""Folders that are decoded as training goes. Oracle: the same folder out of the cache, to the bit."""
+"""Folders that are decoded as training goes.
+
+Oracle: the same folder out of the cache, to the bit.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +36,9 @@ def opened(place: Path, workers: int | None, **options: Any) -> Dataset:
 
 
 def trained(data: Dataset, augment: tuple[str, ...], start: int = 0) -> list[Batch]:
-    loader = Loader(data, ModelInput(data.mean, data.std, **OPTIONS), batch_size=8, seed=3, augment=augment)
+    loader = Loader(
+        data, ModelInput(data.mean, data.std, **OPTIONS), batch_size=8, seed=3, augment=augment
+    )
     return list(loader.epoch(1, start=start))
 
 
@@ -56,8 +61,11 @@ def assert_same(found: list[Batch], expected: list[Batch]) -> None:
 def test_any_number_of_workers_gives_the_batches_of_the_cache(given: Path, workers: int) -> None:
     kept, streamed = opened(given, None), opened(given, workers)
     assert (kept.checksum, kept.mean, kept.std, kept.size) == (
-        streamed.checksum, streamed.mean, streamed.std, streamed.size
-    )  # fmt: skip
+        streamed.checksum,
+        streamed.mean,
+        streamed.std,
+        streamed.size,
+    )
     for augment in ((), ("crop", "mirror", "cutmix")):
         expected = trained(kept, augment)
         assert_same(trained(streamed, augment), expected)
@@ -65,7 +73,9 @@ def test_any_number_of_workers_gives_the_batches_of_the_cache(given: Path, worke
     assert_same(evaluated(streamed), evaluated(kept))
 
 
-def test_nothing_is_kept_but_what_the_images_add_up_to(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_but_what_the_images_add_up_to(
+    given: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = opened(given, 2)
     assert not list(given.parent.glob("cache/**/*_images.npy"))
     monkeypatch.setattr(folders, "decode_square", pytest.fail)
@@ -77,11 +87,17 @@ def test_unreadable_images_are_named_or_left_out_as_from_the_cache(given: Path) 
     with pytest.raises(ValueError, match=r"1 of 51 images can't be read: .*bad.jpg"):
         opened(given, 2)
     kept, streamed = (opened(given, workers, skip_unreadable=True) for workers in (None, 2))
-    assert (kept.checksum, kept.mean, kept.source) == (streamed.checksum, streamed.mean, streamed.source)
+    assert (kept.checksum, kept.mean, kept.source) == (
+        streamed.checksum,
+        streamed.mean,
+        streamed.source,
+    )
     assert_same(trained(streamed, ("crop",)), trained(kept, ("crop",)))
 
 
-def test_what_the_cache_can_not_hold_is_named_with_the_way_out(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_cache_can_not_hold_is_named_with_the_way_out(
+    given: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(folders, "LARGEST_CACHE", 1000)
     with pytest.raises(ValueError, match="or decode as it goes by --workers N"):
         opened(given, None)
@@ -92,22 +108,45 @@ def test_what_the_cache_can_not_hold_is_named_with_the_way_out(given: Path, monk
     ("words", "line"),
     [
         (["--dataset", "synthetic"], "--workers 2: synthetic is decoded once into the cache"),
-        (["--dataset", "imagefolder", "--augment", "pca"], "--augment pca --workers: pca needs the colours"),
+        (
+            ["--dataset", "imagefolder", "--augment", "pca"],
+            "--augment pca --workers: pca needs the colours",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_workers_can_not_do_is_refused(given: Path, words: list[str], line: str) -> None:
-    argv = ["--models", "lenet5", "--workers", "2", "--data-dir", str(given), "--out", str(given.parent / "run")]
+    argv = [
+        "--models",
+        "lenet5",
+        "--workers",
+        "2",
+        "--data-dir",
+        str(given),
+        "--out",
+        str(given.parent / "run"),
+    ]
     with pytest.raises(ValueError, match=line) as refused:
         check_request(complete(parse([*argv, *words])), world_size=1)
     one_line(refused)
 
 
 @pytest.mark.distributed
-def test_a_run_that_decodes_as_it_goes_is_the_run_from_the_cache_also_resumed(given: Path, tmp_path: Path) -> None:
+def test_a_run_that_decodes_as_it_goes_is_the_run_from_the_cache_also_resumed(
+    given: Path, tmp_path: Path
+) -> None:
     """Stopped by a signal, to which the workers are deaf, and gone on with another number of workers."""
     runs = Runs(tmp_path)
-    words = ["--dataset", "imagefolder", "--data-dir", str(given), "--image-size", "32", "--batch-size", "8"]
+    words = [
+        "--dataset",
+        "imagefolder",
+        "--data-dir",
+        str(given),
+        "--image-size",
+        "32",
+        "--batch-size",
+        "8",
+    ]
     assert runs.run("kept", 1, *words, models=["norm"]) == [0]
     assert runs.run("streamed", 1, *words, "--workers", "1", models=["norm"], STOP_AT="7") == [143]
     assert runs.run("streamed", 1, *words, "--workers", "2", "--resume", models=["norm"]) == [0]

@@ -1,4 +1,7 @@
-"""The study of false and missed winners. Oracle: comparisons whose truth is drawn, and a clock that only steps move."""
+"""The study of false and missed winners.
+
+Oracle: comparisons whose truth is drawn, and a clock that only steps move.
+"""
 
 import json
 import random
@@ -29,8 +32,13 @@ def test_the_plan_is_200_of_equals_half_of_them_beside_other_work_and_100_slowed
 
 
 def test_the_table_counts_what_was_claimed_and_what_was_found() -> None:
-    equal = [line(Trial("same", "lenet5", False, i), 1.1 if i < 3 else 0.9 if i < 5 else 1.0) for i in range(20)]
-    slow = [line(Trial("slowed", "lenet5", False, i), 1 / 1.05 if i < 7 else 1.0) for i in range(10)]
+    equal = [
+        line(Trial("same", "lenet5", False, i), 1.1 if i < 3 else 0.9 if i < 5 else 1.0)
+        for i in range(20)
+    ]
+    slow = [
+        line(Trial("slowed", "lenet5", False, i), 1 / 1.05 if i < 7 else 1.0) for i in range(10)
+    ]
     text = study.table(equal + slow)
     assert "between equals in 5 of 20 (at most 16 of 200); 5 % is found in 7 of 10" in text
     assert len([row for row in text.splitlines() if row.startswith(("same", "slowed"))]) == 2
@@ -50,7 +58,9 @@ def test_a_torn_line_is_done_again(tmp_path: Path) -> None:
     assert file.read_text().endswith("\n")
 
 
-def test_a_slowed_step_takes_five_percent_more(monkeypatch: pytest.MonkeyPatch, runtime: Any) -> None:
+def test_a_slowed_step_takes_five_percent_more(
+    monkeypatch: pytest.MonkeyPatch, runtime: Any
+) -> None:
     from bench.train.trainer import Learner
 
     class Clock:
@@ -86,7 +96,9 @@ def test_other_work_is_a_process_that_ends_with_the_comparison() -> None:
 
 
 @pytest.mark.slow
-def test_a_comparison_is_kept_with_its_raw_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_is_kept_with_its_raw_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(study, "SECONDS", 1.0)
     file = tmp_path / "study.jsonl"
     assert study.main([str(file), "--limit", "1"]) == 0

@@ -1,4 +1,7 @@
-"""How worlds end and what follows. Oracle: small scripts in the launcher's place, which die as they are told to."""
+"""How worlds end and what follows.
+
+Oracle: small scripts in the launcher's place, which die as they are told to.
+"""
 
 import os
 import signal
@@ -57,14 +60,18 @@ def fails_with(words: str) -> str:
 
 def died_of(number: signal.Signals) -> str:
     """A script that says of its worker what subprocess says of one that died."""
-    return fails_with(f"subprocess.CalledProcessError: Command '[]' died with <Signals.{number.name}: {number}>.\n")
+    return fails_with(
+        f"subprocess.CalledProcessError: Command '[]' died with <Signals.{number.name}: {number}>.\n"
+    )
 
 
 def leaves(note: str) -> str:
     return f"import os; open(os.environ[{EXIT_FILE!r}], 'w').write({note!r})"
 
 
-def scripts(*bodies: str, seen: list[RunConfig] | None = None) -> Callable[[RunConfig], Sequence[str]]:
+def scripts(
+    *bodies: str, seen: list[RunConfig] | None = None
+) -> Callable[[RunConfig], Sequence[str]]:
     """Make worlds of scripts: the first world runs the first one."""
     left = list(bodies)
 
@@ -113,7 +120,9 @@ def test_a_kill_by_a_person_ends_the_run_with_the_way_on(
     monkeypatch.setattr(module, "count_oom_kills", lambda: 7)
     assert supervise(config, scripts(died_of(signal.SIGKILL)), os.environ) == 1
     said = capfd.readouterr().err
-    assert said.startswith("zoometry: rank 0 died of SIGKILL; interrupted: 1 of 2 cells are finished")
+    assert said.startswith(
+        "zoometry: rank 0 died of SIGKILL; interrupted: 1 of 2 cells are finished"
+    )
     assert "--resume" in said
     assert len(said.splitlines()) == 1
     assert cell(config).status == "started"
@@ -121,7 +130,11 @@ def test_a_kill_by_a_person_ends_the_run_with_the_way_on(
 
 def test_restarts_go_on_with_the_run_as_often_as_was_said(config: RunConfig) -> None:
     seen: list[RunConfig] = []
-    worlds = (died_of(signal.SIGKILL), leaves(f"{BROKEN} rank 1 of 2 no longer answers"), leaves("0"))
+    worlds = (
+        died_of(signal.SIGKILL),
+        leaves(f"{BROKEN} rank 1 of 2 no longer answers"),
+        leaves("0"),
+    )
     assert supervise(replace(config, restarts=2), scripts(*worlds, seen=seen), os.environ) == 0
     assert [one.resume for one in seen] == [False, True, True]
     assert supervise(replace(config, restarts=1), scripts(*worlds), os.environ) == 1
@@ -162,7 +175,9 @@ def test_a_stopped_process_of_a_broken_world_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(module, "STRAGGLER_SECONDS", 0.5)
     stops = f"import os; os.kill(os.getpid(), {int(signal.SIGSTOP)})"
-    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {stops!r}, {str(RUN)!r}])"
+    starts = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {stops!r}, {str(RUN)!r}])"
+    )
     world = f"{leaves(f'{BROKEN} rank 1 of 2 no longer answers')}; {starts}"
     began, others = time.monotonic(), set(psutil.Process().children(recursive=True))
     assert supervise(config, scripts(world), os.environ) == 1
@@ -182,7 +197,9 @@ config = replace(read_request(Path({str(config.out)!r})), out=Path({str(config.o
 body = "print('here', flush=True); import time; time.sleep(60)"
 supervise(config, lambda config: [sys.executable, "-c", body], os.environ)
 """
-    above = subprocess.Popen([sys.executable, "-c", body], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    above = subprocess.Popen(
+        [sys.executable, "-c", body], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     assert above.stdout is not None
     assert above.stdout.readline() == "here\n"
     (below,) = psutil.Process(above.pid).children()
@@ -192,21 +209,29 @@ supervise(config, lambda config: [sys.executable, "-c", body], os.environ)
     below.wait(timeout=5)  # raises where it is still there
 
 
-def test_machines_that_do_not_meet_are_said_in_one_line(config: RunConfig, capfd: pytest.CaptureFixture[str]) -> None:
-    body = fails_with("torch.distributed.DistStoreError: Timed out after 9 seconds waiting for clients.\n")
+def test_machines_that_do_not_meet_are_said_in_one_line(
+    config: RunConfig, capfd: pytest.CaptureFixture[str]
+) -> None:
+    body = fails_with(
+        "torch.distributed.DistStoreError: Timed out after 9 seconds waiting for clients.\n"
+    )
     assert supervise(config, scripts(body), os.environ, machines=2) == 1
     (line,) = capfd.readouterr().err.splitlines()
     assert "the 2 machines have not met within 60 s (--timeout)" in line
 
 
-def test_a_tracebacks_own_lines_reach_the_user(config: RunConfig, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_tracebacks_own_lines_reach_the_user(
+    config: RunConfig, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert supervise(config, scripts("raise RuntimeError('of a worker')"), os.environ) == 1
     said = capfd.readouterr().err
     assert "RuntimeError: of a worker" in said
     assert "Traceback" in said
 
 
-def test_a_world_that_torchrun_starts_again_goes_on(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_world_that_torchrun_starts_again_goes_on(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert not complete(config).resume
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
@@ -222,14 +247,24 @@ def test_deaths_are_read_from_torchruns_table() -> None:
 @pytest.mark.parametrize(
     ("groups", "file", "content"),
     [
-        ("0::/a/b", "sys/fs/cgroup/a/b/memory.events", "low 0\nhigh 0\nmax 9\noom 4\noom_kill 3\noom_group_kill 0\n"),
+        (
+            "0::/a/b",
+            "sys/fs/cgroup/a/b/memory.events",
+            "low 0\nhigh 0\nmax 9\noom 4\noom_kill 3\noom_group_kill 0\n",
+        ),
         ("0::/of/the/host", "sys/fs/cgroup/memory.events", "oom 4\noom_kill 3\n"),
-        ("4:memory:/a\n0::/", "sys/fs/cgroup/memory/a/memory.oom_control", "under_oom 0\noom_kill 3\n"),
+        (
+            "4:memory:/a\n0::/",
+            "sys/fs/cgroup/memory/a/memory.oom_control",
+            "under_oom 0\noom_kill 3\n",
+        ),
         ("0::/", "proc/vmstat", "nr_free_pages 5\noom_kill 3\n"),
     ],
     ids=["version 2", "in a container", "version 1", "the machine"],
 )
-def test_the_kernels_count_is_found_in_every_layout(tmp_path: Path, groups: str, file: str, content: str) -> None:
+def test_the_kernels_count_is_found_in_every_layout(
+    tmp_path: Path, groups: str, file: str, content: str
+) -> None:
     for path, text in (("proc/self/cgroup", groups + "\n"), (file, content)):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)

@@ -1,4 +1,7 @@
-"""Growing batches. Oracle: machines whose seconds are a formula, so that the best batch is known."""
+"""Growing batches. Oracle.
+
+Machines whose seconds are a formula, so that the best batch is known.
+"""
 
 from typing import Any
 
@@ -41,7 +44,9 @@ def test_out_of_memory_is_an_outcome_and_other_failures_are_failures(runtime: An
 
         return guarded(action, 1.0, runtime)
 
-    words = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"
+    words = (
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"
+    )
     for error in (torch.OutOfMemoryError("full"), MemoryError(), RuntimeError(words)):
         assert fail(error)(8) == "out of memory at 8"
     with pytest.raises(RuntimeError, match="no such layer"):

@@ -45,9 +45,14 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
 
 
 def test_its_bytes_are_the_recorded_ones(stand_in: Dataset) -> None:
-    for part, recorded in ((stand_in.train, synthetic.CHECKSUM_TRAIN), (stand_in.test, synthetic.CHECKSUM_TEST)):
+    for part, recorded in (
+        (stand_in.train, synthetic.CHECKSUM_TRAIN),
+        (stand_in.test, synthetic.CHECKSUM_TEST),
+    ):
         images = np.ascontiguousarray(part.images[:, 4:36, 4:36])
-        total = hashlib.sha256(str(images.shape).encode() + images.tobytes() + part.labels.astype("<i8").tobytes())
+        total = hashlib.sha256(
+            str(images.shape).encode() + images.tobytes() + part.labels.astype("<i8").tobytes()
+        )
         assert total.hexdigest() == recorded
 
 
@@ -66,7 +71,9 @@ def test_it_has_the_form_of_cifar100_and_says_what_it_is(stand_in: Dataset) -> N
 
 def test_no_image_is_there_twice(stand_in: Dataset) -> None:
     sums = [
-        hashlib.sha256(image.tobytes()).digest() for part in (stand_in.train, stand_in.test) for image in part.images
+        hashlib.sha256(image.tobytes()).digest()
+        for part in (stand_in.train, stand_in.test)
+        for image in part.images
     ]
     assert len(set(sums)) == 60_000
 
@@ -76,7 +83,9 @@ def test_other_bytes_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(data, "CHECKSUMS", {("synthetic", "train"): "0"})
     monkeypatch.setattr(synthetic, "NUM_TRAIN", 2)
     monkeypatch.setattr(synthetic, "NUM_TEST", 2)
-    with pytest.raises(ValueError, match=r"synthetic: the train images have checksum .*, expected 0"):
+    with pytest.raises(
+        ValueError, match=r"synthetic: the train images have checksum .*, expected 0"
+    ):
         open_dataset("synthetic", None)
 
 
@@ -93,20 +102,33 @@ def test_linear_model_stays_under_15_percent(stand_in: Dataset) -> None:
         optimizer.zero_grad()
         torch.autograd.backward(functional.cross_entropy(model(images[rows]), labels[rows]))
         optimizer.step()
-    right = (model(flat(stand_in.test)).argmax(1) == torch.from_numpy(stand_in.test.labels)).float().mean().item()
+    right = (
+        (model(flat(stand_in.test)).argmax(1) == torch.from_numpy(stand_in.test.labels))
+        .float()
+        .mean()
+        .item()
+    )
     assert 0.03 < right < 0.15
 
 
 def flat(images: data.ImageSet) -> torch.Tensor:
-    return torch.from_numpy(images.images[:, 4:36, 4:36].reshape(len(images.labels), -1)).float() / 64 - 2
+    return (
+        torch.from_numpy(images.images[:, 4:36, 4:36].reshape(len(images.labels), -1)).float() / 64
+        - 2
+    )
 
 
 def test_second_process_adds_no_copy_of_the_data(stand_in: Dataset, folder: Path) -> None:
     """Both processes touch all 240 MB; of these pages the second holds under 20 MB for itself."""
     command = [sys.executable, "-c", MEMORY_SCRIPT]
-    environment = {"XDG_CACHE_HOME": str(folder), "PYTHONPATH": str(Path(data.__file__).parent.parent)}
+    environment = {
+        "XDG_CACHE_HOME": str(folder),
+        "PYTHONPATH": str(Path(data.__file__).parent.parent),
+    }
     processes = [
-        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     sums = [process.stdout.readline() for process in processes if process.stdout]

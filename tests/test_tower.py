@@ -1,8 +1,9 @@
 """AlexNet's two towers: on two devices, on two processes, on a mesh of four, and the converter between the forms.
 
-Oracles: the same tower modules run in a loop by one process (equal to the bit over 20 training steps in float32), the
-grouped network (within 1e-12 in float64), and the closed formula of the bytes that cross.
-He initialisation, since torch's own hides differences, and momentum, so that every step builds on the ones before.
+Oracles: the same tower modules run in a loop by one process (equal to the bit over 20 training
+steps in float32), the grouped network (within 1e-12 in float64), and the closed formula of the
+bytes that cross. He initialisation, since torch's own hides differences, and momentum, so that
+every step builds on the ones before.
 """
 
 import os
@@ -30,14 +31,18 @@ SMALL = {"widths": (8, 16, 24, 24, 16), "hidden": 32, "init": "he"}
 State = dict[str, Tensor]
 
 
-def build(name: str, dtype: torch.dtype = torch.float32, num_classes: int = 5, **switches: Any) -> nn.Module:
+def build(
+    name: str, dtype: torch.dtype = torch.float32, num_classes: int = 5, **switches: Any
+) -> nn.Module:
     """Build a small network of the full shape, channels-last, the same weights every time."""
     torch.manual_seed(1)
     model = create_model(name, num_classes=num_classes, **{**SMALL, **switches})
     return model.to(dtype=dtype, memory_format=torch.channels_last).train()
 
 
-def batch(step: int, dtype: torch.dtype, num_images: int = BATCH, num_classes: int = 5) -> tuple[Tensor, Tensor]:
+def batch(
+    step: int, dtype: torch.dtype, num_images: int = BATCH, num_classes: int = 5
+) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(step)
     images = torch.randn(num_images, 3, 32, 32, generator=generator).to(dtype)
     labels = torch.randint(num_classes, (num_images,), generator=generator)
@@ -51,7 +56,10 @@ def train(
     rows: Callable[[int], list[slice]] = lambda n: [slice(0, n)],
     num_steps: int = NUM_STEPS,
 ) -> list[float]:
-    """Train on micro-batches of the given rows, each with the step's dropout; return the first one's losses."""
+    """Train on micro-batches of the given rows, each with the step's dropout.
+
+    Return the first one's losses.
+    """
     optimizer = torch.optim.SGD(model.parameters(), 0.02, momentum=0.9)
     losses = []
     for step in range(num_steps):
@@ -82,7 +90,10 @@ def test_two_towers_start_with_the_grouped_networks_weights() -> None:
 @pytest.mark.parametrize("name", ["alexnet_two_tower", "alexnet_two_tower_cifar"])
 def test_looped_towers_equal_the_grouped_network(name: str) -> None:
     side = 32 if name.endswith("cifar") else 224
-    grouped, towers = build(name.replace("two_tower", "grouped"), torch.float64), build(name, torch.float64)
+    grouped, towers = (
+        build(name.replace("two_tower", "grouped"), torch.float64),
+        build(name, torch.float64),
+    )
     images = torch.randn(2, 3, side, side, dtype=torch.float64)
     results = []
     for model in (grouped, towers):
@@ -94,7 +105,10 @@ def test_looped_towers_equal_the_grouped_network(name: str) -> None:
 
 
 def test_looped_towers_equal_the_grouped_network_over_training() -> None:
-    grouped, towers = build("alexnet_grouped_cifar", torch.float64), build("alexnet_two_tower_cifar", torch.float64)
+    grouped, towers = (
+        build("alexnet_grouped_cifar", torch.float64),
+        build("alexnet_two_tower_cifar", torch.float64),
+    )
     assert isinstance(towers, TwoTower)
     start = {name: tensor.clone() for name, tensor in grouped.state_dict().items()}
     assert train(grouped, torch.float64) == pytest.approx(train(towers, torch.float64), abs=1e-12)
@@ -115,7 +129,9 @@ def test_place_moves_each_tower_to_its_own_device() -> None:
     assert [p.device.type for p in model.parameters()] == ["meta"] * 16 + ["cpu"] * 16
 
 
-@pytest.mark.parametrize(("name", "devices"), [("lenet5", None), ("alexnet_two_tower_cifar", ["cpu"])])
+@pytest.mark.parametrize(
+    ("name", "devices"), [("lenet5", None), ("alexnet_two_tower_cifar", ["cpu"])]
+)
 def test_place_refuses(name: str, devices: list[str] | None) -> None:
     with pytest.raises(ValueError, match=r"no towers to place|1 devices for 2 towers"):
         place(create_model(name), devices=devices)
@@ -138,7 +154,9 @@ def test_weights_that_do_not_fit_are_refused_by_name_and_change_nothing() -> Non
     state = build("alexnet_grouped_cifar").state_dict()
     taker = build("alexnet_two_tower_cifar", num_classes=7)
     before = {name: tensor.clone() for name, tensor in taker.state_dict().items()}
-    with pytest.raises(ValueError, match=r"towers\.0\.fc8\.weight is \(3, 32\) in the weights and \(4, 32\)"):
+    with pytest.raises(
+        ValueError, match=r"towers\.0\.fc8\.weight is \(3, 32\) in the weights and \(4, 32\)"
+    ):
         load(taker, state)
     del state["conv2.bias"]
     with pytest.raises(ValueError, match=r"lack towers\.0\.conv2\.bias"):
@@ -154,16 +172,29 @@ def test_join_refuses_towers_that_differ_in_their_parameters() -> None:
         join(towers)
 
 
-def on_processes(work: Callable[..., None], size: int, folder: Path, *arguments: Any) -> list[dict[str, Any]]:
-    """Run `work(rank, *arguments) -> None` on `size` processes of one thread; return what each saved."""
+def on_processes(
+    work: Callable[..., None], size: int, folder: Path, *arguments: Any
+) -> list[dict[str, Any]]:
+    """Run `work(rank, *arguments) -> None` on `size` processes of one thread.
+
+    Return what each saved.
+    """
     mp.spawn(_start, args=(work, size, str(folder), arguments), nprocs=size)
     return [torch.load(folder / f"{rank}.pt") for rank in range(size)]
 
 
-def _start(rank: int, work: Callable[..., dict[str, Any]], size: int, folder: str, arguments: tuple[Any, ...]) -> None:
+def _start(
+    rank: int,
+    work: Callable[..., dict[str, Any]],
+    size: int,
+    folder: str,
+    arguments: tuple[Any, ...],
+) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size
+    )
     torch.save(work(rank, *arguments), f"{folder}/{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
@@ -172,8 +203,13 @@ def _start(rank: int, work: Callable[..., dict[str, Any]], size: int, folder: st
 FUNCTIONS = {"tower": tower_of_mesh, "owt": one_weird_trick}
 
 
-def train_on_mesh(rank: int, way: str, name: str, dtype: torch.dtype, data_size: int) -> dict[str, Any]:
-    """Train rank's part of a model shared by two, on its share of the images; return what there is to compare."""
+def train_on_mesh(
+    rank: int, way: str, name: str, dtype: torch.dtype, data_size: int
+) -> dict[str, Any]:
+    """Train rank's part of a model shared by two, on its share of the images.
+
+    Return what there is to compare.
+    """
     mesh = init_device_mesh("cpu", (data_size, 2), mesh_dim_names=("data", "model"))
     data_rank, model_rank = mesh.get_coordinate() or (0, 0)
     net = FUNCTIONS[way](build(name, dtype), group=mesh.get_group("model"), rank=model_rank, size=2)
@@ -182,15 +218,23 @@ def train_on_mesh(rank: int, way: str, name: str, dtype: torch.dtype, data_size:
     if data_size > 1:
         wrapped = DistributedDataParallel(net, process_group=mesh.get_group("data"))
     share = BATCH // data_size
-    losses = train(wrapped, dtype, rows=lambda n: [slice(data_rank * share, (data_rank + 1) * share)])
+    losses = train(
+        wrapped, dtype, rows=lambda n: [slice(data_rank * share, (data_rank + 1) * share)]
+    )
     with torch.no_grad():
         scores = net.eval()(batch(99, dtype, 3)[0])  # an odd number of images
     num_local = sum(parameter.numel() for parameter in net.parameters())
     trained = net.grouped_state()
     sent = net.bytes_sent
     load(net, trained)
-    return {"losses": losses, "state": trained, "again": net.grouped_state(), "scores": scores, "sent": sent,
-            "num_local": num_local}  # fmt: skip
+    return {
+        "losses": losses,
+        "state": trained,
+        "again": net.grouped_state(),
+        "scores": scores,
+        "sent": sent,
+        "num_local": num_local,
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -224,7 +268,9 @@ def test_what_crosses_and_what_a_process_holds(tmp_path: Path) -> None:
     units = 8 * 2 * 2 + 8 + 16 + 16  # of one tower, 32 px
     expected = NUM_STEPS * (2 * BATCH * 4 * units + 3 * BATCH * 4) + 3 * 4 * (units + 3)
     whole = sum(p.numel() for p in build("alexnet_grouped_cifar").parameters())
-    ranks = on_processes(train_on_mesh, 2, tmp_path, "tower", "alexnet_grouped_cifar", torch.float32, 1)
+    ranks = on_processes(
+        train_on_mesh, 2, tmp_path, "tower", "alexnet_grouped_cifar", torch.float32, 1
+    )
     assert [rank["sent"] for rank in ranks] == [expected, expected]
     assert sum(rank["num_local"] for rank in ranks) == whole
     assert max(rank["num_local"] for rank in ranks) <= 0.51 * whole
@@ -232,16 +278,22 @@ def test_what_crosses_and_what_a_process_holds(tmp_path: Path) -> None:
 
 @pytest.mark.distributed
 @pytest.mark.ci
-def test_four_processes_equal_the_looped_towers_with_two_micro_batches_to_the_bit(tmp_path: Path) -> None:
+def test_four_processes_equal_the_looped_towers_with_two_micro_batches_to_the_bit(
+    tmp_path: Path,
+) -> None:
     looped = build("alexnet_two_tower_cifar")
     assert isinstance(looped, TwoTower)
     train(looped, rows=lambda n: [slice(0, n // 2), slice(n // 2, n)])
-    for rank in on_processes(train_on_mesh, 4, tmp_path, "tower", "alexnet_two_tower_cifar", torch.float32, 2):
+    for rank in on_processes(
+        train_on_mesh, 4, tmp_path, "tower", "alexnet_two_tower_cifar", torch.float32, 2
+    ):
         assert_equal(rank["state"], looped.grouped_state())
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("name", [pytest.param("alexnet_owt_cifar", marks=pytest.mark.ci), "alexnet_two_tower_cifar"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("alexnet_owt_cifar", marks=pytest.mark.ci), "alexnet_two_tower_cifar"]
+)
 def test_one_weird_trick_equals_one_process(name: str, tmp_path: Path) -> None:
     alone = build(name, torch.float64)
     assert isinstance(alone, AlexNet | TwoTower)
@@ -263,4 +315,6 @@ def test_refuses_a_model_that_the_processes_can_not_share() -> None:
         tower_of_mesh(create_model("lenet5"), group=group, rank=0, size=2)
     with pytest.raises(ValueError, match="6 processes can't share 32 units and 5 classes"):
         one_weird_trick(build("alexnet_half_cifar"), group=group, rank=0, size=6)
-    assert isinstance(one_weird_trick(build("alexnet_half_cifar"), group=group, rank=0, size=2), OneWeirdTrick)
+    assert isinstance(
+        one_weird_trick(build("alexnet_half_cifar"), group=group, rank=0, size=2), OneWeirdTrick
+    )

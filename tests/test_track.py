@@ -20,8 +20,19 @@ def test_a_missing_package_is_refused_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TRACKERS, "wandb", "no_such_package")
-    argv = ["--models", "lenet5", "--dataset", "synthetic", "--track", "wandb", "--out", str(tmp_path / "run")]
-    with pytest.raises(ValueError, match=r"--track wandb: its package is missing: .*pip install wandb") as refused:
+    argv = [
+        "--models",
+        "lenet5",
+        "--dataset",
+        "synthetic",
+        "--track",
+        "wandb",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    with pytest.raises(
+        ValueError, match=r"--track wandb: its package is missing: .*pip install wandb"
+    ) as refused:
         check_request(complete(parse(argv)), world_size=1)
     assert "\n" not in str(refused.value)
     with pytest.raises(ValueError, match="did you mean tensorboard"):
@@ -30,7 +41,9 @@ def test_a_missing_package_is_refused_with_the_command_that_installs_it(
 
 def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
     """Read all scalars of a folder's event files, by name and step, with tensorboard's own code."""
-    reader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader", reason="extra `track`")
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_file_loader", reason="extra `track`"
+    )
     found: dict[str, dict[int, float]] = {}
     for path in folder.glob("**/events.*"):
         for event in reader.LegacyEventFileLoader(str(path)).Load():

@@ -1,4 +1,7 @@
-"""Training and evaluation. Oracle: a plain PyTorch loop over the same batches, to the bit; counts by numpy."""
+"""Training and evaluation.
+
+Oracle: a plain PyTorch loop over the same batches, to the bit; counts by numpy.
+"""
 
 import dataclasses
 import math
@@ -23,7 +26,9 @@ from bench.train.evaluation import evaluate
 from bench.train.schedule import learning_rate
 from bench.train.trainer import Diverged, Hooks, Learner, Progress, _Losses, fit
 
-CONFIG = dataclasses.replace(parse(["--recipe", "smoke", "--epochs", "3"]), batch_size=8, weight_decay=0.0)
+CONFIG = dataclasses.replace(
+    parse(["--recipe", "smoke", "--epochs", "3"]), batch_size=8, weight_decay=0.0
+)
 STEPS = 5
 SEED = 11
 
@@ -36,7 +41,9 @@ class FakeBatches:
     def __init__(self) -> None:
         draw = torch.Generator().manual_seed(1)
         self.batches = [
-            Batch(torch.randn(8, 3, 8, 8, generator=draw), torch.randint(0, 4, (8,), generator=draw))
+            Batch(
+                torch.randn(8, 3, 8, 8, generator=draw), torch.randint(0, 4, (8,), generator=draw)
+            )
             for _ in range(STEPS)
         ]
 
@@ -46,7 +53,12 @@ class FakeBatches:
 
 def network(*, dropout: float = 0.0, norm: bool = False) -> nn.Module:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6) if norm else nn.Identity(), nn.ReLU(), nn.Flatten()]
+    layers = [
+        nn.Conv2d(3, 6, 3),
+        nn.BatchNorm2d(6) if norm else nn.Identity(),
+        nn.ReLU(),
+        nn.Flatten(),
+    ]
     return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(216, 4))
 
 
@@ -58,7 +70,9 @@ def with_(**changes: Any) -> RunConfig:
     return dataclasses.replace(CONFIG, **changes)
 
 
-def train(one: Learner, progress: Progress | None = None, save: Any = lambda progress: None) -> list[Any]:
+def train(
+    one: Learner, progress: Progress | None = None, save: Any = lambda progress: None
+) -> list[Any]:
     hooks = Hooks(save=save, moved=lambda share, trained: None)
     return list(fit(one, FakeBatches(), progress or Progress(), hooks))
 
@@ -88,24 +102,37 @@ def test_training_is_the_plain_loop_to_the_bit(runtime: Runtime) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert same(state(ours.bare), state(plain))
-    assert [row.train_loss for row in rows] == pytest.approx(np.reshape(losses, (3, STEPS)).mean(axis=1), rel=1e-12)
-    assert [(row.epoch, row.step, row.images) for row in rows] == [(0, 5, 40), (1, 10, 80), (2, 15, 120)]
+    assert [row.train_loss for row in rows] == pytest.approx(
+        np.reshape(losses, (3, STEPS)).mean(axis=1), rel=1e-12
+    )
+    assert [(row.epoch, row.step, row.images) for row in rows] == [
+        (0, 5, 40),
+        (1, 10, 80),
+        (2, 15, 120),
+    ]
 
 
 def test_weighted_classes_count_as_in_torchs_weighted_sum(runtime: Runtime) -> None:
     weights = [0.5, 1.0, 4.0, 0.0]
     one = build_learner(
         network(), config=with_(lr=0.0), peak=0.0, seed=SEED, runtime=runtime, class_weights=weights
-    )  # fmt: skip
+    )
     batch = FakeBatches().batches[0]
-    expected = F.cross_entropy(one.bare(batch.images), batch.labels, weight=torch.tensor(weights), reduction="sum") / 8
+    expected = (
+        F.cross_entropy(
+            one.bare(batch.images), batch.labels, weight=torch.tensor(weights), reduction="sum"
+        )
+        / 8
+    )
     torch.testing.assert_close(one.step(batch, step=0, rate=0.0).mean(), expected.detach())
 
 
 def test_mixed_labels_are_torchs_loss_of_soft_targets(runtime: Runtime) -> None:
     batch = FakeBatches().batches[0]
     others, weight = batch.labels.roll(1), torch.linspace(0, 1, 8)
-    soft = weight[:, None] * F.one_hot(batch.labels, 4) + (1 - weight)[:, None] * F.one_hot(others, 4)
+    soft = weight[:, None] * F.one_hot(batch.labels, 4) + (1 - weight)[:, None] * F.one_hot(
+        others, 4
+    )
     one = learner(runtime, network(), accumulate=2, label_smoothing=0.1)
     expected = F.cross_entropy(one.bare(batch.images), soft, label_smoothing=0.1)
     loss = one.step(Batch(batch.images, batch.labels, (others, weight)), step=0, rate=0.1)
@@ -127,7 +154,10 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(runtime: Runtime) ->
 
 
 def test_a_step_in_parts_is_the_step_of_the_whole_batch_in_float64(runtime: Runtime) -> None:
-    """Weights after one step within 1e-13: what is left is the order of sums (float64 has 1e-16 a sum)."""
+    """Weights after one step within 1e-13.
+
+    What is left is the order of sums (float64 has 1e-16 a sum).
+    """
     batch = FakeBatches().batches[0]
     states = []
     for parts in (1, 2, 4, 8):
@@ -151,8 +181,12 @@ def test_running_statistics_follow_the_first_micro_batch(runtime: Runtime) -> No
 
 
 @given(parts=st.lists(st.floats(0, 100, width=32), min_size=1, max_size=60), cut=st.integers(0, 60))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_sum_of_losses_depends_on_no_order(runtime: Runtime, parts: list[float], cut: int) -> None:
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_sum_of_losses_depends_on_no_order(
+    runtime: Runtime, parts: list[float], cut: int
+) -> None:
     """As two ranks and in one row they come to the same bits, and to the exact sum within a grain each."""
     sums = []
     for rows in ([parts], [parts[:cut], parts[cut:]], [parts[::-1]]):
@@ -192,7 +226,10 @@ def test_a_resumed_run_ends_as_the_undisturbed_one_to_the_bit(
     rows = train(whole)
 
     first = learner(runtime, network(dropout=0.5, norm=True), optimizer=optimizer, ema=0.9)
-    hooks = Hooks(lambda p: checkpoint.save(tmp_path, first, p), lambda share, p: _signal_at(runtime, p.step, stop - 1))
+    hooks = Hooks(
+        lambda p: checkpoint.save(tmp_path, first, p),
+        lambda share, p: _signal_at(runtime, p.step, stop - 1),
+    )
     with pytest.raises(Interrupted):
         list(fit(first, FakeBatches(), Progress(), hooks))
     runtime.signum = 0
@@ -248,7 +285,10 @@ def test_evaluation_counts_as_numpy_does(runtime: Runtime) -> None:
     def batches() -> Iterator[Batch]:
         for start in range(0, n, 20):
             rows = torch.arange(start, min(n, start + 20))
-            yield Batch(rows.float()[:, None, None, None].expand(-1, 1, 2, 2), torch.from_numpy(labels)[rows])
+            yield Batch(
+                rows.float()[:, None, None, None].expand(-1, 1, 2, 2),
+                torch.from_numpy(labels)[rows],
+            )
 
     counts, said = evaluate(
         Fixed(torch.from_numpy(scores)),
@@ -264,7 +304,9 @@ def test_evaluation_counts_as_numpy_does(runtime: Runtime) -> None:
     assert counts.num_top1 == (order[:, 0] == labels).sum()
     assert counts.num_top5 == (order[:, :5] == labels[:, None]).any(axis=1).sum()
     assert counts.num_superclass == (supers.argmax(axis=1) == labels // 2).sum()
-    assert counts.loss == pytest.approx(-np.log(probabilities[np.arange(n), labels]).mean(), rel=1e-5)
+    assert counts.loss == pytest.approx(
+        -np.log(probabilities[np.arange(n), labels]).mean(), rel=1e-5
+    )
     np.testing.assert_array_equal(said.label, labels)
     np.testing.assert_array_equal(said.top5, order[:, :5])
     np.testing.assert_allclose(said.confidence, probabilities.max(axis=1), rtol=1e-5)
@@ -275,16 +317,31 @@ def test_the_views_of_an_image_are_averaged_as_probabilities(runtime: Runtime) -
     scores, labels = 3 * draw.normal(size=(2 * 30, 10)), draw.integers(0, 10, 30)
     images = torch.arange(60).float()[:, None, None, None].expand(-1, 1, 2, 2)
     counts, said = evaluate(
-        Fixed(torch.from_numpy(scores)), iter([Batch(images, torch.from_numpy(labels))]), split="test", num_images=30,
-        superclass_of=(), runtime=runtime,
-    )  # fmt: skip
-    probabilities = (np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)).reshape(2, 30, 10).mean(axis=0)
+        Fixed(torch.from_numpy(scores)),
+        iter([Batch(images, torch.from_numpy(labels))]),
+        split="test",
+        num_images=30,
+        superclass_of=(),
+        runtime=runtime,
+    )
+    probabilities = (
+        (np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)).reshape(2, 30, 10).mean(axis=0)
+    )
     np.testing.assert_array_equal(said.predicted, probabilities.argmax(axis=1))
     np.testing.assert_allclose(said.confidence, probabilities.max(axis=1), rtol=1e-5)
-    assert counts.loss == pytest.approx(-np.log(probabilities[np.arange(30), labels]).mean(), rel=1e-5)
+    assert counts.loss == pytest.approx(
+        -np.log(probabilities[np.arange(30), labels]).mean(), rel=1e-5
+    )
 
 
 def test_evaluation_asserts_that_every_image_was_seen(runtime: Runtime) -> None:
     batches = iter([Batch(torch.zeros(3, 1, 2, 2), torch.zeros(3, dtype=torch.long))])
     with pytest.raises(AssertionError, match="3 images of 4"):
-        evaluate(Fixed(torch.randn(4, 10)), batches, split="test", num_images=4, superclass_of=(), runtime=runtime)
+        evaluate(
+            Fixed(torch.randn(4, 10)),
+            batches,
+            split="test",
+            num_images=4,
+            superclass_of=(),
+            runtime=runtime,
+        )

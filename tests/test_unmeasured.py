@@ -1,4 +1,7 @@
-"""What a run has still to measure. Oracle: comparisons that lie in its folder, as an interrupted run leaves them."""
+"""What a run has still to measure.
+
+Oracle: comparisons that lie in its folder, as an interrupted run leaves them.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +19,9 @@ MODELS = ("a", "b", "c", "d")
 
 def context_of(folder: Path, *words: str) -> RunContext:
     unused: Any = None
-    return RunContext(parse(["--models", *MODELS, "--epochs", "1", *words]), unused, unused, folder, {})
+    return RunContext(
+        parse(["--models", *MODELS, "--epochs", "1", *words]), unused, unused, folder, {}
+    )
 
 
 def leave(folder: Path, models: str, launch: int = 0, group: int = 0) -> None:
@@ -28,7 +33,11 @@ def test_an_interrupted_launch_goes_on_with_the_models_that_it_lacks(tmp_path: P
     context = context_of(tmp_path, "--launches", "2")
     assert _unmeasured(context, MODELS) == (0, 0, MODELS)
     leave(tmp_path, "ab")
-    assert _unmeasured(context, MODELS) == (0, 1, ("a", "c", "d"))  # the reference is in every group
+    assert _unmeasured(context, MODELS) == (
+        0,
+        1,
+        ("a", "c", "d"),
+    )  # the reference is in every group
     leave(tmp_path, "acd", group=1)
     assert _unmeasured(context, MODELS) == (1, 0, MODELS)
     leave(tmp_path, "abcd", launch=1)

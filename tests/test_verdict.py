@@ -1,7 +1,7 @@
 """Statistics of bench/results/verdict.py.
 
-Oracles: scipy.stats (Wilson, McNemar through binomtest, Holm by hand, Welch), a
-simulated circular block bootstrap, simulated data of known truth (coverage), and brute force over all pairs (ranks,
+Oracles: scipy.stats (Wilson, McNemar through binomtest, Holm by hand, Welch), a simulated circular
+block bootstrap, simulated data of known truth (coverage), and brute force over all pairs (ranks,
 Pareto).
 """
 
@@ -32,11 +32,18 @@ def seconds(*ranks: tuple[float, ...], images: int | None = 128) -> Measurement:
 
 
 def accuracy(right: int, n: int = 10_000) -> Accuracy:
-    return Accuracy(split="test", num_images=n, num_top1=right, num_top5=n, num_superclass=None, loss=1.0)
+    return Accuracy(
+        split="test", num_images=n, num_top1=right, num_top5=n, num_superclass=None, loss=1.0
+    )
 
 
-def simulated_interval(values: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
-    """The same bootstrap by drawing: circular blocks, the last one cut; lower median below, upper above."""
+def simulated_interval(
+    values: NDArray[np.float64], confidence: float = 0.95
+) -> tuple[float, float]:
+    """The same bootstrap by drawing: circular blocks, the last one cut.
+
+    Lower median below, upper above.
+    """
     n, draws = len(values), 20_000
     length = max(1, round(n ** (1 / 3)))
     starts = np.random.default_rng(0).integers(0, n, size=(draws, -(-n // length)))
@@ -52,7 +59,9 @@ def simulated_interval(values: NDArray[np.float64], confidence: float = 0.95) ->
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (3_170, 10_000), (1, 5_000)])
 def test_wilson_is_scipys(right: int, n: int) -> None:
     expected = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
-    assert interval.wilson_interval(right, n) == pytest.approx((100 * expected.low, 100 * expected.high))
+    assert interval.wilson_interval(right, n) == pytest.approx(
+        (100 * expected.low, 100 * expected.high)
+    )
 
 
 def widened(n: int) -> float:
@@ -66,7 +75,9 @@ def test_median_interval_is_the_limit_of_a_simulated_bootstrap(n: int) -> None:
     values = np.random.default_rng(n).lognormal(size=n)
     simulated = simulated_interval(values, widened(n))
     places = np.searchsorted(np.sort(values), [*interval.median_interval(values), *simulated])
-    assert abs(places[:2] - places[2:]).max() <= 1  # one order statistic, where a share lies at the very limit
+    assert (
+        abs(places[:2] - places[2:]).max() <= 1
+    )  # one order statistic, where a share lies at the very limit
 
 
 def test_median_intervals_of_many_series_are_those_of_each() -> None:
@@ -77,7 +88,9 @@ def test_median_intervals_of_many_series_are_those_of_each() -> None:
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=40))
-def test_p_is_significant_where_the_interval_excludes_0_and_never_beyond_the_sign_test(values: list[float]) -> None:
+def test_p_is_significant_where_the_interval_excludes_0_and_never_beyond_the_sign_test(
+    values: list[float],
+) -> None:
     low, high = interval.median_interval(np.array(values))
     p = float(interval.median_p_values(np.array(values))[0])
     least = stats.binomtest(0, len(values)).pvalue
@@ -134,11 +147,15 @@ def test_speed_ratio_finds_a_known_factor_under_shared_noise(factor: float, n: i
 
 
 def test_speed_ratio_counts_the_images_of_each_side() -> None:
-    assert verdict.speed_ratio(seconds((1.0,) * 9, images=256), seconds((1.0,) * 9))[0] == pytest.approx(2)
+    assert verdict.speed_ratio(seconds((1.0,) * 9, images=256), seconds((1.0,) * 9))[
+        0
+    ] == pytest.approx(2)
 
 
 def test_values_that_do_not_pair_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 values of train_images_per_second can't be paired with 2"):
+    with pytest.raises(
+        ValueError, match="3 values of train_images_per_second can't be paired with 2"
+    ):
         verdict.speed_ratio(seconds((1.0, 2.0, 3.0)), seconds((1.0, 2.0)))
 
 
@@ -186,13 +203,17 @@ def test_holm_by_hand() -> None:
 
 
 def test_top1_of_one_seed_is_wilsons() -> None:
-    assert interval.top1_estimate([accuracy(3_170)]) == pytest.approx((31.7, *interval.wilson_interval(3_170, 10_000)))
+    assert interval.top1_estimate([accuracy(3_170)]) == pytest.approx(
+        (31.7, *interval.wilson_interval(3_170, 10_000))
+    )
 
 
 def test_top1_covers_the_truth_over_images_and_seeds() -> None:
     rng, truth, repeats, covered = np.random.default_rng(4), 0.4, 600, 0
     for _ in range(repeats):
-        shift = rng.normal(0, 0.005)  # the images that were drawn are easier or harder for every seed alike
+        shift = rng.normal(
+            0, 0.005
+        )  # the images that were drawn are easier or harder for every seed alike
         chances = truth + shift + rng.normal(0, 0.01, size=4)
         _, low, high = interval.top1_estimate([accuracy(round(10_000 * p)) for p in chances])
         covered += low <= 100 * truth <= high
@@ -207,18 +228,27 @@ def test_difference_of_one_seed_each_is_mcnemars() -> None:
     assert low < points < high
 
 
-@pytest.mark.parametrize(("only_a", "only_b", "n"), [(50, 15, 100), (700, 640, 10_000), (25, 0, 200)])
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n"), [(50, 15, 100), (700, 640, 10_000), (25, 0, 200)]
+)
 def test_the_paired_bootstrap_is_the_limit_of_scipys(only_a: int, only_b: int, n: int) -> None:
     differences = np.repeat([1.0, -1.0, 0.0], [only_a, only_b, n - only_a - only_b])
     drawn = stats.bootstrap(
-        (differences,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(0), batch=500
+        (differences,),
+        np.mean,
+        n_resamples=20_000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+        batch=500,
     ).confidence_interval
     low, high = interval.paired_bootstrap(only_a, only_b, n)
     assert (low, high) == pytest.approx((100 * drawn.low, 100 * drawn.high), abs=100 * 2 / n)
 
 
 @pytest.mark.parametrize(("gap", "spread"), [(1.0, 0.5), (0.4, 0.27), (2.0, 0.3)])
-def test_so_many_seeds_tell_two_models_apart_in_four_of_five_cases(gap: float, spread: float) -> None:
+def test_so_many_seeds_tell_two_models_apart_in_four_of_five_cases(
+    gap: float, spread: float
+) -> None:
     rng, offsets = np.random.default_rng(8), np.array([-1.0, 1.0]) * spread / math.sqrt(2)
     seeds = interval.seeds_needed(list(50 + offsets), list(50 + gap + offsets))
     assert seeds is not None

@@ -36,7 +36,10 @@ def test_the_real_run_passes(run: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_what_is_read_is_written_again_to_the_byte(run: Path) -> None:
-    for path, kind in ((run / "cells" / CELL / "record.json", RunRecord), (run / "comparison.json", Comparison)):
+    for path, kind in (
+        (run / "cells" / CELL / "record.json", RunRecord),
+        (run / "comparison.json", Comparison),
+    ):
         before = path.read_bytes()
         write(path, read(path, kind))  # type: ignore[type-var]
         assert path.read_bytes() == before
@@ -61,21 +64,31 @@ RECORDS: dict[str, Doctor] = {
     "more right than there are images": lambda r: r["accuracy"].update(num_top1=10_000),
     "one more right": lambda r: r["accuracy"].update(num_top1=r["accuracy"]["num_top1"] + 1),
     "one more in the five": lambda r: r["accuracy"].update(num_top5=r["accuracy"]["num_top5"] + 1),
-    "fewer images, same rights": lambda r: r["accuracy"].update(num_images=r["accuracy"]["num_images"] - 1),
+    "fewer images, same rights": lambda r: r["accuracy"].update(
+        num_images=r["accuracy"]["num_images"] - 1
+    ),
     "validation called test": lambda r: r["accuracy"].update(split="validation"),
     "no accuracy": lambda r: r.update(accuracy=None),
     "an epoch dropped": lambda r: r["epochs"].pop(0),
-    "an epoch added": lambda r: r["epochs"].append(last(r) | {"epoch": 2, "seconds": last(r)["seconds"] + 1}),
+    "an epoch added": lambda r: r["epochs"].append(
+        last(r) | {"epoch": 2, "seconds": last(r)["seconds"] + 1}
+    ),
     "epochs swapped": lambda r: r["epochs"].reverse(),
     "more images trained": lambda r: last(r).update(images=last(r)["images"] + 32),
     "a step more": lambda r: last(r).update(step=last(r)["step"] + 1),
     "time runs back": lambda r: last(r).update(seconds=r["epochs"][0]["seconds"] / 2),
     "another rate": lambda r: last(r).update(learning_rate=last(r)["learning_rate"] * 2),
-    "fewer validation images": lambda r: last(r)["evaluation"].update(num_images=7, num_top1=1, num_top5=2),
+    "fewer validation images": lambda r: last(r)["evaluation"].update(
+        num_images=7, num_top1=1, num_top5=2
+    ),
     "the test set at an epoch": lambda r: last(r)["evaluation"].update(r["accuracy"]),
     "faster than it was": lambda r: r.update(train_seconds=r["train_seconds"] / 2),
-    "a rate of its own": lambda r: r["measurements"][0].update(images=r["measurements"][0]["images"] * 2),
-    "a rate of two ranks": lambda r: r["measurements"][0]["values"].append(r["measurements"][0]["values"][0]),
+    "a rate of its own": lambda r: r["measurements"][0].update(
+        images=r["measurements"][0]["images"] * 2
+    ),
+    "a rate of two ranks": lambda r: r["measurements"][0]["values"].append(
+        r["measurements"][0]["values"][0]
+    ),
     "no rate": lambda r: r.update(measurements=[]),
     "another seed": lambda r: r.update(seed=1),
     "another model": lambda r: r.update(model="resnet18"),
@@ -130,7 +143,10 @@ PREDICTIONS: dict[str, Doctor] = {
 
 @pytest.mark.parametrize("way", PREDICTIONS)
 def test_doctored_predictions_are_refused_although_their_checksum_fits(run: Path, way: str) -> None:
-    path, record_path = run / "cells" / CELL / "predictions.npz", run / "cells" / CELL / "record.json"
+    path, record_path = (
+        run / "cells" / CELL / "predictions.npz",
+        run / "cells" / CELL / "record.json",
+    )
     with np.load(path) as kept:
         arrays = dict(kept)
     PREDICTIONS[way](arrays)
@@ -157,19 +173,29 @@ COMPARISONS: dict[str, Doctor] = {
     "another direction": lambda c: c["measurements"]["lenet5"][0].update(better="lower"),
     "a metric that isn't": lambda c: c["measurements"]["lenet5"][0].update(metric="luck"),
     "a pass that wasn't": lambda c: c["measurements"]["lenet5"][0].update(part="luck"),
-    "a value more of what is measured once": lambda c: c["measurements"]["lenet5"][-1]["values"][0].append(1.0),
+    "a value more of what is measured once": lambda c: c["measurements"]["lenet5"][-1]["values"][
+        0
+    ].append(1.0),
     "lighter weights": lambda c: kind(c, "parameter_bytes")["values"][0].__setitem__(0, 4.0),
     "heavier gradients": lambda c: kind(c, "gradient_bytes")["values"][0].__setitem__(0, 1e12),
-    "a peak above the process's": lambda c: kind(c, "peak_memory_bytes")["values"][0].__setitem__(0, 1e15),
-    "a quieter noise floor": lambda c: c["noise"]["train_images_per_second"].update(low=0.999, high=1.001),
+    "a peak above the process's": lambda c: kind(c, "peak_memory_bytes")["values"][0].__setitem__(
+        0, 1e15
+    ),
+    "a quieter noise floor": lambda c: c["noise"]["train_images_per_second"].update(
+        low=0.999, high=1.001
+    ),
     "fewer false claims": lambda c: c["noise"]["train_images_per_second"].update(claims=99),
     "no noise floor": lambda c: c["noise"].clear(),
-    "a noise floor of nothing": lambda c: c["noise"].update(luck=c["noise"]["train_images_per_second"]),
+    "a noise floor of nothing": lambda c: c["noise"].update(
+        luck=c["noise"]["train_images_per_second"]
+    ),
     "a twin that is the model": lambda c: c["same_model_twice"][0].update(
         values=c["measurements"]["lenet5"][0]["values"]
     ),
     "a batch left out of the sweep": lambda c: c["sweeps"]["lenet5"].pop(1),
-    "a sweep that took no time": lambda c: c["sweeps"]["lenet5"][0]["values"][0].__setitem__(0, 0.0),
+    "a sweep that took no time": lambda c: c["sweeps"]["lenet5"][0]["values"][0].__setitem__(
+        0, 0.0
+    ),
     "a sweep without an end": lambda c: c["sweep_ended"].clear(),
     "a peak of nothing": lambda c: c["machine"][0]["values"][0].__setitem__(0, 0.0),
     "a pass in no time": lambda c: c["conditions"]["train"].update(seconds=0.0),

@@ -1,4 +1,7 @@
-"""What else the machine did. Oracle: counters that are set, and a process that the test keeps busy."""
+"""What else the machine did.
+
+Oracle: counters that are set, and a process that the test keeps busy.
+"""
 
 import time
 
@@ -22,7 +25,9 @@ def test_what_others_took_is_all_less_the_runs_own_processes() -> None:
 def test_what_the_machine_does_not_tell_is_absent_and_not_zero() -> None:
     found = conditions(counters(0, 0), counters(1, 1), own=[1.0])
     assert not {"stopped_seconds", "heat_events"} & set(found)
-    known = conditions(counters(0, 0, stopped=1.0, heat=3), counters(1, 1, stopped=1.5, heat=3), own=[1.0])
+    known = conditions(
+        counters(0, 0, stopped=1.0, heat=3), counters(1, 1, stopped=1.5, heat=3), own=[1.0]
+    )
     assert known["stopped_seconds"] == pytest.approx(0.5)
     assert known["heat_events"] == 0
 

@@ -45,7 +45,10 @@ def test_weights_for_other_classes_leave_the_last_layer_fresh() -> None:
     theirs = squeezenet1_1(weights=None).state_dict()
     model = create_model("squeezenet1_1", num_classes=7)
     before = copy(model.state_dict())
-    assert weights.load_pretrained(model, theirs, num_classes=7) == ["classifier.1.weight", "classifier.1.bias"]
+    assert weights.load_pretrained(model, theirs, num_classes=7) == [
+        "classifier.1.weight",
+        "classifier.1.bias",
+    ]
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name] if name.startswith("classifier") else theirs[name])
 
@@ -54,11 +57,16 @@ def test_the_first_parameter_that_does_not_fit_is_named_and_nothing_changes() ->
     model = create_model("lenet5")
     before = copy(model.state_dict())
     for damage, message in (
-        ({"conv2.weight": torch.zeros(16, 6, 3, 3)}, r"conv2\.weight is \(16, 6, 3, 3\) in the weights and \(16, 6, 5"),
+        (
+            {"conv2.weight": torch.zeros(16, 6, 3, 3)},
+            r"conv2\.weight is \(16, 6, 3, 3\) in the weights and \(16, 6, 5",
+        ),
         ({"fc9.bias": torch.zeros(1)}, r"LeNet5 has no fc9\.bias"),
     ):
         with pytest.raises(ValueError, match=message):
-            weights.load_pretrained(model, {**create_model("lenet5").state_dict(), **damage}, num_classes=100)
+            weights.load_pretrained(
+                model, {**create_model("lenet5").state_dict(), **damage}, num_classes=100
+            )
     with pytest.raises(ValueError, match=r"lack fc1\.bias"):
         weights.load(model, {name: t for name, t in before.items() if name != "fc1.bias"})
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -1,4 +1,7 @@
-"""The world before torch. Oracle: the environment that torchrun sets, written down here as it does."""
+"""The world before torch.
+
+Oracle: the environment that torchrun sets, written down here as it does.
+"""
 
 import os
 
@@ -17,7 +20,9 @@ def test_the_world_is_read_as_torchrun_writes_it() -> None:
 
 
 def test_a_world_that_is_not_there_is_refused_with_the_command_that_works() -> None:
-    with pytest.raises(ValueError, match=r"2 processes were asked for and 1 started.*NPROC=2 \./launch\.sh"):
+    with pytest.raises(
+        ValueError, match=r"2 processes were asked for and 1 started.*NPROC=2 \./launch\.sh"
+    ):
         check_world(2, World(0, 1, 0, 1), {})
     with pytest.raises(ValueError, match="MASTER_ADDR is set but WORLD_SIZE is not"):
         check_world(None, World(0, 1, 0, 1), {"MASTER_ADDR": "localhost"})
@@ -45,14 +50,28 @@ def test_cores_are_at_most_those_of_the_affinity() -> None:
         ({"NPROC": "3", "CUDA_VISIBLE_DEVICES": "0,1"}, "2 GPUs"),
     ],
 )
-def test_a_wrong_layout_is_refused_by_the_name_of_the_variable(variables: dict[str, str], line: str) -> None:
+def test_a_wrong_layout_is_refused_by_the_name_of_the_variable(
+    variables: dict[str, str], line: str
+) -> None:
     with pytest.raises(ValueError, match=line):
         layout_of({"CUDA_VISIBLE_DEVICES": ""} | variables)
 
 
 def test_slurm_and_our_own_variables_say_the_same() -> None:
-    ours = {"CUDA_VISIBLE_DEVICES": "", "NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "a", "NPROC": "2"}
-    slurm = {"CUDA_VISIBLE_DEVICES": "", "SLURM_NNODES": "2", "SLURM_NODEID": "1", "MASTER_ADDR": "a", "NPROC": "2"}
+    ours = {
+        "CUDA_VISIBLE_DEVICES": "",
+        "NNODES": "2",
+        "NODE_RANK": "1",
+        "MASTER_ADDR": "a",
+        "NPROC": "2",
+    }
+    slurm = {
+        "CUDA_VISIBLE_DEVICES": "",
+        "SLURM_NNODES": "2",
+        "SLURM_NODEID": "1",
+        "MASTER_ADDR": "a",
+        "NPROC": "2",
+    }
     assert layout_of(ours) == layout_of(slurm) == Layout(2, 2, 1, "a", 29500, gpus=False)
 
 
@@ -64,5 +83,7 @@ def test_several_processes_on_a_cpu_are_started_in_the_way_that_accelerate_under
     assert words[words.index("--main_process_port") + 1] == "0"
     assert words[words.index("--world") + 1] == "2"
     assert environment(layout, {"RANK": "7", "HOME": "/"}) == {
-        "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo", "HOME": "/",
-    }  # fmt: skip
+        "ACCELERATE_USE_CPU": "true",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "HOME": "/",
+    }

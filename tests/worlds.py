@@ -1,6 +1,7 @@
 """Worlds of processes for tests: each runs `bench.run` as a launcher's worker does, within a second.
 
-The processes are forked from a server that has imported torch and nothing more, so that none pays for its imports.
+The processes are forked from a server that has imported torch and nothing more, so that none pays
+for its imports.
 """
 
 import multiprocessing
@@ -19,7 +20,18 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["bench.measure.compare"])
 PATIENCE = 120  # seconds
 MODELS = Path(__file__).parent / "stopping_models.py"
-SMALL = ["--dataset", "cifar10", "--epochs", "2", "--batch-size", "24", "--num-threads", "1", "--measure", "none"]
+SMALL = [
+    "--dataset",
+    "cifar10",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "24",
+    "--num-threads",
+    "1",
+    "--measure",
+    "none",
+]
 
 
 def small_data(folder: Path) -> Path:
@@ -36,14 +48,21 @@ class Runs:
     def __init__(self, folder: Path) -> None:
         self.folder = small_data(folder)
 
-    def start(self, name: str, size: int, *words: str, models: Sequence[str], **variables: str) -> "World":
+    def start(
+        self, name: str, size: int, *words: str, models: Sequence[str], **variables: str
+    ) -> "World":
         """Start a run; `models` are names of the zoo and of `stopping_models.py`."""
-        ours = [f"{MODELS}:{model}" if model in ("norm", "plain", "deadly") else model for model in models]
+        ours = [
+            f"{MODELS}:{model}" if model in ("norm", "plain", "deadly") else model
+            for model in models
+        ]
         argv = ["--models", *ours, *SMALL, *words, "--out", str(self.folder / name)]
         data = {"ZOOMETRY_DATA": str(self.folder), "XDG_CACHE_HOME": str(self.folder / "cache")}
         return World(size, argv, data | variables)
 
-    def run(self, name: str, size: int, *words: str, models: Sequence[str], **variables: str) -> list[int]:
+    def run(
+        self, name: str, size: int, *words: str, models: Sequence[str], **variables: str
+    ) -> list[int]:
         """Run to the end; returns the processes' exit codes."""
         return self.start(name, size, *words, models=models, **variables).wait()
 
@@ -67,7 +86,8 @@ class World:
 
     def __init__(self, size: int, argv: Sequence[str], variables: Mapping[str, str]) -> None:
         self.ranks: list[ForkServerProcess] = [
-            FORKS.Process(target=_work, args=(list(argv), {**variables, **place})) for place in _places(size)
+            FORKS.Process(target=_work, args=(list(argv), {**variables, **place}))
+            for place in _places(size)
         ]
         for rank in self.ranks:
             rank.start()
@@ -79,7 +99,9 @@ class World:
         late = [rank for rank in self.ranks if rank.exitcode is None]
         for rank in late:
             rank.kill()
-        assert not late, f"{len(late)} of {len(self.ranks)} processes were still running after {PATIENCE} s"
+        assert not late, (
+            f"{len(late)} of {len(self.ranks)} processes were still running after {PATIENCE} s"
+        )
         return [rank.exitcode or 0 for rank in self.ranks]
 
 
@@ -87,8 +109,14 @@ def _places(size: int) -> list[dict[str, str]]:
     """What a launcher tells each worker; a single one is told nothing."""
     if size == 1:
         return [{}]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "GLOO_SOCKET_IFNAME": "lo",
-              "ACCELERATE_USE_CPU": "true", "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}  # fmt: skip
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "ACCELERATE_USE_CPU": "true",
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+    }
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
 
 

@@ -34,15 +34,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m zoo", description="List the models, or show the layers of one.")
-    parser.add_argument("name", nargs="?", default="*", metavar="NAME|GLOB|tv:NAME|timm:NAME|FILE.py:FUNCTION")
-    parser.add_argument("--family", metavar="NAME", help="list a family, or all of a file: lightweight, resnet, ...")
-    parser.add_argument("--tag", metavar="NAME", help="list models with a tag: lightweight, transformer, ...")
-    parser.add_argument("--max-parameters", type=float, metavar="N", help="list models of at most N parameters (2e6)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--image-size", type=int, metavar="N", help="count one model at N px instead of its own size")
+    parser = argparse.ArgumentParser(
+        prog="python -m zoo", description="List the models, or show the layers of one."
+    )
     parser.add_argument(
-        "--num-classes", type=int, default=100, metavar="N", help="count one model with N classes (100)"
+        "name", nargs="?", default="*", metavar="NAME|GLOB|tv:NAME|timm:NAME|FILE.py:FUNCTION"
+    )
+    parser.add_argument(
+        "--family", metavar="NAME", help="list a family, or all of a file: lightweight, resnet, ..."
+    )
+    parser.add_argument(
+        "--tag", metavar="NAME", help="list models with a tag: lightweight, transformer, ..."
+    )
+    parser.add_argument(
+        "--max-parameters",
+        type=float,
+        metavar="N",
+        help="list models of at most N parameters (2e6)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="count one model at N px instead of its own size",
+    )
+    parser.add_argument(
+        "--num-classes",
+        type=int,
+        default=100,
+        metavar="N",
+        help="count one model with N classes (100)",
     )
     return parser
 
@@ -59,7 +81,11 @@ def _filtered(options: argparse.Namespace) -> list[ModelSpec]:
     """List the models that the name and every filter let through. ValueError where none is left."""
     specs = [registry.resolve(name) for name in registry.expand([options.name])]
     if options.family is not None:
-        _check_known("family", options.family, {spec.family for spec in specs} | {spec.file for spec in specs})
+        _check_known(
+            "family",
+            options.family,
+            {spec.family for spec in specs} | {spec.file for spec in specs},
+        )
         specs = [spec for spec in specs if options.family in (spec.family, spec.file)]
     if options.tag is not None:
         _check_known("tag", options.tag, {tag for spec in specs for tag in spec.tags})
@@ -67,7 +93,9 @@ def _filtered(options: argparse.Namespace) -> list[ModelSpec]:
     if options.max_parameters is not None:
         specs = [spec for spec in specs if spec.num_parameters <= options.max_parameters]
     if not specs:
-        raise ValueError(f"no model has at most {options.max_parameters:,.0f} parameters; raise --max-parameters")
+        raise ValueError(
+            f"no model has at most {options.max_parameters:,.0f} parameters; raise --max-parameters"
+        )
     return specs
 
 
@@ -83,17 +111,27 @@ def _show_list(specs: Sequence[ModelSpec], *, as_json: bool) -> None:
         print(json.dumps([dataclasses.asdict(spec) for spec in specs], indent=1))
         return
     rows = [
-        (s.name, s.family, str(s.year), s.source, f"{s.in_channels}x{s.image_size}x{s.image_size}", s.stem,
-         f"{s.num_parameters:,}", f"{s.multiply_adds:,}")
+        (
+            s.name,
+            s.family,
+            str(s.year),
+            s.source,
+            f"{s.in_channels}x{s.image_size}x{s.image_size}",
+            s.stem,
+            f"{s.num_parameters:,}",
+            f"{s.multiply_adds:,}",
+        )
         for s in specs
-    ]  # fmt: skip
+    ]
     _print_table(COLUMNS, rows, num_right=2)
 
 
 def _show_model(options: argparse.Namespace) -> None:
     from zoo import describe  # torch is paid for here only
 
-    described = describe.describe(options.name, num_classes=options.num_classes, image_size=options.image_size)
+    described = describe.describe(
+        options.name, num_classes=options.num_classes, image_size=options.image_size
+    )
     if options.json:
         print(json.dumps(described.as_json(), indent=1))
         return
@@ -103,7 +141,10 @@ def _show_model(options: argparse.Namespace) -> None:
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, num_right: int) -> None:
-    """Print a table: by rich on a terminal, as plain aligned text anywhere else. The last columns align right."""
+    """Print a table: by rich on a terminal, as plain aligned text anywhere else.
+
+    The last columns align right.
+    """
     right = set(range(len(columns) - num_right, len(columns)))
     if sys.stdout.isatty():
         from rich.console import Console
@@ -118,7 +159,10 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, num_r
         return
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
     for row in [columns, *rows]:
-        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            c.rjust(w) if i in right else c.ljust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
         print("  ".join(cells).rstrip())
 
 

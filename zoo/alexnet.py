@@ -7,9 +7,10 @@ One network, `AlexNet`, and one table of what differs, `Design`. The paper's fig
             \\                                  both X                         both X  both X  both X  both
                 48x55x55   27x27  128x27x27  13x13    192x13  192x13  128x13   6x6   2048    2048    the other half
 
-Two towers that read each other at conv3 and at the fully connected layers, and nowhere else. On one device that is
-`groups=2` in conv2, conv4 and conv5, and LRN over each half of the maps: this file. `zoo/two_tower.py` makes the
-towers modules of their own, on two devices; `zoo/tower.py` gives each of them to a process.
+Two towers that read each other at conv3 and at the fully connected layers, and nowhere else. On one
+device that is `groups=2` in conv2, conv4 and conv5, and LRN over each half of the maps: this file.
+`zoo/two_tower.py` makes the towers modules of their own, on two devices; `zoo/tower.py` gives each
+of them to a process.
 """
 
 import re
@@ -35,7 +36,8 @@ ALPHA = {
 class Stem:
     """How an image becomes the maps that fc6 reads; `side` is the side of those.
 
-    The paper's 224 px give 54.25, which the authors' code rounded up to 55; a border of 2 gives 55 too.
+    The paper's 224 px give 54.25, which the authors' code rounded up to 55; a border of 2 gives 55
+    too.
     """
 
     kernel: int = 11
@@ -60,7 +62,10 @@ class Design:
     pooling: Literal["overlapping", "plain"] = "overlapping"
     activation: Literal["relu", "tanh"] = "relu"
     dropout: float = 0.5
-    dropped: tuple[str, str] = ("fc7", "fc8")  # whose inputs are dropped: the outputs of fc6 and fc7
+    dropped: tuple[str, str] = (
+        "fc7",
+        "fc8",
+    )  # whose inputs are dropped: the outputs of fc6 and fc7
     adaptive: bool = False  # average the last maps to `stem.side` first, whatever the image's size
     init: Literal["paper", "default", "kaiming", "he"] = "paper"
     stem: Stem = PUBLISHED
@@ -87,7 +92,10 @@ class Figure(nn.Module):
         return self.run(eighth, self.drop("fc8", x))
 
     def run(self, part: "Part", x: Tensor) -> Tensor:
-        """Run one part of the network on all that the part before gave: (N, all maps or units, ...)."""
+        """Run one part of the network on all that the part before gave.
+
+        (N, all maps or units, ...).
+        """
         raise NotImplementedError
 
     def own_state(self, grouped: State) -> dict[str, Tensor]:
@@ -99,18 +107,26 @@ class Figure(nn.Module):
         raise NotImplementedError
 
     def adopt(self, state: State) -> State:
-        """Turn the weights of any form of an AlexNet into this form's. ValueError where a tower lacks a parameter."""
+        """Turn the weights of any form of an AlexNet into this form's.
+
+        ValueError where a tower lacks a parameter.
+        """
         return self.own_state(regrouped(state))
 
     def drop(self, layer: str, x: Tensor) -> Tensor:
-        """Drop values of a layer's input, of all towers at once: whoever counts from the same seed drops the same."""
+        """Drop values of a layer's input, of all towers at once.
+
+        Whoever counts from the same seed drops the same.
+        """
         return F.dropout(x, self.design.dropout, self.training and layer in self.design.dropped)
 
 
 class AlexNet(Figure):
     """An AlexNet of one design on one device; with `tower`, the layers of that tower alone."""
 
-    def __init__(self, design: Design, num_classes: int, in_channels: int, *, tower: int | None = None) -> None:
+    def __init__(
+        self, design: Design, num_classes: int, in_channels: int, *, tower: int | None = None
+    ) -> None:
         super().__init__()
         self.design = design
         parts = 1 if tower is None else design.towers
@@ -184,12 +200,22 @@ def eighth(net: AlexNet, x: Tensor) -> Tensor:
 
 
 def normalisation(design: Design, groups: int) -> nn.Module:
-    """Local response normalisation within a tower (section 3.3: k = 2, n = 5, beta = 0.75), or nothing."""
-    return nn.Identity() if design.lrn == "off" else LocalResponseNorm(5, ALPHA[design.lrn], 0.75, 2.0, groups=groups)
+    """Local response normalisation within a tower (section 3.3.
+
+    K = 2, n = 5, beta = 0.75), or nothing.
+    """
+    return (
+        nn.Identity()
+        if design.lrn == "off"
+        else LocalResponseNorm(5, ALPHA[design.lrn], 0.75, 2.0, groups=groups)
+    )
 
 
 def pooling(design: Design) -> nn.Module:
-    """Max pooling by 2, over windows of 3 (overlapping, as in the paper) or of 2; the sides are the same."""
+    """Max pooling by 2, over windows of 3 (overlapping, as in the paper) or of 2.
+
+    The sides are the same.
+    """
     if design.pooling == "plain":
         return nn.MaxPool2d(2, 2)
     return nn.MaxPool2d(3, 2, padding=design.stem.pool_padding)
@@ -198,9 +224,14 @@ def pooling(design: Design) -> nn.Module:
 def initialise(net: nn.Module, init: str) -> None:
     """Set the weights: `paper` section 5, `kaiming` as a teaching port does, `he` (2015, centred) for a quick start.
 
-    `default` leaves torch's; `he` starts the scores near 0. Biases are 0, but for the paper's ones of 1.
+    `default` leaves torch's; `he` starts the scores near 0. Biases are 0, but for the paper's ones
+    of 1.
     """
-    layers = {name: layer for name, layer in net.named_children() if isinstance(layer, nn.Conv2d | nn.Linear)}
+    layers = {
+        name: layer
+        for name, layer in net.named_children()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    }
     for name, layer in layers.items() if init != "default" else ():
         if init == "he" and name != "fc8":
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -209,21 +240,32 @@ def initialise(net: nn.Module, init: str) -> None:
         else:
             nn.init.normal_(layer.weight, std=0.001 if init == "he" else 0.01)
         assert layer.bias is not None
-        nn.init.constant_(layer.bias, float(init == "paper" and name in ("conv2", "conv4", "conv5", "fc6", "fc7")))
+        nn.init.constant_(
+            layer.bias, float(init == "paper" and name in ("conv2", "conv4", "conv5", "fc6", "fc7"))
+        )
     if init == "he":
         centre_filters(net)
 
 
 def join(states: Sequence[State]) -> dict[str, Tensor]:
-    """Put the states of all towers together as a grouped network's. ValueError where a tower lacks a parameter."""
+    """Put the states of all towers together as a grouped network's.
+
+    ValueError where a tower lacks a parameter.
+    """
     for state in states[1:]:
         for name in sorted(states[0].keys() ^ state.keys()):
             raise ValueError(f"not every tower has {name}")
-    return {name: torch.cat([state[name].to(states[0][name].device) for state in states]) for name in states[0]}
+    return {
+        name: torch.cat([state[name].to(states[0][name].device) for state in states])
+        for name in states[0]
+    }
 
 
 def regrouped(state: State) -> State:
-    """Return the state of a network in towers (`towers.0.conv1.weight`) as a grouped network's; others as they are."""
+    """Return the state of a network in towers (`towers.0.conv1.weight`) as a grouped network's.
+
+    Others as they are.
+    """
     towers: dict[int, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         found = re.fullmatch(r"towers\.(\d+)\.(.+)", name)

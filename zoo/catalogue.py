@@ -1,7 +1,8 @@
 """Every model of the zoo, as data: a family a block, a model a row. No torch.
 
-A row: name, image size, total stride, parameters, multiply-adds (both with 100 classes, at that image size), stem, and
-what else is known. The learning rates are for batches of 128 with SGD, Nesterov momentum and a one-cycle schedule.
+A row: name, image size, total stride, parameters, multiply-adds (both with 100 classes, at that
+image size), stem, and what else is known. The learning rates are for batches of 128 with SGD,
+Nesterov momentum and a one-cycle schedule.
 """
 
 from collections.abc import Mapping
@@ -14,23 +15,57 @@ from zoo.spec import AS_PUBLISHED, ModelSpec
 class Family:
     """What the models of one family share; called, it makes a row of the catalogue."""
 
-    def __init__(self, name: str, year: int, paper: str, *, file: str, tags: tuple[str, ...] = (),
-                 source: Literal["zoo", "torchvision", "timm"] = "zoo",
-                 parallelise: Mapping[str, str] | None = None, lr: float | None = None,
-                 optimizer: str | None = None) -> None:  # fmt: skip
-        self.shared: dict[str, Any] = {"family": name, "year": year, "paper": paper, "file": file, "source": source,
-                                       "parallelise": parallelise or {}}  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        year: int,
+        paper: str,
+        *,
+        file: str,
+        tags: tuple[str, ...] = (),
+        source: Literal["zoo", "torchvision", "timm"] = "zoo",
+        parallelise: Mapping[str, str] | None = None,
+        lr: float | None = None,
+        optimizer: str | None = None,
+    ) -> None:
+        self.shared: dict[str, Any] = {
+            "family": name,
+            "year": year,
+            "paper": paper,
+            "file": file,
+            "source": source,
+            "parallelise": parallelise or {},
+        }
         self.tags, self.lr, self.optimizer = tags, lr, optimizer
 
-    def __call__(self, name: str, image_size: int, total_stride: int, num_parameters: int, multiply_adds: int,
-                 stem: str = AS_PUBLISHED, *, lr: float | None = None, tags: tuple[str, ...] = (),
-                 **known: Any) -> ModelSpec:  # fmt: skip
+    def __call__(
+        self,
+        name: str,
+        image_size: int,
+        total_stride: int,
+        num_parameters: int,
+        multiply_adds: int,
+        stem: str = AS_PUBLISHED,
+        *,
+        lr: float | None = None,
+        tags: tuple[str, ...] = (),
+        **known: Any,
+    ) -> ModelSpec:
         """Make the spec of one model."""
         own = {"optimizer": self.optimizer, "lr": self.lr if lr is None else lr}
         defaults = {key: value for key, value in own.items() if value is not None}
-        return ModelSpec(name=name, image_size=image_size, total_stride=total_stride, num_parameters=num_parameters,
-                         multiply_adds=multiply_adds, at=(100, image_size), stem=stem, tags=self.tags + tags,
-                         defaults=defaults, **self.shared | known)  # fmt: skip
+        return ModelSpec(
+            name=name,
+            image_size=image_size,
+            total_stride=total_stride,
+            num_parameters=num_parameters,
+            multiply_adds=multiply_adds,
+            at=(100, image_size),
+            stem=stem,
+            tags=self.tags + tags,
+            defaults=defaults,
+            **self.shared | known,
+        )
 
 
 TOWERS = {"tower": "zoo.tower:tower_of_mesh", "owt": "zoo.tower:one_weird_trick"}
@@ -38,54 +73,123 @@ TWO_TOWERS = {**TOWERS, "devices": "zoo.two_tower:place"}
 TRICK = {"owt": TOWERS["owt"]}
 KRIZHEVSKY = "Krizhevsky et al., ImageNet classification with deep CNNs"
 
-lenet = Family("lenet", 1998, "LeCun et al., Gradient-based learning applied to document recognition", file="lenet")
+lenet = Family(
+    "lenet",
+    1998,
+    "LeCun et al., Gradient-based learning applied to document recognition",
+    file="lenet",
+)
 alexnet = Family("alexnet", 2012, KRIZHEVSKY, file="alexnet", parallelise=TOWERS)
 two_tower = Family("alexnet", 2012, KRIZHEVSKY, file="two_tower", parallelise=TWO_TOWERS)
 one_tower = Family("alexnet", 2012, KRIZHEVSKY, file="alexnet", parallelise=TRICK)
-owt = Family("alexnet", 2014, "Krizhevsky, One weird trick, arXiv 1404.5997", file="alexnet", parallelise=TRICK)
+owt = Family(
+    "alexnet",
+    2014,
+    "Krizhevsky, One weird trick, arXiv 1404.5997",
+    file="alexnet",
+    parallelise=TRICK,
+)
 classic = partial(Family, file="classic")
-mlp = classic("mlp", 1986, "Rumelhart, Hinton, Williams, Learning representations by back-propagating errors", lr=0.05)
-convnet = classic("convnet", 1989, "LeCun et al., Backpropagation applied to handwritten zip code recognition", lr=0.05)
+mlp = classic(
+    "mlp",
+    1986,
+    "Rumelhart, Hinton, Williams, Learning representations by back-propagating errors",
+    lr=0.05,
+)
+convnet = classic(
+    "convnet",
+    1989,
+    "LeCun et al., Backpropagation applied to handwritten zip code recognition",
+    lr=0.05,
+)
 cuda = classic("cuda_convnet", 2012, "Krizhevsky, cuda-convnet, layers-18pct", lr=0.05)
 nin = classic("nin", 2013, "Lin, Chen, Yan, arXiv 1312.4400", lr=0.02)
 all_cnn = classic("all_cnn", 2014, "Springenberg et al., arXiv 1412.6806", lr=0.02)
 vgg = Family("vgg", 2014, "Simonyan, Zisserman, arXiv 1409.1556", file="vgg", source="torchvision")
 googlenet = Family(
-    "googlenet", 2014, "Szegedy et al., arXiv 1409.4842", file="inception", source="torchvision", lr=0.05
+    "googlenet",
+    2014,
+    "Szegedy et al., arXiv 1409.4842",
+    file="inception",
+    source="torchvision",
+    lr=0.05,
 )
 inception = Family(
-    "inception", 2015, "Szegedy et al., arXiv 1512.00567", file="inception", source="torchvision", lr=0.05
+    "inception",
+    2015,
+    "Szegedy et al., arXiv 1512.00567",
+    file="inception",
+    source="torchvision",
+    lr=0.05,
 )
-xception = Family("xception", 2016, "Chollet, arXiv 1610.02357", file="inception", source="timm", lr=0.05)
-nasnet = Family("nasnet", 2017, "Zoph et al., arXiv 1707.07012", file="inception", source="timm", lr=0.05)
+xception = Family(
+    "xception", 2016, "Chollet, arXiv 1610.02357", file="inception", source="timm", lr=0.05
+)
+nasnet = Family(
+    "nasnet", 2017, "Zoph et al., arXiv 1707.07012", file="inception", source="timm", lr=0.05
+)
 resnet = Family("resnet", 2015, "He et al., arXiv 1512.03385", file="resnet", lr=0.1)
 preact = Family("preact_resnet", 2016, "He et al., arXiv 1603.05027", file="resnet", lr=0.1)
 wide = Family("wide_resnet", 2016, "Zagoruyko, Komodakis, arXiv 1605.07146", file="resnet", lr=0.1)
-resnext = Family("resnext", 2016, "Xie et al., arXiv 1611.05431", file="resnet", source="torchvision", lr=0.1)
-se_resnet = Family("se_resnet", 2017, "Hu et al., arXiv 1709.01507", file="resnet", source="timm", lr=0.1)
-densenet = Family("densenet", 2016, "Huang et al., arXiv 1608.06993", file="densenet", source="torchvision", lr=0.1)
+resnext = Family(
+    "resnext", 2016, "Xie et al., arXiv 1611.05431", file="resnet", source="torchvision", lr=0.1
+)
+se_resnet = Family(
+    "se_resnet", 2017, "Hu et al., arXiv 1709.01507", file="resnet", source="timm", lr=0.1
+)
+densenet = Family(
+    "densenet",
+    2016,
+    "Huang et al., arXiv 1608.06993",
+    file="densenet",
+    source="torchvision",
+    lr=0.1,
+)
 light = partial(Family, file="lightweight", tags=("lightweight",))
 squeezenet = light(
-    "squeezenet", 2016, "Iandola et al., arXiv 1602.07360", source="torchvision", optimizer="adamw", lr=1e-3
+    "squeezenet",
+    2016,
+    "Iandola et al., arXiv 1602.07360",
+    source="torchvision",
+    optimizer="adamw",
+    lr=1e-3,
 )
 mobilenet_v1 = light("mobilenet", 2017, "Howard et al., arXiv 1704.04861", source="timm", lr=0.1)
-mobilenet_v2 = light("mobilenet", 2018, "Sandler et al., arXiv 1801.04381", source="torchvision", lr=0.1)
-mobilenet_v3 = light("mobilenet", 2019, "Howard et al., arXiv 1905.02244", source="torchvision", lr=0.1)
+mobilenet_v2 = light(
+    "mobilenet", 2018, "Sandler et al., arXiv 1801.04381", source="torchvision", lr=0.1
+)
+mobilenet_v3 = light(
+    "mobilenet", 2019, "Howard et al., arXiv 1905.02244", source="torchvision", lr=0.1
+)
 mobilenet_v4 = light("mobilenet", 2024, "Qin et al., arXiv 2404.10518", source="timm", lr=0.1)
 shufflenet_v1 = light("shufflenet", 2017, "Zhang et al., arXiv 1707.01083", lr=0.1)
-shufflenet_v2 = light("shufflenet", 2018, "Ma et al., arXiv 1807.11164", source="torchvision", lr=0.1)
+shufflenet_v2 = light(
+    "shufflenet", 2018, "Ma et al., arXiv 1807.11164", source="torchvision", lr=0.1
+)
 mnasnet = light("mnasnet", 2018, "Tan et al., arXiv 1807.11626", source="torchvision", lr=0.1)
-efficientnet = light("efficientnet", 2019, "Tan, Le, arXiv 1905.11946", source="torchvision", lr=0.1)
+efficientnet = light(
+    "efficientnet", 2019, "Tan, Le, arXiv 1905.11946", source="torchvision", lr=0.1
+)
 ghostnet = light("ghostnet", 2019, "Han et al., arXiv 1911.11907", source="timm", lr=0.1)
 vit = Family(
-    "vit", 2020, "Dosovitskiy et al., arXiv 2010.11929", file="vit", source="timm", tags=("transformer",), lr=0.02
+    "vit",
+    2020,
+    "Dosovitskiy et al., arXiv 2010.11929",
+    file="vit",
+    source="timm",
+    tags=("transformer",),
+    lr=0.02,
 )
-speedrun = Family("speedrun", 2024, "Jordan, arXiv 2404.00498", file="speedrun", optimizer="nmuon", lr=0.08)
+speedrun = Family(
+    "speedrun", 2024, "Jordan, arXiv 2404.00498", file="speedrun", optimizer="nmuon", lr=0.08
+)
 
 AT_32 = "conv1 with border 5, pooling with border 1, fc6 reads 1x1"
 SMALL_STEM = "conv1 3x3 of stride 1, no max pooling"
 VGG_AT_32 = "hidden layers of 512 units on maps of 1x1"
-HE = "centred He initialisation, since the paper's sits at chance for long; init='paper' is a switch"
+HE = (
+    "centred He initialisation, since the paper's sits at chance for long; init='paper' is a switch"
+)
 OURS_NOT_TV = "torchvision calls this network alexnet"
 
 # fmt: off

@@ -1,6 +1,7 @@
 """What a model costs, layer by layer: parameters, multiply-adds, activation bytes.
 
-Counted on the `meta` device, where shapes exist and numbers don't, so that a network of any size takes no time.
+Counted on the `meta` device, where shapes exist and numbers don't, so that a network of any size
+takes no time.
 """
 
 import math
@@ -21,7 +22,8 @@ COUNTED_OPERATIONS = frozenset({"aten.convolution", "aten._convolution", "aten.m
 class LayerCost:
     """One layer for one image: output shape without the batch, parameters of its own, forward multiply-adds.
 
-    `activation_bytes` is the size of its output in float32, over all its calls; 0 where it writes over its input.
+    `activation_bytes` is the size of its output in float32, over all its calls; 0 where it writes
+    over its input.
     """
 
     name: str
@@ -40,8 +42,9 @@ def count_parameters(model: nn.Module) -> int:
 def layer_costs(model: nn.Module, *, image_size: int, in_channels: int = 3) -> list[LayerCost]:
     """Count the layers that run on one (1, in_channels, image_size, image_size) image, in the order they first ran.
 
-    Multiply-adds are of convolutions and linear layers only, half of what `FlopCounterMode` counts for them. The model
-    is left as it was. A module that holds others is a layer where it has parameters or multiply-adds of its own.
+    Multiply-adds are of convolutions and linear layers only, half of what `FlopCounterMode` counts
+    for them. The model is left as it was. A module that holds others is a layer where it has
+    parameters or multiply-adds of its own.
     """
     meta = _on_meta(model).eval()
     outputs: dict[str, list[tuple[tuple[int, ...], int]]] = {}
@@ -50,7 +53,9 @@ def layer_costs(model: nn.Module, *, image_size: int, in_channels: int = 3) -> l
     return list(_layers(meta, outputs, counter.get_flop_counts()))
 
 
-def _layers(model: nn.Module, outputs: dict[str, Any], flops: dict[str, dict[Any, int]]) -> Iterator[LayerCost]:
+def _layers(
+    model: nn.Module, outputs: dict[str, Any], flops: dict[str, dict[Any, int]]
+) -> Iterator[LayerCost]:
     """Join what each module wrote with what it computed itself."""
     for name, calls in outputs.items():
         module = model.get_submodule(name)
@@ -81,26 +86,39 @@ def _inner_multiply_adds(model: nn.Module, name: str, flops: dict[str, dict[Any,
     for child, _ in model.get_submodule(name).named_children():
         path = f"{name}.{child}".lstrip(".")
         was_called = f"{type(model).__name__}.{path}" in flops
-        inner += _multiply_adds(model, path, flops) if was_called else _inner_multiply_adds(model, path, flops)
+        inner += (
+            _multiply_adds(model, path, flops)
+            if was_called
+            else _inner_multiply_adds(model, path, flops)
+        )
     return inner
 
 
 def _multiply_adds(model: nn.Module, name: str, flops: dict[str, dict[Any, int]]) -> int:
     counted = flops.get(f"{type(model).__name__}.{name}" if name else type(model).__name__, {})
-    return sum(count for operation, count in counted.items() if str(operation) in COUNTED_OPERATIONS) // 2
+    return (
+        sum(count for operation, count in counted.items() if str(operation) in COUNTED_OPERATIONS)
+        // 2
+    )
 
 
 @contextmanager
-def _recording(model: nn.Module, outputs: dict[str, list[tuple[tuple[int, ...], int]]]) -> Iterator[None]:
+def _recording(
+    model: nn.Module, outputs: dict[str, list[tuple[tuple[int, ...], int]]]
+) -> Iterator[None]:
     """Note the shape and bytes of every module's output, by name, while the context lasts."""
 
     def note(name: str, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(output, Tensor):
             in_place = any(output is value for value in inputs)
-            outputs.setdefault(name, []).append((tuple(output.shape[1:]), 0 if in_place else 4 * output.numel()))
+            outputs.setdefault(name, []).append(
+                (tuple(output.shape[1:]), 0 if in_place else 4 * output.numel())
+            )
 
     handles = [
-        module.register_forward_hook(lambda _, inputs, output, name=name: note(name, inputs, output))
+        module.register_forward_hook(
+            lambda _, inputs, output, name=name: note(name, inputs, output)
+        )
         for name, module in model.named_modules()
     ]
     try:
@@ -116,15 +134,17 @@ def _on_meta(model: nn.Module) -> nn.Module:
     for tensor in [*model.parameters(), *model.buffers()]:
         empty = torch.empty_like(tensor, device="meta")
         is_parameter = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(empty, requires_grad=tensor.requires_grad) if is_parameter else empty
+        memo[id(tensor)] = (
+            nn.Parameter(empty, requires_grad=tensor.requires_grad) if is_parameter else empty
+        )
     return deepcopy(model, memo)
 
 
 def total_stride(model: nn.Module, *, image_size: int, in_channels: int = 3) -> int:
     """Say how many pixels of the image one pixel of the last maps stands for, along a side.
 
-    The product of the strides of convolutions and pooling, where branches that go from one size to the same other one
-    count once. Pooling that averages everything that is left is not a stride.
+    The product of the strides of convolutions and pooling, where branches that go from one size to
+    the same other one count once. Pooling that averages everything that is left is not a stride.
     """
     meta = _on_meta(model).eval()
     strides: dict[tuple[int, int], int] = {}

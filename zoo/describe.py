@@ -61,10 +61,16 @@ class Description:
     def rows(self) -> list[tuple[str, ...]]:
         """One row a layer: name, kind, kernel, output shape, parameters, multiply-adds."""
         return [
-            (layer.name or "(model)", layer.kind, self.kernels.get(layer.name, ""), _times(layer.output_shape),
-             f"{layer.num_parameters:,}", f"{layer.multiply_adds:,}")
+            (
+                layer.name or "(model)",
+                layer.kind,
+                self.kernels.get(layer.name, ""),
+                _times(layer.output_shape),
+                f"{layer.num_parameters:,}",
+                f"{layer.multiply_adds:,}",
+            )
             for layer in self.layers
-        ]  # fmt: skip
+        ]
 
     def footing(self) -> list[str]:
         """Lines below the table of layers."""
@@ -96,8 +102,15 @@ def describe(name: str, *, num_classes: int = 100, image_size: int | None = None
 
 
 def kernel(layer: nn.Module) -> str:
-    """Say what one unit of a convolution reads, as the AlexNet paper does: 5x5x48 is 5 by 5 pixels of 48 maps."""
-    return _times((*layer.weight.shape[2:], layer.weight.shape[1])) if isinstance(layer, nn.Conv2d) else ""
+    """Say what one unit of a convolution reads, as the AlexNet paper does.
+
+    5x5x48 is 5 by 5 pixels of 48 maps.
+    """
+    return (
+        _times((*layer.weight.shape[2:], layer.weight.shape[1]))
+        if isinstance(layer, nn.Conv2d)
+        else ""
+    )
 
 
 def _times(shape: Iterable[int]) -> str:

@@ -23,8 +23,13 @@ USER_IMAGE_SIZE = 32
 FETCH_SECONDS = 30.0  # a download that stands still for so long has broken off
 
 
-def torchvision_model(name: str, *, num_classes: int, in_channels: int = 3, **switches: Any) -> nn.Module:
-    """Build a torchvision classifier with fresh weights. ValueError for a name that torchvision lacks."""
+def torchvision_model(
+    name: str, *, num_classes: int, in_channels: int = 3, **switches: Any
+) -> nn.Module:
+    """Build a torchvision classifier with fresh weights.
+
+    ValueError for a name that torchvision lacks.
+    """
     from torchvision import models
 
     known = models.list_models(models)
@@ -42,25 +47,34 @@ def timm_model(name: str, *, num_classes: int, in_channels: int = 3, **switches:
 
     if not timm.is_model(name):
         raise ValueError(f"timm has no model {name!r}{_nearest(name, timm.list_models())}")
-    model: nn.Module = timm.create_model(name, num_classes=num_classes, in_chans=in_channels, **switches)
+    model: nn.Module = timm.create_model(
+        name, num_classes=num_classes, in_chans=in_channels, **switches
+    )
     return model
 
 
 def trained_state(name: str) -> dict[str, torch.Tensor]:
     """Fetch the weights that `tv:NAME` or `timm:NAME` was published with, from its library's cache or hub.
 
-    ValueError for a model of ours or of a user, one without such weights, or where they can't be fetched.
+    ValueError for a model of ours or of a user, one without such weights, or where they can't be
+    fetched.
     """
     library, _, rest = name.rpartition(":")
     if library not in ("tv", "timm"):
-        raise ValueError(f"{name} has no published weights; give a file, or take tv:NAME or timm:NAME")
+        raise ValueError(
+            f"{name} has no published weights; give a file, or take tv:NAME or timm:NAME"
+        )
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(FETCH_SECONDS)
     try:
         return _torchvision_state(rest) if library == "tv" else _timm_state(rest)
-    except Exception as error:  # whatever a library's downloader makes of a network that isn't there
+    except (
+        Exception
+    ) as error:  # whatever a library's downloader makes of a network that isn't there
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(f"its published weights can't be fetched ({cause[:200]}); give a file instead") from error
+        raise ValueError(
+            f"its published weights can't be fetched ({cause[:200]}); give a file instead"
+        ) from error
     finally:
         socket.setdefaulttimeout(before)
 
@@ -98,8 +112,12 @@ def _is_known(host: str) -> bool:
 def of_torchvision(name: str, **fixed: Any) -> Callable[..., nn.Module]:
     """Make the function that builds a torchvision model under a name of ours."""
 
-    def build_torchvision(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
-        return torchvision_model(name, num_classes=num_classes, in_channels=in_channels, **{**fixed, **switches})
+    def build_torchvision(
+        *, num_classes: int = 100, in_channels: int = 3, **switches: Any
+    ) -> nn.Module:
+        return torchvision_model(
+            name, num_classes=num_classes, in_channels=in_channels, **{**fixed, **switches}
+        )
 
     return build_torchvision
 
@@ -108,7 +126,9 @@ def of_timm(name: str, **fixed: Any) -> Callable[..., nn.Module]:
     """Make the function that builds a timm model under a name of ours."""
 
     def build_timm(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
-        return timm_model(name, num_classes=num_classes, in_channels=in_channels, **{**fixed, **switches})
+        return timm_model(
+            name, num_classes=num_classes, in_channels=in_channels, **{**fixed, **switches}
+        )
 
     return build_timm
 
@@ -168,30 +188,60 @@ def describe(name: str, *, num_classes: int, **switches: Any) -> ModelSpec:
 def _torchvision_facts(name: str, rest: str) -> dict[str, Any]:
     from torchvision import models
 
-    facts: dict[str, Any] = {"family": _family(rest), "file": "external", "source": "torchvision", "year": 0,
-                             "paper": "", "image_size": 224}  # fmt: skip
+    facts: dict[str, Any] = {
+        "family": _family(rest),
+        "file": "external",
+        "source": "torchvision",
+        "year": 0,
+        "paper": "",
+        "image_size": 224,
+    }
     if rest in models.list_models(models):
         transform = models.get_model_weights(rest).DEFAULT.transforms()
-        facts |= {"image_size": transform.crop_size[0], "mean": tuple(transform.mean), "std": tuple(transform.std)}
+        facts |= {
+            "image_size": transform.crop_size[0],
+            "mean": tuple(transform.mean),
+            "std": tuple(transform.std),
+        }
     return facts
 
 
 def _timm_facts(name: str, rest: str) -> dict[str, Any]:
     import timm
 
-    facts: dict[str, Any] = {"family": _family(rest), "file": "external", "source": "timm", "year": 0,
-                             "paper": "", "image_size": 224}  # fmt: skip
+    facts: dict[str, Any] = {
+        "family": _family(rest),
+        "file": "external",
+        "source": "timm",
+        "year": 0,
+        "paper": "",
+        "image_size": 224,
+    }
     known = timm.models.get_pretrained_cfg(rest) if timm.is_model(rest) else None
     if known is not None:
-        facts |= {"image_size": known.input_size[-1], "mean": tuple(known.mean), "std": tuple(known.std)}
+        facts |= {
+            "image_size": known.input_size[-1],
+            "mean": tuple(known.mean),
+            "std": tuple(known.std),
+        }
     return facts
 
 
 def _user_facts(name: str, rest: str) -> dict[str, Any]:
     function = _user_function(name)
-    size = getattr(function, "image_size", getattr(sys.modules[function.__module__], "image_size", USER_IMAGE_SIZE))
-    return {"family": "user", "file": name.rpartition(":")[0], "source": "file", "year": 0, "paper": "",
-            "image_size": int(size)}  # fmt: skip
+    size = getattr(
+        function,
+        "image_size",
+        getattr(sys.modules[function.__module__], "image_size", USER_IMAGE_SIZE),
+    )
+    return {
+        "family": "user",
+        "file": name.rpartition(":")[0],
+        "source": "file",
+        "year": 0,
+        "paper": "",
+        "image_size": int(size),
+    }
 
 
 def _user_function(name: str) -> Callable[..., Any]:
@@ -199,7 +249,11 @@ def _user_function(name: str) -> Callable[..., Any]:
     module = _user_module(Path(file).resolve())
     function = getattr(module, rest, None)
     if not callable(function):
-        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        known = [
+            key
+            for key, value in vars(module).items()
+            if callable(value) and not key.startswith("_")
+        ]
         raise ValueError(f"{file} has no function {rest!r}{_nearest(rest, known)}")
     checked: Callable[..., Any] = function
     return checked
@@ -207,7 +261,10 @@ def _user_function(name: str) -> Callable[..., Any]:
 
 @cache
 def _user_module(path: Path) -> ModuleType:
-    """Import a user's file once, under a name that can't hide another module; it may import its neighbours."""
+    """Import a user's file once, under a name that can't hide another module.
+
+    It may import its neighbours.
+    """
     name = "zoo_user_" + re.sub(r"\W", "_", str(path))
     found = importlib.util.spec_from_file_location(name, path)
     assert found is not None
@@ -221,14 +278,19 @@ def _user_module(path: Path) -> ModuleType:
 
 
 def _accepted(name: str, function: Callable[..., Any], switches: dict[str, Any]) -> dict[str, Any]:
-    """Keep the arguments that a user's function takes; only `num_classes` may be dropped in silence."""
+    """Keep the arguments that a user's function takes.
+
+    Only `num_classes` may be dropped in silence.
+    """
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return switches
     taken = {parameter.name for parameter in parameters}
     refused = [key for key in switches if key not in taken and key != "num_classes"]
     if refused:
-        raise ValueError(f"{name} takes no {refused[0]!r}; it takes {', '.join(sorted(taken)) or 'nothing'}")
+        raise ValueError(
+            f"{name} takes no {refused[0]!r}; it takes {', '.join(sorted(taken)) or 'nothing'}"
+        )
     return {key: value for key, value in switches.items() if key in taken}
 
 

@@ -17,12 +17,28 @@ xception_cifar = fitted(xception, stride_1=("conv1", "block1.skip", "block1.rep.
 class NASNetA(nn.Module):
     """NASNet-A (4 @ 1056) of timm's cells (Zoph et al. 2017): each cell reads the two before it."""
 
-    CELLS = ("cell_0", "cell_1", "cell_2", "cell_3", "reduction_cell_0", "cell_6", "cell_7", "cell_8", "cell_9",
-             "reduction_cell_1", "cell_12", "cell_13", "cell_14", "cell_15")  # fmt: skip
+    CELLS = (
+        "cell_0",
+        "cell_1",
+        "cell_2",
+        "cell_3",
+        "reduction_cell_0",
+        "cell_6",
+        "cell_7",
+        "cell_8",
+        "cell_9",
+        "reduction_cell_1",
+        "cell_12",
+        "cell_13",
+        "cell_14",
+        "cell_15",
+    )
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
-        large = nasnet_a(num_classes=num_classes, in_channels=in_channels, stem_size=32, num_features=1056)
+        large = nasnet_a(
+            num_classes=num_classes, in_channels=in_channels, stem_size=32, num_features=1056
+        )
         for name in ("conv0", "cell_stem_0", "cell_stem_1", *self.CELLS, "last_linear"):
             self.add_module(name, large.get_submodule(name))
 

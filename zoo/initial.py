@@ -7,9 +7,9 @@ from torch import nn
 def centre_filters(model: nn.Module) -> None:
     """Take from every filter that reads the maps of another layer its mean.
 
-    What a ReLU or a pool gives is never negative, so that its mean over an image adds the same to all images' scores
-    and drowns what tells them apart. A filter of mean 0 doesn't see it (weight standardisation, Qiao et al. 2019,
-    arXiv 1903.10520, at the start alone).
+    What a ReLU or a pool gives is never negative, so that its mean over an image adds the same to
+    all images' scores and drowns what tells them apart. A filter of mean 0 doesn't see it (weight
+    standardisation, Qiao et al. 2019, arXiv 1903.10520, at the start alone).
     """
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     with torch.no_grad():

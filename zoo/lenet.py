@@ -33,9 +33,24 @@ def lenet5(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
 
 
 # Table I: which maps of S2 each of the 16 maps of C3 reads.
-C3_READS = ((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (4, 5, 0), (5, 0, 1),
-            (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (3, 4, 5, 0), (4, 5, 0, 1), (5, 0, 1, 2),
-            (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5), (0, 1, 2, 3, 4, 5))  # fmt: skip
+C3_READS = (
+    (0, 1, 2),
+    (1, 2, 3),
+    (2, 3, 4),
+    (3, 4, 5),
+    (4, 5, 0),
+    (5, 0, 1),
+    (0, 1, 2, 3),
+    (1, 2, 3, 4),
+    (2, 3, 4, 5),
+    (3, 4, 5, 0),
+    (4, 5, 0, 1),
+    (5, 0, 1, 2),
+    (0, 1, 3, 4),
+    (1, 2, 4, 5),
+    (0, 2, 3, 5),
+    (0, 1, 2, 3, 4, 5),
+)
 
 
 def squash(x: Tensor) -> Tensor:
@@ -49,7 +64,10 @@ class Subsampling(nn.Module):
     def __init__(self, maps: int) -> None:
         super().__init__()
         self.pool = nn.AvgPool2d(2)
-        self.weight, self.bias = nn.Parameter(torch.ones(maps, 1, 1)), nn.Parameter(torch.zeros(maps, 1, 1))
+        self.weight, self.bias = (
+            nn.Parameter(torch.ones(maps, 1, 1)),
+            nn.Parameter(torch.zeros(maps, 1, 1)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, maps, H, W) to (N, maps, H / 2, W / 2)."""
@@ -62,9 +80,13 @@ class PartialConv2d(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         num_kernels = sum(map(len, C3_READS))
-        fan_in = torch.tensor([25.0 * len(reads) for reads in C3_READS for _ in reads], device="cpu")
+        fan_in = torch.tensor(
+            [25.0 * len(reads) for reads in C3_READS for _ in reads], device="cpu"
+        )
         scale = (2.4 / fan_in).view(-1, 1, 1)
-        self.weight = nn.Parameter((2 * torch.rand(num_kernels, 5, 5) - 1) * scale.to(torch.get_default_device()))
+        self.weight = nn.Parameter(
+            (2 * torch.rand(num_kernels, 5, 5) - 1) * scale.to(torch.get_default_device())
+        )
         self.bias = nn.Parameter(torch.zeros(len(C3_READS)))
         places = [6 * to + source for to, reads in enumerate(C3_READS) for source in reads]
         self.register_buffer("places", torch.tensor(places), persistent=False)
@@ -79,7 +101,8 @@ class PartialConv2d(nn.Module):
 class RadialBasis(nn.Module):
     """Minus the squared distance of 84 values to each class's code of +1 and -1 (section II, output layer).
 
-    The published codes are drawings of the ASCII characters; here they are drawn at random, for any number of classes.
+    The published codes are drawings of the ASCII characters; here they are drawn at random, for any
+    number of classes.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -103,7 +126,11 @@ class LeNet5As1998(nn.Module):
         self.c5 = nn.Conv2d(16, 120, 5)
         self.f6 = nn.Linear(120, 84)
         self.output = RadialBasis(num_classes) if output == "rbf" else nn.Linear(84, num_classes)
-        for layer in (self.c1, self.c5, self.f6):  # appendix A: uniform within 2.4 over the number of inputs
+        for layer in (
+            self.c1,
+            self.c5,
+            self.f6,
+        ):  # appendix A: uniform within 2.4 over the number of inputs
             bound = 2.4 / layer.weight[0].numel()
             nn.init.uniform_(layer.weight, -bound, bound)
 

@@ -1,4 +1,7 @@
-"""Which names torchvision and timm have, read off their sources: importing them takes seconds. No torch."""
+"""Which names torchvision and timm have, read off their sources: importing them takes seconds.
+
+No torch.
+"""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +19,9 @@ def library_models(prefix: str) -> frozenset[str]:
     found = find_spec(LIBRARIES[prefix])
     places = found.submodule_search_locations if found else None
     files = [path for place in places or () for path in (Path(place) / "models").glob("*.py")]
-    return frozenset(name for path in files for name in REGISTERED.findall(path.read_text(encoding="utf-8")))
+    return frozenset(
+        name for path in files for name in REGISTERED.findall(path.read_text(encoding="utf-8"))
+    )
 
 
 def namesakes(name: str) -> list[str]:
@@ -32,4 +37,6 @@ def twins(names: Sequence[str]) -> str:
         return ""
     others = dict.fromkeys(other.partition(":")[0] for found in shared.values() for other in found)
     theirs = " and ".join(f"{prefix}:NAME" for prefix in others)
-    return f"{', '.join(shared)}: the zoo's own is meant; the libraries' of the same name are {theirs}"
+    return (
+        f"{', '.join(shared)}: the zoo's own is meant; the libraries' of the same name are {theirs}"
+    )

@@ -1,4 +1,7 @@
-"""Networks made for small machines: SqueezeNet, MobileNet, ShuffleNet, MNASNet, EfficientNet, GhostNet."""
+"""Networks made for small machines.
+
+SqueezeNet, MobileNet, ShuffleNet, MNASNet, EfficientNet, GhostNet.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +25,8 @@ def _add_border(model: nn.Module) -> None:
 def _leave_chance(model: nn.Module) -> None:
     """Start a SqueezeNet so that it learns soon: filters of mean 0, and scores on the open side of their ReLU.
 
-    SqueezeNet rectifies its scores; with biases of 0 half of them give no gradient, and at high rates all die.
+    SqueezeNet rectifies its scores; with biases of 0 half of them give no gradient, and at high
+    rates all die.
     """
     centre_filters(model)
     last = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)][-1]
@@ -39,9 +43,13 @@ mobilenet_v1, mobilenet_v2 = of_timm("mobilenetv1_100"), of_torchvision("mobilen
 mobilenet_v1_cifar = fitted(mobilenet_v1, stride_1=("conv_stem", "blocks.1.0.conv_dw"))
 mobilenet_v2_cifar = fitted(mobilenet_v2, stride_1=("features.0.0", "features.2.conv.1.0"))
 mobilenet_v3_small = of_torchvision("mobilenet_v3_small")
-mobilenet_v3_small_cifar = fitted(mobilenet_v3_small, stride_1=("features.0.0", "features.1.block.0.0"))
+mobilenet_v3_small_cifar = fitted(
+    mobilenet_v3_small, stride_1=("features.0.0", "features.1.block.0.0")
+)
 mobilenet_v4_conv_small = of_timm("mobilenetv4_conv_small")
-mobilenet_v4_conv_small_cifar = fitted(mobilenet_v4_conv_small, stride_1=("conv_stem", "blocks.0.0.conv"))
+mobilenet_v4_conv_small_cifar = fitted(
+    mobilenet_v4_conv_small, stride_1=("conv_stem", "blocks.0.0.conv")
+)
 
 shufflenet_v2_x1_0 = of_torchvision("shufflenet_v2_x1_0")
 shufflenet_v2_x1_0_cifar = fitted(shufflenet_v2_x1_0, stride_1=("conv1.0",), without=("maxpool",))
@@ -51,7 +59,9 @@ mnasnet1_0_cifar = fitted(mnasnet1_0, stride_1=("layers.0", "layers.8.0.layers.3
 efficientnet_b0 = of_torchvision("efficientnet_b0")
 efficientnet_b0_cifar = fitted(efficientnet_b0, stride_1=("features.0.0", "features.2.0.block.1.0"))
 ghostnet = of_timm("ghostnet_100")
-ghostnet_cifar = fitted(ghostnet, stride_1=("conv_stem", "blocks.1.0.conv_dw", "blocks.1.0.shortcut.0"))
+ghostnet_cifar = fitted(
+    ghostnet, stride_1=("conv_stem", "blocks.1.0.conv_dw", "blocks.1.0.shortcut.0")
+)
 
 
 class ShuffleUnit(nn.Module):
@@ -64,9 +74,13 @@ class ShuffleUnit(nn.Module):
         added = maps - in_maps if stride == 2 else maps  # the shortcut's maps are put beside these
         self.groups, self.stride = groups, stride
         self.reduce = nn.Sequential(
-            conv(in_maps, middle, 1, groups=1 if first else groups), nn.BatchNorm2d(middle), nn.ReLU()
+            conv(in_maps, middle, 1, groups=1 if first else groups),
+            nn.BatchNorm2d(middle),
+            nn.ReLU(),
         )
-        self.depthwise = nn.Sequential(conv(middle, middle, 3, stride, 1, groups=middle), nn.BatchNorm2d(middle))
+        self.depthwise = nn.Sequential(
+            conv(middle, middle, 3, stride, 1, groups=middle), nn.BatchNorm2d(middle)
+        )
         self.expand = nn.Sequential(conv(middle, added, 1, groups=groups), nn.BatchNorm2d(added))
         self.shortcut = nn.AvgPool2d(3, 2, 1) if stride == 2 else nn.Identity()
 
@@ -80,7 +94,14 @@ class ShuffleUnit(nn.Module):
 class ShuffleNet(nn.Module):
     """ShuffleNet (Zhang et al. 2017, table 1), with 3 groups and 240, 480 and 960 maps for 1x."""
 
-    def __init__(self, num_classes: int, in_channels: int, *, groups: int = 3, widths: Sequence[int] = (240, 480, 960)):
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        *,
+        groups: int = 3,
+        widths: Sequence[int] = (240, 480, 960),
+    ):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, 24, 3, 2, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(24)
@@ -89,7 +110,11 @@ class ShuffleNet(nn.Module):
         before = 24
         for stage, (maps, num_units) in enumerate(zip(widths, (4, 8, 4), strict=True)):
             for i in range(num_units):
-                units.append(ShuffleUnit(before, maps, 2 if i == 0 else 1, groups, first=stage == 0 and i == 0))
+                units.append(
+                    ShuffleUnit(
+                        before, maps, 2 if i == 0 else 1, groups, first=stage == 0 and i == 0
+                    )
+                )
                 before = maps
         self.units = nn.Sequential(*units)
         self.fc = nn.Linear(widths[-1], num_classes)

@@ -1,8 +1,8 @@
 """Find models by name and build them. Importing this file imports no torch: only building does.
 
-Names: our own (`lenet5`, globs where a list is asked for), `tv:NAME` of torchvision, `timm:NAME` of timm, and
-`FILE.py:FUNCTION` for a network of the user's. Behind any of them switches of the function that builds it:
-`alexnet_grouped_cifar@activation=tanh,lrn=off`.
+Names: our own (`lenet5`, globs where a list is asked for), `tv:NAME` of torchvision, `timm:NAME` of
+timm, and `FILE.py:FUNCTION` for a network of the user's. Behind any of them switches of the
+function that builds it: `alexnet_grouped_cifar@activation=tanh,lrn=off`.
 """
 
 import contextlib
@@ -48,7 +48,10 @@ def check_name(name: str) -> None:
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """Turn names and globs into names: order kept, duplicates dropped. ValueError where nothing matches."""
+    """Turn names and globs into names: order kept, duplicates dropped.
+
+    ValueError where nothing matches.
+    """
     found: dict[str, None] = {}
     for name in names:
         if not is_glob(name):
@@ -57,7 +60,9 @@ def expand(names: Sequence[str]) -> list[str]:
             continue
         matches = list_models(name)
         if not matches:
-            raise ValueError(f"no model matches {name!r}{_nearest(name)}; `python -m zoo` lists all")
+            raise ValueError(
+                f"no model matches {name!r}{_nearest(name)}; `python -m zoo` lists all"
+            )
         found.update(dict.fromkeys(spec.name for spec in matches))
     if not found:
         raise ValueError("no model given; name at least one, `python -m zoo` lists all")
@@ -65,7 +70,10 @@ def expand(names: Sequence[str]) -> list[str]:
 
 
 def resolve(name: str, *, num_classes: int = 100) -> ModelSpec:
-    """Return what is known of a model. A foreign or switched one is built for `num_classes` and counted."""
+    """Return what is known of a model.
+
+    A foreign or switched one is built for `num_classes` and counted.
+    """
     check_name(name)
     base, switches = split_switches(name)
     if _is_foreign(base):
@@ -85,16 +93,21 @@ def _switched(name: str, spec: ModelSpec, num_classes: int) -> ModelSpec:
         model = create_model(name, num_classes=num_classes)
     layers = cost.layer_costs(model, image_size=spec.image_size, in_channels=spec.in_channels)
     return replace(
-        spec, name=name, num_parameters=cost.count_parameters(model), at=(num_classes, spec.image_size),
+        spec,
+        name=name,
+        num_parameters=cost.count_parameters(model),
+        at=(num_classes, spec.image_size),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
-    )  # fmt: skip
+    )
 
 
-def create_model(name: str, *, num_classes: int = 100, in_channels: int | None = None, **switches: Any) -> "nn.Module":
+def create_model(
+    name: str, *, num_classes: int = 100, in_channels: int | None = None, **switches: Any
+) -> "nn.Module":
     """Build a model with fresh weights (torch's random state decides them). The function of its name takes `switches`.
 
-    Its input is (N, in_channels, H, W) float32, its output (N, num_classes) scores. ValueError for a name that is not
-    there or a switch that the model lacks.
+    Its input is (N, in_channels, H, W) float32, its output (N, num_classes) scores. ValueError for
+    a name that is not there or a switch that the model lacks.
     """
     check_name(name)
     name, named = split_switches(name)
@@ -119,7 +132,9 @@ def split_switches(name: str) -> tuple[str, dict[str, bool | int | float | str]]
     for one in rest.split(",") if at else ():
         switch, _, value = one.partition("=")
         if not switch.isidentifier() or not value:
-            raise ValueError(f"{name!r}: {one!r} is no switch; write NAME@SWITCH=VALUE,SWITCH=VALUE")
+            raise ValueError(
+                f"{name!r}: {one!r} is no switch; write NAME@SWITCH=VALUE,SWITCH=VALUE"
+            )
         switches[switch] = _value(value)
     return head + colon + base, switches
 
@@ -157,7 +172,9 @@ def _check_foreign(name: str) -> None:
         if not rest:
             raise ValueError(f"{name!r} names no model; write {library}:NAME")
     elif not library.endswith(".py") or not rest.isidentifier():
-        raise ValueError(f"unknown model {name!r}; write NAME, tv:NAME, timm:NAME or FILE.py:FUNCTION")
+        raise ValueError(
+            f"unknown model {name!r}; write NAME, tv:NAME, timm:NAME or FILE.py:FUNCTION"
+        )
     elif not Path(library).is_file():
         raise ValueError(f"no file {library!r} for model {name!r} (looked in {Path.cwd()})")
 

@@ -11,20 +11,28 @@ from zoo.spec import ModelSpec
 
 
 def build_regularised(
-    spec: ModelSpec, num_classes: int, *, dropout: float | None = None, drop_path: float | None = None
+    spec: ModelSpec,
+    num_classes: int,
+    *,
+    dropout: float | None = None,
+    drop_path: float | None = None,
 ) -> nn.Module:
     """Build a model whose dropout and stochastic depth have these rates instead of its own.
 
-    Stochastic depth grows with depth, up to `drop_path` at the last block (Huang et al. 2016). ValueError for a model
-    that hasn't what is asked for.
+    Stochastic depth grows with depth, up to `drop_path` at the last block (Huang et al. 2016).
+    ValueError for a model that hasn't what is asked for.
     """
     if spec.source == "timm":
         return _of_timm(spec, num_classes, {"drop_rate": dropout, "drop_path_rate": drop_path})
     model = create_model(spec.name, num_classes=num_classes)
     if dropout is not None and not set_dropout(model, dropout):
-        raise ValueError(f"--dropout {dropout}: {spec.name} has no dropout; leave one of the two away")
+        raise ValueError(
+            f"--dropout {dropout}: {spec.name} has no dropout; leave one of the two away"
+        )
     if drop_path is not None and not set_drop_path(model, drop_path):
-        raise ValueError(f"--drop-path {drop_path}: {spec.name} has no stochastic depth; leave one of the two away")
+        raise ValueError(
+            f"--drop-path {drop_path}: {spec.name} has no stochastic depth; leave one of the two away"
+        )
     return model
 
 
@@ -37,7 +45,9 @@ def _of_timm(spec: ModelSpec, num_classes: int, rates: dict[str, float | None]) 
         if not any(name in str(error) for name in asked):
             raise
         flags = ", ".join("--dropout" if name == "drop_rate" else "--drop-path" for name in asked)
-        raise ValueError(f"{flags}: {spec.name} of timm can't be built so ({error}); leave it away") from error
+        raise ValueError(
+            f"{flags}: {spec.name} of timm can't be built so ({error}); leave it away"
+        ) from error
 
 
 def set_dropout(model: nn.Module, rate: float) -> bool:
@@ -52,7 +62,10 @@ def set_dropout(model: nn.Module, rate: float) -> bool:
 
 
 def set_drop_path(model: nn.Module, rate: float) -> bool:
-    """Scale torchvision's stochastic depth to this rate at the deepest block; says whether there was any."""
+    """Scale torchvision's stochastic depth to this rate at the deepest block.
+
+    Says whether there was any.
+    """
     from torchvision.ops import StochasticDepth
 
     layers = [module for module in model.modules() if isinstance(module, StochasticDepth)]

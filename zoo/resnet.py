@@ -1,4 +1,7 @@
-"""Residual networks: ResNet (He et al. 2015), pre-activation (2016), wide, ResNeXt, squeeze-and-excitation."""
+"""Residual networks: ResNet (He et al.
+
+2015), pre-activation (2016), wide, ResNeXt, squeeze-and-excitation.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +15,11 @@ from zoo.stem import fitted, small_kernel
 conv3x3 = partial(nn.Conv2d, kernel_size=3, padding=1, bias=False)
 small = partial(fitted, without=("maxpool",), then=small_kernel("conv1"))
 
-resnet18, resnet34, resnet50 = of_torchvision("resnet18"), of_torchvision("resnet34"), of_torchvision("resnet50")
+resnet18, resnet34, resnet50 = (
+    of_torchvision("resnet18"),
+    of_torchvision("resnet34"),
+    of_torchvision("resnet50"),
+)
 resnet18_cifar, resnet34_cifar, resnet50_cifar = small(resnet18), small(resnet34), small(resnet50)
 resnext50_32x4d = of_torchvision("resnext50_32x4d")
 resnext50_32x4d_cifar = small(resnext50_32x4d)
@@ -21,7 +28,10 @@ se_resnet18_cifar, se_resnet50_cifar = small(se_resnet18), small(se_resnet50)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut without weights (option A): every second pixel, missing maps zero."""
+    """Two 3x3 convolutions and a shortcut without weights (option A).
+
+    Every second pixel, missing maps zero.
+    """
 
     def __init__(self, in_maps: int, maps: int, stride: int) -> None:
         super().__init__()
@@ -39,7 +49,10 @@ class BasicBlock(nn.Module):
 
 
 class PreActBlock(nn.Module):
-    """Normalise and activate before each of two 3x3 convolutions; a 1x1 shortcut where the shape changes."""
+    """Normalise and activate before each of two 3x3 convolutions.
+
+    A 1x1 shortcut where the shape changes.
+    """
 
     def __init__(self, in_maps: int, maps: int, stride: int) -> None:
         super().__init__()
@@ -58,16 +71,32 @@ class PreActBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network for 32 px: a 3x3 convolution, stages of equal blocks, the mean of the last maps."""
+    """A residual network for 32 px.
+
+    A 3x3 convolution, stages of equal blocks, the mean of the last maps.
+    """
 
     def __init__(
-        self, block: type[BasicBlock | PreActBlock], num_blocks: int, stem: int, widths: Sequence[int],
-        num_classes: int, in_channels: int,
-    ) -> None:  # fmt: skip
+        self,
+        block: type[BasicBlock | PreActBlock],
+        num_blocks: int,
+        stem: int,
+        widths: Sequence[int],
+        num_classes: int,
+        in_channels: int,
+    ) -> None:
         super().__init__()
         self.conv = conv3x3(in_channels, stem)
-        self.first = nn.Identity() if block is PreActBlock else nn.Sequential(nn.BatchNorm2d(stem), nn.ReLU())
-        self.last = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU()) if block is PreActBlock else nn.Identity()
+        self.first = (
+            nn.Identity()
+            if block is PreActBlock
+            else nn.Sequential(nn.BatchNorm2d(stem), nn.ReLU())
+        )
+        self.last = (
+            nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU())
+            if block is PreActBlock
+            else nn.Identity()
+        )
         inputs = [stem, *widths[:-1]]
         self.stages = nn.Sequential(
             *(

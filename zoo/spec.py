@@ -14,10 +14,11 @@ AS_PUBLISHED = "as published"
 class ModelSpec:
     """One model: where it is from, what it reads, what it costs, how it likes to be trained.
 
-    `file` is the module under `zoo` whose function of the model's name builds it; `source` is where the network's
-    code is from. `num_parameters` and `multiply_adds` (one image, forward, convolutions and linear layers) hold for
-    `at` = (num_classes, image_size). `mean` and `std` are None where the data set's own are used. `stem` says in words
-    what fits a network to small images; `parallelise` names functions `MODULE:FUNCTION` by the axis that they serve.
+    `file` is the module under `zoo` whose function of the model's name builds it; `source` is where
+    the network's code is from. `num_parameters` and `multiply_adds` (one image, forward,
+    convolutions and linear layers) hold for `at` = (num_classes, image_size). `mean` and `std` are
+    None where the data set's own are used. `stem` says in words what fits a network to small
+    images; `parallelise` names functions `MODULE:FUNCTION` by the axis that they serve.
     """
 
     name: str
@@ -44,7 +45,10 @@ class ModelSpec:
 
 @runtime_checkable
 class Prepared(Protocol):
-    """A network whose first weights depend on the data: it is shown some training images before it is trained."""
+    """A network whose first weights depend on the data.
+
+    It is shown some training images before it is trained.
+    """
 
     def see_images(self, images: "Tensor") -> None:
         """Take in (N, C, H, W) float32 images, normalised as those of the training."""

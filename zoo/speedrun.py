@@ -1,8 +1,9 @@
 """A network for the fastest known recipes on small images, after airbench94 (Jordan, arXiv 2404.00498).
 
-A first layer that whitens 2x2 patches, three blocks of two wide convolutions, GELU, one maximum over the last maps,
-scores scaled down. Its recipe: label smoothing 0.2, few epochs, and Muon with Nesterov's step (Jordan et al. 2024,
-"Muon: an optimizer for hidden layers"), which makes the rows of a convolution's step orthogonal.
+A first layer that whitens 2x2 patches, three blocks of two wide convolutions, GELU, one maximum
+over the last maps, scores scaled down. Its recipe: label smoothing 0.2, few epochs, and Muon with
+Nesterov's step (Jordan et al. 2024, "Muon: an optimizer for hidden layers"), which makes the rows
+of a convolution's step orthogonal.
 """
 
 import torch
@@ -20,7 +21,10 @@ class Block(nn.Module):
         self.conv1, self.bn1 = nn.Conv2d(before, maps, 3, padding=1, bias=False), _norm(maps)
         self.pool = nn.MaxPool2d(2)
         self.conv2, self.bn2 = nn.Conv2d(maps, maps, 3, padding=1, bias=False), _norm(maps)
-        for convolution in (self.conv1, self.conv2):  # the first maps pass on at the start, as the identity would
+        for convolution in (
+            self.conv1,
+            self.conv2,
+        ):  # the first maps pass on at the start, as the identity would
             nn.init.dirac_(convolution.weight[: convolution.in_channels])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,11 +52,16 @@ class SpeedrunNet(nn.Module):
 
     @torch.no_grad()
     def see_images(self, images: Tensor) -> None:
-        """Make the first layer whiten patches like those of (N, C, H, W) images, and keep it so; its bias learns."""
+        """Make the first layer whiten patches like those of (N, C, H, W) images, and keep it so.
+
+        Its bias learns.
+        """
         patches = images.unfold(2, 2, 1).unfold(3, 2, 1).movedim(1, 3).flatten(3).flatten(0, 2)
         patches = patches.reshape(len(patches), -1).double()
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-        filters = (vectors / (values + WHITENING_EPSILON).sqrt()).T.reshape(-1, *self.whiten.weight.shape[1:])
+        filters = (vectors / (values + WHITENING_EPSILON).sqrt()).T.reshape(
+            -1, *self.whiten.weight.shape[1:]
+        )
         self.whiten.weight.copy_(torch.cat([filters, -filters]))
         self.whiten.weight.requires_grad_(False)
 

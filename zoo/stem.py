@@ -1,4 +1,7 @@
-"""Fit a network to other images: fewer strides for small ones, another number of channels for grey ones."""
+"""Fit a network to other images.
+
+Fewer strides for small ones, another number of channels for grey ones.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,10 +16,14 @@ def read_channels(model: nn.Module, in_channels: int) -> nn.Module:
     """
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
-        raise ValueError(f"{type(model).__name__} has no convolution to fit to {in_channels} channels")
+        raise ValueError(
+            f"{type(model).__name__} has no convolution to fit to {in_channels} channels"
+        )
     if first.in_channels != in_channels:
         first.in_channels = in_channels
-        first.weight = nn.Parameter(first.weight.new_empty(first.out_channels, in_channels, *first.kernel_size))
+        first.weight = nn.Parameter(
+            first.weight.new_empty(first.out_channels, in_channels, *first.kernel_size)
+        )
         first.reset_parameters()
     return model
 
@@ -42,8 +49,8 @@ def fitted(
 ) -> Callable[..., nn.Module]:
     """Make the function that builds a network for small images.
 
-    The convolutions and pools named in `stride_1` keep their weights and lose their stride, the modules named in
-    `without` become the identity, and `then` does what else there is to do.
+    The convolutions and pools named in `stride_1` keep their weights and lose their stride, the
+    modules named in `without` become the identity, and `then` does what else there is to do.
     """
 
     def build_fitted(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:

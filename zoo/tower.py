@@ -1,8 +1,9 @@
 """AlexNet's towers on a mesh of processes: activations cross by collectives that autograd goes through.
 
-Every rank of a tower axis reads the same images and returns all scores. What crosses goes forward by
-`all_gather_single` and back by `all_to_all_single` and a sum in the order of the ranks, so that the result is
-the same to the bit as one process that runs the towers in a loop (`zoo/two_tower.py`).
+Every rank of a tower axis reads the same images and returns all scores. What crosses goes forward
+by `all_gather_single` and back by `all_to_all_single` and a sum in the order of the ranks, so that
+the result is the same to the bit as one process that runs the towers in a loop
+(`zoo/two_tower.py`).
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ from zoo.weights import State
 
 @dataclass
 class Wire:
-    """A group of processes, and the count of the bytes that this one sent over it. A copied model shares it."""
+    """A group of processes, and the count of the bytes that this one sent over it.
+
+    A copied model shares it.
+    """
 
     group: dist.ProcessGroup
     rank: int
@@ -32,7 +36,10 @@ class Wire:
 
 
 class Mesh(Figure):
-    """What both ways to share an AlexNet need. `whole` is the one that is shared, for the names of its weights."""
+    """What both ways to share an AlexNet need.
+
+    `whole` is the one that is shared, for the names of its weights.
+    """
 
     def __init__(self, wire: Wire, whole: nn.Module) -> None:
         super().__init__()
@@ -49,23 +56,35 @@ class Mesh(Figure):
         return False
 
     def whole_state(self) -> dict[str, Tensor]:
-        """Return the weights under the names of the model that is shared. Every rank must call it."""
+        """Return the weights under the names of the model that is shared.
+
+        Every rank must call it.
+        """
         state = self.grouped_state()
         return in_towers(state, self.size) if self.in_towers else state
 
     def all_columns(self, own: Tensor) -> Tensor:
-        """Put the ranks' maps or units (N, own, ...) side by side; the sum of the ranks' gradients comes back."""
+        """Put the ranks' maps or units (N, own, ...) side by side.
+
+        The sum of the ranks' gradients comes back.
+        """
         whole: Tensor = _Columns.apply(own, self.wire)
         return whole
 
     def all_scores(self, own: Tensor, num_classes: int) -> Tensor:
-        """Put the ranks' scores side by side. Every rank has the same loss of them, so each keeps its own gradient."""
+        """Put the ranks' scores side by side.
+
+        Every rank has the same loss of them, so each keeps its own gradient.
+        """
         missing = -(-num_classes // self.size) - own.shape[1]
         scores: Tensor = _Scores.apply(F.pad(own, (0, missing)), self.wire)
         return scores[:, :num_classes]
 
     def all_rows(self, own: Tensor, num_rows: int) -> Tensor:
-        """Put the ranks' rows below each other, without a gradient: every rank's weights to every rank."""
+        """Put the ranks' rows below each other, without a gradient.
+
+        Every rank's weights to every rank.
+        """
         share = -(-num_rows // self.size)
         wire = torch.cat([own, own.new_zeros(share - len(own), *own.shape[1:])]).contiguous()
         whole = wire.new_empty(self.size * share, *own.shape[1:])
@@ -79,7 +98,9 @@ class TowerOfMesh(Mesh):
     def __init__(self, model: nn.Module, wire: Wire) -> None:
         super().__init__(wire, model)
         self.design = _design(model)
-        self.num_classes = sum(len(bias) for name, bias in model.named_parameters() if name.endswith("fc8.bias"))
+        self.num_classes = sum(
+            len(bias) for name, bias in model.named_parameters() if name.endswith("fc8.bias")
+        )
         self.tower = tower_of(model, self.rank)
 
     def run(self, part: Part, x: Tensor) -> Tensor:
@@ -89,7 +110,10 @@ class TowerOfMesh(Mesh):
 
     def own_state(self, grouped: State) -> dict[str, Tensor]:
         """Cut this rank's tower out of the grouped network's weights."""
-        return {f"tower.{name}": part for name, part in split(grouped, self.rank, num_towers=self.size).items()}
+        return {
+            f"tower.{name}": part
+            for name, part in split(grouped, self.rank, num_towers=self.size).items()
+        }
 
     def grouped_state(self) -> dict[str, Tensor]:
         """Put the ranks' towers together."""
@@ -103,7 +127,8 @@ class TowerOfMesh(Mesh):
 class OneWeirdTrick(Mesh):
     """Data parallel convolutions, model parallel fully connected layers (Krizhevsky 2014, variant (a)).
 
-    Each rank sees a part of the images with all of the convolutions, then all of the images with a part of the units.
+    Each rank sees a part of the images with all of the convolutions, then all of the images with a
+    part of the units.
     """
 
     def __init__(self, model: nn.Module, wire: Wire) -> None:
@@ -134,14 +159,19 @@ class OneWeirdTrick(Mesh):
 
     def own_state(self, grouped: State) -> dict[str, Tensor]:
         """Take the convolutions whole and this rank's units."""
-        shared = {name: t if name.startswith("conv") else t.chunk(self.size)[self.rank] for name, t in grouped.items()}
+        shared = {
+            name: t if name.startswith("conv") else t.chunk(self.size)[self.rank]
+            for name, t in grouped.items()
+        }
         return {f"net.{name}": tensor for name, tensor in shared.items()}
 
     def grouped_state(self) -> dict[str, Tensor]:
         """Put the ranks' units together."""
         rows = {"fc6": self.design.hidden, "fc7": self.design.hidden, "fc8": self.num_classes}
         return {
-            name: own if name.startswith("conv") else self.all_rows(own, rows[name.partition(".")[0]])
+            name: own
+            if name.startswith("conv")
+            else self.all_rows(own, rows[name.partition(".")[0]])
             for name, own in self.net.state_dict().items()
         }
 
@@ -149,7 +179,11 @@ class OneWeirdTrick(Mesh):
         """Take this rank's rows of a batch that is filled up with zeros where the ranks don't divide it."""
         share = -(-len(images) // self.size)
         own = images[self.rank * share : (self.rank + 1) * share]
-        return own if len(own) == share else torch.cat([own, own.new_zeros(share - len(own), *images.shape[1:])])
+        return (
+            own
+            if len(own) == share
+            else torch.cat([own, own.new_zeros(share - len(own), *images.shape[1:])])
+        )
 
     def _all_images(self, own: Tensor) -> Tensor:
         """Put the ranks' rows below each other, by way of the exchange of columns."""
@@ -161,9 +195,13 @@ class OneWeirdTrick(Mesh):
     def _sum_over_ranks(self, gradient: Tensor) -> Tensor:
         """Sum a gradient in the order of the ranks."""
         gradients = gradient.new_empty(self.size, *gradient.shape)
-        dist.all_gather_single(gradients.view(-1), gradient.contiguous().view(-1), group=self.wire.group)
+        dist.all_gather_single(
+            gradients.view(-1), gradient.contiguous().view(-1), group=self.wire.group
+        )
         self.wire.bytes_sent += (self.size - 1) * gradient.nbytes
-        return torch.empty_like(gradient).copy_(_sum_in_order(gradients))  # in the gradient's own layout
+        return torch.empty_like(gradient).copy_(
+            _sum_in_order(gradients)
+        )  # in the gradient's own layout
 
 
 class _Columns(torch.autograd.Function):
@@ -175,7 +213,9 @@ class _Columns(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         wire: Wire = ctx.wire
-        parts = torch.stack([_to_wire(part, ctx.channels_last) for part in gradient.chunk(wire.size, 1)])
+        parts = torch.stack(
+            [_to_wire(part, ctx.channels_last) for part in gradient.chunk(wire.size, 1)]
+        )
         received = torch.empty_like(parts)
         dist.all_to_all_single(received, parts, group=wire.group)
         wire.bytes_sent += (wire.size - 1) * parts[0].nbytes
@@ -204,7 +244,11 @@ def _gather_columns(own: Tensor, wire: Wire) -> Tensor:
 
 
 def _is_channels_last(x: Tensor) -> bool:
-    return x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return (
+        x.dim() == 4
+        and not x.is_contiguous()
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def _to_wire(x: Tensor, channels_last: bool) -> Tensor:
@@ -229,7 +273,10 @@ def _share(layer: nn.Module, rank: int, size: int) -> nn.Linear:
     assert isinstance(layer, nn.Linear)
     weight, bias = layer.weight.chunk(size)[rank], layer.bias.chunk(size)[rank]
     share = nn.Linear(layer.in_features, len(weight), device="meta")
-    share.weight, share.bias = nn.Parameter(weight.detach().clone()), nn.Parameter(bias.detach().clone())
+    share.weight, share.bias = (
+        nn.Parameter(weight.detach().clone()),
+        nn.Parameter(bias.detach().clone()),
+    )
     return share
 
 
@@ -240,11 +287,15 @@ def tower_of_mesh(model: nn.Module, *, group: dist.ProcessGroup, rank: int, size
     """
     num_towers = _design(model).towers
     if num_towers != size:
-        raise ValueError(f"{size} processes for an AlexNet of {num_towers} towers; give one process a tower")
+        raise ValueError(
+            f"{size} processes for an AlexNet of {num_towers} towers; give one process a tower"
+        )
     return TowerOfMesh(model, Wire(group, rank, size))
 
 
-def one_weird_trick(model: nn.Module, *, group: dist.ProcessGroup, rank: int, size: int) -> nn.Module:
+def one_weird_trick(
+    model: nn.Module, *, group: dist.ProcessGroup, rank: int, size: int
+) -> nn.Module:
     """Turn any AlexNet into the form that shares its images before fc6 and its units from there on.
 
     ValueError for another model, or fewer classes or units than processes.

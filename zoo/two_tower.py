@@ -63,8 +63,15 @@ def place(model: nn.Module, *, devices: Sequence[str | torch.device] | None = No
 
 
 def tower_of(model: nn.Module, tower: int) -> AlexNet:
-    """Return one tower of an AlexNet that is whole: itself where it is a module of its own, else cut out."""
-    return model.tower_list()[tower] if isinstance(model, TwoTower) else split_network(as_grouped(model), tower)
+    """Return one tower of an AlexNet that is whole.
+
+    Itself where it is a module of its own, else cut out.
+    """
+    return (
+        model.tower_list()[tower]
+        if isinstance(model, TwoTower)
+        else split_network(as_grouped(model), tower)
+    )
 
 
 def split_network(net: AlexNet, tower: int) -> AlexNet:
@@ -94,7 +101,10 @@ def as_grouped(model: nn.Module) -> AlexNet:
 
 
 def split(state: State, tower: int, *, num_towers: int = 2) -> dict[str, Tensor]:
-    """Take one tower's share of a grouped network's state: the outputs of every layer are cut, its inputs aren't."""
+    """Take one tower's share of a grouped network's state.
+
+    The outputs of every layer are cut, its inputs aren't.
+    """
     return {name: tensor.chunk(num_towers, 0)[tower].clone() for name, tensor in state.items()}
 
 
@@ -117,12 +127,24 @@ def load(model: nn.Module, state: State) -> None:
     weights.load(model, model.adopt(state))
 
 
-CROSSINGS = {"pool2": "conv3", "pool5": "fc6", "fc6": "fc7", "fc7": "fc8"}  # what a tower gives: who reads it
+CROSSINGS = {
+    "pool2": "conv3",
+    "pool5": "fc6",
+    "fc6": "fc7",
+    "fc7": "fc8",
+}  # what a tower gives: who reads it
 
 
 def crossings(layers: Sequence[LayerCost]) -> list[str]:
-    """Say what crosses between the towers for one image, from the layers of a model; nothing of one without towers."""
-    first = {layer.name.removeprefix("towers.0."): layer for layer in layers if layer.name.startswith("towers.0.")}
+    """Say what crosses between the towers for one image, from the layers of a model.
+
+    Nothing of one without towers.
+    """
+    first = {
+        layer.name.removeprefix("towers.0."): layer
+        for layer in layers
+        if layer.name.startswith("towers.0.")
+    }
     return [
         f"before {reader} cross {math.prod(first[name].output_shape):,} values of {name}, from each tower to the other"
         for name, reader in CROSSINGS.items()
@@ -130,11 +152,17 @@ def crossings(layers: Sequence[LayerCost]) -> list[str]:
     ]
 
 
-def alexnet_two_tower(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
+def alexnet_two_tower(
+    *, num_classes: int = 100, in_channels: int = 3, **switches: Any
+) -> nn.Module:
     """The paper's network, a module a tower."""
     return TwoTower(switched(PAPER, switches), num_classes, in_channels)
 
 
-def alexnet_two_tower_cifar(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
+def alexnet_two_tower_cifar(
+    *, num_classes: int = 100, in_channels: int = 3, **switches: Any
+) -> nn.Module:
     """`alexnet_two_tower` for 32 px."""
-    return TwoTower(switched(replace(PAPER, stem=SMALL, init="he"), switches), num_classes, in_channels)
+    return TwoTower(
+        switched(replace(PAPER, stem=SMALL, init="he"), switches), num_classes, in_channels
+    )

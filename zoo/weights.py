@@ -26,7 +26,10 @@ class Adopting(Protocol):
 
 
 def load(model: nn.Module, state: State) -> None:
-    """Load a state into a model. ValueError, before anything is changed, names the first parameter that doesn't fit."""
+    """Load a state into a model.
+
+    ValueError, before anything is changed, names the first parameter that doesn't fit.
+    """
     check(model, state)
     model.load_state_dict(state)
 
@@ -39,7 +42,9 @@ def check(model: nn.Module, state: State) -> None:
         if name not in state:
             raise ValueError(f"the weights lack {name}, which {kind} has")
         if state[name].shape != tensor.shape:
-            shapes = f"{tuple(state[name].shape)} in the weights and {tuple(tensor.shape)} in the model"
+            shapes = (
+                f"{tuple(state[name].shape)} in the weights and {tuple(tensor.shape)} in the model"
+            )
             raise ValueError(f"{name} is {shapes}")
     for name in state:
         if name not in own:
@@ -54,7 +59,9 @@ def load_pretrained(model: nn.Module, state: State, *, num_classes: int) -> list
     own = model.state_dict()
     state, fresh = fitted(model, state, num_classes=num_classes)
     if isinstance(model, Scaling) and _auxiliary(state):
-        model.transform_input = True  # torchvision's published networks read images scaled to -1 ... 1
+        model.transform_input = (
+            True  # torchvision's published networks read images scaled to -1 ... 1
+        )
     model.load_state_dict({name: own[name] if name in fresh else state[name] for name in own})
     return fresh
 
@@ -62,27 +69,38 @@ def load_pretrained(model: nn.Module, state: State, *, num_classes: int) -> list
 def fitted(model: nn.Module, state: State, *, num_classes: int) -> tuple[State, list[str]]:
     """Fit published weights to a model: names as they are here, and the names that stay fresh for other classes.
 
-    Only parameters of `num_classes` rows may differ, in their rows. ValueError names the first other one that does.
+    Only parameters of `num_classes` rows may differ, in their rows. ValueError names the first
+    other one that does.
     """
     own = model.state_dict()
     if isinstance(model, Adopting):
         state = model.adopt(state)
     state = {_undotted(name) if name not in own else name: tensor for name, tensor in state.items()}
-    counters = {name: tensor for name, tensor in own.items() if name.endswith("num_batches_tracked")}
+    counters = {
+        name: tensor for name, tensor in own.items() if name.endswith("num_batches_tracked")
+    }
     state = counters | state  # files from before batch norms counted
     fresh = [
         name
         for name, tensor in own.items()
-        if name in state and len(tensor.shape) > 0 and len(tensor) == num_classes != len(state[name])
+        if name in state
+        and len(tensor.shape) > 0
+        and len(tensor) == num_classes != len(state[name])
         and tensor.shape[1:] == state[name].shape[1:]
-    ]  # fmt: skip
+    ]
     heads = set(_auxiliary(state)) if getattr(model, "aux_logits", None) is False else set()
-    check(model, {name: own[name] if name in fresh else t for name, t in state.items() if name not in heads})
+    check(
+        model,
+        {name: own[name] if name in fresh else t for name, t in state.items() if name not in heads},
+    )
     return state, fresh
 
 
 def _undotted(name: str) -> str:
-    """A name of torchvision's DenseNet as it is written today: `norm.1.weight` is `norm1.weight`."""
+    """A name of torchvision's DenseNet as it is written today.
+
+    `norm.1.weight` is `norm1.weight`.
+    """
     return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)", r"\1", name)
 
 
@@ -102,7 +120,10 @@ def _unwrapped(state: object) -> object:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Read a state from a safetensors file or one that torch saved. ValueError says in one line what is wrong."""
+    """Read a state from a safetensors file or one that torch saved.
+
+    ValueError says in one line what is wrong.
+    """
     if not path.is_file():
         raise ValueError(f"no weights at {path}")
     try:
@@ -114,6 +135,10 @@ def read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # whatever a damaged file makes its reader say
         cause = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} holds no weights that can be read: {cause}") from error
-    if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(tensor, Tensor) for tensor in state.values())
+    ):
         raise ValueError(f"{path} holds no dictionary of tensors")
     return state

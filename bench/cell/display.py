@@ -1,4 +1,7 @@
-"""What a user sees of a run under way: a bar with the time left in a terminal, plain lines elsewhere."""
+"""What a user sees of a run under way.
+
+A bar with the time left in a terminal, plain lines elsewhere.
+"""
 
 import contextlib
 import time
@@ -37,7 +40,9 @@ class Display:
     `packed`: other cells speak between its lines, so that each names its own.
     """
 
-    def __init__(self, runtime: Runtime, num_cells: int, num_begun: int = 0, *, packed: bool = False) -> None:
+    def __init__(
+        self, runtime: Runtime, num_cells: int, num_begun: int = 0, *, packed: bool = False
+    ) -> None:
         self.runtime = runtime
         self.num_cells = num_cells
         self.num_begun = num_begun
@@ -47,7 +52,9 @@ class Display:
     def kept(self, record: RunRecord) -> None:
         """Say that a cell was finished before the run was interrupted."""
         self.num_begun += 1
-        self.runtime.say(f"[{self.num_begun}/{self.num_cells}] {record.model}, seed {record.seed}: kept")
+        self.runtime.say(
+            f"[{self.num_begun}/{self.num_cells}] {record.model}, seed {record.seed}: kept"
+        )
 
     @contextlib.contextmanager
     def cell(self, model: str, seed: int) -> Iterator[Callable[[float, Trained], None]]:
@@ -61,7 +68,12 @@ class Display:
         if self.packed or not self.runtime.draws:
             yield lambda share, trained: noted.moved(trained)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, transient=True) as bar:
             task = bar.add_task(label, total=1.0)
 
@@ -73,15 +85,23 @@ class Display:
 
     def epoch(self, model: str, row: Epoch) -> None:
         """Say how an epoch ended."""
-        seen = "" if row.evaluation is None else f", {row.evaluation.split} top-1 {row.evaluation.top1:.2f} %"
+        seen = (
+            ""
+            if row.evaluation is None
+            else f", {row.evaluation.split} top-1 {row.evaluation.top1:.2f} %"
+        )
         rate = row.images / row.seconds if row.seconds else 0.0
         pace = f"{rate:,.0f} images/s, {row.seconds:.0f} s"
-        self.runtime.say(f"{self.indent}epoch {row.epoch + 1}: loss {row.train_loss:.3f}{seen}, {pace}")
+        self.runtime.say(
+            f"{self.indent}epoch {row.epoch + 1}: loss {row.train_loss:.3f}{seen}, {pace}"
+        )
 
     def end(self, record: RunRecord) -> None:
         """Say how a cell ended."""
         if record.status != "ok":
-            self.runtime.say(f"    {record.model}, seed {record.seed}: {record.status}: {record.error}")
+            self.runtime.say(
+                f"    {record.model}, seed {record.seed}: {record.status}: {record.error}"
+            )
         elif record.accuracy is not None:
             self.runtime.say(
                 f"{self.indent}test top-1 {record.accuracy.top1:.2f} %, top-5 {record.accuracy.top5:.2f} %"
@@ -89,10 +109,13 @@ class Display:
 
 
 @contextlib.contextmanager
-def tracked(record: RunRecord, folder: Path, runtime: "Runtime") -> Iterator[Callable[[RunRecord], None]]:
+def tracked(
+    record: RunRecord, folder: Path, runtime: "Runtime"
+) -> Iterator[Callable[[RunRecord], None]]:
     """Open the trackers for a cell; the function given tells them of the epoch that its record ends with.
 
-    Files go to FOLDER/track/CELL/RUN. Epochs before an interruption are told again, since a tracker may start anew.
+    Files go to FOLDER/track/CELL/RUN. Epochs before an interruption are told again, since a tracker
+    may start anew.
     """
     accelerator = runtime.accelerator
     accelerator.project_configuration.logging_dir = str(folder / "track" / record.cell)
@@ -110,12 +133,18 @@ def tracked(record: RunRecord, folder: Path, runtime: "Runtime") -> Iterator[Cal
 
 def scalars(record: RunRecord) -> dict[str, float]:
     """The figures of the epoch that a record ends with, and those of the end where it has come."""
-    return epoch_scalars(record.epochs[-1]) | (_accuracy_scalars(record.accuracy) if record.accuracy else {})
+    return epoch_scalars(record.epochs[-1]) | (
+        _accuracy_scalars(record.accuracy) if record.accuracy else {}
+    )
 
 
 def epoch_scalars(row: Epoch) -> dict[str, float]:
     """The figures of an epoch, by name."""
-    own = {"train/loss": row.train_loss, "train/learning_rate": row.learning_rate, "train/seconds": row.seconds}
+    own = {
+        "train/loss": row.train_loss,
+        "train/learning_rate": row.learning_rate,
+        "train/seconds": row.seconds,
+    }
     return own | (_accuracy_scalars(row.evaluation) if row.evaluation else {})
 
 

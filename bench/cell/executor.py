@@ -1,7 +1,8 @@
 """Cells of a run side by side, each in a fresh process with its own threads: `--pack`.
 
-Accuracy runs of small models don't fill a machine. Processes are forked from a server that has imported torch and
-nothing more, so that a cell starts at once; its numbers are those that it has alone with as many threads.
+Accuracy runs of small models don't fill a machine. Processes are forked from a server that has
+imported torch and nothing more, so that a cell starts at once; its numbers are those that it has
+alone with as many threads.
 """
 
 import multiprocessing
@@ -17,7 +18,15 @@ from multiprocessing.context import ForkServerProcess
 
 from bench.cell.display import Display
 from bench.cell.run_cell import Cell
-from bench.distributed.process import LAUNCHED, RELAUNCH, SERVER, count_oom_kills, name_of, num_cores, num_gpus
+from bench.distributed.process import (
+    LAUNCHED,
+    RELAUNCH,
+    SERVER,
+    count_oom_kills,
+    name_of,
+    num_cores,
+    num_gpus,
+)
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord
 from bench.train.build import RunContext
@@ -43,11 +52,13 @@ def num_places(config: RunConfig) -> int:
     return config.pack_size or max(1, num_cores() // (config.num_threads or 1))
 
 
-def run_cells(cells: Sequence["Cell"], context: "RunContext", display: "Display") -> list[RunRecord]:
+def run_cells(
+    cells: Sequence["Cell"], context: "RunContext", display: "Display"
+) -> list[RunRecord]:
     """Run the cells, one after another or packed, or keep them where this launch only measures.
 
-    Returns their records in the order of the cells. Raises Interrupted when a signal came and every cell has written
-    its checkpoint.
+    Returns their records in the order of the cells. Raises Interrupted when a signal came and every
+    cell has written its checkpoint.
     """
     from bench.cell.run_cell import keep_cell, run_cell
 
@@ -73,7 +84,9 @@ def run_cells(cells: Sequence["Cell"], context: "RunContext", display: "Display"
 
 def _start(number: int, cells: Sequence["Cell"], place: int, context: "RunContext") -> Packed:
     shown = (number, len(cells))
-    process = SERVER.Process(target=_work, args=(dict(os.environ), context.config, cells[number], shown, place))
+    process = SERVER.Process(
+        target=_work, args=(dict(os.environ), context.config, cells[number], shown, place)
+    )
     process.start()
     return Packed(number, cells[number], process, place, count_oom_kills() or 0)
 
@@ -104,7 +117,9 @@ def _outcome(packed: Packed, context: "RunContext", display: "Display") -> RunRe
     if record is not None and record.status != "started":
         return record
     if code == -signal.SIGKILL and (count_oom_kills() or 0) > packed.oom_kills:
-        record = give_up(packed.cell, context, "oom", "the kernel killed its process for want of memory")
+        record = give_up(
+            packed.cell, context, "oom", "the kernel killed its process for want of memory"
+        )
     else:
         cause = f"was killed by {name_of(-code)}" if code < 0 else f"ended with exit code {code}"
         record = give_up(packed.cell, context, "failed", f"its process {cause}")
@@ -112,8 +127,17 @@ def _outcome(packed: Packed, context: "RunContext", display: "Display") -> RunRe
     return record
 
 
-def _work(variables: Mapping[str, str], config: RunConfig, cell: "Cell", shown: tuple[int, int], place: int) -> None:
-    """Run one cell; the exit code says whether a signal ended it. `shown` is its number and that of all cells."""
+def _work(
+    variables: Mapping[str, str],
+    config: RunConfig,
+    cell: "Cell",
+    shown: tuple[int, int],
+    place: int,
+) -> None:
+    """Run one cell; the exit code says whether a signal ended it.
+
+    `shown` is its number and that of all cells.
+    """
     _end_with_parent()
     os.setsid()  # a terminal's Ctrl-C goes to the run alone, which hands it on once
     os.environ.clear()  # the server's
@@ -128,9 +152,13 @@ def _work(variables: Mapping[str, str], config: RunConfig, cell: "Cell", shown: 
 
     assert config.out is not None
     data = open_dataset(
-        config.dataset, config.data_dir, protocol=config.protocol, image_size=config.image_size,
-        skip_unreadable=config.skip_unreadable, workers=config.workers,
-    )  # fmt: skip
+        config.dataset,
+        config.data_dir,
+        protocol=config.protocol,
+        image_size=config.image_size,
+        skip_unreadable=config.skip_unreadable,
+        workers=config.workers,
+    )
     with Runtime.start(replace(config, num_threads=config.num_threads or 1)) as runtime:
         runtime.log = config.out / "log.txt"
         environment = describe_run(config, runtime) | {"cells_at_once": num_places(config)}

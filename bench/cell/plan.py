@@ -1,4 +1,7 @@
-"""What a request would do: its cells, with the minutes and the memory that they are expected to take."""
+"""What a request would do.
+
+Its cells, with the minutes and the memory that they are expected to take.
+"""
 
 import time
 
@@ -18,7 +21,10 @@ COPIES = {"sgd": 3, "adam": 4, "adamw": 4}  # weights, gradients and the optimis
 
 
 def show_plan(cells: list[Cell], config: RunConfig, data: Dataset, runtime: Runtime) -> int:
-    """Print a line a cell and the sum; runs nothing but one matrix product, to see how fast this machine is."""
+    """Print a line a cell and the sum.
+
+    Runs nothing but one matrix product, to see how fast this machine is.
+    """
     rate = runtime.world_size * _multiply_adds_per_second(runtime.device)
     total = 0.0
     for cell in cells:
@@ -30,10 +36,16 @@ def show_plan(cells: list[Cell], config: RunConfig, data: Dataset, runtime: Runt
         size = config.image_size or cell.spec.image_size
         layers = layer_costs(model, image_size=size, in_channels=cell.spec.in_channels)
         images = (config.epochs or 0) * len(data.train_indices)
-        seconds = config.seconds or PASSES * images * sum(layer.multiply_adds for layer in layers) / (REACHED * rate)
-        activations = config.batch_size // runtime.data_size * sum(layer.activation_bytes for layer in layers)
+        seconds = config.seconds or PASSES * images * sum(
+            layer.multiply_adds for layer in layers
+        ) / (REACHED * rate)
+        activations = (
+            config.batch_size // runtime.data_size * sum(layer.activation_bytes for layer in layers)
+        )
         memory = (
-            4 * COPIES.get(str(settle(config, cell.spec.defaults).optimizer), 4) * count_parameters(model)
+            4
+            * COPIES.get(str(settle(config, cell.spec.defaults).optimizer), 4)
+            * count_parameters(model)
             + 2 * activations
         )
         total += seconds
@@ -41,7 +53,9 @@ def show_plan(cells: list[Cell], config: RunConfig, data: Dataset, runtime: Runt
             f"{cell.model}, seed {cell.seed}: about {seconds / 60:.1f} minutes of training, "
             f"{memory / 2**20:,.0f} MiB a process"
         )
-    measuring = config.launches * config.measure_seconds * len(config.models) if config.measure else 0.0
+    measuring = (
+        config.launches * config.measure_seconds * len(config.models) if config.measure else 0.0
+    )
     runtime.say(
         f"{len(cells)} cells: about {total / 60:.1f} minutes of training and {measuring / 60:.1f} of measuring; "
         "nothing was run"

@@ -21,7 +21,9 @@ from bench.train.evaluation import Predictions
 from zoo.spec import ModelSpec
 
 # Of these a cell doesn't fail alone: the next one would find the same disk.
-DISK_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO})
+DISK_FAULTS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
+)
 
 
 @dataclass
@@ -38,13 +40,20 @@ class Keeper:
         self.runtime.on_main(write, self.path, self.record)
 
     def fail(self, error: Exception) -> None:
-        """Keep the cause of a failure. Raises WorldBroken if not all ranks share it, OSError if it is the disk's."""
-        status: Status = "oom" if isinstance(error, torch.OutOfMemoryError | MemoryError) else "failed"
+        """Keep the cause of a failure.
+
+        Raises WorldBroken if not all ranks share it, OSError if it is the disk's.
+        """
+        status: Status = (
+            "oom" if isinstance(error, torch.OutOfMemoryError | MemoryError) else "failed"
+        )
         try:
             self.runtime.roll_call(error, status)
         except WorldBroken as broken:
             own: Status = broken.fault.status if broken.fault else "interrupted"
-            self.record = replace(self.record, status=own, error=str(broken), finished=now() if broken.fault else None)
+            self.record = replace(
+                self.record, status=own, error=str(broken), finished=now() if broken.fault else None
+            )
             self.runtime.alone(write, self.path, self.record)
             raise
         if isinstance(error, OSError) and error.errno in DISK_FAULTS:
@@ -55,18 +64,30 @@ class Keeper:
 def data_info(data: Dataset, image_size: int, spec: Mapping[str, Any]) -> DataInfo:
     """What a record says of the data: which images, and how this model saw them."""
     return DataInfo(
-        name=data.name, stand_in=data.stand_in, source=data.source, checksum=data.checksum, protocol=data.protocol,
-        image_size=image_size, num_train=len(data.train_indices), num_validation=len(data.validation_indices),
-        num_test=len(data.test.labels), class_names=data.class_names, superclass_names=data.superclass_names,
-        superclass_of=data.superclass_of, mean=tuple(spec.get("mean") or data.mean),
+        name=data.name,
+        stand_in=data.stand_in,
+        source=data.source,
+        checksum=data.checksum,
+        protocol=data.protocol,
+        image_size=image_size,
+        num_train=len(data.train_indices),
+        num_validation=len(data.validation_indices),
+        num_test=len(data.test.labels),
+        class_names=data.class_names,
+        superclass_names=data.superclass_names,
+        superclass_of=data.superclass_of,
+        mean=tuple(spec.get("mean") or data.mean),
         std=tuple(spec.get("std") or data.std),
-    )  # fmt: skip
+    )
 
 
 def spec_as_json(spec: ModelSpec) -> dict[str, Any]:
     """A spec as plain JSON values."""
     plain = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-    return {k: dict(v) if isinstance(v, Mapping) else list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+    return {
+        k: dict(v) if isinstance(v, Mapping) else list(v) if isinstance(v, tuple) else v
+        for k, v in plain.items()
+    }
 
 
 NUM_SAMPLES = 36  # test images kept beside the predictions
@@ -77,11 +98,22 @@ def keep_outcome(
 ) -> dict[str, str]:
     """Write weights, predictions and a few samples; returns their checksums."""
     checkpoint.save_weights(folder / "model.safetensors", state)
-    _write_arrays(folder / "predictions.npz", label=predictions.label, predicted=predictions.predicted,
-                  confidence=predictions.confidence, top5=predictions.top5)  # fmt: skip
-    index = np.linspace(0, len(data.test.labels) - 1, min(NUM_SAMPLES, len(data.test.labels))).astype(np.int64)
+    _write_arrays(
+        folder / "predictions.npz",
+        label=predictions.label,
+        predicted=predictions.predicted,
+        confidence=predictions.confidence,
+        top5=predictions.top5,
+    )
+    index = np.linspace(
+        0, len(data.test.labels) - 1, min(NUM_SAMPLES, len(data.test.labels))
+    ).astype(np.int64)
     window = slice(data.margin, data.margin + data.size)
-    _write_arrays(folder / "samples.npz", index=index, image=np.asarray(data.test.images[index][:, window, window]))
+    _write_arrays(
+        folder / "samples.npz",
+        index=index,
+        image=np.asarray(data.test.images[index][:, window, window]),
+    )
     names = ("model.safetensors", "predictions.npz", "samples.npz")
     return {name: checkpoint.sha256(folder / name) for name in names}
 

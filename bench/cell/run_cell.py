@@ -59,22 +59,31 @@ class Cell:
 def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
     """List the cells of a run, model by model.
 
-    ValueError for a name that a library lacks, an unknown optimiser, images that a network is too large for, or one
-    without the dropout or stochastic depth that is asked for.
+    ValueError for a name that a library lacks, an unknown optimiser, images that a network is too
+    large for, or one without the dropout or stochastic depth that is asked for.
     """
     check_optimizer(config.optimizer)
     specs = {model: _resolve(model, len(data.class_names)) for model in config.models}
     for spec in specs.values():
         # A user's own network that can't read them is a row: its code may not run without numbers.
-        if isinstance(spec, ModelSpec) and spec.source != "file" and config.image_size not in (None, spec.image_size):
-            check_image_size(spec.name, config.image_size or spec.image_size, in_channels=spec.in_channels)
+        if (
+            isinstance(spec, ModelSpec)
+            and spec.source != "file"
+            and config.image_size not in (None, spec.image_size)
+        ):
+            check_image_size(
+                spec.name, config.image_size or spec.image_size, in_channels=spec.in_channels
+            )
         if isinstance(spec, ModelSpec) and set(drawn_rates(config).values()) != {None}:
             build_regularised(spec, len(data.class_names), **drawn_rates(config))
     return [Cell(model, seed, spec) for model, spec in specs.items() for seed in config.seeds]
 
 
 def _resolve(model: str, num_classes: int) -> ModelSpec | str:
-    """The spec of a model; the cause where the user's own code fails to build it: that is a row, not a refusal."""
+    """The spec of a model.
+
+    The cause where the user's own code fails to build it: that is a row, not a refusal.
+    """
     try:
         return resolve(model, num_classes=num_classes)
     except ValueError:
@@ -92,11 +101,15 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
     assert folder is not None, "the request was completed"
     held = runtime.gather(f"{data.name} {data.checksum[:12]}")
     if len(set(held)) > 1:
-        raise ValueError(f"the machines don't hold the same data: {', '.join(held)}; name it by --dataset")
+        raise ValueError(
+            f"the machines don't hold the same data: {', '.join(held)}; name it by --dataset"
+        )
     runtime.claim(folder)
     runtime.on_main(_write_request, config, folder)
     sizes, names = describe_classes(data), twins(_asked_for(config))
-    runtime.say(f"{data.name}: {len(data.train_indices):,} training images of {len(data.class_names)} classes, {sizes}")
+    runtime.say(
+        f"{data.name}: {len(data.train_indices):,} training images of {len(data.class_names)} classes, {sizes}"
+    )
     if names:
         runtime.say(names)
     environment = describe_run(config, runtime) | {"images_a_class": sizes}
@@ -120,8 +133,8 @@ def _write_request(config: RunConfig, folder: Path) -> None:
 def run_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
     """Train and evaluate a cell, writing its record anew at every epoch; a failure is a record with its cause.
 
-    Raises Interrupted, after a checkpoint and a record that says so; WorldBroken where the ranks can't go on together;
-    OSError where nothing can be written any more.
+    Raises Interrupted, after a checkpoint and a record that says so; WorldBroken where the ranks
+    can't go on together; OSError where nothing can be written any more.
     """
     runtime = context.runtime
     folder = _place(cell, context)
@@ -130,7 +143,9 @@ def run_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
         display.kept(before)
         return before
     keep = Keeper(_begin(cell, context), folder / "record.json", runtime)
-    keep.update(epochs=before.epochs if before else (), batch_search=before.batch_search if before else {})
+    keep.update(
+        epochs=before.epochs if before else (), batch_search=before.batch_search if before else {}
+    )
     try:
         if isinstance(cell.spec, str):
             raise _ModelError(cell.spec)
@@ -151,8 +166,13 @@ def run_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
 
 
 def keep_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
-    """The record of a cell as an earlier start left it, whatever it says: a later launch only measures."""
-    record: RunRecord = context.runtime.on_main(read, _place(cell, context) / "record.json", RunRecord)
+    """The record of a cell as an earlier start left it, whatever it says.
+
+    A later launch only measures.
+    """
+    record: RunRecord = context.runtime.on_main(
+        read, _place(cell, context) / "record.json", RunRecord
+    )
     display.kept(record)
     return record
 
@@ -169,7 +189,12 @@ def find_record(cell: Cell, context: RunContext) -> RunRecord | None:
 
 def give_up(cell: Cell, context: RunContext, status: Status, cause: str) -> RunRecord:
     """Write down that a cell's process died: a row with its cause."""
-    record = replace(find_record(cell, context) or _begin(cell, context), status=status, error=cause, finished=now())
+    record = replace(
+        find_record(cell, context) or _begin(cell, context),
+        status=status,
+        error=cause,
+        finished=now(),
+    )
     write(_place(cell, context) / "record.json", record)
     return record
 
@@ -184,18 +209,29 @@ def _begin(cell: Cell, context: RunContext) -> RunRecord:
     known: dict[str, Any] = {"name": cell.model} if isinstance(spec, str) else spec_as_json(spec)
     size = config.image_size or known.get("image_size") or context.data.size
     return RunRecord(
-        run=context.folder.name, model=cell.model, seed=cell.seed, status="started",
-        config=to_json(settle(config, known.get("defaults", {}))), spec=known,
-        environment=dict(context.environment), data=data_info(context.data, size, known),
-        world_size=context.runtime.world_size, batch_size=config.batch_size, created=now(),
-    )  # fmt: skip
+        run=context.folder.name,
+        model=cell.model,
+        seed=cell.seed,
+        status="started",
+        config=to_json(settle(config, known.get("defaults", {}))),
+        spec=known,
+        environment=dict(context.environment),
+        data=data_info(context.data, size, known),
+        world_size=context.runtime.world_size,
+        batch_size=config.batch_size,
+        created=now(),
+    )
 
 
-def _train(cell: Cell, spec: ModelSpec, context: RunContext, folder: Path, keep: Keeper, display: Display) -> None:
+def _train(
+    cell: Cell, spec: ModelSpec, context: RunContext, folder: Path, keep: Keeper, display: Display
+) -> None:
     """Build, fit, evaluate; every step's outcome goes into the record."""
     context = replace(context, config=settle(context.config, spec.defaults))
     if context.config.best_batch:
-        from bench.train.batch_size import at_best_batch  # imported here: it builds a model as a cell does
+        from bench.train.batch_size import (
+            at_best_batch,
+        )  # imported here: it builds a model as a cell does
 
         context, found = at_best_batch(spec, context, keep.record)
         keep.update(**found)
@@ -207,15 +243,20 @@ def _train(cell: Cell, spec: ModelSpec, context: RunContext, folder: Path, keep:
     size = keep.record.data.image_size
     layers = layer_costs(model, image_size=size, in_channels=spec.in_channels)
     keep.update(
-        layers=tuple(Layer(**dataclasses.asdict(layer)) for layer in layers), num_parameters=count_parameters(model),
+        layers=tuple(Layer(**dataclasses.asdict(layer)) for layer in layers),
+        num_parameters=count_parameters(model),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
-    )  # fmt: skip
+    )
     model = runtime.place(model, spec.parallelise)
     keep.update(num_local_parameters=count_parameters(model))
     learner = build_learner(
-        model, config=config, peak=config.lr, seed=cell.seed, runtime=runtime,
+        model,
+        config=config,
+        peak=config.lr,
+        seed=cell.seed,
+        runtime=runtime,
         class_weights=class_weights(context.data).tolist() if config.class_weights else None,
-    )  # fmt: skip
+    )
     progress = checkpoint.restore(folder / "checkpoints", learner) or Progress()
     keep.update(resumed_from=progress.step or None, epochs=keep.record.epochs[: progress.epoch])
     if config.epochs == 0:
@@ -257,7 +298,12 @@ def _assess_epoch(learner: Learner, spec: ModelSpec, context: RunContext, keep: 
 
 
 def _conclude(
-    learner: Learner, spec: ModelSpec, progress: Progress, context: RunContext, folder: Path, keep: Keeper
+    learner: Learner,
+    spec: ModelSpec,
+    progress: Progress,
+    context: RunContext,
+    folder: Path,
+    keep: Keeper,
 ) -> None:
     """Read the test set once, and keep what the model said of it."""
     runtime = context.runtime
@@ -265,11 +311,17 @@ def _conclude(
     state = runtime.whole_state(learner.evaluated)
     checksums = runtime.on_main(keep_outcome, folder, state, predictions, context.data)
     rate = Measurement(
-        metric="fit_images_per_second", unit="images/s", better="higher", merge="slowest",
-        values=tuple((seconds,) for seconds in runtime.gather(progress.seconds)), images=progress.images,
-    )  # fmt: skip
+        metric="fit_images_per_second",
+        unit="images/s",
+        better="higher",
+        merge="slowest",
+        values=tuple((seconds,) for seconds in runtime.gather(progress.seconds)),
+        images=progress.images,
+    )
     rates = () if context.config.pack else (rate,)  # beside other cells it says nothing
-    trained: dict[str, Any] = {"measurements": rates, "train_seconds": progress.seconds} if progress.images else {}
+    trained: dict[str, Any] = (
+        {"measurements": rates, "train_seconds": progress.seconds} if progress.images else {}
+    )
     keep.update(accuracy=accuracy, checksums=checksums, **trained)
 
 

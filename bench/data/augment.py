@@ -23,7 +23,10 @@ Operation = Callable[[torch.Tensor, Levels], torch.Tensor]
 def trivial(
     images: torch.Tensor, kind: NDArray[np.int64], level: NDArray[np.int64], sign: NDArray[np.int64]
 ) -> torch.Tensor:
-    """Do each image's (B, C, S, S) uint8 own operation: `kind` (B,) counts OPERATIONS, `level` (B,) is 0 to 30."""
+    """Do each image's (B, C, S, S) uint8 own operation.
+
+    `kind` (B,) counts OPERATIONS, `level` (B,) is 0 to 30.
+    """
     done = images.clone()
     for number, (operation, magnitudes, signed) in enumerate(OPERATIONS.values()):
         rows = np.flatnonzero(kind == number)
@@ -34,15 +37,22 @@ def trivial(
     return done
 
 
-def warp(images: torch.Tensor, matrices: NDArray[np.float64], *, mode: str = "nearest") -> torch.Tensor:
+def warp(
+    images: torch.Tensor, matrices: NDArray[np.float64], *, mode: str = "nearest"
+) -> torch.Tensor:
     """Move the pixels of each image (B, C, S, S) uint8 by its own matrix (B, 2, 3), black where nothing was.
 
-    A matrix gives, in pixels from the centre, the place in the old image from which a pixel of the new one is taken.
+    A matrix gives, in pixels from the centre, the place in the old image from which a pixel of the
+    new one is taken.
     """
     theta = torch.from_numpy(matrices.astype(np.float32)).to(images.device)
     theta[:, :, 2] /= images.shape[-1] / 2
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return functional.grid_sample(images.float(), grid, mode=mode, align_corners=False).round().to(torch.uint8)
+    return (
+        functional.grid_sample(images.float(), grid, mode=mode, align_corners=False)
+        .round()
+        .to(torch.uint8)
+    )
 
 
 def turns(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,7 +84,10 @@ def _turn(images: torch.Tensor, degrees: Levels) -> torch.Tensor:
 
 
 def _blend(images: torch.Tensor, others: torch.Tensor | float, levels: Levels) -> torch.Tensor:
-    """Go from the other image to this one and past it: others + (1 + level) (images - others), cut to 0..255."""
+    """Go from the other image to this one and past it.
+
+    Others + (1 + level) (images - others), cut to 0..255.
+    """
     ratio = torch.from_numpy((1 + levels).astype(np.float32)).to(images.device)[:, None, None, None]
     return (images * ratio + others * (1 - ratio)).clamp(0, 255).to(torch.uint8)
 
@@ -99,7 +112,10 @@ def _contrast(images: torch.Tensor, levels: Levels) -> torch.Tensor:
 
 
 def _sharpness(images: torch.Tensor, levels: Levels) -> torch.Tensor:
-    """Blend with the image smoothed by a 3x3 kernel of ones with 5 in the middle; the border stays."""
+    """Blend with the image smoothed by a 3x3 kernel of ones with 5 in the middle.
+
+    The border stays.
+    """
     channels = images.shape[1]
     kernel = torch.ones(channels, 1, 3, 3, device=images.device)
     kernel[:, :, 1, 1] = 5
@@ -115,7 +131,9 @@ def _posterize(images: torch.Tensor, bits: Levels) -> torch.Tensor:
 
 
 def _solarize(images: torch.Tensor, shares: Levels) -> torch.Tensor:
-    limits = torch.from_numpy((255 * shares).astype(np.float32)).to(images.device)[:, None, None, None]
+    limits = torch.from_numpy((255 * shares).astype(np.float32)).to(images.device)[
+        :, None, None, None
+    ]
     return torch.where(images >= limits, 255 - images, images)
 
 
@@ -124,7 +142,9 @@ def _same(images: torch.Tensor, _: Levels) -> torch.Tensor:
 
 
 def _autocontrast(images: torch.Tensor, _: Levels) -> torch.Tensor:
-    from torchvision.transforms.v2 import functional as v2  # brings torch's compiler: as long to import as torch
+    from torchvision.transforms.v2 import (
+        functional as v2,
+    )  # brings torch's compiler: as long to import as torch
 
     stretched: torch.Tensor = v2.autocontrast(images)
     return stretched
@@ -138,7 +158,10 @@ def _equalize(images: torch.Tensor, _: Levels) -> torch.Tensor:
 
 
 def _levels(first: float, last: float) -> Levels:
-    """Space the magnitudes evenly, in float32 as torchvision does: a limit on a pixel's value is a matter of a bit."""
+    """Space the magnitudes evenly, in float32 as torchvision does.
+
+    A limit on a pixel's value is a matter of a bit.
+    """
     return torch.linspace(first, last, NUM_LEVELS).double().numpy()
 
 
@@ -172,10 +195,14 @@ def check_augmentations(names: Sequence[str]) -> None:
         if name not in AUGMENTATIONS:
             near = difflib.get_close_matches(name, AUGMENTATIONS, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"unknown augmentation {name!r}: choose from {', '.join(AUGMENTATIONS)}{hint}")
+            raise ValueError(
+                f"unknown augmentation {name!r}: choose from {', '.join(AUGMENTATIONS)}{hint}"
+            )
 
 
-def augment_pixels(pixels: torch.Tensor, names: Sequence[str], draws: Draws, samples: Samples) -> torch.Tensor:
+def augment_pixels(
+    pixels: torch.Tensor, names: Sequence[str], draws: Draws, samples: Samples
+) -> torch.Tensor:
     """Do what works on stored values: trivial and rotation, on (B, S, S, C) uint8."""
     images = pixels.permute(0, 3, 1, 2)
     if "trivial" in names:
@@ -193,8 +220,13 @@ def rotate(images: torch.Tensor, degrees: NDArray[np.float64]) -> torch.Tensor:
     return warp(images, turns(degrees), mode="bilinear")
 
 
-def augment_images(images: torch.Tensor, names: Sequence[str], draws: Draws, samples: Samples) -> torch.Tensor:
-    """Blank parts of finished images (B, C, S, S) in place with the mean colour (zero): cutout and erasing."""
+def augment_images(
+    images: torch.Tensor, names: Sequence[str], draws: Draws, samples: Samples
+) -> torch.Tensor:
+    """Blank parts of finished images (B, C, S, S) in place with the mean colour (zero).
+
+    Cutout and erasing.
+    """
     size = images.shape[-1]
     if "cutout" in names:
         images.masked_fill_(inside(draws.cutout_boxes(samples, size), images), 0)
@@ -217,11 +249,15 @@ def mix(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mix each image (B, C, S, S) with its partner by mixup or cutmix, by one of the two in turn where both are named.
 
-    Returns the images and the weight (B,) of the images' own labels. The share is drawn evenly from 0 to 1, Beta(1, 1),
-    as both papers do for CIFAR (Zhang et al. 2018, Yun et al. 2019).
+    Returns the images and the weight (B,) of the images' own labels. The share is drawn evenly from
+    0 to 1, Beta(1, 1), as both papers do for CIFAR (Zhang et al. 2018, Yun et al. 2019).
     """
     share = draws.uniform(Purpose.MIX_SHARE, samples)
-    cut = draws.below(Purpose.MIX_KIND, samples, 2) > 0 if "mixup" in names else np.ones(len(samples), bool)
+    cut = (
+        draws.below(Purpose.MIX_KIND, samples, 2) > 0
+        if "mixup" in names
+        else np.ones(len(samples), bool)
+    )
     cut &= "cutmix" in names
     boxes = draws.mix_boxes(samples, share, images.shape[-1])
     weight = np.where(cut, 1 - boxes.area / images.shape[-1] ** 2, share)
@@ -234,8 +270,9 @@ def mix(
 def colour_axes(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Compute the axes along which colours vary: (C, C), a column an axis, its length the deviation along it.
 
-    Over all pixels of the stored images' `rows` on the scale 0 to 1. The lengths are the square roots of the
-    covariance's eigenvalues, as in the code of AlexNet's author; the paper's words leave the root out (section 4.1).
+    Over all pixels of the stored images' `rows` on the scale 0 to 1. The lengths are the square
+    roots of the covariance's eigenvalues, as in the code of AlexNet's author; the paper's words
+    leave the root out (section 4.1).
     """
     channels = images.shape[-1]
     total, products, num_pixels = np.zeros(channels), np.zeros((channels, channels)), 0
@@ -250,6 +287,9 @@ def colour_axes(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[n
 
 
 def colour_noise(axes: NDArray[np.float64], draws: Draws, samples: Samples) -> torch.Tensor:
-    """Draw what PCA colour noise adds to each channel of each sample: (B, C) float32 on the scale 0 to 1."""
+    """Draw what PCA colour noise adds to each channel of each sample.
+
+    (B, C) float32 on the scale 0 to 1.
+    """
     amounts = COLOUR_DEVIATION * draws.normal(Purpose.COLOUR, samples, len(axes))
     return torch.from_numpy((amounts @ axes.T).astype(np.float32))

@@ -1,7 +1,8 @@
 """Decoded data sets on disk: built once, whoever asks first; verified at every start; mapped, never read in. No torch.
 
-A set is a folder of .npy files under a manifest with a sha256 of each. It is written aside and renamed, under a file
-lock: ranks that start at once build it once. A folder that doesn't verify is built anew, and that is said.
+A set is a folder of .npy files under a manifest with a sha256 of each. It is written aside and
+renamed, under a file lock: ranks that start at once build it once. A folder that doesn't verify is
+built anew, and that is said.
 """
 
 import fcntl
@@ -36,7 +37,10 @@ def user_cache() -> Path:
 
 
 def writable_cache(say: Say) -> Path:
-    """Make the folder for decoded sets: the user's cache, or a private temporary folder if that can't be written."""
+    """Make the folder for decoded sets.
+
+    The user's cache, or a private temporary folder if that can't be written.
+    """
     folder = user_cache() / "decoded"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +51,9 @@ def writable_cache(say: Say) -> Path:
         say(f"the cache {folder} can't be written ({error.strerror}); decoded data goes to {aside}")
     aside.mkdir(mode=0o700, exist_ok=True)
     if aside.stat().st_uid != os.getuid():
-        raise ValueError(f"{aside} belongs to another user: set XDG_CACHE_HOME to a folder that you can write")
+        raise ValueError(
+            f"{aside} belongs to another user: set XDG_CACHE_HOME to a folder that you can write"
+        )
     return aside
 
 
@@ -56,8 +62,8 @@ def open_cached(
 ) -> tuple[Path, Facts]:
     """Return the folder of a decoded set and its facts, building it with `build(folder)` if it isn't there.
 
-    `identity` says which set it is (sources and sizes), `stamp` in which state its sources are: another stamp rebuilds
-    the same folder. ValueError if the folder can't be written.
+    `identity` says which set it is (sources and sizes), `stamp` in which state its sources are:
+    another stamp rebuilds the same folder. ValueError if the folder can't be written.
     """
     root = writable_cache(say)
     key = hashlib.sha256(f"{FORMAT} {name} {identity}".encode()).hexdigest()[:12]
@@ -75,7 +81,10 @@ def open_cached(
 
 
 def verify(folder: Path, stamp: str) -> tuple[Facts | None, str]:
-    """Check a decoded set against its manifest: (facts, "") if it is sound, else (None, what is wrong)."""
+    """Check a decoded set against its manifest.
+
+    (facts, "") if it is sound, else (None, what is wrong).
+    """
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
         sums, facts = manifest["sha256"], manifest["facts"]
@@ -93,7 +102,8 @@ def verify(folder: Path, stamp: str) -> tuple[Facts | None, str]:
 def hash_files(paths: list[Path]) -> dict[Path, str]:
     """Compute each file's checksum: the sha256 of the sha256 of its blocks; empty for a file that isn't there.
 
-    Blocks are hashed side by side (hashing holds no interpreter lock), so that two cores verify a set in half the time.
+    Blocks are hashed side by side (hashing holds no interpreter lock), so that two cores verify a
+    set in half the time.
     """
     sizes = {path: path.stat().st_size if path.is_file() else 0 for path in paths}
     blocks = [(path, start) for path in paths for start in range(0, sizes[path], BLOCK)]
@@ -120,7 +130,10 @@ def _sum_of(*parts: Any) -> str:
 
 
 def _build(folder: Path, stamp: str, build: Callable[[Path], Facts]) -> Facts:
-    """Build aside, then rename. What a killed builder left is removed first: the lock says that nobody else builds."""
+    """Build aside, then rename.
+
+    What a killed builder left is removed first: the lock says that nobody else builds.
+    """
     for left in folder.parent.glob(f".{folder.name}.*.part"):
         shutil.rmtree(left, ignore_errors=True)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
@@ -130,7 +143,12 @@ def _build(folder: Path, stamp: str, build: Callable[[Path], Facts]) -> Facts:
         sums = {path.name: total for path, total in hash_files(sorted(aside.iterdir())).items()}
         write_json(
             aside / "manifest.json",
-            {"stamp": stamp, "facts": facts, "sha256": dict(sums), "sum": _sum_of(stamp, facts, sums)},
+            {
+                "stamp": stamp,
+                "facts": facts,
+                "sha256": dict(sums),
+                "sum": _sum_of(stamp, facts, sums),
+            },
         )
         shutil.rmtree(folder, ignore_errors=True)
         aside.replace(folder)
@@ -176,11 +194,16 @@ def canonical(one: Decoded) -> Decoded:
     """Put a set in canonical order: by the sha256 of each image's pixels, then by label."""
     sums = [hashlib.sha256(image.tobytes()).digest() for image in one.images]
     order = sorted(range(len(sums)), key=lambda row: (sums[row], one.labels[row]))
-    return Decoded(one.images[order], one.labels[order], None if one.coarse is None else one.coarse[order])
+    return Decoded(
+        one.images[order], one.labels[order], None if one.coarse is None else one.coarse[order]
+    )
 
 
 class Tally:
-    """What a set's images add up to, taken in chunk by chunk: `shape` is that of them all, (N, S, S, C)."""
+    """What a set's images add up to, taken in chunk by chunk.
+
+    `shape` is that of them all, (N, S, S, C).
+    """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.total = hashlib.sha256(str(shape).encode())
@@ -215,17 +238,25 @@ def tally(images: NDArray[np.uint8]) -> Tally:
 
 
 def superclasses(one: Decoded) -> list[int]:
-    """Read each class's superclass off the images; empty without coarse labels, ValueError if a class has two."""
+    """Read each class's superclass off the images.
+
+    Empty without coarse labels, ValueError if a class has two.
+    """
     if one.coarse is None:
         return []
-    pairs = sorted({(int(fine), int(coarse)) for fine, coarse in zip(one.labels, one.coarse, strict=True)})
+    pairs = sorted(
+        {(int(fine), int(coarse)) for fine, coarse in zip(one.labels, one.coarse, strict=True)}
+    )
     if len(pairs) != len({fine for fine, _ in pairs}):
         raise ValueError("the coarse labels are damaged: one class lies in two superclasses")
     return [coarse for _, coarse in pairs]
 
 
 def write_set(folder: Path, part: str, one: Decoded, margin: int) -> None:
-    """Store a set inside a margin of zeros: `PART_images.npy` (N, S + 2 margin, S + 2 margin, C), `PART_labels.npy`."""
+    """Store a set inside a margin of zeros.
+
+    `PART_images.npy` (N, S + 2 margin, S + 2 margin, C), `PART_labels.npy`.
+    """
     border = ((0, 0), (margin, margin), (margin, margin), (0, 0))
     np.save(folder / f"{part}_images.npy", np.pad(one.images, border))
     np.save(folder / f"{part}_labels.npy", one.labels)

@@ -1,7 +1,7 @@
 """Data sets: found, decoded once, put in canonical order, split, and mapped into memory. No torch unless it decodes.
 
-Canonical order is by the sha256 of the pixels, then the label: the same from every source, and as good as random, so
-that the first tenth of a class is a fixed random tenth on every machine.
+Canonical order is by the sha256 of the pixels, then the label: the same from every source, and as
+good as random, so that the first tenth of a class is a fixed random tenth on every machine.
 """
 
 import difflib
@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from bench.data import source as sources
 from bench.data import synthetic
-from bench.data.cache import Decoded, Facts, Say, canonical, open_cached, superclasses, tally, write_set
+from bench.data.cache import (
+    Decoded,
+    Facts,
+    Say,
+    canonical,
+    open_cached,
+    superclasses,
+    tally,
+    write_set,
+)
 from bench.data.folder import Folder, FolderImages, build_folder, find_folder
 from bench.data.reader import decode
 from bench.data.source import Source
@@ -25,7 +34,8 @@ DATASETS = ("auto", *sources.ARCHIVES, "imagefolder", "synthetic")
 MARGIN = 4  # zeros around an image of 32 px: a crop moves by up to 4 px each way
 VALIDATION_SHARE = 10  # one in ten images of each class
 
-# What a set adds up to in canonical order, CIFAR-100 computed from a verified copy; `both` holds the superclasses too.
+# What a set adds up to in canonical order, CIFAR-100 computed from a verified copy; `both` holds
+# the superclasses too.
 CHECKSUMS = {
     ("cifar100", "train"): "dea4d1fd172ff6d3a791532c16c0c253d4b7940e98c226265e55baf2a2753a52",
     ("cifar100", "test"): "8549619d92b50f52ace963e8bcdae37a33af74c703ba8af8d23095ab3549f6f5",
@@ -39,8 +49,9 @@ CHECKSUMS = {
 class ImageSet:
     """One stored set in canonical order, memory-mapped: read it, and it stays on disk's cached pages.
 
-    `images` are (N, size + 2 margin, size + 2 margin, C) uint8; the centre window is the image. `labels` are (N,).
-    Of a folder that is decoded as it goes, `images` decodes the rows that it is asked for.
+    `images` are (N, size + 2 margin, size + 2 margin, C) uint8; the centre window is the image.
+    `labels` are (N,). Of a folder that is decoded as it goes, `images` decodes the rows that it is
+    asked for.
     """
 
     images: NDArray[np.uint8] | FolderImages
@@ -51,8 +62,9 @@ class ImageSet:
 class Dataset:
     """A data set with its split. `mean` and `std` are of the whole training set's pixels, on the scale 0 to 1.
 
-    `checksum` covers the pixels and labels of both sets in canonical order. `train_indices` and `validation_indices`
-    point into `train`; under the protocol `published` the first are all and the second none.
+    `checksum` covers the pixels and labels of both sets in canonical order. `train_indices` and
+    `validation_indices` point into `train`; under the protocol `published` the first are all and
+    the second none.
     """
 
     name: str
@@ -78,18 +90,26 @@ def silent(line: str) -> None:
 
 
 def check_dataset(
-    name: str, data_dir: Path | None, *, image_size: int | None = None, workers: int | None = None, say: Say = silent
+    name: str,
+    data_dir: Path | None,
+    *,
+    image_size: int | None = None,
+    workers: int | None = None,
+    say: Say = silent,
 ) -> None:
     """Check that a data set can be opened, without decoding; ValueError says where a named one was looked for.
 
-    One that is named but isn't there is fetched if no folder was given, as `auto` is when it is opened.
+    One that is named but isn't there is fetched if no folder was given, as `auto` is when it is
+    opened.
     """
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}{hint}")
     if workers and name != "imagefolder":
-        raise ValueError(f"--workers {workers}: {name} is decoded once into the cache; workers decode an imagefolder")
+        raise ValueError(
+            f"--workers {workers}: {name} is decoded once into the cache; workers decode an imagefolder"
+        )
     if name == "auto":
         sources.roots(data_dir)
     elif name == "imagefolder":
@@ -110,10 +130,10 @@ def open_dataset(
 ) -> Dataset:
     """Open a data set by name, decoding it into the cache if this is its first time.
 
-    `auto` is CIFAR-100 where it is found or can be downloaded, else the stand-in `synthetic`, which is said.
-    `image_size` (224), `skip_unreadable` and `workers` are for image folders alone; the last is how many processes
-    decode the images whenever they are read, instead of once into the cache. ValueError, one line, for everything that
-    a user can put right.
+    `auto` is CIFAR-100 where it is found or can be downloaded, else the stand-in `synthetic`, which
+    is said. `image_size` (224), `skip_unreadable` and `workers` are for image folders alone; the
+    last is how many processes decode the images whenever they are read, instead of once into the
+    cache. ValueError, one line, for everything that a user can put right.
     """
     if name == "imagefolder":
         source: Source | Folder = find_folder(
@@ -123,7 +143,11 @@ def open_dataset(
         source = _choose(name, data_dir, say)
     stamp = f"{source.stamp} {_expected(source.name)}"
     folder, facts = open_cached(
-        source.name, source.identity, stamp=stamp, build=lambda aside: _build(source, aside, say), say=say
+        source.name,
+        source.identity,
+        stamp=stamp,
+        build=lambda aside: _build(source, aside, say),
+        say=say,
     )
     return _dataset(source, folder, facts, protocol)
 
@@ -158,7 +182,9 @@ EMBEDDED = Source("synthetic", "embedded", Path("/"))
 def _build(source: Source | Folder, folder: Path, say: Say) -> Facts:
     """Decode, order, check and write a set; returns what the cache keeps about it."""
     if isinstance(source, Folder):
-        say(f"decoding {source.name} once, {'to check and count it' if source.num_workers else 'into the cache'}")
+        say(
+            f"decoding {source.name} once, {'to check and count it' if source.num_workers else 'into the cache'}"
+        )
         return build_folder(source, folder, say)
     say(f"decoding {source.name} ({source.kind}) into the cache, once")
     train, test, names = synthetic.make() if source.kind == "embedded" else decode(source)
@@ -166,7 +192,9 @@ def _build(source: Source | Folder, folder: Path, say: Say) -> Facts:
     superclass_of = superclasses(sets["train"])
     tallies = {part: tally(one.images) for part, one in sets.items()}
     sums = {part: tallies[part].checksum(one.labels) for part, one in sets.items()}
-    sums["both"] = hashlib.sha256(f"{sums['train']} {sums['test']} {superclass_of}".encode()).hexdigest()
+    sums["both"] = hashlib.sha256(
+        f"{sums['train']} {sums['test']} {superclass_of}".encode()
+    ).hexdigest()
     _check_sums(source, sums)
     class_names = names.classes or tuple(str(i) for i in range(int(train.labels.max()) + 1))
     _check_labels(source, sets, len(class_names))
@@ -212,7 +240,10 @@ def _check_labels(source: Source, sets: dict[str, Decoded], num_classes: int) ->
 
 
 def _mapped(source: Source | Folder, folder: Path, part: Literal["train", "test"]) -> ImageSet:
-    """Map a stored set. Copy-on-write, which nobody uses: torch warns about arrays that it may not write to."""
+    """Map a stored set.
+
+    Copy-on-write, which nobody uses: torch warns about arrays that it may not write to.
+    """
     labels = np.load(folder / f"{part}_labels.npy")
     if isinstance(source, Folder) and source.num_workers:
         return ImageSet(FolderImages(source, part, np.load(folder / f"{part}_rows.npy")), labels)
@@ -225,12 +256,23 @@ def _dataset(source: Source | Folder, folder: Path, facts: Facts, protocol: Prot
     rows, held_out = split(train.labels) if protocol == "split" else (everything, nothing)
     skipped = f", {n} unreadable images left out" if (n := facts.get("num_skipped")) else ""
     return Dataset(
-        name=source.name, stand_in=source.kind == "embedded", source=source.kind + skipped, checksum=facts["checksum"],
-        size=facts["size"], margin=facts["margin"], train=train, test=_mapped(source, folder, "test"),
-        train_indices=rows, validation_indices=held_out, protocol=protocol, class_names=tuple(facts["class_names"]),
-        superclass_names=tuple(facts["superclass_names"]), superclass_of=tuple(facts["superclass_of"]),
-        mean=tuple(facts["mean"]), std=tuple(facts["std"]),
-    )  # fmt: skip
+        name=source.name,
+        stand_in=source.kind == "embedded",
+        source=source.kind + skipped,
+        checksum=facts["checksum"],
+        size=facts["size"],
+        margin=facts["margin"],
+        train=train,
+        test=_mapped(source, folder, "test"),
+        train_indices=rows,
+        validation_indices=held_out,
+        protocol=protocol,
+        class_names=tuple(facts["class_names"]),
+        superclass_names=tuple(facts["superclass_names"]),
+        superclass_of=tuple(facts["superclass_of"]),
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
+    )
 
 
 def split(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -247,18 +289,25 @@ def split(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 def class_counts(dataset: Dataset) -> NDArray[np.int64]:
     """Count the training images of each class."""
-    return np.bincount(dataset.train.labels[dataset.train_indices], minlength=len(dataset.class_names))
+    return np.bincount(
+        dataset.train.labels[dataset.train_indices], minlength=len(dataset.class_names)
+    )
 
 
 def describe_classes(dataset: Dataset) -> str:
     """Say how many training images the classes have: `450 to 500 of a class (1.11 to 1)`."""
     low, high = int((counts := class_counts(dataset)).min()), int(counts.max())
     return (
-        f"{high:,} of each class" if low == high else f"{low:,} to {high:,} of a class ({high / max(1, low):.2f} to 1)"
+        f"{high:,} of each class"
+        if low == high
+        else f"{low:,} to {high:,} of a class ({high / max(1, low):.2f} to 1)"
     )
 
 
 def class_weights(dataset: Dataset) -> NDArray[np.float32]:
-    """Weigh classes for the loss so that each counts the same in sum: n / (number of classes * images of the class)."""
+    """Weigh classes for the loss so that each counts the same in sum.
+
+    N / (number of classes * images of the class).
+    """
     counts = np.maximum(class_counts(dataset), 1)
     return np.asarray(counts.sum() / (len(counts) * counts), np.float32)

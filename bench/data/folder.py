@@ -1,7 +1,8 @@
 """Image folders: one folder a class, decoded once to squares, with real pixels in the margin that crops move over.
 
-`train/` beside `test/` or `val/` is taken as it is; a folder of classes alone has its test set cut from it. Canonical
-order is by the sha256 of CLASS/FILE, since decoders differ in a pixel here and there.
+`train/` beside `test/` or `val/` is taken as it is; a folder of classes alone has its test set cut
+from it. Canonical order is by the sha256 of CLASS/FILE, since decoders differ in a pixel here and
+there.
 """
 
 import hashlib
@@ -76,7 +77,9 @@ class Folder:
 class FolderImages:
     """A part of a folder as an array of images that decodes the rows that it is asked for."""
 
-    def __init__(self, source: Folder, part: Literal["train", "test"], rows: NDArray[np.int64]) -> None:
+    def __init__(
+        self, source: Folder, part: Literal["train", "test"], rows: NDArray[np.int64]
+    ) -> None:
         listed = source.train if part == "train" else source.test
         self.paths = [source.folder / listed[row][0] for row in rows]
         self.shape = (len(rows), source.side, source.side, 3)
@@ -91,10 +94,17 @@ class FolderImages:
 
 
 def find_folder(
-    data_dir: Path | None, image_size: int | None, say: Say, *, skip_unreadable: bool = False,
+    data_dir: Path | None,
+    image_size: int | None,
+    say: Say,
+    *,
+    skip_unreadable: bool = False,
     num_workers: int | None = None,
-) -> Folder:  # fmt: skip
-    """Find the classes and images of a folder; ValueError says what a folder of images must look like."""
+) -> Folder:
+    """Find the classes and images of a folder.
+
+    ValueError says what a folder of images must look like.
+    """
     looked = [place for root in roots(data_dir) for place in (root, root / "imagefolder")]
     asked: dict[str, Any] = {"skip_unreadable": skip_unreadable, "num_workers": num_workers}
     for place in looked:
@@ -117,13 +127,17 @@ def _given(folder: Path, size: int, say: Say) -> Folder:
     tests = {part: _scan(folder / part) for part in ("test", "val")}
     part = next((part for part, rows in tests.items() if rows), None)
     if part is None:
-        say(f"{folder} has neither test/ nor val/ with classes: one image in {TEST_SHARE} of train/ is the test set")
+        say(
+            f"{folder} has neither test/ nor val/ with classes: one image in {TEST_SHARE} of train/ is the test set"
+        )
         return _cut(folder, size, train, "train/")
     classes = tuple(sorted(train))
     unknown = sorted(set(tests[part]) - set(classes))
     if unknown:
         raise ValueError(f"{folder / part}: class {unknown[0]!r} is not in {folder / 'train'}")
-    return Folder(folder, size, classes, _rows(train, "train/"), _rows(tests[part], f"{part}/", classes))
+    return Folder(
+        folder, size, classes, _rows(train, "train/"), _rows(tests[part], f"{part}/", classes)
+    )
 
 
 def _cut(folder: Path, size: int, images: dict[str, list[str]], part: str = "") -> Folder:
@@ -135,14 +149,18 @@ def _cut(folder: Path, size: int, images: dict[str, list[str]], part: str = "") 
     test: list[Row] = []
     for row in rows:
         seen[row[1]] += 1
-        (test if seen[row[1]] <= max(1, len(images[classes[row[1]]]) // TEST_SHARE) else train).append(row)
+        (
+            test if seen[row[1]] <= max(1, len(images[classes[row[1]]]) // TEST_SHARE) else train
+        ).append(row)
     return Folder(folder, size, classes, tuple(train), tuple(test))
 
 
 def _scan(folder: Path) -> dict[str, list[str]]:
     """List each class's images as CLASS/FILE; empty if no class has any."""
     found = {}
-    for one in sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")):
+    for one in sorted(
+        path for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")
+    ):
         found[one.name] = [
             str((Path(base) / file).relative_to(folder))
             for base, _, files in os.walk(one)
@@ -152,7 +170,9 @@ def _scan(folder: Path) -> dict[str, list[str]]:
     return found if any(found.values()) else {}
 
 
-def _rows(images: dict[str, list[str]], part: str, classes: tuple[str, ...] = ()) -> tuple[Row, ...]:
+def _rows(
+    images: dict[str, list[str]], part: str, classes: tuple[str, ...] = ()
+) -> tuple[Row, ...]:
     """Put images in canonical order: by the sha256 of CLASS/FILE, whatever `part` they lie in."""
     labels = {name: label for label, name in enumerate(classes or sorted(images))}
     rows = [(path, labels[name]) for name, paths in images.items() for path in paths]
@@ -161,12 +181,23 @@ def _rows(images: dict[str, list[str]], part: str, classes: tuple[str, ...] = ()
 
 
 def _checked(folder: Folder) -> Folder:
-    """Refuse what can't be trained on: one class, classes without images, more than the cache should hold."""
-    empty = [name for label, name in enumerate(folder.classes) if not any(row[1] == label for row in folder.train)]
+    """Refuse what can't be trained on.
+
+    One class, classes without images, more than the cache should hold.
+    """
+    empty = [
+        name
+        for label, name in enumerate(folder.classes)
+        if not any(row[1] == label for row in folder.train)
+    ]
     if empty:
-        raise ValueError(f"{folder.folder}: class {empty[0]!r} has no training images ({len(empty)} such classes)")
+        raise ValueError(
+            f"{folder.folder}: class {empty[0]!r} has no training images ({len(empty)} such classes)"
+        )
     if len(folder.classes) < 2:
-        raise ValueError(f"{folder.folder}: one class alone ({folder.classes[0]!r}), two are the least")
+        raise ValueError(
+            f"{folder.folder}: one class alone ({folder.classes[0]!r}), two are the least"
+        )
     num_images = len(folder.train) + len(folder.test)
     num_bytes = num_images * folder.side**2 * 3
     if num_bytes > LARGEST_CACHE and not folder.num_workers:
@@ -182,7 +213,8 @@ def _checked(folder: Folder) -> Folder:
 def build_folder(source: Folder, aside: Path, say: Say) -> Facts:
     """Decode all images, into `aside` where they are stored; returns what the cache keeps about them.
 
-    ValueError names unreadable files. Where they are skipped, they are said instead, and counted in the facts.
+    ValueError names unreadable files. Where they are skipped, they are said instead, and counted in
+    the facts.
     """
     tallies, sums, num_skipped = {}, {}, 0
     take_in = _add_up if source.num_workers else _store
@@ -192,16 +224,27 @@ def build_folder(source: Folder, aside: Path, say: Say) -> Facts:
         _check_left(source, part, labels)
         np.save(aside / f"{part}_labels.npy", labels)
         np.save(aside / f"{part}_rows.npy", kept)
-        sums[part], num_skipped = tallies[part].checksum(labels), num_skipped + len(rows) - len(kept)
+        sums[part], num_skipped = (
+            tallies[part].checksum(labels),
+            num_skipped + len(rows) - len(kept),
+        )
     mean, std = tallies["train"].statistics()
     return {
         "checksum": hashlib.sha256(f"{sums['train']} {sums['test']}".encode()).hexdigest(),
-        "size": source.size, "margin": source.margin, "class_names": source.classes, "superclass_names": [],
-        "superclass_of": [], "mean": mean, "std": std, "num_skipped": num_skipped,
-    }  # fmt: skip
+        "size": source.size,
+        "margin": source.margin,
+        "class_names": source.classes,
+        "superclass_names": [],
+        "superclass_of": [],
+        "mean": mean,
+        "std": std,
+        "num_skipped": num_skipped,
+    }
 
 
-def _store(source: Folder, rows: tuple[Row, ...], path: Path, say: Say) -> tuple[Tally, NDArray[np.int64]]:
+def _store(
+    source: Folder, rows: tuple[Row, ...], path: Path, say: Say
+) -> tuple[Tally, NDArray[np.int64]]:
     """Decode these rows into a file; returns what they add up to, and those that are kept."""
     images: NDArray[np.uint8] = np.lib.format.open_memmap(
         path, "w+", np.uint8, (len(rows), source.side, source.side, 3)
@@ -211,7 +254,9 @@ def _store(source: Folder, rows: tuple[Row, ...], path: Path, say: Say) -> tuple
     return tally(_only(path, images, kept.tolist()) if faults else images), kept
 
 
-def _add_up(source: Folder, rows: tuple[Row, ...], _: Path, say: Say) -> tuple[Tally, NDArray[np.int64]]:
+def _add_up(
+    source: Folder, rows: tuple[Row, ...], _: Path, say: Say
+) -> tuple[Tally, NDArray[np.int64]]:
     """Do the same without storing them: chunk by chunk, and once more if some are left out."""
     shape = (source.side, source.side, 3)
     kept = np.arange(len(rows))
@@ -229,7 +274,9 @@ def _add_up(source: Folder, rows: tuple[Row, ...], _: Path, say: Say) -> tuple[T
         kept = kept[_readable(source, len(kept), faults, say)]
 
 
-def _readable(source: Folder, num_images: int, faults: dict[int, str], say: Say) -> NDArray[np.int64]:
+def _readable(
+    source: Folder, num_images: int, faults: dict[int, str], say: Say
+) -> NDArray[np.int64]:
     """The rows without those that can't be read, if they may be left out."""
     if faults:
         _say_or_refuse(source, list(faults.values()), num_images, say)
@@ -252,7 +299,9 @@ def _decode_all(source: Folder, rows: tuple[Row, ...], images: NDArray[np.uint8]
 
 def _say_or_refuse(source: Folder, faults: list[str], num_images: int, say: Say) -> None:
     more = f" and {len(faults) - NUM_NAMED} more" if len(faults) > NUM_NAMED else ""
-    text = f"{len(faults)} of {num_images} images can't be read: {', '.join(faults[:NUM_NAMED])}{more}"
+    text = (
+        f"{len(faults)} of {num_images} images can't be read: {', '.join(faults[:NUM_NAMED])}{more}"
+    )
     if not source.skip_unreadable:
         raise ValueError(f"{text}; --skip-unreadable leaves them out")
     say(f"{text}; they are left out")
@@ -271,14 +320,21 @@ def _only(path: Path, images: NDArray[np.uint8], kept: list[int]) -> NDArray[np.
 
 def _check_left(source: Folder, part: str, labels: NDArray[np.int64]) -> None:
     """Refuse a set of which skipping left nothing, or no training image of a class."""
-    empty = [name for label, name in enumerate(source.classes) if part == "train" and not (labels == label).any()]
+    empty = [
+        name
+        for label, name in enumerate(source.classes)
+        if part == "train" and not (labels == label).any()
+    ]
     if empty or not len(labels):
         what = f"class {empty[0]!r} has no training image" if empty else f"{part} has no image"
         raise ValueError(f"{source.folder}: {what} that can be read")
 
 
 def _in_threads(task: Callable[[int], str], n: int) -> Iterator[str]:
-    """Run a task for each row (Pillow decodes without the interpreter's lock); a huge image is an error."""
+    """Run a task for each row (Pillow decodes without the interpreter's lock).
+
+    A huge image is an error.
+    """
     from PIL import Image
 
     with warnings.catch_warnings(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -287,7 +343,10 @@ def _in_threads(task: Callable[[int], str], n: int) -> Iterator[str]:
 
 
 def decode_square(path: Path, side: int) -> NDArray[np.uint8]:
-    """Decode one image to (side, side, 3): short side resized to `side` (bilinear, antialiased), centre taken."""
+    """Decode one image to (side, side, 3).
+
+    Short side resized to `side` (bilinear, antialiased), centre taken.
+    """
     from PIL import Image
 
     with Image.open(path) as opened:

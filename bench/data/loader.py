@@ -1,7 +1,8 @@
 """Whole batches, not images: one gather from the padded uint8 set, one multiply, and no worker processes.
 
-Order and augmentation are counted: what sample i looks like in epoch e is a function of (seed, e, i), so a batch of the
-world holds the same images however many ranks share it, and a resume at any step needs no history.
+Order and augmentation are counted: what sample i looks like in epoch e is a function of (seed, e,
+i), so a batch of the world holds the same images however many ranks share it, and a resume at any
+step needs no history.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.data.augment import augment_images, augment_pixels, check_augmentations, colour_axes, colour_noise, mix
+from bench.data.augment import (
+    augment_images,
+    augment_pixels,
+    check_augmentations,
+    colour_axes,
+    colour_noise,
+    mix,
+)
 from bench.data.dataset import Dataset, ImageSet
 from bench.data.folder import FolderImages
 from bench.data.pixels import Cut, Finish, ModelInput, Pixels, Stream
@@ -21,8 +29,9 @@ from bench.data.sampling import Draws, Purpose, Samples
 class Batch(NamedTuple):
     """Images (B, C, S, S) float32, normalised; labels (B,) int64.
 
-    Under mixup and cutmix `mixed` holds the partners' labels (B,) and the weight (B,) float32 of `labels` against
-    them: the loss is weight * loss(labels) + (1 - weight) * loss(partners' labels), image by image.
+    Under mixup and cutmix `mixed` holds the partners' labels (B,) and the weight (B,) float32 of
+    `labels` against them: the loss is weight * loss(labels) + (1 - weight) * loss(partners'
+    labels), image by image.
     """
 
     images: torch.Tensor
@@ -33,9 +42,9 @@ class Batch(NamedTuple):
 class Loader:
     """The training batches of one rank.
 
-    `batch_size` is the world's; rank `data_rank` of `data_size` gets its part of every batch. `augment` names
-    AUGMENTATIONS, done in that tuple's order; `balanced` draws each class equally often. ValueError if the world
-    doesn't divide the batch or the set has too few images for one.
+    `batch_size` is the world's; rank `data_rank` of `data_size` gets its part of every batch.
+    `augment` names AUGMENTATIONS, done in that tuple's order; `balanced` draws each class equally
+    often. ValueError if the world doesn't divide the batch or the set has too few images for one.
     """
 
     def __init__(
@@ -52,13 +61,22 @@ class Loader:
     ) -> None:
         check_augmentations(augment)
         if batch_size < 1 or batch_size % data_size:
-            raise ValueError(f"a batch of {batch_size} can't be shared by {data_size} ranks: take a multiple of it")
+            raise ValueError(
+                f"a batch of {batch_size} can't be shared by {data_size} ranks: take a multiple of it"
+            )
         self.rows = dataset.train_indices
         self.steps_per_epoch = len(self.rows) // batch_size
         if not self.steps_per_epoch:
-            raise ValueError(f"a batch of {batch_size} is more than the {len(self.rows)} training images")
+            raise ValueError(
+                f"a batch of {batch_size} is more than the {len(self.rows)} training images"
+            )
         self.labels = dataset.train.labels
-        self.batch_size, self.seed, self.augment, self.balanced = batch_size, seed, augment, balanced
+        self.batch_size, self.seed, self.augment, self.balanced = (
+            batch_size,
+            seed,
+            augment,
+            balanced,
+        )
         self.local_size = batch_size // data_size
         self.first = data_rank * self.local_size
         self.device = taken.device
@@ -71,8 +89,16 @@ class Loader:
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """Give this rank's batches of the steps `start` to `steps_per_epoch` - 1 of an epoch."""
         draws = Draws(self.seed, epoch)
-        order = draws.balanced_order(self.rows, self.labels) if self.balanced else draws.order(self.rows)
-        begins = range(start * self.batch_size + self.first, self.steps_per_epoch * self.batch_size, self.batch_size)
+        order = (
+            draws.balanced_order(self.rows, self.labels)
+            if self.balanced
+            else draws.order(self.rows)
+        )
+        begins = range(
+            start * self.batch_size + self.first,
+            self.steps_per_epoch * self.batch_size,
+            self.batch_size,
+        )
         parts = [slice(begin, begin + self.local_size) for begin in begins]
         pixels = self.pixels.take(self._cuts(draws, order, parts))
         return (self._batch(draws, order[part], pixels) for part in parts)
@@ -86,9 +112,16 @@ class Loader:
                 yield self.cut(draws, self._partners(draws, order[part]))
 
     def cut(self, draws: Draws, samples: Samples) -> Cut:
-        """Draw each sample's window (dy, dx) and whether it is mirrored; the centre as it is where that isn't named."""
+        """Draw each sample's window (dy, dx) and whether it is mirrored.
+
+        The centre as it is where that isn't named.
+        """
         n = len(samples)
-        dy, dx = draws.windows(samples, self.moves) if "crop" in self.augment else (np.full(n, self.margin),) * 2
+        dy, dx = (
+            draws.windows(samples, self.moves)
+            if "crop" in self.augment
+            else (np.full(n, self.margin),) * 2
+        )
         mirror = draws.mirrored(samples) if "mirror" in self.augment else np.zeros(n, bool)
         return Cut(samples % len(self.labels), dy, dx, mirror)
 
@@ -116,7 +149,9 @@ class Loader:
 
 
 def _colour_axes(dataset: Dataset) -> NDArray[np.float64]:
-    assert isinstance(dataset.train.images, np.ndarray), "the request was checked: pca needs a stored set"
+    assert isinstance(dataset.train.images, np.ndarray), (
+        "the request was checked: pca needs a stored set"
+    )
     return colour_axes(dataset.train.images, dataset.train_indices)
 
 
@@ -133,9 +168,10 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """Give this rank's share of a set (or of its rows `indices`) in batches of `batch_size` images of this rank.
 
-    The shares are contiguous and disjoint and make up the whole set; nothing is padded. The centre window is taken;
-    with 10 `crops` the centre and the four corners, each mirrored too (Krizhevsky et al. 2012, section 4.1): `images`
-    are (10 B, C, S, S), all images' first view first, and `labels` (B,).
+    The shares are contiguous and disjoint and make up the whole set; nothing is padded. The centre
+    window is taken; with 10 `crops` the centre and the four corners, each mirrored too (Krizhevsky
+    et al. 2012, section 4.1): `images` are (10 B, C, S, S), all images' first view first, and
+    `labels` (B,).
     """
     every = np.arange(len(images.labels)) if indices is None else indices
     share = every[len(every) * data_rank // data_size : len(every) * (data_rank + 1) // data_size]
@@ -149,7 +185,9 @@ def evaluation_batches(
 
 def _cuts(rows: NDArray[np.int64], views: Sequence[tuple[int, int, bool]]) -> Cut:
     """The first view of each row's image, then the second, and so on."""
-    dy, dx, mirrored = (np.repeat(np.asarray(column), len(rows)) for column in zip(*views, strict=True))
+    dy, dx, mirrored = (
+        np.repeat(np.asarray(column), len(rows)) for column in zip(*views, strict=True)
+    )
     return Cut(np.tile(rows, len(views)), dy, dx, mirrored)
 
 
@@ -160,7 +198,9 @@ def ten_views(margin: int) -> list[tuple[int, int, bool]]:
     return [(dy, dx, mirrored) for mirrored in (False, True) for dy, dx in places]
 
 
-def open_pixels(images: ImageSet, size: int, device: torch.device, *, often: bool) -> Pixels | Stream:
+def open_pixels(
+    images: ImageSet, size: int, device: torch.device, *, often: bool
+) -> Pixels | Stream:
     """Open a stored set, or one that is decoded as it goes, to take windows of `size` px from."""
     if isinstance(images.images, FolderImages):
         return Stream(images.images, size, device)

@@ -1,4 +1,7 @@
-"""Stored pixels to what a model takes: windows gathered as whole batches, then scaled, normalised and laid out."""
+"""Stored pixels to what a model takes.
+
+Windows gathered as whole batches, then scaled, normalised and laid out.
+"""
 
 import signal
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,7 +38,10 @@ class ModelInput:
 
 
 class Cut(NamedTuple):
-    """What is taken of stored images: for each of `rows` the window at (dy, dx), mirrored where `mirror`; all (B,)."""
+    """What is taken of stored images.
+
+    For each of `rows` the window at (dy, dx), mirrored where `mirror`; all (B,).
+    """
 
     rows: NDArray[np.int64]
     dy: NDArray[np.int64]
@@ -49,7 +55,9 @@ class Pixels:
     A set that is gathered often goes to a GPU once, if it isn't larger than UPLOAD_LIMIT.
     """
 
-    def __init__(self, images: NDArray[np.uint8], size: int, device: torch.device, *, often: bool) -> None:
+    def __init__(
+        self, images: NDArray[np.uint8], size: int, device: torch.device, *, often: bool
+    ) -> None:
         self.size = size
         self.device = device
         self.moves = images.shape[1] - size + 1
@@ -63,7 +71,10 @@ class Pixels:
         return batches if self.uploaded is not None else to_device(batches, self.device)
 
     def gather(self, cut: "Cut") -> torch.Tensor:
-        """Take one window of each row: (B, S, S, C) uint8, from the uploaded set or from the mapped file."""
+        """Take one window of each row.
+
+        (B, S, S, C) uint8, from the uploaded set or from the mapped file.
+        """
         if self.uploaded is not None:
             return self._gather_there(self.uploaded, *cut)
         batch = self.windows[cut.rows, cut.dy, cut.dx]
@@ -84,7 +95,8 @@ class Pixels:
         n, _, _, channels = stored.shape
         strides = stored.stride()
         view = stored.as_strided(
-            (n, self.moves, self.moves, self.size, self.size, channels), (*strides[:3], *strides[1:])
+            (n, self.moves, self.moves, self.size, self.size, channels),
+            (*strides[:3], *strides[1:]),
         )
         row, down, across = torch.from_numpy(np.stack([rows, dy, dx])).to(self.device)
         batch = view[row, down, across]
@@ -141,10 +153,16 @@ class Finish:
     def __init__(self, taken: ModelInput, *, size: int, channels: int) -> None:
         mean, std, in_channels = taken.mean, taken.std, taken.in_channels
         if channels != in_channels and 1 not in (channels, in_channels):
-            raise ValueError(f"images of {channels} channels can't be turned into {in_channels}: allowed are 1 and 3")
-        channels = max(channels, in_channels)  # grey is spread before normalising, colour made grey behind it
+            raise ValueError(
+                f"images of {channels} channels can't be turned into {in_channels}: allowed are 1 and 3"
+            )
+        channels = max(
+            channels, in_channels
+        )  # grey is spread before normalising, colour made grey behind it
         if len(mean) != len(std) or len(mean) not in (1, channels):
-            raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} don't fit images of {channels} channels")
+            raise ValueError(
+                f"mean {tuple(mean)} and std {tuple(std)} don't fit images of {channels} channels"
+            )
         self.image_size = taken.image_size if taken.image_size != size else None
         self.channels, self.in_channels = channels, in_channels
         self.channels_last = taken.channels_last
@@ -169,15 +187,22 @@ class Finish:
             weights = torch.tensor(LUMINANCE, device=images.device)
             images = (images * weights[:, None, None]).sum(1, keepdim=True)
         if self.image_size:
-            images = functional.interpolate(images, self.image_size, mode="bilinear", antialias=True)
-        return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+            images = functional.interpolate(
+                images, self.image_size, mode="bilinear", antialias=True
+            )
+        return images.contiguous(
+            memory_format=torch.channels_last if self.channels_last else torch.contiguous_format
+        )
 
 
 AHEAD = 2  # batches that each worker holds ready
 
 
 class Stream:
-    """A folder's images as windows that are cut out of them as they are decoded; how many workers do it is theirs."""
+    """A folder's images as windows that are cut out of them as they are decoded.
+
+    How many workers do it is theirs.
+    """
 
     def __init__(self, images: FolderImages, size: int, device: torch.device) -> None:
         self.images = images
@@ -187,9 +212,13 @@ class Stream:
     def take(self, cuts: Iterable[Cut]) -> Iterator[torch.Tensor]:
         """Decode and cut, batch after batch in this order: (B, S, S, C) uint8 on the device."""
         decoded: DataLoader[NDArray[np.uint8]] = DataLoader(
-            _Windows(self.images, list(cuts), self.size), batch_size=None, num_workers=self.images.num_workers,
-            prefetch_factor=AHEAD, worker_init_fn=_heed_parent, generator=torch.Generator(),
-        )  # fmt: skip
+            _Windows(self.images, list(cuts), self.size),
+            batch_size=None,
+            num_workers=self.images.num_workers,
+            prefetch_factor=AHEAD,
+            worker_init_fn=_heed_parent,
+            generator=torch.Generator(),
+        )
         return to_device(decoded, self.device)
 
 

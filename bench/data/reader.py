@@ -1,4 +1,7 @@
-"""Data sets out of their files: the hub's parquet here, official archives in `archive.py`, to uint8 arrays."""
+"""Data sets out of their files.
+
+The hub's parquet here, official archives in `archive.py`, to uint8 arrays.
+"""
 
 import gzip
 import io
@@ -27,7 +30,11 @@ def decode(source: Source) -> tuple[Decoded, Decoded, Names]:
     """
     if source.kind == "archive":
         return read_archive(source)
-    return _read_parquet(source.name, source.train), _read_parquet(source.name, source.test), _names(source)
+    return (
+        _read_parquet(source.name, source.train),
+        _read_parquet(source.name, source.test),
+        _names(source),
+    )
 
 
 def _read_parquet(name: str, paths: tuple[Path, ...]) -> Decoded:
@@ -49,10 +56,18 @@ def _read_file(name: str, path: Path) -> Decoded:
         raise ValueError(f"{path}: damaged parquet file ({str(error).splitlines()[0]})") from error
     column = "img" if "img" in table.column_names else "image"
     if column not in table.column_names or LABEL_COLUMNS[name] not in table.column_names:
-        raise ValueError(f"{path}: columns {table.column_names}, but {name} has img and {LABEL_COLUMNS[name]}")
-    images = np.stack([_decode_image(row["bytes"], path, i) for i, row in enumerate(table[column].to_pylist())])
+        raise ValueError(
+            f"{path}: columns {table.column_names}, but {name} has img and {LABEL_COLUMNS[name]}"
+        )
+    images = np.stack(
+        [_decode_image(row["bytes"], path, i) for i, row in enumerate(table[column].to_pylist())]
+    )
     labels = table[LABEL_COLUMNS[name]].to_numpy().astype(np.int64)
-    coarse = table["coarse_label"].to_numpy().astype(np.int64) if "coarse_label" in table.column_names else None
+    coarse = (
+        table["coarse_label"].to_numpy().astype(np.int64)
+        if "coarse_label" in table.column_names
+        else None
+    )
     return Decoded(images, labels, coarse)
 
 
@@ -95,7 +110,9 @@ def check_md5(path: Path, expected: str) -> None:
     """Compare a file with its published md5 sum; ValueError names the file and both sums."""
     found = calculate_md5(path) if path.is_file() else "no file"
     if found != expected:
-        raise ValueError(f"{path}: md5 {found}, expected {expected}: the file is damaged or altered, fetch it again")
+        raise ValueError(
+            f"{path}: md5 {found}, expected {expected}: the file is damaged or altered, fetch it again"
+        )
 
 
 def _read_cifar(source: Source, kind: Any, scratch: Path) -> tuple[Decoded, Decoded, Names]:
@@ -109,19 +126,33 @@ def _read_cifar(source: Source, kind: Any, scratch: Path) -> tuple[Decoded, Deco
     for file, md5 in [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]:
         check_md5(folder / file, md5)
     train, test = kind(root, train=True), kind(root, train=False)
-    names = Names(tuple(train.classes), tuple(_unpickle(folder / kind.meta["filename"]).get("coarse_label_names", ())))
-    return _cifar_set(train, folder, kind.train_list), _cifar_set(test, folder, kind.test_list), names
+    names = Names(
+        tuple(train.classes),
+        tuple(_unpickle(folder / kind.meta["filename"]).get("coarse_label_names", ())),
+    )
+    return (
+        _cifar_set(train, folder, kind.train_list),
+        _cifar_set(test, folder, kind.test_list),
+        names,
+    )
 
 
 def _cifar_set(opened: Any, folder: Path, files: list[tuple[str, str]]) -> Decoded:
     """Take torchvision's pixels and labels, and the coarse labels, which it doesn't read, from the files."""
-    coarse = [label for file, _ in files for label in _unpickle(folder / file).get("coarse_labels", ())]
+    coarse = [
+        label for file, _ in files for label in _unpickle(folder / file).get("coarse_labels", ())
+    ]
     labels = np.asarray(opened.targets, np.int64)
-    return Decoded(np.asarray(opened.data), labels, np.asarray(coarse, np.int64) if coarse else None)
+    return Decoded(
+        np.asarray(opened.data), labels, np.asarray(coarse, np.int64) if coarse else None
+    )
 
 
 def _unpickle(path: Path) -> dict[str, Any]:
-    """Load one of the archive's files, whose md5 sum was checked before: unpickling runs what the file says."""
+    """Load one of the archive's files, whose md5 sum was checked before.
+
+    Unpickling runs what the file says.
+    """
     with path.open("rb") as file:
         content: dict[str, Any] = pickle.load(file, encoding="latin1")
     return content

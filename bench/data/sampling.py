@@ -1,8 +1,8 @@
 """What is drawn for each sample of an epoch: order, windows, boxes, partners. numpy alone, so that a draw is the same
 on every device; `augment.py` does what was drawn.
 
-A sample is a number: the row of its image, plus the size of the set for each time it was there before in the epoch
-(only sampling by class repeats images).
+A sample is a number: the row of its image, plus the size of the set for each time it was there
+before in the epoch (only sampling by class repeats images).
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,10 @@ def mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def seed_of(*numbers: int) -> int:
-    """63 bits of these numbers, for the seed of a generator. Published runs rest on it: it may not change."""
+    """63 bits of these numbers, for the seed of a generator.
+
+    Published runs rest on it: it may not change.
+    """
     state = np.zeros(1, np.uint64)
     for number in numbers:
         state = mix(state + np.uint64(number))
@@ -37,14 +40,21 @@ def draw(*keys: Key) -> NDArray[np.uint64]:
     """Draw 64 random bits for each combination of the keys, which broadcast as arrays do (negative ones wrap)."""
     state = np.zeros(1, np.uint64)
     for key in keys:
-        counted = np.asarray(key) if isinstance(key, np.ndarray) else np.asarray([key % 2**64], np.uint64)
+        counted = (
+            np.asarray(key) if isinstance(key, np.ndarray) else np.asarray([key % 2**64], np.uint64)
+        )
         state = mix(state ^ counted.astype(np.uint64))
     return state
 
 
 def below(bits: NDArray[np.uint64], limit: int) -> NDArray[np.int64]:
-    """Map 64 random bits to integers 0 <= i < limit (limit at most 2^32; bias under limit / 2^32)."""
-    return np.asarray(((bits >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32)).astype(np.int64)
+    """Map 64 random bits to integers 0 <= i < limit (limit at most 2^32.
+
+    Bias under limit / 2^32).
+    """
+    return np.asarray(((bits >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32)).astype(
+        np.int64
+    )
 
 
 def unit(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -61,7 +71,10 @@ Samples = NDArray[np.int64]
 
 
 class Purpose(IntEnum):
-    """What a draw is for: the key behind seed and epoch. Numbers once used keep their meaning: append only."""
+    """What a draw is for: the key behind seed and epoch.
+
+    Numbers once used keep their meaning: append only.
+    """
 
     ORDER = 0
     CROP_Y = auto()
@@ -89,7 +102,10 @@ class Purpose(IntEnum):
 
 @dataclass(frozen=True)
 class Boxes:
-    """A rectangle for each sample, in pixels: rows top <= y < bottom, columns left <= x < right; all (n,)."""
+    """A rectangle for each sample, in pixels: rows top <= y < bottom, columns left <= x < right.
+
+    All (n,).
+    """
 
     top: NDArray[np.int64]
     left: NDArray[np.int64]
@@ -120,7 +136,9 @@ class Draws:
     def normal(self, purpose: Purpose, samples: Samples, num_values: int) -> NDArray[np.float64]:
         """Draw (n, num_values) from the standard normal distribution (Box and Muller 1958)."""
         first, second = (
-            unit(draw(self.seed, self.epoch, purpose, samples[:, None], np.arange(num_values), part))
+            unit(
+                draw(self.seed, self.epoch, purpose, samples[:, None], np.arange(num_values), part)
+            )
             for part in range(2)
         )
         return np.asarray(np.sqrt(-2 * np.log(1 - first)) * np.cos(2 * np.pi * second))
@@ -132,7 +150,8 @@ class Draws:
     def balanced_order(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> Samples:
         """Draw an epoch of as many samples that holds each class equally often; small classes come round again.
 
-        `labels` (N,) are those of the whole set. An image that is there again is another sample, with other draws.
+        `labels` (N,) are those of the whole set. An image that is there again is another sample,
+        with other draws.
         """
         classes = np.unique(labels[rows])
         share = -(-len(rows) // len(classes))
@@ -146,7 +165,9 @@ class Draws:
 
     def windows(self, samples: Samples, num_places: int) -> tuple[Samples, Samples]:
         """Draw the window's place (dy, dx) for a random crop."""
-        return self.below(Purpose.CROP_Y, samples, num_places), self.below(Purpose.CROP_X, samples, num_places)
+        return self.below(Purpose.CROP_Y, samples, num_places), self.below(
+            Purpose.CROP_X, samples, num_places
+        )
 
     def mirrored(self, samples: Samples) -> NDArray[np.bool_]:
         """Draw which samples are mirrored: one in two."""
@@ -157,11 +178,16 @@ class Draws:
 
         DeVries and Taylor 2017 took 8 of 32 px for CIFAR-100.
         """
-        centre_y, centre_x = (self.below(p, samples, size) for p in (Purpose.CUTOUT_Y, Purpose.CUTOUT_X))
+        centre_y, centre_x = (
+            self.below(p, samples, size) for p in (Purpose.CUTOUT_Y, Purpose.CUTOUT_X)
+        )
         return clipped_boxes(centre_y, centre_x, np.full(len(samples), size // 4), size)
 
     def mix_boxes(self, samples: Samples, share: NDArray[np.float64], size: int) -> Boxes:
-        """Draw CutMix's boxes, whose area before clipping is 1 - `share` of the image (Yun et al. 2019)."""
+        """Draw CutMix's boxes, whose area before clipping is 1 - `share` of the image (Yun et al.
+
+        2019).
+        """
         side = (size * np.sqrt(1 - share)).astype(np.int64)
         centre_y, centre_x = (self.below(p, samples, size) for p in (Purpose.BOX_Y, Purpose.BOX_X))
         return clipped_boxes(centre_y, centre_x, side, size)
@@ -169,18 +195,25 @@ class Draws:
     def erasing_boxes(self, samples: Samples, size: int) -> Boxes:
         """Draw random erasing's boxes (Zhong et al. 2017, in torchvision's form): none for one sample in two, else
 
-        2 to 33 % of the image with a ratio of sides of 0.3 to 3.3. Of ten tries the first that fits is taken.
+        2 to 33 % of the image with a ratio of sides of 0.3 to 3.3. Of ten tries the first that fits
+        is taken.
         """
         shape = (len(samples), ERASING_TRIES)
         height, width = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         for i in range(ERASING_TRIES):
             area = size**2 * (0.02 + 0.31 * self.uniform(Purpose.ERASING_AREA, samples, i))
-            ratio = np.exp(np.log(0.3) + np.log(3.3 / 0.3) * self.uniform(Purpose.ERASING_RATIO, samples, i))
+            ratio = np.exp(
+                np.log(0.3) + np.log(3.3 / 0.3) * self.uniform(Purpose.ERASING_RATIO, samples, i)
+            )
             height[:, i] = np.round(np.sqrt(area * ratio))
             width[:, i] = np.round(np.sqrt(area / ratio))
-        first = ((height < size) & (width < size)).argmax(1)  # ten misfits in a row don't happen: the chance is 1e-9
+        first = ((height < size) & (width < size)).argmax(
+            1
+        )  # ten misfits in a row don't happen: the chance is 1e-9
         chosen = (self.below(Purpose.ERASING, samples, 2) > 0).astype(np.int64)
-        height, width = (sides[np.arange(len(samples)), first] * chosen for sides in (height, width))
+        height, width = (
+            sides[np.arange(len(samples)), first] * chosen for sides in (height, width)
+        )
         top = (self.uniform(Purpose.ERASING_Y, samples) * (size - height + 1)).astype(np.int64)
         left = (self.uniform(Purpose.ERASING_X, samples) * (size - width + 1)).astype(np.int64)
         return Boxes(top, left, top + height, left + width)
@@ -195,6 +228,8 @@ def clipped_boxes(
     """Lay squares around their centres and clip them to the image."""
     half = side // 2
     return Boxes(
-        np.maximum(centre_y - half, 0), np.maximum(centre_x - half, 0), np.minimum(centre_y + half, size),
+        np.maximum(centre_y - half, 0),
+        np.maximum(centre_x - half, 0),
+        np.minimum(centre_y + half, size),
         np.minimum(centre_x + half, size),
-    )  # fmt: skip
+    )

@@ -1,6 +1,7 @@
 """Where the files of a data set are: found on disk, or fetched. Nothing is decoded here. No torch until a download.
 
-A set is looked for in the folder itself, in DIR/NAME and in the sub-folders of the hub's and torchvision's layouts.
+A set is looked for in the folder itself, in DIR/NAME and in the sub-folders of the hub's and
+torchvision's layouts.
 """
 
 import fcntl
@@ -19,7 +20,9 @@ from bench.data.cache import Say, locked, user_cache
 Kind = Literal["parquet", "archive", "embedded", "folder"]
 START_SECONDS = 8.0  # a download that hasn't begun by then is given up; 10 s with all around it
 STALL_SECONDS = 30.0  # a download that stands still for so long has broken off
-RETRY_SECONDS = 60.0  # ranks that start together must agree: after a failed try nobody tries again so soon
+RETRY_SECONDS = (
+    60.0  # ranks that start together must agree: after a failed try nobody tries again so soon
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,16 @@ class Source:
 
     @property
     def stamp(self) -> str:
-        """In which state the files are, however the folder was written; any change decodes them anew."""
+        """In which state the files are, however the folder was written.
+
+        Any change decodes them anew.
+        """
         total = hashlib.sha256()
         for path in self.files:
             stat = path.stat()
-            total.update(f"{path.relative_to(self.folder)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            total.update(
+                f"{path.relative_to(self.folder)} {stat.st_size} {stat.st_mtime_ns}\n".encode()
+            )
         return total.hexdigest()
 
 
@@ -56,7 +64,8 @@ class Source:
 class Archive:
     """An official archive: torchvision's class for it, its files as they lie unpacked, and where it is fetched from.
 
-    `base` is the folder of the files under torchvision's root; `packed` the one file that they come in, if they do.
+    `base` is the folder of the files under torchvision's root; `packed` the one file that they come
+    in, if they do.
     """
 
     torchvision_class: str
@@ -113,7 +122,10 @@ PARQUET_FOLDERS = ("", "data", "plain_text")
 
 
 def roots(data_dir: Path | None) -> list[Path]:
-    """List the folders to look in: `data_dir` alone if it is given, else $ZOOMETRY_DATA and the user's cache."""
+    """List the folders to look in.
+
+    `data_dir` alone if it is given, else $ZOOMETRY_DATA and the user's cache.
+    """
     if data_dir is not None:
         return [_existing(data_dir, "--data-dir")]
     named = os.environ.get("ZOOMETRY_DATA")
@@ -141,14 +153,21 @@ def missing(name: str, data_dir: Path | None) -> ValueError:
     looked = ", ".join(f"{root} and {root / name}" for root in roots(data_dir))
     archive = ARCHIVES[name]
     for place in (
-        place for root in roots(data_dir) for folder in (root, root / name) for place in _places(name, folder)
+        place
+        for root in roots(data_dir)
+        for folder in (root, root / name)
+        for place in _places(name, folder)
     ):
         lacking = [file for file in archive.train + archive.test if not _either(place / file)]
         if lacking and len(lacking) < len(archive.train + archive.test):
-            return ValueError(f"data set {name!r} in {place} lacks {', '.join(lacking)} (from {archive.url})")
+            return ValueError(
+                f"data set {name!r} in {place} lacks {', '.join(lacking)} (from {archive.url})"
+            )
     files = archive.packed or ", ".join(archive.train + archive.test)
     hub = "train-*.parquet and test-*.parquet, or " if name in LABEL_COLUMNS else ""
-    return ValueError(f"data set {name!r} not found in {looked}: put {hub}{files} there (from {archive.url})")
+    return ValueError(
+        f"data set {name!r} not found in {looked}: put {hub}{files} there (from {archive.url})"
+    )
 
 
 def _parquet(name: str, folder: Path) -> Source | None:
@@ -160,22 +179,33 @@ def _parquet(name: str, folder: Path) -> Source | None:
 
 
 def open_parquet(path: Path) -> Any:
-    """Open a parquet file (pyarrow.parquet.ParquetFile); ValueError with its name if its end is missing or damaged."""
+    """Open a parquet file (pyarrow.parquet.ParquetFile).
+
+    ValueError with its name if its end is missing or damaged.
+    """
     import pyarrow
     from pyarrow import parquet
 
     try:
         return parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: truncated or not a parquet file ({str(error).splitlines()[0]})") from error
+        raise ValueError(
+            f"{path}: truncated or not a parquet file ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _archive(name: str, folder: Path) -> Source | None:
-    """Find an archive's files, gzipped or not, under torchvision's root or in the folder itself; else its one file."""
+    """Find an archive's files, gzipped or not, under torchvision's root or in the folder itself.
+
+    Else its one file.
+    """
     archive = ARCHIVES[name]
     for place in _places(name, folder):
         for suffix in ("", ".gz"):
-            train, test = (tuple(place / (file + suffix) for file in part) for part in (archive.train, archive.test))
+            train, test = (
+                tuple(place / (file + suffix) for file in part)
+                for part in (archive.train, archive.test)
+            )
             if all(path.is_file() for path in train + test):
                 return Source(name, "archive", place, train, test)
     packed = folder / archive.packed
@@ -183,7 +213,10 @@ def _archive(name: str, folder: Path) -> Source | None:
 
 
 def _places(name: str, folder: Path) -> list[Path]:
-    """Where an archive's unpacked files may lie: under torchvision's root, or in the folder itself."""
+    """Where an archive's unpacked files may lie.
+
+    Under torchvision's root, or in the folder itself.
+    """
     archive = ARCHIVES[name]
     inside = [folder] if not archive.packed or folder.name == archive.base else []
     return [folder / archive.base, *inside]
@@ -197,8 +230,8 @@ def _either(path: Path) -> bool:
 def fetch(name: str, say: Say) -> Source | None:
     """Download an official archive into the user's cache; None, said, if that can't start within 10 s.
 
-    One process downloads, the others wait for it. Progress is torchvision's own bar. None, said, too if the download
-    breaks off, stands still or has a wrong md5 sum.
+    One process downloads, the others wait for it. Progress is torchvision's own bar. None, said,
+    too if the download breaks off, stands still or has a wrong md5 sum.
     """
     folder = user_cache() / name
     try:
@@ -226,7 +259,10 @@ def _fetch(name: str, folder: Path, say: Say) -> Source | None:
 
 
 def _why_unreachable(url: str) -> str:
-    """Ask for the first byte of a file; say why it doesn't come, or nothing. A look-up of names can hang: a thread."""
+    """Ask for the first byte of a file; say why it doesn't come, or nothing.
+
+    A look-up of names can hang: a thread.
+    """
     answer: list[str] = []
 
     def ask() -> None:

@@ -1,8 +1,9 @@
 """The embedded stand-in: 60,000 images of 100 classes in 20 superclasses, drawn by code in a few seconds.
 
-A superclass is a shape, a class is that shape with one of five textures; place, size, colours, background and noise are
-drawn for each image by counting. Integer arithmetic only, so the bytes are the same on every machine, and their
-checksums stand here. Figures reached on it say nothing about real images.
+A superclass is a shape, a class is that shape with one of five textures; place, size, colours,
+background and noise are drawn for each image by counting. Integer arithmetic only, so the bytes are
+the same on every machine, and their checksums stand here. Figures reached on it say nothing about
+real images.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,11 @@ NUM_TRAIN, NUM_TEST = 500, 100  # images a class
 CHUNK = 500  # images drawn at a time, so that the work stays in the processor's cache
 SMALLEST, LARGEST = 12, 26  # px a side of the shape in the image
 OUTSIDE = 3  # px of the shape that may lie outside of the image
-DARKEST_INK, INKS, GROUNDS = 60, 110, 192  # ink is drawn from DARKEST_INK + [0, INKS), backgrounds from [0, GROUNDS)
+DARKEST_INK, INKS, GROUNDS = (
+    60,
+    110,
+    192,
+)  # ink is drawn from DARKEST_INK + [0, INKS), backgrounds from [0, GROUNDS)
 TINT = 80  # what a texture adds to the ink of its own channels: a faint hint, to get the learning under way
 FAINT = 70  # opacity of the ink, of 255, in the gaps of a texture
 NOISE = 85  # of 255: half the width of the noise on each value
@@ -61,7 +66,9 @@ TEXTURES: dict[str, Rule] = {
     "checked": lambda x, y: (x // 14 + y // 14) % 2 == 0,
     "slanted": lambda x, y: (x + y) // 14 % 2 == 0,
 }
-TINTS = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1)]) * TINT  # by texture: red, green, blue
+TINTS = (
+    np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1)]) * TINT
+)  # by texture: red, green, blue
 
 PLACE_Y, PLACE_X, WIDTH, INK, GROUND, GRAIN, SHIFT = range(7)  # what a draw is for
 
@@ -69,7 +76,11 @@ PLACE_Y, PLACE_X, WIDTH, INK, GROUND, GRAIN, SHIFT = range(7)  # what a draw is 
 def make() -> tuple[Decoded, Decoded, Names]:
     """Draw the training set (50,000 images), the test set (10,000) and the names of classes and superclasses."""
     names = tuple(f"{texture}_{shape}" for shape in SHAPES for texture in TEXTURES)
-    return draw_set(0, NUM_TRAIN), draw_set(NUM_TRAIN * len(names), NUM_TEST), Names(names, tuple(SHAPES))
+    return (
+        draw_set(0, NUM_TRAIN),
+        draw_set(NUM_TRAIN * len(names), NUM_TEST),
+        Names(names, tuple(SHAPES)),
+    )
 
 
 def draw_set(first: int, num_per_class: int) -> Decoded:
@@ -80,14 +91,19 @@ def draw_set(first: int, num_per_class: int) -> Decoded:
     starts = range(0, len(labels), CHUNK)
     with ThreadPoolExecutor() as pool:
         chunks = pool.map(
-            lambda start: _draw_images(drawings, grain, labels[start : start + CHUNK], samples[start : start + CHUNK]),
+            lambda start: _draw_images(
+                drawings, grain, labels[start : start + CHUNK], samples[start : start + CHUNK]
+            ),
             starts,
         )
         return Decoded(np.concatenate(list(chunks)), labels, labels // len(TEXTURES))
 
 
 def _drawings() -> NDArray[np.uint8]:
-    """Draw each class once: (100, GRID + 2, GRID + 2), the ink's opacity in 0..255 within an empty border."""
+    """Draw each class once.
+
+    (100, GRID + 2, GRID + 2), the ink's opacity in 0..255 within an empty border.
+    """
     line = np.arange(GRID) * 2 - GRID + 1
     x, y = line[None, :], line[:, None]
     figures = [
@@ -99,29 +115,51 @@ def _drawings() -> NDArray[np.uint8]:
 
 
 def _draw_images(
-    drawings: NDArray[np.uint8], grain: NDArray[np.uint8], labels: NDArray[np.int64], samples: NDArray[np.int64]
+    drawings: NDArray[np.uint8],
+    grain: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    samples: NDArray[np.int64],
 ) -> NDArray[np.uint8]:
-    """Draw images (n, 32, 32, 3) of the given classes; planes of one colour until the end, since that is faster."""
+    """Draw images (n, 32, 32, 3) of the given classes.
+
+    Planes of one colour until the end, since that is faster.
+    """
     ground = _ground(samples)
-    ink = DARKEST_INK + below(draw(SEED, INK, samples[:, None], np.arange(3)), INKS) + TINTS[labels % len(TEXTURES)]
+    ink = (
+        DARKEST_INK
+        + below(draw(SEED, INK, samples[:, None], np.arange(3)), INKS)
+        + TINTS[labels % len(TEXTURES)]
+    )
     opacity = (_place(drawings, labels, samples) >> 1).astype(np.int16)[:, None]
     image = ground + ((ink.astype(np.int16)[:, :, None, None] - ground) * opacity >> 7)
     image += _noise(grain, samples)
     return np.asarray(np.clip(image, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
 
 
-def _place(drawings: NDArray[np.uint8], labels: NDArray[np.int64], samples: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Put each class's drawing into the image at a size and place of its own: opacity (n, 32, 32)."""
+def _place(
+    drawings: NDArray[np.uint8], labels: NDArray[np.int64], samples: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Put each class's drawing into the image at a size and place of its own.
+
+    Opacity (n, 32, 32).
+    """
     width = SMALLEST + below(draw(SEED, WIDTH, samples), LARGEST - SMALLEST + 1)
     row, column = (_coordinates(samples, width, axis) for axis in (PLACE_Y, PLACE_X))
     side = GRID + 2
     return np.asarray(
-        drawings.reshape(-1)[(labels[:, None] * side * side + row * side)[:, :, None] + column[:, None, :]]
+        drawings.reshape(-1)[
+            (labels[:, None] * side * side + row * side)[:, :, None] + column[:, None, :]
+        ]
     )
 
 
-def _coordinates(samples: NDArray[np.int64], width: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
-    """Find where each pixel of an axis lies in the drawing: (n, 32) in 0..GRID + 1, its ends being the empty border."""
+def _coordinates(
+    samples: NDArray[np.int64], width: NDArray[np.int64], axis: int
+) -> NDArray[np.int64]:
+    """Find where each pixel of an axis lies in the drawing.
+
+    (n, 32) in 0..GRID + 1, its ends being the empty border.
+    """
     free = SIZE - width + 2 * OUTSIDE + 1
     first = (draw(SEED, axis, samples) >> np.uint64(32)).astype(np.int64) * free // 2**32 - OUTSIDE
     along = (np.arange(SIZE) - first[:, None]) * GRID // width[:, None]

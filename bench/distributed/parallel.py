@@ -1,4 +1,7 @@
-"""The two axes of a world, and how gradients and statistics go along them. Imported by `runtime.py` alone."""
+"""The two axes of a world, and how gradients and statistics go along them.
+
+Imported by `runtime.py` alone.
+"""
 
 import importlib
 from collections.abc import Callable
@@ -16,8 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 def data_parallel(model: nn.Module, group: Any, *, in_rank_order: bool) -> nn.Module:
     """Make a model join its gradients over a group of processes at each backward pass: their mean.
 
-    With `in_rank_order` it is their sum, added one rank after another: the same to the bit in any world that splits a
-    step into the same micro-batches. Buffers stay local.
+    With `in_rank_order` it is their sum, added one rank after another: the same to the bit in any
+    world that splits a step into the same micro-batches. Buffers stay local.
     """
     wrapped = DistributedDataParallel(
         model, process_group=group, forward_sync_buffers=False, gradient_as_bucket_view=True
@@ -44,21 +47,31 @@ def sum_in_rank_order(group: Any, bucket: GradBucket) -> torch.futures.Future[to
 
 
 def synchronised_norms(model: nn.Module, group: Any) -> nn.Module:
-    """Let batch normalisation take its statistics over all processes of a group. GPUs only; it wasn't run on one."""
+    """Let batch normalisation take its statistics over all processes of a group.
+
+    GPUs only; it wasn't run on one.
+    """
     converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model, group)  # type: ignore[no-untyped-call]
     return converted
 
 
 def find_axes(rank: int, size: int, *, model_size: int, device: torch.device) -> dict[str, Any]:
-    """This process's place on the two axes, and its groups: the ranks that share a model are neighbours."""
+    """This process's place on the two axes, and its groups.
+
+    The ranks that share a model are neighbours.
+    """
     if model_size == 1:
         return {"data_rank": rank, "data_size": size}
     shape = (size // model_size, model_size)
     mesh = init_device_mesh(device.type, shape, mesh_dim_names=("data", "model"))
     return {
-        "data_rank": rank // model_size, "data_size": size // model_size, "data_group": mesh.get_group("data"),
-        "model_rank": rank % model_size, "model_size": model_size, "model_group": mesh.get_group("model"),
-    }  # fmt: skip
+        "data_rank": rank // model_size,
+        "data_size": size // model_size,
+        "data_group": mesh.get_group("data"),
+        "model_rank": rank % model_size,
+        "model_size": model_size,
+        "model_group": mesh.get_group("model"),
+    }
 
 
 def function_of(way: str) -> Callable[..., nn.Module]:
@@ -69,8 +82,14 @@ def function_of(way: str) -> Callable[..., nn.Module]:
 
 def clip_parts(model: nn.Module, limit: float, *, group: Any, rank: int, size: int) -> None:
     """Scale this rank's gradients so that the norm of the whole model's, over the group, is at most `limit`."""
-    is_shared = getattr(model, "is_shared", lambda name: True)  # a model that isn't in parts is all the same to all
-    counted = [p.grad for name, p in model.named_parameters() if p.grad is not None and not (rank and is_shared(name))]
+    is_shared = getattr(
+        model, "is_shared", lambda name: True
+    )  # a model that isn't in parts is all the same to all
+    counted = [
+        p.grad
+        for name, p in model.named_parameters()
+        if p.grad is not None and not (rank and is_shared(name))
+    ]
     norm = nn.utils.get_total_norm(counted)
     norms = [torch.empty_like(norm) for _ in range(size)]
     dist.all_gather(norms, norm, group=group)

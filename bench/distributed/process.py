@@ -1,4 +1,7 @@
-"""The processes of a run as the environment tells them, before torch is imported: who was asked for, who is there."""
+"""The processes of a run as the environment tells them, before torch is imported.
+
+Who was asked for, who is there.
+"""
 
 import ctypes
 import multiprocessing
@@ -19,12 +22,13 @@ EXIT_FILE = "ZOOMETRY_EXIT_FILE"  # names the file where launch.sh wants the exi
 LAUNCHER = "ZOOMETRY_LAUNCHER"  # the process that launch.sh became
 GIVEN_UP = "ZOOMETRY_GIVEN_UP"  # cells that brought down a world of this launch: their records stay as they are
 BROKEN = 75  # left in the exit file by a world that broke, with the cause: a new world can go on (BSD's EX_TEMPFAIL)
-LARGE_PAGES = (
-    "THP_MEM_ALLOC_ENABLE"  # torch reads it once: large tensors on large pages train 2 to 15 % faster on a CPU
-)
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch reads it once: large tensors on large pages train 2 to 15 % faster on a CPU
 RELAUNCH = "ZOOMETRY_RELAUNCH"  # says that this start only measures: cells are kept as they are
-# A process's place among others; with the launcher's own words, what would make a fresh process join its world.
-PLACE = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"})
+# A process's place among others; with the launcher's own words, what would make a fresh process
+# join its world.
+PLACE = frozenset(
+    {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+)
 LAUNCHED = PLACE | {EXIT_FILE, "TORCHELASTIC_USE_AGENT_STORE"}
 
 
@@ -49,7 +53,12 @@ def world_of(environment: Mapping[str, str] = os.environ) -> World:
     def number(name: str, default: int) -> int:
         return int(environment.get(name, default))
 
-    return World(number("RANK", 0), number("WORLD_SIZE", 1), number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", 1))
+    return World(
+        number("RANK", 0),
+        number("WORLD_SIZE", 1),
+        number("LOCAL_RANK", 0),
+        number("LOCAL_WORLD_SIZE", 1),
+    )
 
 
 def num_cores() -> int:
@@ -63,17 +72,26 @@ def num_cores() -> int:
 
 
 def num_gpus(environment: Mapping[str, str] = os.environ) -> int:
-    """CUDA devices that a worker will see, asked of the driver's own tool: torch would take seconds to say it."""
+    """CUDA devices that a worker will see, asked of the driver's own tool.
+
+    Torch would take seconds to say it.
+    """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    if environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes") or not shutil.which("nvidia-smi"):
+    if environment.get("ACCELERATE_USE_CPU", "").lower() in (
+        "1",
+        "true",
+        "yes",
+    ) or not shutil.which("nvidia-smi"):
         return 0
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
-def check_world(asked: int | None, world: World, environment: Mapping[str, str] = os.environ) -> None:
+def check_world(
+    asked: int | None, world: World, environment: Mapping[str, str] = os.environ
+) -> None:
     """Refuse a world other than the one that was asked for, with the command that works.
 
     accelerate starts a single process, without a word, where it was asked for several on a machine without GPUs; and a
@@ -84,7 +102,9 @@ def check_world(asked: int | None, world: World, environment: Mapping[str, str] 
     if asked is None and "MASTER_ADDR" in environment and "WORLD_SIZE" not in environment:
         raise ValueError(f"MASTER_ADDR is set but WORLD_SIZE is not: {_command('N')}")
     if asked is not None and asked != world.size:
-        raise ValueError(f"{asked} processes were asked for and {world.size} started: {_command(asked)}")
+        raise ValueError(
+            f"{asked} processes were asked for and {world.size} started: {_command(asked)}"
+        )
 
 
 def _command(num_processes: int | str) -> str:
@@ -95,7 +115,10 @@ def _command(num_processes: int | str) -> str:
 
 
 def _asked_of_launcher() -> int | None:
-    """How many processes the command line of the launcher above this process names; None if it names none."""
+    """How many processes the command line of the launcher above this process names.
+
+    None if it names none.
+    """
     words = _launcher_above()
     for i, word in enumerate(words):
         name, _, value = word.partition("=")
@@ -106,7 +129,10 @@ def _asked_of_launcher() -> int | None:
 
 
 def _launcher_above() -> list[str]:
-    """The command line of accelerate or torchrun above this process; empty if its parent is something else."""
+    """The command line of accelerate or torchrun above this process.
+
+    Empty if its parent is something else.
+    """
     parent = psutil.Process().parent()
     try:
         words = parent.cmdline() if parent else []
@@ -128,7 +154,10 @@ def follow_launcher() -> None:
 
 
 def is_orphan(parent: int) -> bool:
-    """Whether launch.sh started this process and is gone, killed outright. `parent` is who started this process."""
+    """Whether launch.sh started this process and is gone, killed outright.
+
+    `parent` is who started this process.
+    """
     launcher = os.environ.get(LAUNCHER)
     return launcher is not None and os.getppid() not in (parent, int(launcher))
 
@@ -139,7 +168,10 @@ def given_up() -> frozenset[str]:
 
 
 def leave(code: int) -> int:
-    """Give the exit code to the launcher of this machine that asked for it in a file; by hand, it is the process's."""
+    """Give the exit code to the launcher of this machine that asked for it in a file.
+
+    By hand, it is the process's.
+    """
     path = os.environ.get(EXIT_FILE)
     if path is None:
         return code
@@ -185,8 +217,8 @@ def _prctl(option: int, value: int) -> None:
 def count_oom_kills(root: Path = Path("/")) -> int | None:
     """How many processes of this control group the kernel has killed for want of memory; None where it doesn't tell.
 
-    Version 2 of control groups counts in `memory.events`, version 1 in `memory.oom_control`; where neither can be read
-    the whole machine's count must do. `root` is where /proc and /sys stand.
+    Version 2 of control groups counts in `memory.events`, version 1 in `memory.oom_control`; where
+    neither can be read the whole machine's count must do. `root` is where /proc and /sys stand.
     """
     for path in [*_counters(root), root / "proc/vmstat"]:
         found = _number_after("oom_kill", path)
@@ -196,7 +228,10 @@ def count_oom_kills(root: Path = Path("/")) -> int | None:
 
 
 def _counters(root: Path) -> list[Path]:
-    """The files in which this process's control groups count, as /proc/self/cgroup names them: ID:CONTROLLERS:PATH."""
+    """The files in which this process's control groups count, as /proc/self/cgroup names them.
+
+    ID:CONTROLLERS:PATH.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -213,7 +248,10 @@ def _counters(root: Path) -> list[Path]:
 
 
 def _places(mount: Path, path: str, name: str) -> list[Path]:
-    """Where a group's file may be: a container's own group is mounted at the top, and its path is that of outside."""
+    """Where a group's file may be.
+
+    A container's own group is mounted at the top, and its path is that of outside.
+    """
     return [mount / path.strip("/") / name, mount / name]
 
 
@@ -239,7 +277,8 @@ SERVER = multiprocessing.get_context("forkserver")
 def start_server() -> None:
     """Let the server import what a cell needs, beside this process's own imports.
 
-    torch itself brings in `torch._dynamo`, which takes seconds, when it counts a model or builds an optimiser.
+    torch itself brings in `torch._dynamo`, which takes seconds, when it counts a model or builds an
+    optimiser.
     """
     SERVER.set_forkserver_preload(["bench.cell.run_cell", "torch._dynamo"])
     forkserver.ensure_running()

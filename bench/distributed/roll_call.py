@@ -1,7 +1,8 @@
 """Who still answers when a rank has failed: a roll call through the store that the ranks met at.
 
-A rank that dies or stops leaves the others in a collective call, which fails at once or when its time is up, with
-gloo's or NCCL's own words. Each rank that sees a failure writes into the store what failed, and looks who else does.
+A rank that dies or stops leaves the others in a collective call, which fails at once or when its
+time is up, with gloo's or NCCL's own words. Each rank that sees a failure writes into the store
+what failed, and looks who else does.
 """
 
 import contextlib
@@ -19,7 +20,14 @@ from bench.distributed.process import World, abandon
 from bench.results.record import Status
 
 # What gloo says in an error that has no type of its own.
-WORDS = ("gloo", "pair closure", "closed by peer", "reset by peer", "Broken pipe", "Timed out waiting")
+WORDS = (
+    "gloo",
+    "pair closure",
+    "closed by peer",
+    "reset by peer",
+    "Broken pipe",
+    "Timed out waiting",
+)
 KEEPER = 0  # the rank beside which the store is kept
 ARRIVAL = 60.0  # seconds that ranks at least get to start
 SOON = 10.0  # seconds in which the others are heard if they failed alike
@@ -28,7 +36,10 @@ LATER = 10.0  # seconds in which the others are heard if a collective call faile
 
 @dataclass(frozen=True)
 class Fault:
-    """What failed in one rank. `status` is what a cell's record would say; `collective`: in a call to other ranks."""
+    """What failed in one rank.
+
+    `status` is what a cell's record would say; `collective`: in a call to other ranks.
+    """
 
     status: Status
     cause: str
@@ -36,7 +47,10 @@ class Fault:
 
 
 class WorldBroken(Exception):  # noqa: N818 - an event, not an error
-    """The ranks can't go on together. `fault`: what one of them failed of, if known; `speaks`: this one tells of it."""
+    """The ranks can't go on together.
+
+    `fault`: what one of them failed of, if known; `speaks`: this one tells of it.
+    """
 
     def __init__(self, cause: str, fault: Fault | None, *, speaks: bool) -> None:
         super().__init__(cause)
@@ -58,7 +72,10 @@ class Roll:
         self.store = store(address, port, is_master=False, timeout=patience)
 
     def meet(self) -> None:
-        """Wait until all ranks have come: they may start slower than they answer. WorldBroken names the others."""
+        """Wait until all ranks have come: they may start slower than they answer.
+
+        WorldBroken names the others.
+        """
         end = time.monotonic() + max(self.timeout, ARRIVAL)
         self.store.set(f"zoometry/here/{self.attempt}/{self.world.rank}", "")
         missing = []
@@ -70,10 +87,12 @@ class Roll:
                 missing.append(rank)
         if missing:
             ranks = " and ".join(map(str, missing))
-            cause = (
-                f"rank {ranks} of {self.world.size} has not come within {max(self.timeout, ARRIVAL):g} s (--timeout)"
+            cause = f"rank {ranks} of {self.world.size} has not come within {max(self.timeout, ARRIVAL):g} s (--timeout)"
+            raise WorldBroken(
+                cause,
+                None,
+                speaks=self.world.rank == min(set(range(self.world.size)) - set(missing)),
             )
-            raise WorldBroken(cause, None, speaks=self.world.rank == min(set(range(self.world.size)) - set(missing)))
 
     def call(self, fault: Fault) -> None:
         """Tell the others of a failure here and hear of theirs; returns if all failed alike and can go on together.
@@ -82,12 +101,17 @@ class Roll:
         """
         self.num_calls += 1
         heard: dict[int, Fault] = {self.world.rank: fault}
-        # In a thread of its own: a store whose keeper is stopped answers nothing, not even that the time is up.
+        # In a thread of its own: a store whose keeper is stopped answers nothing, not even that the
+        # time is up.
         asking = threading.Thread(target=self._hear, args=(fault, heard), daemon=True)
         asking.start()
         asking.join(_patience(fault) + 1)
         faults, everyone = dict(heard), range(self.world.size)
-        silent = [rank for rank in everyone if rank not in faults] if self.answered == self.num_calls else [KEEPER]
+        silent = (
+            [rank for rank in everyone if rank not in faults]
+            if self.answered == self.num_calls
+            else [KEEPER]
+        )
         if not silent and not any(one.collective for one in faults.values()):
             return
         first = next((one for _, one in sorted(faults.items()) if not one.collective), None)
@@ -95,7 +119,10 @@ class Roll:
         raise WorldBroken(cause, first, speaks=self.world.rank == min(faults))
 
     def _hear(self, own: Fault, heard: dict[int, Fault]) -> None:
-        """Write what failed here and read what failed elsewhere; `answered` says in the end that the store is there."""
+        """Write what failed here and read what failed elsewhere.
+
+        `answered` says in the end that the store is there.
+        """
         end = time.monotonic() + _patience(own)
         with contextlib.suppress(RuntimeError):  # the store died with its keeper
             self.store.set(self._key(self.world.rank), json.dumps(asdict(own)))
@@ -113,7 +140,9 @@ class Roll:
 def is_collective(error: BaseException) -> bool:
     """Whether a failure is that of a call to other ranks."""
     words = str(error)
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and any(one in words for one in WORDS))
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(one in words for one in WORDS)
+    )
 
 
 def cause_of(error: BaseException) -> str:

@@ -24,7 +24,13 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
 from bench.data.sampling import seed_of
-from bench.distributed.parallel import clip_parts, data_parallel, find_axes, function_of, synchronised_norms
+from bench.distributed.parallel import (
+    clip_parts,
+    data_parallel,
+    find_axes,
+    function_of,
+    synchronised_norms,
+)
 from bench.distributed.process import World, is_orphan, num_cores, world_of
 from bench.distributed.roll_call import Fault, Roll, WorldBroken, cause_of, is_collective, meet
 from bench.request.config import PARALLEL, RunConfig
@@ -45,7 +51,10 @@ class Interrupted(Exception):  # noqa: N818 - an event, not an error
 
 
 class Pulse(NamedTuple):
-    """What the ranks agree on once a step: the highest signal, the longest time, the step that diverged (0: none)."""
+    """What the ranks agree on once a step.
+
+    The highest signal, the longest time, the step that diverged (0: none).
+    """
 
     signum: int
     seconds: float
@@ -54,7 +63,10 @@ class Pulse(NamedTuple):
 
 @dataclass
 class Runtime:
-    """This process in its world of two axes: the data axis shares the images, the model axis the model."""
+    """This process in its world of two axes.
+
+    The data axis shares the images, the model axis the model.
+    """
 
     accelerator: Accelerator
     world: World
@@ -92,12 +104,16 @@ class Runtime:
         accelerator = join(config)
         check_precision(config.precision, accelerator.device)
         axes = find_axes(
-            accelerator.process_index, accelerator.num_processes, model_size=PARALLEL[config.parallel],
+            accelerator.process_index,
+            accelerator.num_processes,
+            model_size=PARALLEL[config.parallel],
             device=accelerator.device,
-        )  # fmt: skip
+        )
         runtime = cls(accelerator, world, num_threads, config.precision, config.parallel, **axes)
         if runtime.world_size > 1:
-            runtime.cpu_group = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=config.timeout))
+            runtime.cpu_group = dist.new_group(
+                backend="gloo", timeout=datetime.timedelta(seconds=config.timeout)
+            )
             runtime._roll = roll or Roll(world, config.timeout)
         try:
             with runtime._signals():
@@ -166,7 +182,10 @@ class Runtime:
             function(*args)
 
     def roll_call(self, error: Exception, status: Status = "failed") -> None:
-        """Hear who has failed beside this rank. Raises WorldBroken unless all have, and can go on together."""
+        """Hear who has failed beside this rank.
+
+        Raises WorldBroken unless all have, and can go on together.
+        """
         if self._roll is not None:
             self._roll.call(Fault(status, cause_of(error), is_collective(error)))
 
@@ -190,7 +209,10 @@ class Runtime:
         return box[0]
 
     def meeting_port(self) -> int | None:
-        """A free port of the first rank's machine, where fresh processes of all ranks can meet; None for one alone."""
+        """A free port of the first rank's machine, where fresh processes of all ranks can meet.
+
+        None for one alone.
+        """
         if self.world_size == 1:
             return None
         with socket.socket() as probe:
@@ -210,7 +232,10 @@ class Runtime:
         return self.gather(value)[:: self.model_size]
 
     def on_each(self, function: Callable[[], object]) -> None:
-        """Call a function in every process; where it fails in one, every rank gets the first failure."""
+        """Call a function in every process.
+
+        Where it fails in one, every rank gets the first failure.
+        """
         failure = None
         try:
             function()
@@ -221,11 +246,16 @@ class Runtime:
                 raise failed
 
     def pulse(self, seconds: float, *, diverged_at: int = 0) -> Pulse:
-        """Agree on signal, time and loss once a step. The answer is a step old, so that no step waits for it."""
+        """Agree on signal, time and loss once a step.
+
+        The answer is a step old, so that no step waits for it.
+        """
         own = torch.tensor([self.signum, seconds, diverged_at], dtype=torch.float64)
         if self.world_size == 1:
             return _as_pulse(own)
-        self._pending.append((dist.all_reduce(own, dist.ReduceOp.MAX, group=self.cpu_group, async_op=True), own))
+        self._pending.append(
+            (dist.all_reduce(own, dist.ReduceOp.MAX, group=self.cpu_group, async_op=True), own)
+        )
         if len(self._pending) < 2:
             return Pulse(0, 0.0, 0)
         work, agreed = self._pending.pop(0)
@@ -259,7 +289,12 @@ class Runtime:
         share = function_of(ways[self.parallel])
         if self.model_size == 1:
             return share(model)
-        return share(model.to(self.device), group=self.model_group, rank=self.model_rank, size=self.model_size)
+        return share(
+            model.to(self.device),
+            group=self.model_group,
+            rank=self.model_rank,
+            size=self.model_size,
+        )
 
     def wrap(self, model: nn.Module, *, exact: bool = False) -> nn.Module:
         """Make the model average its gradients over the data axis (`exact`: add them in the order of ranks).
@@ -288,7 +323,10 @@ class Runtime:
         clip_parts(model, limit, group=self.model_group, rank=self.model_rank, size=self.model_size)
 
     def whole_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
-        """The weights of a model under its own names, put together where ranks share it. A collective call."""
+        """The weights of a model under its own names, put together where ranks share it.
+
+        A collective call.
+        """
         return cast(Any, model).whole_state() if self.model_size > 1 else model.state_dict()
 
     def seed(self, *numbers: int) -> None:
@@ -301,7 +339,10 @@ class Runtime:
             torch.cuda.synchronize(self.device)
 
     def claim(self, folder: Path) -> None:
-        """Make the run's folder and hold its lock, which dies with this process. ValueError if it is held."""
+        """Make the run's folder and hold its lock, which dies with this process.
+
+        ValueError if it is held.
+        """
         self.on_main(self._claim_here, folder)
         self.log = folder / "log.txt"
 
@@ -318,7 +359,10 @@ class Runtime:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Let a signal set a flag that is read once a step; a second one ends the process at once."""
+        """Let a signal set a flag that is read once a step.
+
+        A second one ends the process at once.
+        """
 
         def note(signum: int, _frame: FrameType | None) -> None:
             if self.signum and time.monotonic() - self._signalled > TWICE_SECONDS:
@@ -341,7 +385,10 @@ def _as_pulse(values: torch.Tensor) -> Pulse:
 
 
 def join(config: RunConfig) -> Accelerator:
-    """Start accelerate with every setting stated; without GPUs torchrun's ranks need to be told of the CPU."""
+    """Start accelerate with every setting stated.
+
+    Without GPUs torchrun's ranks need to be told of the CPU.
+    """
     if not torch.cuda.is_available():
         os.environ["ACCELERATE_USE_CPU"] = "true"
     patience = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=config.timeout))

@@ -55,29 +55,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     for _ in range(1, config.launches):
         if code > 1:
             break
-        code = supervise(replace(config, resume=True), start, variables | {RELAUNCH: "1"}, machines=machines)
+        code = supervise(
+            replace(config, resume=True), start, variables | {RELAUNCH: "1"}, machines=machines
+        )
     return code
 
 
 def layout_of(variables: Mapping[str, str]) -> Layout:
-    """Read NPROC, NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT, or what Slurm says. ValueError names a wrong one."""
+    """Read NPROC, NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT, or what Slurm says.
+
+    ValueError names a wrong one.
+    """
     gpus = num_gpus(variables)
     num_machines = _number(variables, "NNODES", "SLURM_NNODES", default=1)
     machine_rank = _number(variables, "NODE_RANK", "SLURM_NODEID", default=0, least=0)
     local_size = _number(variables, "NPROC", default=max(1, gpus))
     if gpus and local_size > gpus:
-        raise ValueError(f"NPROC={local_size}: this machine has {gpus} GPUs; to use the CPU say CUDA_VISIBLE_DEVICES=")
+        raise ValueError(
+            f"NPROC={local_size}: this machine has {gpus} GPUs; to use the CPU say CUDA_VISIBLE_DEVICES="
+        )
     if machine_rank >= num_machines:
         raise ValueError(f"NODE_RANK={machine_rank}: must be less than NNODES={num_machines}")
-    address = variables.get("MASTER_ADDR") or (_first_slurm_host(variables) if num_machines > 1 else "127.0.0.1")
+    address = variables.get("MASTER_ADDR") or (
+        _first_slurm_host(variables) if num_machines > 1 else "127.0.0.1"
+    )
     if num_machines > 1 and not address:
-        raise ValueError(f"NNODES={num_machines}: say MASTER_ADDR, the address of the machine with NODE_RANK=0")
+        raise ValueError(
+            f"NNODES={num_machines}: say MASTER_ADDR, the address of the machine with NODE_RANK=0"
+        )
     port = _number(variables, "MASTER_PORT", default=29500 if num_machines > 1 else 0, least=0)
     return Layout(local_size, num_machines, machine_rank, address, port, gpus > 0)
 
 
 def command(config: RunConfig, layout: Layout) -> list[str]:
-    """Write the command line of accelerate: nothing is left to its defaults or to a configuration of the user's."""
+    """Write the command line of accelerate.
+
+    Nothing is left to its defaults or to a configuration of the user's.
+    """
     launcher = [sys.executable, "-m", "accelerate.commands.launch"]
     stated = {
         "num_processes": layout.world_size,
@@ -89,16 +103,31 @@ def command(config: RunConfig, layout: Layout) -> list[str]:
         "dynamo_backend": "no",
         "num_cpu_threads_per_process": max(1, num_cores() // layout.local_size),
     }
-    # accelerate starts several processes on a CPU only when told of several GPUs and of the CPU at once.
-    # Machines wait for each other as long as ranks do; torchrun's own patience is ten minutes.
-    patience = ["--rdzv_conf", f"timeout={max(1, round(config.timeout))}"] if layout.num_machines > 1 else []
+    # accelerate starts several processes on a CPU only when told of several GPUs and of the CPU at
+    # once. Machines wait for each other as long as ranks do; torchrun's own patience is ten
+    # minutes.
+    patience = (
+        ["--rdzv_conf", f"timeout={max(1, round(config.timeout))}"]
+        if layout.num_machines > 1
+        else []
+    )
     kind = ["--multi_gpu"] if layout.world_size > 1 else [] if layout.gpus else ["--cpu"]
     flags = [word for name, value in stated.items() for word in (f"--{name}", str(value))]
-    return [*launcher, *kind, *flags, *patience, str(RUN), *to_flags(replace(config, world=layout.world_size))]
+    return [
+        *launcher,
+        *kind,
+        *flags,
+        *patience,
+        str(RUN),
+        *to_flags(replace(config, world=layout.world_size)),
+    ]
 
 
 def environment(layout: Layout, variables: Mapping[str, str]) -> dict[str, str]:
-    """The workers' environment: gloo stays on the loopback interface of one machine, or takes the way to the first."""
+    """The workers' environment.
+
+    Gloo stays on the loopback interface of one machine, or takes the way to the first.
+    """
     extra = {} if layout.gpus else {"ACCELERATE_USE_CPU": "true"}
     if layout.num_machines == 1:
         extra["GLOO_SOCKET_IFNAME"] = "lo"
@@ -112,16 +141,23 @@ def environment(layout: Layout, variables: Mapping[str, str]) -> dict[str, str]:
 def _interface_to(layout: Layout) -> dict[str, str]:
     """Name gloo the network interface by which the first machine is reached; nothing where that can't be told.
 
-    gloo itself would take the one that this machine's own name resolves to, which is often the loopback.
+    gloo itself would take the one that this machine's own name resolves to, which is often the
+    loopback.
     """
     try:
-        family, kind, *_, place = socket.getaddrinfo(layout.address, layout.port, type=socket.SOCK_DGRAM)[0]
+        family, kind, *_, place = socket.getaddrinfo(
+            layout.address, layout.port, type=socket.SOCK_DGRAM
+        )[0]
         with socket.socket(family, kind) as probe:
             probe.connect(place)  # of a datagram socket: asks for the way, sends nothing
             own = probe.getsockname()[0]
     except OSError:
         return {}
-    names = [name for name, places in psutil.net_if_addrs().items() if own in [one.address for one in places]]
+    names = [
+        name
+        for name, places in psutil.net_if_addrs().items()
+        if own in [one.address for one in places]
+    ]
     return {"GLOO_SOCKET_IFNAME": names[0]} if names else {}
 
 
@@ -142,7 +178,9 @@ def _first_slurm_host(variables: Mapping[str, str]) -> str:
     if not hosts:
         return ""
     try:
-        listed = subprocess.run(["scontrol", "show", "hostnames", hosts], capture_output=True, text=True, check=False)
+        listed = subprocess.run(
+            ["scontrol", "show", "hostnames", hosts], capture_output=True, text=True, check=False
+        )
     except FileNotFoundError:
         return ""
     return listed.stdout.split("\n", 1)[0]

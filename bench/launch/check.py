@@ -1,4 +1,7 @@
-"""What must hold before anything starts: models, data, world, folder. No torch; every fault is one line and exit 2."""
+"""What must hold before anything starts: models, data, world, folder.
+
+No torch; every fault is one line and exit 2.
+"""
 
 import dataclasses
 import os
@@ -25,15 +28,28 @@ def complete(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, models=tuple(expand(config.models)), out=out, resume=resume)
 
 
-def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], None] = print) -> None:
-    """Check what needs no torch: models by name, data by place, the batch against the world, the folder."""
+def check_request(
+    config: RunConfig, *, world_size: int, say: Callable[[str], None] = print
+) -> None:
+    """Check what needs no torch.
+
+    Models by name, data by place, the batch against the world, the folder.
+    """
     for name in config.models:
         check_name(name)
     check_pretrained(config)
     _check_parallel(config, world_size)
-    check_dataset(config.dataset, config.data_dir, image_size=config.image_size, workers=config.workers, say=say)
+    check_dataset(
+        config.dataset,
+        config.data_dir,
+        image_size=config.image_size,
+        workers=config.workers,
+        say=say,
+    )
     if config.workers and "pca" in config.augment:
-        raise ValueError("--augment pca --workers: pca needs the colours of all images; decode them into the cache")
+        raise ValueError(
+            "--augment pca --workers: pca needs the colours of all images; decode them into the cache"
+        )
     shares = world_size // PARALLEL[config.parallel]
     share = shares * config.accumulate
     if config.best_batch and share & (share - 1):
@@ -62,13 +78,17 @@ def _check_joined(config: RunConfig, world_size: int) -> None:
     if config.sync_batchnorm and world_size == 1:
         raise ValueError("--sync-batchnorm: one process has nobody to share with; leave it away")
     if config.sync_batchnorm and not num_gpus():
-        raise ValueError("--sync-batchnorm: torch has it for GPUs only, and this run is on the CPU; leave it away")
+        raise ValueError(
+            "--sync-batchnorm: torch has it for GPUs only, and this run is on the CPU; leave it away"
+        )
 
 
 def _check_packed(config: RunConfig, world_size: int) -> None:
     """Check what cells that share a machine need."""
     if config.pack and config.seconds is not None:
-        raise ValueError("--pack: cells side by side would each get less of --seconds; give --epochs N")
+        raise ValueError(
+            "--pack: cells side by side would each get less of --seconds; give --epochs N"
+        )
     if config.pack and world_size > 1:
         raise ValueError(f"--pack: each cell is a process by itself, not {world_size}; say NPROC=1")
     if config.pack_size and not config.pack:
@@ -83,26 +103,35 @@ def _check_parallel(config: RunConfig, world_size: int) -> None:
             f"--parallel {way}: {world_size} processes can't pair up; say NPROC={2 * (world_size // 2 + 1)}"
         )
     if way == "devices" and world_size > 1:
-        raise ValueError(f"--parallel devices: is for one process, not {world_size}; say NPROC=1, or --parallel tower")
+        raise ValueError(
+            f"--parallel devices: is for one process, not {world_size}; say NPROC=1, or --parallel tower"
+        )
     able = [spec.name for spec in list_models() if way in spec.parallelise]
     for name in config.models if way != "data" else ():
         if split_switches(name)[0] not in able:
-            raise ValueError(f"--parallel {way}: {name} can't be shared so; {', '.join(able)} can, "
-                             "and any model with --parallel data")  # fmt: skip
+            raise ValueError(
+                f"--parallel {way}: {name} can't be shared so; {', '.join(able)} can, "
+                "and any model with --parallel data"
+            )
 
 
 def check_trackers(names: Sequence[str]) -> None:
     """Refuse a tracker whose package isn't there, with the command that installs it."""
     for name in names:
         if find_spec(TRACKERS[name]) is None:
-            raise ValueError(f"--track {name}: its package is missing: .venv/bin/python -m pip install {name}")
+            raise ValueError(
+                f"--track {name}: its package is missing: .venv/bin/python -m pip install {name}"
+            )
 
 
 LIBRARIES = ("tv:", "timm:")
 
 
 def check_pretrained(config: RunConfig) -> None:
-    """Check that there can be weights for every model. No torch; ValueError says for which there are none."""
+    """Check that there can be weights for every model.
+
+    No torch; ValueError says for which there are none.
+    """
     given = config.pretrained
     if given == NONE:
         return
@@ -114,7 +143,9 @@ def check_pretrained(config: RunConfig) -> None:
             )
         return
     if Path(given).is_file() and len(config.models) > 1:
-        raise ValueError(f"--pretrained {given}: one file for {len(config.models)} models; name one model, or a folder")
+        raise ValueError(
+            f"--pretrained {given}: one file for {len(config.models)} models; name one model, or a folder"
+        )
     for model in config.models:
         for seed in config.seeds:
             weights_file(Path(given), model, seed)

@@ -1,7 +1,7 @@
 """What accelerate's launcher writes to standard error: the workers' lines are passed on, its own are kept.
 
-For every process that dies the launcher writes a traceback of itself and a table. The table alone says of which signal
-a worker died, so it is read here; the user gets one line instead.
+For every process that dies the launcher writes a traceback of itself and a table. The table alone
+says of which signal a worker died, so it is read here; the user gets one line instead.
 """
 
 import contextlib
@@ -16,8 +16,12 @@ LOG = re.compile(
 )
 TRACEBACK = b"Traceback (most recent call last):"
 WITHIN = (b'  File "<frozen ', b"    ")  # lines of a traceback that don't say yet whose it is
-DEATH = re.compile(r"rank\s+: (\d+) \(local_rank: \d+\)\s+exitcode\s+: -(\d+) ")  # of torchrun's table
-ALONE = re.compile(r"died with <Signals\.\w+: (\d+)>")  # of subprocess, which starts a single process
+DEATH = re.compile(
+    r"rank\s+: (\d+) \(local_rank: \d+\)\s+exitcode\s+: -(\d+) "
+)  # of torchrun's table
+ALONE = re.compile(
+    r"died with <Signals\.\w+: (\d+)>"
+)  # of subprocess, which starts a single process
 
 
 class Relay:

@@ -1,8 +1,9 @@
 """Keeps a run going: starts its world, hands signals on, says why a world broke, and starts another where that helps.
 
-A death is told from a person's kill by the kernel's own count of processes killed for want of memory. Restarts are made
-here rather than by torchrun's elastic agent: that one knows neither a single process, nor memory, nor which exit was
-in order, and it starts the same command again, which would be refused without --resume.
+A death is told from a person's kill by the kernel's own count of processes killed for want of
+memory. Restarts are made here rather than by torchrun's elastic agent: that one knows neither a
+single process, nor memory, nor which exit was in order, and it starts the same command again, which
+would be refused without --resume.
 """
 
 import os
@@ -37,7 +38,9 @@ from bench.results.storage import read_run, write
 
 RUN = Path(__file__).parents[1] / "run.py"
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
-APART = re.compile("DistStoreError|DistNetworkError|Rendezvous[A-Z]")  # of torchrun, where no worker was started
+APART = re.compile(
+    "DistStoreError|DistNetworkError|Rendezvous[A-Z]"
+)  # of torchrun, where no worker was started
 POLL_SECONDS = 0.2
 TWICE_SECONDS = 1.0  # a signal that comes again sooner was sent to all processes at once
 STRAGGLER_SECONDS = 3.0  # what the ranks of a broken world get to leave by themselves
@@ -78,9 +81,16 @@ class Signals:
 
 
 def supervise(
-    config: RunConfig, command: Callable[[RunConfig], Sequence[str]], variables: Mapping[str, str], *, machines: int = 1
+    config: RunConfig,
+    command: Callable[[RunConfig], Sequence[str]],
+    variables: Mapping[str, str],
+    *,
+    machines: int = 1,
 ) -> int:
-    """Run a request to its end, in as many worlds as it takes, and return its exit code: 0, 1, 2, 130 or 143."""
+    """Run a request to its end, in as many worlds as it takes, and return its exit code.
+
+    0, 1, 2, 130 or 143.
+    """
     adopt_orphans()
     signals = Signals()
     signals.listen()
@@ -115,9 +125,12 @@ def run_world(words: Sequence[str], variables: Mapping[str, str], signals: Signa
     with tempfile.TemporaryDirectory(prefix="zoometry-") as folder:
         note = Path(folder) / "exit"
         launcher = subprocess.Popen(
-            words, env={**variables, EXIT_FILE: str(note), LAUNCHER: str(os.getpid())}, stderr=subprocess.PIPE,
-            start_new_session=True, preexec_fn=die_with_parent,
-        )  # fmt: skip
+            words,
+            env={**variables, EXIT_FILE: str(note), LAUNCHER: str(os.getpid())},
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
         assert launcher.stderr is not None
         relay = Relay(launcher.stderr)
         hanging = _wait(launcher, note)
@@ -133,14 +146,20 @@ def run_world(words: Sequence[str], variables: Mapping[str, str], signals: Signa
     ):  # its workers left in order, but nobody asked for it
         code, cause = None, f"accelerate's launcher died of {name_of(-launcher.returncode)}"
     # torchrun ends the other ranks by SIGTERM: no cause of anything.
-    died = {} if hanging else {rank: number for rank, number in deaths(said).items() if number != signal.SIGTERM}
+    died = (
+        {}
+        if hanging
+        else {rank: number for rank, number in deaths(said).items() if number != signal.SIGTERM}
+    )
     unexplained = not (died or cause or relay.num_passed)
     return End(None if code == BROKEN else code, cause, died, killed, said if unexplained else "")
 
 
 def _read(note: Path) -> tuple[int | None, str]:
     """The code and the cause that a worker left."""
-    code, _, cause = note.read_text(encoding="utf-8").partition(" ") if note.exists() else ("", "", "")
+    code, _, cause = (
+        note.read_text(encoding="utf-8").partition(" ") if note.exists() else ("", "", "")
+    )
     return (int(code) if code else None), cause
 
 
@@ -162,8 +181,13 @@ def _wait(launcher: subprocess.Popen[bytes], note: Path) -> bool:
 
 
 def _clear_away(seconds: float, others: frozenset[psutil.Process]) -> None:
-    """Wait for what the launcher left behind; end what is still there then, but not what was there before it."""
-    _, alive = psutil.wait_procs([process for process in _children() if process not in others], timeout=seconds)
+    """Wait for what the launcher left behind.
+
+    End what is still there then, but not what was there before it.
+    """
+    _, alive = psutil.wait_procs(
+        [process for process in _children() if process not in others], timeout=seconds
+    )
     for process in alive:
         process.kill()
     psutil.wait_procs(alive, timeout=seconds)
@@ -208,7 +232,10 @@ def _cause(end: End) -> str:
 
 
 def _apart(end: End, config: RunConfig, machines: int) -> str:
-    """Say that the machines have not met, if that is what the launcher's words mean; else nothing."""
+    """Say that the machines have not met, if that is what the launcher's words mean.
+
+    Else nothing.
+    """
     if machines == 1 or not APART.search(end.words):
         return ""
     return (
@@ -220,23 +247,38 @@ def _apart(end: End, config: RunConfig, machines: int) -> str:
 def _give_up(config: RunConfig, end: End, cause: str, same_place: bool) -> bool:
     """Write down a cell that ran out of memory or crashed, and say whether there was one.
 
-    Where the kernel doesn't count, a cell that is killed twice at the same checkpoint ran out of memory.
+    Where the kernel doesn't count, a cell that is killed twice at the same checkpoint ran out of
+    memory.
     """
     numbers = set(end.deaths.values())
     memory = signal.SIGKILL in numbers and (end.oom_kills or (end.oom_kills is None and same_place))
-    under_way = [record for record in _records(config) if record.status in ("started", "interrupted")]
+    under_way = [
+        record for record in _records(config) if record.status in ("started", "interrupted")
+    ]
     if len(under_way) != 1 or not (memory or numbers & CRASHES):
         return False
-    record = replace(under_way[0], status="oom" if memory else "failed", error=cause, finished=now())
+    record = replace(
+        under_way[0], status="oom" if memory else "failed", error=cause, finished=now()
+    )
     write(_cell(config, record) / "record.json", record)
     return True
 
 
 def _place(config: RunConfig) -> str:
-    """How far the run has come: the cells under way and their newest checkpoints; empty if there are none."""
-    under_way = [record for record in _records(config) if record.status in ("started", "interrupted")]
-    steps = [sorted(path.name for path in (_cell(config, one) / "checkpoints").glob("step_*")) for one in under_way]
-    return " ".join(f"{one.cell}:{','.join(names)}" for one, names in zip(under_way, steps, strict=True))
+    """How far the run has come: the cells under way and their newest checkpoints.
+
+    Empty if there are none.
+    """
+    under_way = [
+        record for record in _records(config) if record.status in ("started", "interrupted")
+    ]
+    steps = [
+        sorted(path.name for path in (_cell(config, one) / "checkpoints").glob("step_*"))
+        for one in under_way
+    ]
+    return " ".join(
+        f"{one.cell}:{','.join(names)}" for one, names in zip(under_way, steps, strict=True)
+    )
 
 
 def _failures(config: RunConfig) -> dict[str, str]:
@@ -246,7 +288,9 @@ def _failures(config: RunConfig) -> dict[str, str]:
 
 def _new_failures(config: RunConfig, before: Mapping[str, str]) -> dict[str, str]:
     """The failures of this launch: the cells that the next world must not run again."""
-    return {name: created for name, created in _failures(config).items() if before.get(name) != created}
+    return {
+        name: created for name, created in _failures(config).items() if before.get(name) != created
+    }
 
 
 def _records(config: RunConfig) -> list[RunRecord]:

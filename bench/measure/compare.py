@@ -1,7 +1,8 @@
 """Measures the models of a run against each other, and the first one of them against itself.
 
-Models that don't fit into memory together are measured in groups that share their first one. With `--launches N` all of
-it is done in N fresh processes, one after another; each writes comparisons of its own.
+Models that don't fit into memory together are measured in groups that share their first one. With
+`--launches N` all of it is done in N fresh processes, one after another; each writes comparisons of
+its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +12,26 @@ from typing import TypeVar
 
 from bench.cell.run_cell import Cell
 from bench.distributed.runtime import Interrupted, Runtime
-from bench.measure.machine import conditions, gpu_is_slowed, joules_per_image, machine_peaks, open_meter, read_counters
+from bench.measure.machine import (
+    conditions,
+    gpu_is_slowed,
+    joules_per_image,
+    machine_peaks,
+    open_meter,
+    read_counters,
+)
 from bench.measure.memory import Need, fit_together, measure_memory, need_of, room_for
 from bench.measure.turns import Turns, take_turns
-from bench.measure.visit import PASSES, SWEEP_SHARE, Pass, Subject, build_subject, first_step, sweep, wake
+from bench.measure.visit import (
+    PASSES,
+    SWEEP_SHARE,
+    Pass,
+    Subject,
+    build_subject,
+    first_step,
+    sweep,
+    wake,
+)
 from bench.measure.visit import measurements as sweep_measurements
 from bench.results.metric import METRICS
 from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, now
@@ -30,7 +47,10 @@ AGAIN = " (again)"  # behind the reference's name where it is measured a second 
 
 
 def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], context: RunContext) -> None:
-    """Measure every model that has a finished cell, once a launch, and write the comparisons; written ones are kept."""
+    """Measure every model that has a finished cell, once a launch, and write the comparisons.
+
+    Written ones are kept.
+    """
     ok = {record.model: record for record in reversed(records) if record.status == "ok"}
     specs = {c.model: c.spec for c in cells if isinstance(c.spec, ModelSpec) and c.model in ok}
     if not context.config.measure or not specs:
@@ -40,21 +60,29 @@ def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], context: 
     launch, group, left = runtime.on_main(_unmeasured, context, tuple(specs))
     if not left:
         return
-    groups = runtime.broadcast(fit_together({model: needs[model] for model in left}, room_for(runtime)))
+    groups = runtime.broadcast(
+        fit_together({model: needs[model] for model in left}, room_for(runtime))
+    )
     for number, models in enumerate(groups, start=group):
         own = {model: specs[model] for model in models}
         contexts = {model: at_batch(ok[model].batch_size, context) for model in own}
-        runtime.say(f"measuring {len(own)} models in turn" + _which(launch, number, context, group + len(groups)))
+        runtime.say(
+            f"measuring {len(own)} models in turn"
+            + _which(launch, number, context, group + len(groups))
+        )
         compared = _Contest(own, contexts, context, needs).compare(launch, number)
         runtime.on_main(write, comparison_path(context.folder, launch, number), compared)
     if launch + 1 < context.config.launches:
-        runtime.say(f"launch {launch + 1} of {context.config.launches} is measured; --resume does the next one")
+        runtime.say(
+            f"launch {launch + 1} of {context.config.launches} is measured; --resume does the next one"
+        )
 
 
 def _unmeasured(context: RunContext, models: tuple[str, ...]) -> tuple[int, int, tuple[str, ...]]:
     """The first launch that lacks models, the number of its next group, and those models behind the reference.
 
-    An interrupted launch goes on with what it lacks: how many models fit together may have changed since.
+    An interrupted launch goes on with what it lacks: how many models fit together may have changed
+    since.
     """
     for launch in range(context.config.launches):
         group, left = 0, models
@@ -68,7 +96,9 @@ def _unmeasured(context: RunContext, models: tuple[str, ...]) -> tuple[int, int,
 
 def _which(launch: int, group: int, context: RunContext, num_groups: int) -> str:
     words = [f"group {group + 1} of {num_groups}"] if num_groups > 1 else []
-    words += [f"launch {launch + 1} of {context.config.launches}"] if context.config.launches > 1 else []
+    words += (
+        [f"launch {launch + 1} of {context.config.launches}"] if context.config.launches > 1 else []
+    )
     return f" ({', '.join(words)})" if words else ""
 
 
@@ -92,7 +122,10 @@ class _Contest:
         config, runtime = self.context.config, self.context.runtime
         self._build()
         wanted = {name: PASSES[name] for name in PASSES if name in config.measure and self.subjects}
-        turns = {name: self._watched(name, partial(self._one_pass, which)) for name, which in wanted.items()}
+        turns = {
+            name: self._watched(name, partial(self._one_pass, which))
+            for name, which in wanted.items()
+        }
         measured = {name: self._measurements(name, turns) for name in self.subjects}
         reference = next(iter(self.subjects), next(iter(self.specs)))
         again = measured.pop(reference + AGAIN, ())
@@ -110,24 +143,42 @@ class _Contest:
             for model, rows in measure_memory(fresh, self.missing).items():
                 self.once.setdefault(model, []).extend(rows)
         return Comparison(
-            run=self.context.folder.name, models=tuple(self.specs), reference=reference, launch=launch, group=group,
+            run=self.context.folder.name,
+            models=tuple(self.specs),
+            reference=reference,
+            launch=launch,
+            group=group,
             order={name: tuple(turn.order) for name, turn in turns.items()},
             ended_by={name: turn.ended_by for name, turn in turns.items()},
-            measurements={name: (*rows, *self.once.get(name, ())) for name, rows in measured.items()},
-            same_model_twice=again, noise=_noise(again, measured.get(reference, ())), conditions=self.conditions,
-            machine=machine, sweeps=self.sweeps, sweep_ended=self.sweep_ended, missing=self.missing,
-            environment=dict(self.context.environment), world_size=runtime.world_size,
-            batch_size=self.contexts[reference].config.batch_size, created=now(),
-        )  # fmt: skip
+            measurements={
+                name: (*rows, *self.once.get(name, ())) for name, rows in measured.items()
+            },
+            same_model_twice=again,
+            noise=_noise(again, measured.get(reference, ())),
+            conditions=self.conditions,
+            machine=machine,
+            sweeps=self.sweeps,
+            sweep_ended=self.sweep_ended,
+            missing=self.missing,
+            environment=dict(self.context.environment),
+            world_size=runtime.world_size,
+            batch_size=self.contexts[reference].config.batch_size,
+            created=now(),
+        )
 
     def _build(self) -> None:
-        """Build every model, the first of them twice; one that fails to build or to step is missing, with its cause."""
+        """Build every model, the first of them twice.
+
+        One that fails to build or to step is missing, with its cause.
+        """
         runtime = self.context.runtime
         wake(runtime, self.context.config)
         for model, spec in self.specs.items():
             cause, took, longer, subject = "", 0.0, 0.0, None
             try:
-                subject, took, longer = first_step(partial(build, spec, self.contexts[model]), runtime)
+                subject, took, longer = first_step(
+                    partial(build, spec, self.contexts[model]), runtime
+                )
             except Interrupted:
                 raise
             except Exception as error:
@@ -142,7 +193,9 @@ class _Contest:
                 self.once[model].append(single("compile_seconds", longer, runtime))
         if self.subjects:
             reference = next(iter(self.subjects))
-            self.subjects[reference + AGAIN] = build(self.specs[reference], self.contexts[reference])
+            self.subjects[reference + AGAIN] = build(
+                self.specs[reference], self.contexts[reference]
+            )
 
     def _watched(self, name: str, action: Callable[[], T]) -> T:
         """Do something and note what else the machine did meanwhile."""
@@ -173,11 +226,15 @@ class _Contest:
             for metric in taken.values[name]:
                 kind = METRICS[metric]
                 row = Measurement(
-                    metric=metric, unit=kind.unit, better=kind.better, merge=kind.merge,
+                    metric=metric,
+                    unit=kind.unit,
+                    better=kind.better,
+                    merge=kind.merge,
                     values=tuple(tuple(values[metric]) for values, _ in shared),
                     warmup=tuple(tuple(warmup[metric]) for _, warmup in shared),
-                    images=batch_size if kind.per_batch else None, part=part,
-                )  # fmt: skip
+                    images=batch_size if kind.per_batch else None,
+                    part=part,
+                )
                 rows.append(row)
         return tuple(rows)
 
@@ -185,15 +242,23 @@ class _Contest:
         config = self.context.config
         for model, subject in self.subjects.items():
             found = sweep(
-                subject, self.context.runtime, seconds=SWEEP_SHARE * config.measure_seconds,
-                bytes_an_image=self.needs[model].forward, seed=config.seeds[0],
-            )  # fmt: skip
-            self.sweeps[model], self.sweep_ended[model] = sweep_measurements(found.seconds), found.ended
+                subject,
+                self.context.runtime,
+                seconds=SWEEP_SHARE * config.measure_seconds,
+                bytes_an_image=self.needs[model].forward,
+                seed=config.seeds[0],
+            )
+            self.sweeps[model], self.sweep_ended[model] = (
+                sweep_measurements(found.seconds),
+                found.ended,
+            )
 
     def _energy(self) -> None:
         runtime = self.context.runtime
         meter = open_meter(runtime)
-        causes = [other for other in runtime.gather(meter if isinstance(meter, str) else "") if other]
+        causes = [
+            other for other in runtime.gather(meter if isinstance(meter, str) else "") if other
+        ]
         if isinstance(meter, str) or causes:
             self.missing["energy_joules_per_image"] = causes[0]
             return
@@ -201,17 +266,27 @@ class _Contest:
             kind = METRICS["energy_joules_per_image"]
             values = tuple((value,) for value in joules_per_image(subject, meter, runtime))
             self.once[model].append(
-                Measurement(metric="energy_joules_per_image", unit=kind.unit, better=kind.better, merge=kind.merge,
-                            values=values)
-            )  # fmt: skip
+                Measurement(
+                    metric="energy_joules_per_image",
+                    unit=kind.unit,
+                    better=kind.better,
+                    merge=kind.merge,
+                    values=values,
+                )
+            )
 
 
 def build(spec: ModelSpec, context: RunContext) -> Subject:
-    """Build a model as a cell does, with fresh weights: how fast it is doesn't depend on what it has learnt."""
+    """Build a model as a cell does, with fresh weights.
+
+    How fast it is doesn't depend on what it has learnt.
+    """
     config, seed = settle(context.config, spec.defaults), context.config.seeds[0]
     assert config.lr is not None, "it was settled"
     model = context.runtime.place(build_model(spec, seed, context), spec.parallelise)
-    learner = build_learner(model, config=config, peak=config.lr, seed=seed, runtime=context.runtime)
+    learner = build_learner(
+        model, config=config, peak=config.lr, seed=seed, runtime=context.runtime
+    )
     return build_subject(spec.name, learner, build_loader(spec, seed, context))
 
 
@@ -219,7 +294,9 @@ def single(metric: str, value: float, runtime: Runtime) -> Measurement:
     """A measurement that each rank makes once."""
     kind = METRICS[metric]
     values = tuple((own,) for own in runtime.gather(value))
-    return Measurement(metric=metric, unit=kind.unit, better=kind.better, merge=kind.merge, values=values)
+    return Measurement(
+        metric=metric, unit=kind.unit, better=kind.better, merge=kind.merge, values=values
+    )
 
 
 def _noise(again: Sequence[Measurement], own: Sequence[Measurement]) -> dict[str, NoiseFloor]:

@@ -1,4 +1,7 @@
-"""What the device can do at most: the rate of a matrix product, and of copying memory. The roof of a roofline."""
+"""What the device can do at most: the rate of a matrix product, and of copying memory.
+
+The roof of a roofline.
+"""
 
 import os
 import shutil
@@ -24,16 +27,26 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def machine_peaks(runtime: Runtime) -> tuple[Measurement, ...]:
-    """Measure both on all ranks at once, at the precision of the run; a world's peak is the sum over its ranks."""
+    """Measure both on all ranks at once, at the precision of the run.
+
+    A world's peak is the sum over its ranks.
+    """
     kind = runtime.device.type
     side, size = SIDE[kind], COPIED[kind]
-    left, right = (torch.rand(side, side, device=runtime.device).to(DTYPES[runtime.precision]) for _ in range(2))
+    left, right = (
+        torch.rand(side, side, device=runtime.device).to(DTYPES[runtime.precision])
+        for _ in range(2)
+    )
     product = torch.empty_like(left)
     source = torch.ones(size // 4, device=runtime.device)
     target = torch.empty_like(source)
     work = {
-        "matmul_flops_per_second": _rates(lambda: torch.mm(left, right, out=product), 2.0 * side**3, runtime),
-        "copy_bytes_per_second": _rates(lambda: target.copy_(source), 2.0 * size, runtime),  # read and written
+        "matmul_flops_per_second": _rates(
+            lambda: torch.mm(left, right, out=product), 2.0 * side**3, runtime
+        ),
+        "copy_bytes_per_second": _rates(
+            lambda: target.copy_(source), 2.0 * size, runtime
+        ),  # read and written
     }
     return tuple(_measurement(metric, rates, runtime) for metric, rates in work.items())
 
@@ -53,7 +66,11 @@ def _rates(action: Callable[[], object], amount: float, runtime: Runtime) -> tup
 def _measurement(metric: str, rates: tuple[float, ...], runtime: Runtime) -> Measurement:
     kind = METRICS[metric]
     return Measurement(
-        metric=metric, unit=kind.unit, better=kind.better, merge=kind.merge, values=tuple(runtime.gather(rates))
+        metric=metric,
+        unit=kind.unit,
+        better=kind.better,
+        merge=kind.merge,
+        values=tuple(runtime.gather(rates)),
     )
 
 
@@ -70,11 +87,14 @@ class Meter(Protocol):
 class Rapl:
     """The processor packages of this machine. ValueError if none can be read.
 
-    Counters start again at zero beyond their range; `joules` adds that up, if it is read more often than once a range.
+    Counters start again at zero beyond their range; `joules` adds that up, if it is read more often
+    than once a range.
     """
 
     def __init__(self, root: Path = POWERCAP) -> None:
-        self.folders = [path for path in sorted(root.glob("intel-rapl:*")) if path.name.count(":") == 1]
+        self.folders = [
+            path for path in sorted(root.glob("intel-rapl:*")) if path.name.count(":") == 1
+        ]
         if not self.folders:
             raise ValueError("this machine has no RAPL counters")
         try:
@@ -89,7 +109,10 @@ class Rapl:
 
     def joules(self) -> float:
         now = self._read()
-        self.total += sum((new - old) % (most + 1) for new, old, most in zip(now, self.last, self.range, strict=True))
+        self.total += sum(
+            (new - old) % (most + 1)
+            for new, old, most in zip(now, self.last, self.range, strict=True)
+        )
         self.last = now
         return self.total / 1e6
 
@@ -115,7 +138,10 @@ class Nvml:
 
 
 def open_meter(runtime: Runtime) -> Meter | str:
-    """This rank's meter, or in one line why there is none. One rank a machine reads the processor's, for all."""
+    """This rank's meter, or in one line why there is none.
+
+    One rank a machine reads the processor's, for all.
+    """
     try:
         return Nvml(runtime.device.index or 0) if runtime.device.type == "cuda" else Rapl()
     except ValueError as error:
@@ -123,7 +149,10 @@ def open_meter(runtime: Runtime) -> Meter | str:
 
 
 def joules_per_image(subject: Subject, meter: Meter, runtime: Runtime) -> tuple[float, ...]:
-    """Train for at least a second; joules of each rank's meter for an image of the world, 0 where another reads it."""
+    """Train for at least a second.
+
+    Joules of each rank's meter for an image of the world, 0 where another reads it.
+    """
     images, start, before = 0, time.perf_counter(), meter.joules()
     while runtime.broadcast(time.perf_counter() - start) < LEAST_SECONDS:
         subject.step(subject.batch)
@@ -136,7 +165,9 @@ def joules_per_image(subject: Subject, meter: Meter, runtime: Runtime) -> tuple[
 
 CGROUP = Path("/sys/fs/cgroup/cpu.stat")
 CORES = Path("/sys/devices/system/cpu")
-SLOWED = 0x4 | 0x8 | 0x20 | 0x40 | 0x80  # of NVML's clock event reasons: power cap, slowdown, heat, power brake
+SLOWED = (
+    0x4 | 0x8 | 0x20 | 0x40 | 0x80
+)  # of NVML's clock event reasons: power cap, slowdown, heat, power brake
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,17 +189,22 @@ def read_counters() -> Counters:
     busy = sum(core.user + core.nice + core.system + core.irq + core.softirq for core in times)
     own = os.times()
     return Counters(
-        at=time.monotonic(), busy=busy, own=own.user + own.system + own.children_user + own.children_system,
-        stolen=sum(core.steal for core in times), stopped=_seconds_stopped(CGROUP), heat=_heat_events(CORES),
-    )  # fmt: skip
+        at=time.monotonic(),
+        busy=busy,
+        own=own.user + own.system + own.children_user + own.children_system,
+        stolen=sum(core.steal for core in times),
+        stopped=_seconds_stopped(CGROUP),
+        heat=_heat_events(CORES),
+    )
 
 
 def conditions(before: Counters, after: Counters, own: Sequence[float]) -> dict[str, float]:
     """What a stretch of time was like; `own` are the seconds of processor time that each process of the run took.
 
-    `seconds`, `load` (processes that wanted a core in the last minute), `other_cores` (taken by others, on average),
-    `stolen_cores` (taken by the host of a virtual machine), `stopped_seconds` (for the container's quota) and
-    `heat_events` (a core was slowed because it was hot); the last two only where they can be known.
+    `seconds`, `load` (processes that wanted a core in the last minute), `other_cores` (taken by
+    others, on average), `stolen_cores` (taken by the host of a virtual machine), `stopped_seconds`
+    (for the container's quota) and `heat_events` (a core was slowed because it was hot); the last
+    two only where they can be known.
     """
     seconds = max(after.at - before.at, 1e-9)
     found = {
@@ -185,7 +221,10 @@ def conditions(before: Counters, after: Counters, own: Sequence[float]) -> dict[
 
 
 def gpu_is_slowed() -> bool | None:
-    """Whether a GPU runs below its clocks for heat or power, as the driver's own tool tells it; None if it doesn't."""
+    """Whether a GPU runs below its clocks for heat or power, as the driver's own tool tells it.
+
+    None if it doesn't.
+    """
     if not shutil.which("nvidia-smi"):
         return None
     query = ["nvidia-smi", "--query-gpu=clocks_event_reasons.active", "--format=csv,noheader"]

@@ -2,9 +2,10 @@
 
     python -m bench.measure.memory < request.json      prints {"peak_memory_bytes": N, "parameter_bytes": N, …}
 
-On a CPU the peak is that of resident memory (Linux's VmHWM, set back before the model is built) less what was resident
-after the imports and one tiny training step, which brings in what torch loads late. On a GPU it is the peak allocated.
-The fresh processes of several ranks make a world of their own, and share the model or its gradients as in training.
+On a CPU the peak is that of resident memory (Linux's VmHWM, set back before the model is built)
+less what was resident after the imports and one tiny training step, which brings in what torch
+loads late. On a GPU it is the peak allocated. The fresh processes of several ranks make a world of
+their own, and share the model or its gradients as in training.
 """
 
 import json
@@ -45,14 +46,18 @@ STEPS = 3
 def memory_by_kind(request: dict[str, object], *, port: int | None = None) -> dict[str, int] | str:
     """Run a request (config, model, num_classes, in_channels, image_size, batch_size) in a fresh process.
 
-    The fresh processes of all ranks meet at `port` of the first rank's machine. Returns bytes by metric, less those
-    that this machine can't tell; or in one line why there are none.
+    The fresh processes of all ranks meet at `port` of the first rank's machine. Returns bytes by
+    metric, less those that this machine can't tell; or in one line why there are none.
     """
     done = subprocess.run(
         [sys.executable, "-m", "bench.measure.memory"],
-        input=json.dumps(request), capture_output=True, text=True, check=False, env=_environment(port),
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_environment(port),
         cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         return last[0]
@@ -60,8 +65,15 @@ def memory_by_kind(request: dict[str, object], *, port: int | None = None) -> di
 
 
 def _environment(port: int | None) -> dict[str, str]:
-    """This process's environment, less what would make a fresh one join this world; at `port` it joins its own."""
-    kept = {name: value for name, value in os.environ.items() if name not in LAUNCHED or (port and name in PLACE)}
+    """This process's environment, less what would make a fresh one join this world.
+
+    At `port` it joins its own.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in LAUNCHED or (port and name in PLACE)
+    }
     kept["OMP_WAIT_POLICY"] = "passive"  # it isn't timed, and may share the cores with another
     return kept if port is None else kept | {"MASTER_PORT": str(port)}
 
@@ -77,17 +89,23 @@ def main() -> None:
 
     config = from_json(request["config"])
     with Runtime.start(config) as runtime:
-        tiny = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        tiny = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+        )
         small = {"image_size": 8, "batch_size": config.accumulate, "in_channels": 3}
         _train(tiny.to(runtime.device), runtime, request | small)
         before = _start_watch(runtime)
         model = create_model(request["model"], num_classes=request["num_classes"])
-        model = runtime.place(model, resolve(request["model"], num_classes=request["num_classes"]).parallelise)
+        model = runtime.place(
+            model, resolve(request["model"], num_classes=request["num_classes"]).parallelise
+        )
         learner, batch = _train(model, runtime, request)
         print(json.dumps(_peaks(runtime, before) | _kinds(learner, batch)))
 
 
-def _train(model: "nn.Module", runtime: "Runtime", request: dict[str, object]) -> "tuple[Learner, Batch]":
+def _train(
+    model: "nn.Module", runtime: "Runtime", request: dict[str, object]
+) -> "tuple[Learner, Batch]":
     """Take a few training steps on noise: memory doesn't depend on what is in the images."""
     import torch
 
@@ -96,9 +114,13 @@ def _train(model: "nn.Module", runtime: "Runtime", request: dict[str, object]) -
 
     config = from_json(request["config"])  # type: ignore[arg-type]
     learner = build_learner(model, config=config, peak=1e-4, seed=0, runtime=runtime)
-    size, number, channels = (int(str(request[key])) for key in ("image_size", "batch_size", "in_channels"))
+    size, number, channels = (
+        int(str(request[key])) for key in ("image_size", "batch_size", "in_channels")
+    )
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    images = torch.rand(number, channels, size, size, device=runtime.device).contiguous(memory_format=memory_format)
+    images = torch.rand(number, channels, size, size, device=runtime.device).contiguous(
+        memory_format=memory_format
+    )
     batch = Batch(images, torch.zeros(number, dtype=torch.long, device=runtime.device))
     for step in range(STEPS):
         learner.step(batch, step=step, rate=1e-4)
@@ -109,13 +131,16 @@ def _train(model: "nn.Module", runtime: "Runtime", request: dict[str, object]) -
 def _kinds(learner: "Learner", batch: "Batch") -> dict[str, int]:
     """What a step holds: weights, gradients, the optimiser's state, and what a forward pass keeps for the backward one.
 
-    Counted from the tensors themselves, each storage once; of the micro-batches of a step, the largest is held at once.
-    The model runs as it is written: compiled, it may keep less.
+    Counted from the tensors themselves, each storage once; of the micro-batches of a step, the
+    largest is held at once. The model runs as it is written: compiled, it may keep less.
     """
     import torch
     import torch.nn.functional as F
 
-    own = {t.untyped_storage().data_ptr() for t in (*learner.bare.parameters(), *learner.bare.buffers())}
+    own = {
+        t.untyped_storage().data_ptr()
+        for t in (*learner.bare.parameters(), *learner.bare.buffers())
+    }
     kept: dict[int, int] = {}
 
     def keep(tensor: "torch.Tensor") -> "torch.Tensor":
@@ -125,14 +150,19 @@ def _kinds(learner: "Learner", batch: "Batch") -> dict[str, int]:
         return tensor
 
     rows = slice(-(-len(batch.labels) // learner.config.accumulate))
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), learner.runtime.accelerator.autocast():
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        learner.runtime.accelerator.autocast(),
+    ):
         loss = F.cross_entropy(learner.bare(batch.images[rows]), batch.labels[rows])
     activations = sum(kept.values())
     loss.backward()  # type: ignore[no-untyped-call]
     states = [value for state in learner.optimizer.state.values() for value in state.values()]
     return {
         "parameter_bytes": sum(p.nbytes for p in learner.bare.parameters()),
-        "gradient_bytes": sum(p.grad.nbytes for p in learner.bare.parameters() if p.grad is not None),
+        "gradient_bytes": sum(
+            p.grad.nbytes for p in learner.bare.parameters() if p.grad is not None
+        ),
         "optimizer_bytes": sum(value.nbytes for value in states if isinstance(value, torch.Tensor)),
         "activation_bytes": activations,
     }
@@ -207,7 +237,10 @@ def room_for(runtime: Runtime) -> float:
 
 
 def fit_together(needs: Mapping[str, Need], room: float) -> list[tuple[str, ...]]:
-    """Groups of models in their order, each with the first model of all; one that fits nowhere is with it alone."""
+    """Groups of models in their order, each with the first model of all.
+
+    One that fits nowhere is with it alone.
+    """
     reference, *others = needs
     # The reference is there twice, as its own opponent; only one model takes a step at a time.
     base = 2 * needs[reference].kept
@@ -231,9 +264,12 @@ def measure_memory(
         return {}
     runtime = models[0][1].runtime
     runtime.check_signal()
-    # Two at once where there is one rank: what one is given doesn't change the other's peak, and most of it is imports.
+    # Two at once where there is one rank: what one is given doesn't change the other's peak, and
+    # most of it is imports.
     with ThreadPoolExecutor(2 if runtime.world_size == 1 else 1) as pool:
-        requests = [(memory_request(spec, context), runtime.meeting_port()) for spec, context in models]
+        requests = [
+            (memory_request(spec, context), runtime.meeting_port()) for spec, context in models
+        ]
         own = list(pool.map(lambda asked: memory_by_kind(asked[0], port=asked[1]), requests))
     found = {}
     for (spec, _), outcomes in zip(models, zip(*runtime.gather(own), strict=True), strict=True):
@@ -241,7 +277,9 @@ def measure_memory(
         if causes:
             missing[f"{spec.name} memory"] = causes[0]
             continue
-        found[spec.name] = _measurements([outcome for outcome in outcomes if isinstance(outcome, dict)])
+        found[spec.name] = _measurements(
+            [outcome for outcome in outcomes if isinstance(outcome, dict)]
+        )
     if runtime.device.type != "cuda" and found:
         missing["device memory"] = "the models ran on a CPU"
     return found
@@ -250,9 +288,12 @@ def measure_memory(
 def _measurements(ranks: Sequence[dict[str, int]]) -> tuple[Measurement, ...]:
     return tuple(
         Measurement(
-            metric=metric, unit=METRICS[metric].unit, better=METRICS[metric].better, merge=METRICS[metric].merge,
+            metric=metric,
+            unit=METRICS[metric].unit,
+            better=METRICS[metric].better,
+            merge=METRICS[metric].merge,
             values=tuple((float(rank[metric]),) for rank in ranks),
         )
         for metric in MEMORY
         if all(metric in rank for rank in ranks)
-    )  # fmt: skip
+    )

@@ -39,7 +39,10 @@ OVERTIME = 2.0  # times the seconds, for the rounds without which no verdict is 
 
 @dataclass
 class Turns:
-    """Seconds by contestant and metric: `values[contestant][metric][round]`, the warm-up apart, and who went when."""
+    """Seconds by contestant and metric.
+
+    `values[contestant][metric][round]`, the warm-up apart, and who went when.
+    """
 
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     warmup: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -58,9 +61,10 @@ def take_turns(
 ) -> Turns:
     """Visit every contestant once a round, for `rounds` rounds or, if None, until all ratios are known to +-1 %.
 
-    `seconds` bounds the latter, or up to twice as long where fewer rounds could prove nothing of so many pairs (never
-    fewer than three rounds). `agree` gives all processes one answer, `check` may raise between rounds. The interval is
-    that of each contestant's ratio to the first one, over rounds.
+    `seconds` bounds the latter, or up to twice as long where fewer rounds could prove nothing of so
+    many pairs (never fewer than three rounds). `agree` gives all processes one answer, `check` may
+    raise between rounds. The interval is that of each contestant's ratio to the first one, over
+    rounds.
     """
     turns = Turns()
     for name, visit in visits.items():
@@ -105,7 +109,9 @@ def _ended(turns: Turns, rounds: int | None, seconds: float, elapsed: float) -> 
     if rounds is not None:
         return "pairs" if done >= rounds else None
     until_next = elapsed * (1 + 1 / done)
-    enough = done >= rounds_needed(math.comb(len(turns.values), 2)) or until_next > OVERTIME * seconds
+    enough = (
+        done >= rounds_needed(math.comb(len(turns.values), 2)) or until_next > OVERTIME * seconds
+    )
     if done >= MIN_ROUNDS and until_next > seconds and enough:
         return "seconds"
     if done % CHECK_INTERVAL_EVERY == 0 and done >= 2 * CHECK_INTERVAL_EVERY and _narrow(turns):

@@ -41,13 +41,20 @@ class Subject:
 
     @property
     def bytes_sent(self) -> int | None:
-        """The bytes that this rank has sent to those it shares the model with; None where it has the model alone."""
+        """The bytes that this rank has sent to those it shares the model with.
+
+        None where it has the model alone.
+        """
         return getattr(self.learner.bare, "bytes_sent", None)
 
     def exchanged(self, steps: int, sent: int | None) -> dict[str, float]:
         """The bytes sent a step since there were `steps` of them and `sent` bytes."""
         now = self.bytes_sent
-        return {} if now is None or sent is None else {"exchanged_bytes": (now - sent) / (self.steps - steps)}
+        return (
+            {}
+            if now is None or sent is None
+            else {"exchanged_bytes": (now - sent) / (self.steps - steps)}
+        )
 
 
 def build_subject(model: str, learner: Learner, batches: Batches) -> Subject:
@@ -58,8 +65,12 @@ def build_subject(model: str, learner: Learner, batches: Batches) -> Subject:
 
 def wake(runtime: Runtime, config: RunConfig) -> None:
     """Train a tiny network for a step, so that what torch loads late is in no model's first step."""
-    tiny = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).to(runtime.device)
-    learner = build_learner(tiny, config=replace(config, compile=False), peak=1e-4, seed=0, runtime=runtime)
+    tiny = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).to(
+        runtime.device
+    )
+    learner = build_learner(
+        tiny, config=replace(config, compile=False), peak=1e-4, seed=0, runtime=runtime
+    )
     images = torch.rand(config.accumulate, 3, 8, 8, device=runtime.device)
     labels = torch.zeros(config.accumulate, dtype=torch.long, device=runtime.device)
     learner.step(Batch(images, labels), step=0, rate=1e-4)
@@ -83,7 +94,8 @@ def first_step(build: Callable[[], Subject], runtime: Runtime) -> tuple[Subject,
 def train_visit(subject: Subject, runtime: Runtime) -> Visit:
     """Time, in a drawn order: a step with the loader's batch, one with a batch that is there, the loader alone.
 
-    Where ranks share the images, also a step that doesn't exchange its gradients: the rest is communication.
+    Where ranks share the images, also a step that doesn't exchange its gradients: the rest is
+    communication.
     """
     draw = random.Random(len(subject.model))
 
@@ -102,7 +114,9 @@ def train_visit(subject: Subject, runtime: Runtime) -> Visit:
     def visit() -> Mapping[str, float]:
         # All ranks must agree on it: a step waits for every rank.
         if runtime.broadcast(subject.step_seconds) < SETTLED:
-            subject.step(subject.batch)  # what another model left in the caches is not this one's cost
+            subject.step(
+                subject.batch
+            )  # what another model left in the caches is not this one's cost
         steps, sent = subject.steps, subject.bytes_sent
         times = {name: _each(parts[name], runtime) for name in draw.sample(list(parts), len(parts))}
         subject.step_seconds = times["train_step_images_per_second"]
@@ -112,8 +126,13 @@ def train_visit(subject: Subject, runtime: Runtime) -> Visit:
 
 
 def step_visit(subject: Subject, runtime: Runtime) -> Visit:
-    """Time a step with the loader's batch and nothing else: the finest grain, for builds of one model."""
-    return lambda: {"train_images_per_second": _each(lambda: subject.step(next(subject.batches)), runtime)}
+    """Time a step with the loader's batch and nothing else.
+
+    The finest grain, for builds of one model.
+    """
+    return lambda: {
+        "train_images_per_second": _each(lambda: subject.step(next(subject.batches)), runtime)
+    }
 
 
 def infer_visit(subject: Subject, runtime: Runtime) -> Visit:
@@ -126,7 +145,9 @@ def latency_visit(subject: Subject, runtime: Runtime) -> Visit:
     return _forward_visit(subject, runtime, subject.batch.images[:1], "latency_ms", 1e3)
 
 
-def _forward_visit(subject: Subject, runtime: Runtime, images: torch.Tensor, metric: str, scale: float) -> Visit:
+def _forward_visit(
+    subject: Subject, runtime: Runtime, images: torch.Tensor, metric: str, scale: float
+) -> Visit:
     model = subject.learner.bare
 
     def forward() -> None:
@@ -174,14 +195,20 @@ class Pass(NamedTuple):
     share: float
 
 
-PASSES = {"train": Pass(train_visit, 0.65), "infer": Pass(infer_visit, 0.15), "latency": Pass(latency_visit, 0.1)}
+PASSES = {
+    "train": Pass(train_visit, 0.65),
+    "infer": Pass(infer_visit, 0.15),
+    "latency": Pass(latency_visit, 0.1),
+}
 SWEEP_SHARE = 0.1  # of the time: inference at growing batches (sweep.py)
 
 
 REPEATS = 3  # at a size: the first one makes room for it, the faster of the others counts
 
 
-def sweep(subject: Subject, runtime: Runtime, *, seconds: float, bytes_an_image: float, seed: int) -> Climb:
+def sweep(
+    subject: Subject, runtime: Runtime, *, seconds: float, bytes_an_image: float, seed: int
+) -> Climb:
     """Time forward passes at growing batches, then all sizes again in drawn orders until `seconds` are over."""
     start, model = time.perf_counter(), subject.learner.bare.eval()
 
@@ -221,7 +248,11 @@ def _images(subject: Subject, number: int) -> torch.Tensor:
     """That many images: those of the subject's batch, over and over."""
     images = subject.batch.images
     rows = torch.arange(number, device=images.device) % len(images)
-    kind = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    kind = (
+        torch.channels_last
+        if images.is_contiguous(memory_format=torch.channels_last)
+        else torch.contiguous_format
+    )
     return images[rows].contiguous(memory_format=kind)
 
 
@@ -230,8 +261,13 @@ def measurements(seconds: Mapping[int, list[float]]) -> tuple[Measurement, ...]:
     kind = METRICS["sweep_images_per_second"]
     return tuple(
         Measurement(
-            metric="sweep_images_per_second", unit=kind.unit, better=kind.better, merge=kind.merge,
-            values=(tuple(values),), images=size, part="sweep",
+            metric="sweep_images_per_second",
+            unit=kind.unit,
+            better=kind.better,
+            merge=kind.merge,
+            values=(tuple(values),),
+            images=size,
+            part="sweep",
         )
         for size, values in seconds.items()
-    )  # fmt: skip
+    )

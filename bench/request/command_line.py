@@ -22,14 +22,23 @@ from bench.results.storage import read, read_run
 
 
 def parse(argv: Sequence[str]) -> RunConfig:
-    """Read a command line on top of its recipe's settings; ValueError with one line where it is wrong."""
+    """Read a command line on top of its recipe's settings.
+
+    ValueError with one line where it is wrong.
+    """
     argv = with_value(argv, "--pretrained", "hub")
-    given = {name for name in ("models", "image_size", "epochs", "seconds") if option(argv, flag_of(name)) is not None}
+    given = {
+        name
+        for name in ("models", "image_size", "epochs", "seconds")
+        if option(argv, flag_of(name)) is not None
+    }
     if {"epochs", "seconds"} <= given:
         raise ValueError("--epochs and --seconds are two budgets: give one of them")
     argv = best_as_flag(argv)
     recipe = get_recipe(option(argv, "--recipe") or RunConfig.recipe)
-    default = _like(argv) or _without(_for_digits(recipe, option(argv, "--dataset") or recipe.dataset), given)
+    default = _like(argv) or _without(
+        _for_digits(recipe, option(argv, "--dataset") or recipe.dataset), given
+    )
     config = _without_none(_parse_flags(argv, default))
     check(config)
     return config
@@ -44,15 +53,23 @@ def _for_digits(recipe: RunConfig, dataset: str) -> RunConfig:
 def to_flags(config: RunConfig) -> list[str]:
     """Write the command line that gives this configuration: its recipe and what differs from it."""
     recipe = _for_digits(dataclasses.replace(get_recipe(config.recipe), recipe=""), config.dataset)
-    base = _without(recipe, [name for name in ("models", "epochs", "seconds")
-                             if getattr(config, name) not in (None, getattr(recipe, name))])  # fmt: skip
+    base = _without(
+        recipe,
+        [
+            name
+            for name in ("models", "epochs", "seconds")
+            if getattr(config, name) not in (None, getattr(recipe, name))
+        ],
+    )
     flags: list[str] = []
     for item in dataclasses.fields(RunConfig):
         value = getattr(config, item.name)
         if value == getattr(base, item.name) or value is None or item.name == "like":
             continue
         if isinstance(value, bool):
-            flags.append(flag_of(item.name) if value else flag_of(item.name).replace("--", "--no-", 1))
+            flags.append(
+                flag_of(item.name) if value else flag_of(item.name).replace("--", "--no-", 1)
+            )
         else:
             words = [str(word) for word in value] if isinstance(value, tuple) else [str(value)]
             flags += [flag_of(item.name), *(words or ["none"])]
@@ -60,7 +77,10 @@ def to_flags(config: RunConfig) -> list[str]:
 
 
 def _without(recipe: RunConfig, given: Collection[str]) -> RunConfig:
-    """A recipe less the settings that don't outlive what is given: the other budget, and the size of its own models."""
+    """A recipe less the settings that don't outlive what is given.
+
+    The other budget, and the size of its own models.
+    """
     dropped = {"image_size"} if "models" in given else set()
     dropped |= {"seconds"} if "epochs" in given else {"epochs"} if "seconds" in given else set()
     nothing: dict[str, Any] = dict.fromkeys(dropped)
@@ -84,7 +104,13 @@ def _parse_flags(argv: Sequence[str], default: RunConfig) -> RunConfig:
     try:
         # Only failures are caught: --help writes to standard output and exits with 0.
         with contextlib.redirect_stderr(message):
-            return tyro.cli(RunConfig, args=list(argv), default=default, prog="run.py", config=(OmitArgPrefixes,))
+            return tyro.cli(
+                RunConfig,
+                args=list(argv),
+                default=default,
+                prog="run.py",
+                config=(OmitArgPrefixes,),
+            )
     except SystemExit as stop:
         if stop.code == 0:
             raise
@@ -93,12 +119,17 @@ def _parse_flags(argv: Sequence[str], default: RunConfig) -> RunConfig:
 
 def _without_none(config: RunConfig) -> RunConfig:
     """`--measure none` and `--augment none` mean an empty list."""
-    empty: dict[str, Any] = {name: () for name in ("measure", "augment", "track") if getattr(config, name) == ("none",)}
+    empty: dict[str, Any] = {
+        name: () for name in ("measure", "augment", "track") if getattr(config, name) == ("none",)
+    }
     return dataclasses.replace(config, **empty)
 
 
 def complain(error: Exception | str, *, aloud: bool = True) -> int:
-    """Say in one line on standard error that the request was wrong; returns the exit code for it, 2."""
+    """Say in one line on standard error that the request was wrong.
+
+    Returns the exit code for it, 2.
+    """
     if aloud:
         sys.stderr.write(f"zoometry: {error}\n")
     return 2
@@ -162,14 +193,21 @@ def check_folder(config: RunConfig) -> None:
 
 def _check_same_run(config: RunConfig, folder: Path) -> None:
     if not config.resume:
-        raise ValueError(f"--out {folder}: holds a run already; go on with it by --resume, or name another folder")
+        raise ValueError(
+            f"--out {folder}: holds a run already; go on with it by --resume, or name another folder"
+        )
     different = differing(read_request(folder), config)
     if different:
-        raise ValueError(f"--resume {folder}: {', '.join(different)} differ from the run's; give them as they were")
+        raise ValueError(
+            f"--resume {folder}: {', '.join(different)} differ from the run's; give them as they were"
+        )
 
 
 def read_request(folder: Path) -> RunConfig:
-    """The request that a run's folder was made for; ValueError with one line where it can't be read."""
+    """The request that a run's folder was made for.
+
+    ValueError with one line where it can't be read.
+    """
     try:
         return from_json(json.loads((folder / "config.json").read_bytes()))
     except (OSError, ValueError, TypeError) as error:
@@ -181,8 +219,12 @@ def how_to_resume(config: RunConfig) -> str:
     folder = _folder(config)
     finished = sum(record.status in ("ok", "diverged") for record in read_run(folder)[0])
     flags = to_flags(dataclasses.replace(config, resume=True, world=None))
-    machines = ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT") if "NNODES" in os.environ else ()
-    world = "".join(f"{name}={os.environ[name]} " for name in ("NPROC", *machines) if os.environ.get(name))
+    machines = (
+        ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT") if "NNODES" in os.environ else ()
+    )
+    world = "".join(
+        f"{name}={os.environ[name]} " for name in ("NPROC", *machines) if os.environ.get(name)
+    )
     return (
         f"interrupted: {finished} of {len(config.models) * len(config.seeds)} cells are finished and kept; "
         f"go on with: {world}{shlex.join(['./launch.sh', *flags])}"

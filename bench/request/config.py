@@ -1,7 +1,7 @@
 """Every option of a run: its name, default and help, once. No torch.
 
-The command line is made from the fields by tyro. A recipe (bench/request/recipe.py) is a RunConfig too: it is the default that
-the options given change.
+The command line is made from the fields by tyro. A recipe is a RunConfig too: it is the default
+that the options given change.
 """
 
 import dataclasses
@@ -15,13 +15,31 @@ from tyro.conf import arg
 from zoo.registry import unknown
 
 TRACKERS = {
-    "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio", "aim": "aim",
-    "comet_ml": "comet_ml", "clearml": "clearml", "dvclive": "dvclive", "swanlab": "swanlab",
-}  # fmt: skip
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+    "trackio": "trackio",
+    "aim": "aim",
+    "comet_ml": "comet_ml",
+    "clearml": "clearml",
+    "dvclive": "dvclive",
+    "swanlab": "swanlab",
+}
 
 
-# In the order in which they are done. A crop moves by the set's margin, a mirror image comes in one of two.
-AUGMENTATIONS = ("crop", "mirror", "trivial", "rotation", "pca", "cutout", "erasing", "mixup", "cutmix")
+# In the order in which they are done. A crop moves by the set's margin, a mirror image comes in one
+# of two.
+AUGMENTATIONS = (
+    "crop",
+    "mirror",
+    "trivial",
+    "rotation",
+    "pca",
+    "cutout",
+    "erasing",
+    "mixup",
+    "cutmix",
+)
 
 
 NONE, HUB = "none", "hub"
@@ -32,7 +50,12 @@ SCHEDULES = ("cosine", "onecycle", "constant", "plateau")
 OPTIMIZERS = ("sgd", "momentum", "adamw", "adam")
 PRECISIONS = ("fp32", "bf16", "fp16")
 PROTOCOLS = ("split", "published")
-PARALLEL = {"data": 1, "tower": 2, "owt": 2, "devices": 1}  # ways: how many processes share one copy of a model
+PARALLEL = {
+    "data": 1,
+    "tower": 2,
+    "owt": 2,
+    "devices": 1,
+}  # ways: how many processes share one copy of a model
 
 Number = Annotated[int | None, arg(metavar="N")]
 Seconds = Annotated[float | None, arg(metavar="S")]
@@ -170,10 +193,23 @@ class RunConfig:
 DIGITS = ("mnist", "svhn")  # data sets whose images mean something else in the mirror
 
 # Options that may differ when a run goes on: they say how and where, not what.
-RESUMABLE = frozenset({
-    "resume", "out", "world", "accumulate", "workers", "pack_size", "data_dir", "checkpoint_seconds", "timeout",
-    "restarts", "track", "dry_run", "like",
-})  # fmt: skip
+RESUMABLE = frozenset(
+    {
+        "resume",
+        "out",
+        "world",
+        "accumulate",
+        "workers",
+        "pack_size",
+        "data_dir",
+        "checkpoint_seconds",
+        "timeout",
+        "restarts",
+        "track",
+        "dry_run",
+        "like",
+    }
+)
 
 
 def differing(a: RunConfig, b: RunConfig) -> list[str]:
@@ -185,7 +221,10 @@ def differing(a: RunConfig, b: RunConfig) -> list[str]:
 def to_json(config: RunConfig) -> dict[str, Any]:
     """The configuration as plain JSON values, every option by name."""
     plain = dataclasses.asdict(config)
-    return {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, Path) else v for k, v in plain.items()}
+    return {
+        k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, Path) else v
+        for k, v in plain.items()
+    }
 
 
 def from_json(values: dict[str, Any]) -> RunConfig:
@@ -194,7 +233,9 @@ def from_json(values: dict[str, Any]) -> RunConfig:
     for name in values:
         if name not in hints:
             raise ValueError(unknown("option", name, hints))
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in values.items()}
+    plain: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list | tuple) else v for k, v in values.items()
+    }
     places = {k: Path(plain[k]) for k in ("data_dir", "out", "like") if plain.get(k) is not None}
     return RunConfig(**plain | places)
 
@@ -208,7 +249,10 @@ def flag_of(name: str) -> str:
 
 
 def check(config: RunConfig) -> None:
-    """Check every value that can be checked without a model, a data set or a world; ValueError with one line."""
+    """Check every value that can be checked without a model, a data set or a world.
+
+    ValueError with one line.
+    """
     if not config.models:
         raise ValueError("--models is empty: name at least one model of `python -m zoo`")
     if config.epochs is None and config.seconds is None:
@@ -225,9 +269,13 @@ def check(config: RunConfig) -> None:
     for name in ("seeds", "augment", "measure", "track"):
         _check_distinct(name, getattr(config, name))
     if config.balance and config.class_weights:
-        raise ValueError("--balance and --class-weights are two remedies for one thing: give one of them")
+        raise ValueError(
+            "--balance and --class-weights are two remedies for one thing: give one of them"
+        )
     if config.skip_unreadable and config.dataset != "imagefolder":
-        raise ValueError("--skip-unreadable is for image folders: give --dataset imagefolder, or leave it out")
+        raise ValueError(
+            "--skip-unreadable is for image folders: give --dataset imagefolder, or leave it out"
+        )
 
 
 _CHOICES = {
@@ -240,14 +288,35 @@ _CHOICES = {
     "track": tuple(TRACKERS),
 }
 _POSITIVE = (
-    "batch_size", "accumulate", "image_size", "num_threads", "workers", "pack_size", "world", "seconds", "lr", "clip",
-    "pairs", "patience", "measure_seconds", "checkpoint_seconds", "timeout", "launches",
-)  # fmt: skip
+    "batch_size",
+    "accumulate",
+    "image_size",
+    "num_threads",
+    "workers",
+    "pack_size",
+    "world",
+    "seconds",
+    "lr",
+    "clip",
+    "pairs",
+    "patience",
+    "measure_seconds",
+    "checkpoint_seconds",
+    "timeout",
+    "launches",
+)
 _RANGES = (
-    ("epochs", 0, 1_000_000), ("momentum", 0, 1), ("weight_decay", 0, 10), ("warmup", 0, 1),
-    ("label_smoothing", 0, 0.99), ("dropout", 0, 0.99), ("drop_path", 0, 0.99), ("ema", 0, 1), ("seeds", 0, 2**31 - 1),
+    ("epochs", 0, 1_000_000),
+    ("momentum", 0, 1),
+    ("weight_decay", 0, 10),
+    ("warmup", 0, 1),
+    ("label_smoothing", 0, 0.99),
+    ("dropout", 0, 0.99),
+    ("drop_path", 0, 0.99),
+    ("ema", 0, 1),
+    ("seeds", 0, 2**31 - 1),
     ("restarts", 0, 1000),
-)  # fmt: skip
+)
 
 
 def _check_together(config: RunConfig) -> None:
@@ -255,11 +324,15 @@ def _check_together(config: RunConfig) -> None:
     if config.crops not in (1, 10):
         raise ValueError(f"--crops {config.crops}: choose 1 or 10")
     if config.schedule == "plateau" and config.protocol == "published":
-        raise ValueError("--schedule plateau looks at validation images; --protocol published has none")
+        raise ValueError(
+            "--schedule plateau looks at validation images; --protocol published has none"
+        )
     if PARALLEL[config.parallel] > 1 and (config.precision == "fp16" or config.compile):
         option = "--compile" if config.compile else "--precision fp16"
-        raise ValueError(f"--parallel {config.parallel} doesn't go with {option}: processes that share a model need "
-                         "fp32 or bf16, not compiled")  # fmt: skip
+        raise ValueError(
+            f"--parallel {config.parallel} doesn't go with {option}: processes that share a model need "
+            "fp32 or bf16, not compiled"
+        )
 
 
 def _check_choices(name: str, given: str | tuple[str, ...], allowed: Sequence[str]) -> None:
@@ -273,7 +346,9 @@ def _check_positive(name: str, value: float | str | None) -> None:
         raise ValueError(f"{flag_of(name)} {value}: must be greater than 0")
 
 
-def _check_range(name: str, given: float | tuple[float, ...] | None, low: float, high: float) -> None:
+def _check_range(
+    name: str, given: float | tuple[float, ...] | None, low: float, high: float
+) -> None:
     for value in given if isinstance(given, tuple) else (given,):
         if value is not None and not low <= value <= high:
             raise ValueError(f"{flag_of(name)} {value}: must lie between {low} and {high}")

@@ -15,14 +15,20 @@ def quick() -> RunConfig:
 
         ./launch.sh
 
-    On 2 CPU cores at most 8 minutes: 8 x 30 s of training (240 s), evaluation (60 s), measuring in turn at most
-    8 x 8 s and warm-up (85 s), memory in fresh processes (40 s), start and report (25 s). Expect about 20 % top-1
-    from LeNet-5 and 3 to 10 % from the others: how fast each learns, not what it can reach.
+    On 2 CPU cores at most 8 minutes: 8 x 30 s of training (240 s), evaluation (60 s), measuring in
+    turn at most 8 x 8 s and warm-up (85 s), memory in fresh processes (40 s), start and report (25
+    s). Expect about 20 % top-1 from LeNet-5 and 3 to 10 % from the others: how fast each learns,
+    not what it can reach.
     """
     return RunConfig(
-        recipe="quick", models=CIFAR_FORMS + PLAIN_STEMS, image_size=32, seconds=30, warmup=0.3, measure_seconds=8,
+        recipe="quick",
+        models=CIFAR_FORMS + PLAIN_STEMS,
+        image_size=32,
+        seconds=30,
+        warmup=0.3,
+        measure_seconds=8,
         measure=("train", "infer", "latency", "memory", "machine"),
-    )  # fmt: skip
+    )
 
 
 def smoke() -> RunConfig:
@@ -33,7 +39,12 @@ def smoke() -> RunConfig:
     Under a minute on 2 CPU cores. Expect nothing of the accuracy.
     """
     return RunConfig(
-        recipe="smoke", models=("lenet5", "squeezenet1_1"), image_size=32, seconds=2, pairs=4, measure_seconds=2
+        recipe="smoke",
+        models=("lenet5", "squeezenet1_1"),
+        image_size=32,
+        seconds=2,
+        pairs=4,
+        measure_seconds=2,
     )
 
 
@@ -45,10 +56,18 @@ def standard() -> RunConfig:
     Written for one GPU or more; it has not been run on one, so no time and no accuracy is promised.
     """
     models = (
-        "lenet5", "alexnet_grouped_cifar", "alexnet_single_tower_cifar", "alexnet_owt_cifar",
-        "squeezenet1_1_cifar", "mobilenet_v2_cifar", "shufflenet_v2_x1_0_cifar", "resnet18_cifar",
-    )  # fmt: skip
-    return RunConfig(recipe="standard", models=models, epochs=30, seeds=(0, 1, 2), label_smoothing=0.1)
+        "lenet5",
+        "alexnet_grouped_cifar",
+        "alexnet_single_tower_cifar",
+        "alexnet_owt_cifar",
+        "squeezenet1_1_cifar",
+        "mobilenet_v2_cifar",
+        "shufflenet_v2_x1_0_cifar",
+        "resnet18_cifar",
+    )
+    return RunConfig(
+        recipe="standard", models=models, epochs=30, seeds=(0, 1, 2), label_smoothing=0.1
+    )
 
 
 def tutorial() -> RunConfig:
@@ -57,12 +76,22 @@ def tutorial() -> RunConfig:
         ./launch.sh --recipe tutorial --dataset imagefolder --data-dir flower_photos
 
     For the five flowers, 15 epochs. Expect about 67 % top-1 from `alexnet_half`: that is the
-    tutorial's figure, from a laptop without a GPU, not ours. `--dry-run` reckons the minutes of your machine.
+    tutorial's figure, from a laptop without a GPU, not ours. `--dry-run` reckons the minutes of
+    your machine.
     """
     return RunConfig(
-        recipe="tutorial", models=("alexnet_half",), image_size=224, epochs=15, batch_size=32, optimizer="adam",
-        lr=1e-3, weight_decay=0.0, schedule="constant", warmup=0.0, augment=("mirror",),
-    )  # fmt: skip
+        recipe="tutorial",
+        models=("alexnet_half",),
+        image_size=224,
+        epochs=15,
+        batch_size=32,
+        optimizer="adam",
+        lr=1e-3,
+        weight_decay=0.0,
+        schedule="constant",
+        warmup=0.0,
+        augment=("mirror",),
+    )
 
 
 def cifar200() -> RunConfig:
@@ -70,17 +99,29 @@ def cifar200() -> RunConfig:
 
         ./launch.sh --recipe cifar200 --models resnet20
 
-    SGD 0.1, half a cosine to zero, batch 128, weight decay 5e-4, crop and mirror, all 50,000 images, the test set at
-    every epoch. Published by chenyaofo/pytorch-cifar-models for the same networks (batch 256, last epoch, one run):
-    resnet20 68.5 %, resnet56 72.4 %, vgg16_bn 73.7 %, mobilenet_v2 73.8 %, shufflenet_v2 71.4 %; of resnet18 by
-    weiaicunzai/pytorch-cifar100 (steps instead of a cosine, best epoch): 75.6 %. None of them
-    is ours. Meant for a GPU: it takes days on a CPU, as `--dry-run` reckons.
+    SGD 0.1, half a cosine to zero, batch 128, weight decay 5e-4, crop and mirror, all 50,000
+    images, the test set at every epoch. Published by chenyaofo/pytorch-cifar-models for the same
+    networks (batch 256, last epoch, one run): resnet20 68.5 %, resnet56 72.4 %, vgg16_bn 73.7 %,
+    mobilenet_v2 73.8 %, shufflenet_v2 71.4 %; of resnet18 by weiaicunzai/pytorch-cifar100 (steps
+    instead of a cosine, best epoch): 75.6 %. None of them is ours. Meant for a GPU: it takes days
+    on a CPU, as `--dry-run` reckons.
     """
     models = (
-        "resnet20", "resnet56", "resnet18_cifar", "vgg16_bn_cifar", "mobilenet_v2_cifar", "shufflenet_v2_x1_0_cifar",
-    )  # fmt: skip
+        "resnet20",
+        "resnet56",
+        "resnet18_cifar",
+        "vgg16_bn_cifar",
+        "mobilenet_v2_cifar",
+        "shufflenet_v2_x1_0_cifar",
+    )
     return RunConfig(
-        recipe="cifar200", models=models, epochs=200, protocol="published", lr=0.1, schedule="cosine", warmup=0.0
+        recipe="cifar200",
+        models=models,
+        epochs=200,
+        protocol="published",
+        lr=0.1,
+        schedule="cosine",
+        warmup=0.0,
     )
 
 
@@ -89,11 +130,11 @@ def speedrun() -> RunConfig:
 
         ./launch.sh --recipe speedrun
 
-    A whitening first layer, few wide blocks, Muon, label smoothing 0.2, a rate that rises and falls once. Three
-    minutes in all on 2 CPU cores.
-    The paper's own figure is 94 % on CIFAR-10 after 9.9 epochs, 3.8 s on one A100: not ours, and with lookahead over
-    SGD where this has Muon, and with cropped and mirrored test images and alternating mirrors, which this recipe leaves
-    out. With a GPU say --epochs 10.
+    A whitening first layer, few wide blocks, Muon, label smoothing 0.2, a rate that rises and falls
+    once. Three minutes in all on 2 CPU cores. The paper's own figure is 94 % on CIFAR-10 after 9.9
+    epochs, 3.8 s on one A100: not ours, and with lookahead over SGD where this has Muon, and with
+    cropped and mirrored test images and alternating mirrors, which this recipe leaves out. With a
+    GPU say --epochs 10.
     """
     return RunConfig(recipe="speedrun", models=("speedrun",), seconds=120, label_smoothing=0.2)
 
@@ -103,14 +144,21 @@ def finetune() -> RunConfig:
 
         ./launch.sh --recipe finetune --dataset imagefolder --data-dir flower_photos
 
-    Needs the hub or its cache, or `--pretrained DIR` with tv-resnet18.pth and tv-mobilenet_v3_small.pth. `--dry-run`
-    reckons the minutes of your machine. No accuracy is promised: the weights couldn't be fetched where this was
-    written.
+    Needs the hub or its cache, or `--pretrained DIR` with tv-resnet18.pth and
+    tv-mobilenet_v3_small.pth. `--dry-run` reckons the minutes of your machine. No accuracy is
+    promised: the weights couldn't be fetched where this was written.
     """
     return RunConfig(
-        recipe="finetune", models=("tv:resnet18", "tv:mobilenet_v3_small"), pretrained="hub", epochs=5, batch_size=32,
-        lr=0.01, weight_decay=1e-4, schedule="cosine", warmup=0.1,
-    )  # fmt: skip
+        recipe="finetune",
+        models=("tv:resnet18", "tv:mobilenet_v3_small"),
+        pretrained="hub",
+        epochs=5,
+        batch_size=32,
+        lr=0.01,
+        weight_decay=1e-4,
+        schedule="cosine",
+        warmup=0.1,
+    )
 
 
 def survey() -> RunConfig:
@@ -118,15 +166,31 @@ def survey() -> RunConfig:
 
         ./launch.sh --recipe survey --dataset cifar100 --out runs/survey --resume
 
-    The command goes on where it was interrupted. On 2 CPU cores 36 minutes of training, ten of evaluation, four of
-    measuring. Its accuracies stand in the README where they are published.
+    The command goes on where it was interrupted. On 2 CPU cores 36 minutes of training, ten of
+    evaluation, four of measuring. Its accuracies stand in the README where they are published.
     """
     models = (
-        "mlp", "lenet5", "cuda_convnet", "alexnet_grouped_cifar", "vgg11_bn_cifar", "resnet20", "resnet18",
-        "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2_x1_0", "speedrun",
-    )  # fmt: skip
+        "mlp",
+        "lenet5",
+        "cuda_convnet",
+        "alexnet_grouped_cifar",
+        "vgg11_bn_cifar",
+        "resnet20",
+        "resnet18",
+        "squeezenet1_1",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "shufflenet_v2_x1_0",
+        "speedrun",
+    )
     return RunConfig(
-        recipe="survey", models=models, image_size=32, seconds=60, seeds=(0, 1, 2), warmup=0.3, measure_seconds=10
+        recipe="survey",
+        models=models,
+        image_size=32,
+        seconds=60,
+        seeds=(0, 1, 2),
+        warmup=0.3,
+        measure_seconds=10,
     )
 
 
@@ -136,14 +200,24 @@ def paper() -> RunConfig:
         ./launch.sh --recipe paper --dataset imagefolder --data-dir IMAGENET
         NPROC=2 ./launch.sh --recipe paper --parallel tower …
 
-    Windows of 224 px of images of 256, mirrored, with colour noise along the principal components; ten crops in the
-    end. The paper took five to six days on two GPUs and reached 62.5 % top-1 on ILSVRC-2010. It has not been run here
-    in full; what a longer run on CIFAR-100 gave is in LAB.md.
+    Windows of 224 px of images of 256, mirrored, with colour noise along the principal components;
+    ten crops in the end. The paper took five to six days on two GPUs and reached 62.5 % top-1 on
+    ILSVRC-2010. It has not been run here in full; what a longer run on CIFAR-100 gave is in LAB.md.
     """
     return RunConfig(
-        recipe="paper", models=("alexnet_two_tower",), epochs=90, batch_size=128, optimizer="momentum", lr=0.01,
-        momentum=0.9, weight_decay=5e-4, schedule="plateau", warmup=0.0, augment=("crop", "mirror", "pca"), crops=10,
-    )  # fmt: skip
+        recipe="paper",
+        models=("alexnet_two_tower",),
+        epochs=90,
+        batch_size=128,
+        optimizer="momentum",
+        lr=0.01,
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="plateau",
+        warmup=0.0,
+        augment=("crop", "mirror", "pca"),
+        crops=10,
+    )
 
 
 def paper_cifar() -> RunConfig:
@@ -155,7 +229,19 @@ def paper_cifar() -> RunConfig:
 
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {
-    f.__name__: f for f in (quick, smoke, standard, tutorial, cifar200, speedrun, finetune, survey, paper, paper_cifar)
+    f.__name__: f
+    for f in (
+        quick,
+        smoke,
+        standard,
+        tutorial,
+        cifar200,
+        speedrun,
+        finetune,
+        survey,
+        paper,
+        paper_cifar,
+    )
 }
 
 

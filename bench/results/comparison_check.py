@@ -1,4 +1,7 @@
-"""Check that a comparison is whole, fits its records, and says of itself what its raw values say. No torch."""
+"""Check that a comparison is whole, fits its records, and says of itself what its raw values say.
+
+No torch.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +16,13 @@ from bench.results.verdict import is_timed, noise_floor
 FLOAT_BYTES = 4
 
 
-def comparison_faults(comparison: Comparison, records: Sequence[RunRecord], path: Path) -> Iterator[str]:
-    """What a comparison must be: pairs complete, every round a permutation, a rank a process, of models that ran."""
+def comparison_faults(
+    comparison: Comparison, records: Sequence[RunRecord], path: Path
+) -> Iterator[str]:
+    """What a comparison must be.
+
+    Pairs complete, every round a permutation, a rank a process, of models that ran.
+    """
     ran = {record.model: record for record in records if record.status == "ok"}
     if not set(comparison.models) <= set(ran):
         yield f"is of {', '.join(sorted(set(comparison.models) - set(ran)))}, which didn't finish"
@@ -24,13 +32,19 @@ def comparison_faults(comparison: Comparison, records: Sequence[RunRecord], path
     for name, rounds in comparison.order.items():
         if any(sorted(names) != sorted(rounds[0]) for names in rounds):
             yield f"{name}: a round doesn't visit every contestant once"
-    measured = [*comparison.measurements.items(), (comparison.reference, comparison.same_model_twice)]
+    measured = [
+        *comparison.measurements.items(),
+        (comparison.reference, comparison.same_model_twice),
+    ]
     for model, rows in measured:
         if model not in ran:
             yield f"{model}: is measured but didn't finish"
             continue
         for row in rows:
-            yield from (f"{model}: {row.metric}: {fault}" for fault in _row_faults(row, comparison, ran[model]))
+            yield from (
+                f"{model}: {row.metric}: {fault}"
+                for fault in _row_faults(row, comparison, ran[model])
+            )
         if comparison.schema > 1:
             yield from (f"{model}: {fault}" for fault in _memory_faults(rows, ran[model]))
     yield from _noise_faults(comparison)
@@ -48,7 +62,10 @@ def _row_faults(row: Measurement, comparison: Comparison, record: RunRecord) -> 
     if len(row.values) != comparison.world_size:
         yield f"{len(row.values)} ranks of {comparison.world_size}"
     least = (
-        -1.0 if row.metric.endswith("_bytes") or row.metric in ("compile_seconds", "energy_joules_per_image") else 0.0
+        -1.0
+        if row.metric.endswith("_bytes")
+        or row.metric in ("compile_seconds", "energy_joules_per_image")
+        else 0.0
     )
     if any(value <= least for values in row.values for value in values):
         yield "a value is not positive"
@@ -101,7 +118,9 @@ def _noise_faults(comparison: Comparison) -> Iterator[str]:
 def _can_be_paired(a: Measurement, b: Measurement) -> bool:
     """Whether two measurements have as many ranks and rounds, and no value that is none."""
     shapes = {tuple(len(values) for values in row.values) for row in (a, b)}
-    return len(shapes) == 1 and all(value > 0 for row in (a, b) for values in row.values for value in values)
+    return len(shapes) == 1 and all(
+        value > 0 for row in (a, b) for values in row.values for value in values
+    )
 
 
 def _is_same(a: NoiseFloor, b: NoiseFloor) -> bool:
@@ -118,7 +137,10 @@ def _sweep_faults(comparison: Comparison) -> Iterator[str]:
             yield f"{model}: the batches of its sweep don't double"
         if any(value <= 0 for row in rows for values in row.values for value in values):
             yield f"{model}: a value of its sweep is not positive"
-        if any(row.metric != "sweep_images_per_second" for row in rows) or len({len(r.values[0]) for r in rows}) > 1:
+        if (
+            any(row.metric != "sweep_images_per_second" for row in rows)
+            or len({len(r.values[0]) for r in rows}) > 1
+        ):
             yield f"{model}: its sweep is not one"
     if set(comparison.sweep_ended) != set(comparison.sweeps):
         yield "sweep_ended is not of the models that were swept"
@@ -126,7 +148,9 @@ def _sweep_faults(comparison: Comparison) -> Iterator[str]:
 
 def _condition_faults(comparison: Comparison) -> Iterator[str]:
     for row in comparison.machine:
-        if row.metric not in METRICS or any(value <= 0 for values in row.values for value in values):
+        if row.metric not in METRICS or any(
+            value <= 0 for values in row.values for value in values
+        ):
             yield f"machine: {row.metric} is not positive, or no metric"
     for name, found in comparison.conditions.items():
         yield from _stretch_faults(name, found)

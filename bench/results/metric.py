@@ -1,10 +1,16 @@
-"""Every quantity that a comparison measures: its unit, which way is better, and how ranks are merged. No torch."""
+"""Every quantity that a comparison measures.
+
+Its unit, which way is better, and how ranks are merged. No torch.
+"""
 
 from typing import Literal, NamedTuple
 
 
 class Metric(NamedTuple):
-    """Unit, direction and way of merging ranks; `per_batch` where it is a rate of a batch's images."""
+    """Unit, direction and way of merging ranks.
+
+    `per_batch` where it is a rate of a batch's images.
+    """
 
     unit: str
     better: Literal["higher", "lower"]
@@ -16,24 +22,34 @@ METRICS = {
     # of a training step
     "train_images_per_second": Metric("images/s", "higher", "slowest", True),
     "train_step_images_per_second": Metric("images/s", "higher", "slowest", True),
-    "unsynced_step_images_per_second": Metric("images/s", "higher", "slowest", True),  # without gradient exchange
+    "unsynced_step_images_per_second": Metric(
+        "images/s", "higher", "slowest", True
+    ),  # without gradient exchange
     "loader_images_per_second": Metric("images/s", "higher", "slowest", True),
     # of a forward pass
     "infer_images_per_second": Metric("images/s", "higher", "slowest", True),
     "sweep_images_per_second": Metric("images/s", "higher", "slowest", True),  # at growing batches
     "latency_ms": Metric("ms", "lower", "slowest"),
     # once a model
-    "first_step_seconds": Metric("s", "lower", "slowest"),  # from nothing to the end of the first training step
+    "first_step_seconds": Metric(
+        "s", "lower", "slowest"
+    ),  # from nothing to the end of the first training step
     "compile_seconds": Metric("s", "lower", "slowest"),  # of that, what later steps don't take
     "energy_joules_per_image": Metric("J", "lower", "sum"),
     # memory, each rank in a fresh process
-    "exchanged_bytes": Metric("bytes", "lower", "largest"),  # sent in a step to those that share the model
-    "peak_memory_bytes": Metric("bytes", "lower", "largest"),  # of training, less what was there before
+    "exchanged_bytes": Metric(
+        "bytes", "lower", "largest"
+    ),  # sent in a step to those that share the model
+    "peak_memory_bytes": Metric(
+        "bytes", "lower", "largest"
+    ),  # of training, less what was there before
     "parameter_bytes": Metric("bytes", "lower", "largest"),
     "gradient_bytes": Metric("bytes", "lower", "largest"),
     "optimizer_bytes": Metric("bytes", "lower", "largest"),
     "activation_bytes": Metric("bytes", "lower", "largest"),  # kept for the backward pass
-    "process_peak_bytes": Metric("bytes", "lower", "largest"),  # resident, with interpreter and libraries
+    "process_peak_bytes": Metric(
+        "bytes", "lower", "largest"
+    ),  # resident, with interpreter and libraries
     "device_allocated_bytes": Metric("bytes", "lower", "largest"),
     "device_reserved_bytes": Metric("bytes", "lower", "largest"),
     # of the machine

@@ -1,7 +1,8 @@
 """What a run writes down and everything else reads: versioned records, checked when they are read. No torch.
 
-A record is one JSON file, written aside and renamed, never edited in place. Raw values are stored; statistics are
-properties. A number that isn't finite can't be written: what was not measured is absent.
+A record is one JSON file, written aside and renamed, never edited in place. Raw values are stored;
+statistics are properties. A number that isn't finite can't be written: what was not measured is
+absent.
 """
 
 import statistics
@@ -22,9 +23,9 @@ CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 class Measurement:
     """Raw values of one quantity, per rank, with its warm-up kept apart.
 
-    `values[rank][i]` are in `unit`, except for rates: there they are the seconds that `images` images of the whole
-    world took, and `value` is a rate, images / seconds of the slowest rank. `part` names the pass of a Comparison in
-    which it was taken, empty for what is measured once.
+    `values[rank][i]` are in `unit`, except for rates: there they are the seconds that `images`
+    images of the whole world took, and `value` is a rate, images / seconds of the slowest rank.
+    `part` names the pass of a Comparison in which it was taken, empty for what is measured once.
     """
 
     metric: str
@@ -39,7 +40,10 @@ class Measurement:
 
     @property
     def merged(self) -> tuple[float, ...]:
-        """The world's value at each visit: the slowest or largest rank, or the sum over the ranks."""
+        """The world's value at each visit.
+
+        The slowest or largest rank, or the sum over the ranks.
+        """
         if len(self.values) == 1:
             return self.values[0]
         join = sum if self.merge == "sum" else max
@@ -71,7 +75,10 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Accuracy:
-    """Counts of one evaluation: integers, summed over the ranks. `loss` is the mean cross entropy without smoothing."""
+    """Counts of one evaluation: integers, summed over the ranks.
+
+    `loss` is the mean cross entropy without smoothing.
+    """
 
     split: Literal["validation", "test"]
     num_images: int
@@ -92,7 +99,10 @@ class Accuracy:
 
     @property
     def superclass_top1(self) -> float | None:
-        """Percent of images whose superclass has the largest summed probability; None without superclasses."""
+        """Percent of images whose superclass has the largest summed probability.
+
+        None without superclasses.
+        """
         return None if self.num_superclass is None else 100 * self.num_superclass / self.num_images
 
 
@@ -100,8 +110,8 @@ class Accuracy:
 class Epoch:
     """One epoch of training as it stood at its end (the last one of a time budget may be partial).
 
-    `seconds` is training wall time since the start of training, without evaluation; `images` and `step` count from
-    the start of training too; `train_loss` is the mean over the epoch's images.
+    `seconds` is training wall time since the start of training, without evaluation; `images` and
+    `step` count from the start of training too; `train_loss` is the mean over the epoch's images.
     """
 
     epoch: int
@@ -115,7 +125,10 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class DataInfo:
-    """Which images a model saw. `protocol`: `split` chooses on validation, `published` looks at the test set."""
+    """Which images a model saw.
+
+    `protocol`: `split` chooses on validation, `published` looks at the test set.
+    """
 
     name: str
     stand_in: bool
@@ -137,7 +150,8 @@ class DataInfo:
 class RunRecord:
     """One cell of a run: one model with one seed, from `started` to its end. Everything a report shows is in here.
 
-    `batch_search` is what `--batch-size best` found: images a second by batch, and why no larger one was tried.
+    `batch_search` is what `--batch-size best` found: images a second by batch, and why no larger
+    one was tried.
     """
 
     run: str
@@ -174,7 +188,10 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class NoiseFloor:
-    """One model against itself: the ratio with its interval, and in how many of `windows` stretches one had won."""
+    """One model against itself.
+
+    The ratio with its interval, and in how many of `windows` stretches one had won.
+    """
 
     ratio: float
     low: float | None
@@ -187,12 +204,14 @@ class NoiseFloor:
 class Comparison:
     """The models of a run measured against each other, once a model: the rows of its seeds refer to it.
 
-    `measurements[model]` holds one Measurement a metric; within a pass (`order`: pass -> round -> the contestants in
-    the order drawn for that round) value i of every contestant was taken in round i, so values pair by index.
-    `same_model_twice` holds `reference` measured a second time as a contestant of its own: the harness's own noise, of
-    which `noise` says, by metric, what it would have led to. `conditions[part]` is what else the machine did meanwhile
-    (watch.py), `machine` what it can do at most, `sweeps[model]` inference at growing batches, and `sweep_ended` why
-    no larger one. A run of several launches or groups has a Comparison each; groups share their reference.
+    `measurements[model]` holds one Measurement a metric; within a pass (`order`: pass -> round ->
+    the contestants in the order drawn for that round) value i of every contestant was taken in
+    round i, so values pair by index. `same_model_twice` holds `reference` measured a second time as
+    a contestant of its own: the harness's own noise, of which `noise` says, by metric, what it
+    would have led to. `conditions[part]` is what else the machine did meanwhile (watch.py),
+    `machine` what it can do at most, `sweeps[model]` inference at growing batches, and
+    `sweep_ended` why no larger one. A run of several launches or groups has a Comparison each;
+    groups share their reference.
     """
 
     run: str
@@ -218,7 +237,10 @@ class Comparison:
 
 
 def cell_name(model: str, seed: int) -> str:
-    """Name the folder of a cell. What can't stand in a file's name (`:` and `/` of foreign models) becomes `-`."""
+    """Name the folder of a cell.
+
+    What can't stand in a file's name (`:` and `/` of foreign models) becomes `-`.
+    """
     return f"{''.join(c if c.isalnum() or c in '._' else '-' for c in model)[-100:]}-s{seed}"
 
 

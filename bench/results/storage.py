@@ -1,4 +1,7 @@
-"""What a run keeps on disk: files written aside and renamed, and the places of its records. No torch."""
+"""What a run keeps on disk: files written aside and renamed, and the places of its records.
+
+No torch.
+"""
 
 import difflib
 import json
@@ -16,7 +19,9 @@ Written = TypeVar("Written", RunRecord, Comparison)
 
 def write_json(path: Path, value: JsonValue) -> None:
     """Write JSON aside and rename it into place, so that a reader sees the old file or the new one, never half."""
-    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    write_bytes(
+        path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    )
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -69,27 +74,40 @@ def _newer(schema: int) -> str:
 
 
 def comparison_path(folder: Path, launch: int = 0, group: int = 0) -> Path:
-    """Where a run keeps a comparison: `comparison.json`, of later launches and groups `comparison-l1-g1.json`."""
-    later = "".join(f"-{letter}{number}" for letter, number in (("l", launch), ("g", group)) if number)
+    """Where a run keeps a comparison.
+
+    `comparison.json`, of later launches and groups `comparison-l1-g1.json`.
+    """
+    later = "".join(
+        f"-{letter}{number}" for letter, number in (("l", launch), ("g", group)) if number
+    )
     return folder / f"comparison{later}.json"
 
 
 def comparison_paths(folder: Path) -> list[Path]:
     """All comparisons of a run, the first one first."""
-    return sorted(folder.glob("comparison*.json"), key=lambda path: (path.name != "comparison.json", path.name))
+    return sorted(
+        folder.glob("comparison*.json"),
+        key=lambda path: (path.name != "comparison.json", path.name),
+    )
 
 
 def read_run(folder: Path) -> tuple[list[RunRecord], Comparison | None]:
     """Read all records of a run's folder in the order of its config, and its comparison if it was written."""
     records = [read(path, RunRecord) for path in sorted((folder / "cells").glob("*/record.json"))]
     names = requested_models(folder)
-    records.sort(key=lambda r: (names.index(r.model) if r.model in names else len(names), r.model, r.seed))
+    records.sort(
+        key=lambda r: (names.index(r.model) if r.model in names else len(names), r.model, r.seed)
+    )
     path = folder / "comparison.json"
     return records, read(path, Comparison) if path.exists() else None
 
 
 def requested_models(folder: Path) -> Sequence[str]:
-    """The models of a run in the order they were asked for, from its `config.json`; empty if that can't be read."""
+    """The models of a run in the order they were asked for, from its `config.json`.
+
+    Empty if that can't be read.
+    """
     try:
         return list(json.loads((folder / "config.json").read_bytes())["models"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -100,7 +118,10 @@ SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 def weights_file(place: Path, model: str, seed: int) -> Path:
-    """Find a model's weights: the file itself, MODEL.* in a folder, or the cell of a run. ValueError if not there."""
+    """Find a model's weights: the file itself, MODEL.* in a folder, or the cell of a run.
+
+    ValueError if not there.
+    """
     if place.is_file():
         return place
     if not place.is_dir():
@@ -110,9 +131,14 @@ def weights_file(place: Path, model: str, seed: int) -> Path:
         raise ValueError(f"--pretrained {place}: no such file or folder{hint}")
     name = cell_name(model, seed)
     plain = name.rpartition("-s")[0]
-    looked = [place / "cells" / name / "model.safetensors", *(place / (plain + suffix) for suffix in SUFFIXES)]
+    looked = [
+        place / "cells" / name / "model.safetensors",
+        *(place / (plain + suffix) for suffix in SUFFIXES),
+    ]
     found = next((path for path in looked if path.is_file()), None)
     if found is None:
         names = ", ".join(str(path.relative_to(place)) for path in looked)
-        raise ValueError(f"--pretrained {place}: no weights of {model}, seed {seed}; looked for {names}")
+        raise ValueError(
+            f"--pretrained {place}: no weights of {model}, seed {seed}; looked for {names}"
+        )
     return found

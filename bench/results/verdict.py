@@ -1,7 +1,7 @@
 """Verdicts over raw values, and what may be ranked together. numpy and scipy, no torch.
 
-The statistics behind them are in interval.py (rounds) and proportion.py (right answers); readers of records find them
-all here.
+The statistics behind them are in interval.py (rounds) and proportion.py (right answers); readers of
+records find them all here.
 """
 
 import math
@@ -33,7 +33,9 @@ def rate_interval(measurement: Measurement, confidence: float = CONFIDENCE) -> t
     return rate_intervals([measurement], confidence)[0]
 
 
-def rate_intervals(measurements: Sequence[Measurement], confidence: float = CONFIDENCE) -> list[tuple[float, float]]:
+def rate_intervals(
+    measurements: Sequence[Measurement], confidence: float = CONFIDENCE
+) -> list[tuple[float, float]]:
     """`rate_interval` of each of many, worked out together where they have as many values."""
     series = [np.asarray(measurement.merged) for measurement in measurements]
     found: list[tuple[float, float]] = [(-math.inf, math.inf)] * len(series)
@@ -51,25 +53,35 @@ def _as_rate(images: int | None, low: float, high: float) -> tuple[float, float]
     return images / high, images / low if low > 0 else math.inf
 
 
-def speed_ratio(a: Measurement, b: Measurement, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+def speed_ratio(
+    a: Measurement, b: Measurement, confidence: float = CONFIDENCE
+) -> tuple[float, float, float]:
     """How many times as fast `a` is as `b`, round by round: (median ratio, low, high).
 
-    Both must come from one pass of a Comparison, so that their values pair by index; ValueError otherwise.
+    Both must come from one pass of a Comparison, so that their values pair by index; ValueError
+    otherwise.
     """
     return speed_ratios([(a, b)], confidence)[0]
 
 
-def speed_ratios(pairs: Sequence[tuple[Measurement, Measurement]], confidence: float = CONFIDENCE) -> list[Estimate]:
+def speed_ratios(
+    pairs: Sequence[tuple[Measurement, Measurement]], confidence: float = CONFIDENCE
+) -> list[Estimate]:
     """`speed_ratio` of each of many pairs, all with as many rounds."""
     if not pairs:
         return []
     logs = np.stack([log_ratios(a, b) for a, b in pairs])
     limits = np.exp(median_intervals(logs, confidence)).tolist()
-    return [Estimate(math.exp(np.median(log)), *span) for log, span in zip(logs, limits, strict=True)]
+    return [
+        Estimate(math.exp(np.median(log)), *span) for log, span in zip(logs, limits, strict=True)
+    ]
 
 
 def log_ratios(a: Measurement, b: Measurement) -> NDArray[np.float64]:
-    """The logarithm of how many times as fast `a` is as `b`, round by round; ValueError if the rounds don't pair."""
+    """The logarithm of how many times as fast `a` is as `b`, round by round.
+
+    ValueError if the rounds don't pair.
+    """
     ours, theirs = np.asarray(a.merged), np.asarray(b.merged)
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} values of {a.metric} can't be paired with {len(theirs)}")
@@ -77,7 +89,10 @@ def log_ratios(a: Measurement, b: Measurement) -> NDArray[np.float64]:
 
 
 def launched_ratio(launches: Sequence[tuple[Measurement, Measurement]]) -> tuple[Estimate, float]:
-    """How many times as fast the first is as the second over several launches, a pair of each: (ratio, p)."""
+    """How many times as fast the first is as the second over several launches, a pair of each.
+
+    (ratio, p).
+    """
     logs = [log_ratios(a, b) for a, b in launches]
     spans = [median_interval(log) for log in logs]
     halves = [(high - low) / 2 for low, high in spans]
@@ -86,21 +101,34 @@ def launched_ratio(launches: Sequence[tuple[Measurement, Measurement]]) -> tuple
 
 
 def chained_ratio(first: Estimate, second: Estimate) -> tuple[Estimate, float]:
-    """How many times as fast A is as C, from A against B in one group and B against C in another: (ratio, p)."""
+    """How many times as fast A is as C, from A against B in one group and B against C in another.
+
+    (ratio, p).
+    """
     if not all(math.isfinite(x) and x > 0 for x in (*first, *second)):
         return Estimate(first.value * second.value, 0.0, math.inf), 1.0
     centre = math.log(first.value * second.value)
     halves = [math.log(part.high / part.low) / 2 for part in (first, second)]
     half = math.hypot(*halves)
-    p = 2 * float(special.ndtr(-abs(centre) / (half / normal_quantile(CONFIDENCE)))) if half else float(centre == 0)
+    p = (
+        2 * float(special.ndtr(-abs(centre) / (half / normal_quantile(CONFIDENCE))))
+        if half
+        else float(centre == 0)
+    )
     return Estimate(math.exp(centre), math.exp(centre - half), math.exp(centre + half)), p
 
 
 def launched_rate(launches: Sequence[Measurement]) -> Estimate:
-    """A rate (or a time) over several launches with its interval, in its unit; all of one metric."""
+    """A rate (or a time) over several launches with its interval, in its unit.
+
+    All of one metric.
+    """
     logs = [math.log(row.value) for row in launches]
     spans = [rate_interval(row) for row in launches]
-    halves = [math.log(high / low) / 2 if low > 0 and math.isfinite(high) else math.inf for low, high in spans]
+    halves = [
+        math.log(high / low) / 2 if low > 0 and math.isfinite(high) else math.inf
+        for low, high in spans
+    ]
     return Estimate(*(math.exp(min(x, 700.0)) for x in over_launches(logs, halves)[0]))
 
 
@@ -114,8 +142,8 @@ def speed_p_values(pairs: Sequence[tuple[Measurement, Measurement]]) -> list[flo
 def verdict(low: float, high: float, p: float = 0.0) -> Verdict:
     """Read an interval of a speed ratio: *same* inside the noise threshold, else its side of 1, else *undecided*.
 
-    `p` is the pair's own, adjusted for the number of pairs that are judged together (`holm`): no side is taken where it
-    isn't significant.
+    `p` is the pair's own, adjusted for the number of pairs that are judged together (`holm`): no
+    side is taken where it isn't significant.
     """
     if low >= 1 / (1 + NOISE_THRESHOLD) and high <= 1 + NOISE_THRESHOLD:
         return "same"
@@ -127,7 +155,10 @@ def verdict(low: float, high: float, p: float = 0.0) -> Verdict:
 
 
 def rank_with_ties(intervals: list[tuple[float, float]]) -> list[int]:
-    """Rank intervals, best (highest) first: 1 + the number of others that lie wholly above. Overlaps share no order."""
+    """Rank intervals, best (highest) first: 1 + the number of others that lie wholly above.
+
+    Overlaps share no order.
+    """
     lows = np.sort([low for low, _ in intervals])
     return [1 + len(lows) - int(np.searchsorted(lows, high, side="right")) for _, high in intervals]
 
@@ -147,7 +178,8 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
 def false_claims(twin: Measurement, own: Measurement) -> tuple[int, int]:
     """How often a model measured against itself would have won or lost: (claims, windows).
 
-    A window is a third of the rounds, in a row, and each start of one counts; (0, 0) under 3 MIN_VALUES rounds.
+    A window is a third of the rounds, in a row, and each start of one counts; (0, 0) under 3
+    MIN_VALUES rounds.
     """
     logs = log_ratios(twin, own)
     if len(logs) < 3 * MIN_VALUES:
@@ -158,21 +190,45 @@ def false_claims(twin: Measurement, own: Measurement) -> tuple[int, int]:
 
 
 RANKED_TOGETHER = (
-    "stand_in", "data", "checksum", "protocol", "image_size", "batch_size", "precision", "channels_last",
-    "compile", "tf32", "cudnn_benchmark", "num_threads", "world_size", "machine",
-)  # fmt: skip
+    "stand_in",
+    "data",
+    "checksum",
+    "protocol",
+    "image_size",
+    "batch_size",
+    "precision",
+    "channels_last",
+    "compile",
+    "tf32",
+    "cudnn_benchmark",
+    "num_threads",
+    "world_size",
+    "machine",
+)
 
 
 def ranking_key(record: RunRecord) -> dict[str, object]:
-    """What must agree before two records stand in one ranking: data, rules and machine (names of RANKED_TOGETHER)."""
+    """What must agree before two records stand in one ranking.
+
+    Data, rules and machine (names of RANKED_TOGETHER).
+    """
     config, environment = record.config, record.environment
     values = (
-        record.data.stand_in, record.data.name, record.data.checksum, record.data.protocol, config.get("image_size"),
+        record.data.stand_in,
+        record.data.name,
+        record.data.checksum,
+        record.data.protocol,
+        config.get("image_size"),
         "best" if config.get("best_batch") else record.batch_size,
-        config.get("precision"), config.get("channels_last"), config.get("compile", False),
-        environment.get("tf32", False), environment.get("cudnn_benchmark", False), environment.get("num_threads"),
-        record.world_size, environment.get("machine"),
-    )  # fmt: skip
+        config.get("precision"),
+        config.get("channels_last"),
+        config.get("compile", False),
+        environment.get("tf32", False),
+        environment.get("cudnn_benchmark", False),
+        environment.get("num_threads"),
+        record.world_size,
+        environment.get("machine"),
+    )
     return dict(zip(RANKED_TOGETHER, values, strict=True))
 
 
@@ -187,5 +243,9 @@ def noise_floor(twin: Measurement, own: Measurement) -> NoiseFloor:
     known = math.isfinite(high)
     claims, windows = false_claims(twin, own)
     return NoiseFloor(
-        ratio=ratio, low=low if known else None, high=high if known else None, claims=claims, windows=windows
+        ratio=ratio,
+        low=low if known else None,
+        high=high if known else None,
+        claims=claims,
+        windows=windows,
     )

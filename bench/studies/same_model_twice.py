@@ -1,12 +1,13 @@
 """How often a comparison claims a winner where there is none, and how often it finds a model that is 5 % slower.
 
-python -m bench.studies.same_model_twice runs/study.jsonl              do what is missing of 300 comparisons, then print the table
-python -m bench.studies.same_model_twice runs/study.jsonl --limit 5    do at most five of them
-python -m bench.studies.same_model_twice runs/study.jsonl --table      print the table of what is there
+python -m bench.study runs/study.jsonl              do what is missing of 300 comparisons, then print the table
+python -m bench.study runs/study.jsonl --limit 5    do at most five of them
+python -m bench.study runs/study.jsonl --table      print the table of what is there
 
-Each comparison is of two fresh builds of one model, at most 15 s long: 200 of equals, half of them beside other work
-on one core, and 100 in which one of the two is slowed on purpose. A line a comparison, with all raw values, is added to
-the file when it ends, so an interrupted study goes on where it was.
+Each comparison is of two fresh builds of one model, at most 15 s long: 200 of equals, half of them
+beside other work on one core, and 100 in which one of the two is slowed on purpose. A line a
+comparison, with all raw values, is added to the file when it ends, so an interrupted study goes on
+where it was.
 """
 
 import argparse
@@ -56,7 +57,9 @@ class Trial(NamedTuple):
 def plan() -> list[Trial]:
     """All comparisons in an order drawn once, so that no kind has an hour of the day to itself."""
     conditions: list[tuple[Kind, bool]] = [("same", False), ("same", True), ("slowed", False)]
-    trials = [Trial(k, model, busy, i) for k, busy in conditions for model in MODELS for i in range(EACH)]
+    trials = [
+        Trial(k, model, busy, i) for k, busy in conditions for model in MODELS for i in range(EACH)
+    ]
     random.Random(0).shuffle(trials)
     return trials
 
@@ -68,7 +71,9 @@ def main(words: Sequence[str] | None = None) -> int:
     done = {trial_of(line) for line in lines}
     if not options.table:
         try:
-            lines += _run([trial for trial in plan() if trial not in done][: options.limit], options.file)
+            lines += _run(
+                [trial for trial in plan() if trial not in done][: options.limit], options.file
+            )
         except ValueError as error:
             return complain(error)
         except KeyboardInterrupt:
@@ -98,20 +103,31 @@ def _run(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
                 line = measure(trial, context)
             except Interrupted as stop:
                 raise KeyboardInterrupt from stop
-            line |= {"threads": runtime.num_threads, "machine": machine["machine"], "commit": machine["git_commit"]}
+            line |= {
+                "threads": runtime.num_threads,
+                "machine": machine["machine"],
+                "commit": machine["git_commit"],
+            }
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             found.append(line)
-            print(f"{len(found)}/{len(trials)} {' '.join(map(str, trial))}: {judge(line)}", flush=True)
+            print(
+                f"{len(found)}/{len(trials)} {' '.join(map(str, trial))}: {judge(line)}", flush=True
+            )
     return found
 
 
 def _config() -> RunConfig:
-    return replace(parse(["--recipe", "smoke", "--dataset", "synthetic"]), models=MODELS, pairs="auto")
+    return replace(
+        parse(["--recipe", "smoke", "--dataset", "synthetic"]), models=MODELS, pairs="auto"
+    )
 
 
 def measure(trial: Trial, context: "RunContext") -> dict[str, Any]:
-    """Compare two builds of a model in turn; the trial with the raw seconds of both, round by round."""
+    """Compare two builds of a model in turn.
+
+    The trial with the raw seconds of both, round by round.
+    """
     from bench.measure.compare import build
     from bench.measure.turns import take_turns
     from bench.measure.visit import step_visit
@@ -124,9 +140,15 @@ def measure(trial: Trial, context: "RunContext") -> dict[str, Any]:
         second.learner = slowed(second.learner)
     with other_work(trial.busy):
         turns = take_turns(
-            {"first": step_visit(first, context.runtime), "second": step_visit(second, context.runtime)},
-            rounds=None, seconds=SECONDS, seed=trial.number, check=context.runtime.check_signal,
-        )  # fmt: skip
+            {
+                "first": step_visit(first, context.runtime),
+                "second": step_visit(second, context.runtime),
+            },
+            rounds=None,
+            seconds=SECONDS,
+            seed=trial.number,
+            check=context.runtime.check_signal,
+        )
     values = {name: rows[METRIC] for name, rows in turns.values.items()}
     took = time.perf_counter() - start
     return {**trial._asdict(), "ended_by": turns.ended_by, "seconds": took, "values": values}
@@ -187,7 +209,12 @@ def ratio_of(line: Mapping[str, Any]) -> tuple[float, float, float]:
 
 def _measurement(seconds: Sequence[float]) -> Measurement:
     return Measurement(
-        metric=METRIC, unit="images/s", better="higher", merge="slowest", values=(tuple(seconds),), images=1
+        metric=METRIC,
+        unit="images/s",
+        better="higher",
+        merge="slowest",
+        values=(tuple(seconds),),
+        images=1,
     )
 
 
@@ -216,21 +243,33 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _rows(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    for kind, model, busy in dict.fromkeys((trial.kind, trial.model, trial.busy) for trial in sorted(plan())):
-        some = [line for line in lines if (line["kind"], line["model"], line["busy"]) == (kind, model, busy)]
+    for kind, model, busy in dict.fromkeys(
+        (trial.kind, trial.model, trial.busy) for trial in sorted(plan())
+    ):
+        some = [
+            line
+            for line in lines
+            if (line["kind"], line["model"], line["busy"]) == (kind, model, busy)
+        ]
         if not some:
             continue
         half = statistics.median((high - low) / 2 for _, low, high in map(ratio_of, some))
         rounds = statistics.median(len(line["values"]["first"]) for line in some)
         yield (
-            kind, model, "other work" if busy else "nothing", str(len(some)), str(sum(map(won, some))), f"{half:.3f}",
-            f"{rounds:.0f}", f"{max(line['seconds'] for line in some):.1f} s",
-        )  # fmt: skip
+            kind,
+            model,
+            "other work" if busy else "nothing",
+            str(len(some)),
+            str(sum(map(won, some))),
+            f"{half:.3f}",
+            f"{rounds:.0f}",
+            f"{max(line['seconds'] for line in some):.1f} s",
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.studies.same_model_twice", description=(__doc__ or "").split("\n", 1)[0]
+        prog="python -m bench.study", description=(__doc__ or "").split("\n", 1)[0]
     )
     parser.add_argument("file", type=Path, help="where the comparisons are kept, a line each")
     parser.add_argument("--table", action="store_true", help="print the table alone")

@@ -1,4 +1,7 @@
-"""`--batch-size best`: the power of two at which a model trains the most images a second, within memory."""
+"""`--batch-size best`.
+
+The power of two at which a model trains the most images a second, within memory.
+"""
 
 import time
 from collections.abc import Callable
@@ -41,7 +44,11 @@ class Climb:
 
 
 def climb(
-    attempt: Callable[[int], Outcome], *, most: int, least: int = 1, gather: Callable[[Outcome], list[Outcome]]
+    attempt: Callable[[int], Outcome],
+    *,
+    most: int,
+    least: int = 1,
+    gather: Callable[[Outcome], list[Outcome]],
 ) -> Climb:
     """Double a batch from `least` on while that is faster; `attempt` gives the seconds of a size, or why it can't be.
 
@@ -66,10 +73,13 @@ def climb(
     return found
 
 
-def guarded(action: Callable[[int], float], bytes_an_image: float, runtime: Runtime) -> Callable[[int], Outcome]:
+def guarded(
+    action: Callable[[int], float], bytes_an_image: float, runtime: Runtime
+) -> Callable[[int], Outcome]:
     """Make an attempt of an action: out of memory is an outcome, and what can't fit isn't tried.
 
-    A CPU's allocator is given more than there is and the process is killed later, so there the bytes are worked out.
+    A CPU's allocator is given more than there is and the process is killed later, so there the
+    bytes are worked out.
     """
 
     def attempt(size: int) -> Outcome:
@@ -94,29 +104,44 @@ def at_batch(batch_size: int, context: RunContext) -> RunContext:
     return replace(context, config=replace(context.config, batch_size=batch_size))
 
 
-def at_best_batch(spec: ModelSpec, context: RunContext, record: RunRecord) -> tuple[RunContext, dict[str, Any]]:
+def at_best_batch(
+    spec: ModelSpec, context: RunContext, record: RunRecord
+) -> tuple[RunContext, dict[str, Any]]:
     """The bench with this model's best batch, and what its record says of it then."""
     search = _search(spec, record.seed, context, record.data.image_size)
     size = int(search["best"])
-    changes = {"batch_size": size, "batch_search": search, "config": record.config | {"batch_size": size}}
+    changes = {
+        "batch_size": size,
+        "batch_search": search,
+        "config": record.config | {"batch_size": size},
+    }
     return at_batch(size, context), changes
 
 
 def _search(spec: ModelSpec, seed: int, context: RunContext, image_size: int) -> dict[str, Any]:
-    """Find a model's best batch and say so, once a model: `best`, `images_per_second` by batch, and why it `ended`."""
+    """Find a model's best batch and say so, once a model.
+
+    `best`, `images_per_second` by batch, and why it `ended`.
+    """
     before = context.runtime.on_main(_found_before, context.folder, spec.name)
     if before:
         return before
     model = build_model(spec, seed, context)
     layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
     model = context.runtime.place(model, spec.parallelise)
-    learner = build_learner(model, config=context.config, peak=1e-6, seed=seed, runtime=context.runtime)
+    learner = build_learner(
+        model, config=context.config, peak=1e-6, seed=seed, runtime=context.runtime
+    )
     found = best_batch(
-        learner, shape=(spec.in_channels, image_size, image_size), num_train=len(context.data.train_indices),
+        learner,
+        shape=(spec.in_channels, image_size, image_size),
+        num_train=len(context.data.train_indices),
         bytes_an_image=2 * sum(layer.activation_bytes for layer in layers),
-    )  # fmt: skip
+    )
     rates = {str(size): size / min(seconds) for size, seconds in found.seconds.items()}
-    context.runtime.say(f"    best batch {found.best}: {rates[str(found.best)]:,.0f} images/s ({found.ended})")
+    context.runtime.say(
+        f"    best batch {found.best}: {rates[str(found.best)]:,.0f} images/s ({found.ended})"
+    )
     return {"best": found.best, "images_per_second": rates, "ended": found.ended}
 
 
@@ -126,7 +151,9 @@ def _found_before(folder: Path, model: str) -> dict[str, Any]:
     return next((dict(r.batch_search) for r in records if r.model == model and r.batch_search), {})
 
 
-def best_batch(learner: Learner, *, shape: tuple[int, int, int], num_train: int, bytes_an_image: float) -> Climb:
+def best_batch(
+    learner: Learner, *, shape: tuple[int, int, int], num_train: int, bytes_an_image: float
+) -> Climb:
     """Train on noise of `shape` at growing batches of the world; ValueError if none fits.
 
     The learner is of no use afterwards: build another one.
@@ -146,9 +173,11 @@ def best_batch(learner: Learner, *, shape: tuple[int, int, int], num_train: int,
         return min(took[1:])
 
     found = climb(
-        guarded(train, bytes_an_image, runtime), least=share, most=min(MOST, num_train // LEAST_STEPS),
+        guarded(train, bytes_an_image, runtime),
+        least=share,
+        most=min(MOST, num_train // LEAST_STEPS),
         gather=runtime.gather,
-    )  # fmt: skip
+    )
     if not found.seconds:
         raise ValueError(f"--batch-size best: not even {share} images fit ({found.ended})")
     return found
@@ -156,5 +185,7 @@ def best_batch(learner: Learner, *, shape: tuple[int, int, int], num_train: int,
 
 def _noise(learner: Learner, number: int, shape: tuple[int, int, int]) -> Batch:
     kind = torch.channels_last if learner.config.channels_last else torch.contiguous_format
-    images = torch.rand(number, *shape, device=learner.runtime.device).contiguous(memory_format=kind)
+    images = torch.rand(number, *shape, device=learner.runtime.device).contiguous(
+        memory_format=kind
+    )
     return Batch(images, torch.zeros(number, dtype=torch.long, device=learner.runtime.device))

@@ -1,4 +1,7 @@
-"""What a run builds for a model, the same in every process: its weights, its batches, its assessment."""
+"""What a run builds for a model, the same in every process.
+
+Its weights, its batches, its assessment.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +31,9 @@ from bench.request.config import HUB, NONE
 from bench.results.storage import weights_file
 
 EVALUATION_BATCH = 500  # images a rank holds at once while it evaluates
-NUM_SEEN = 500  # training images that are shown to a network that wants to see some before it is trained
+NUM_SEEN = (
+    500  # training images that are shown to a network that wants to see some before it is trained
+)
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,12 @@ def build_model(spec: ModelSpec, seed: int, context: RunContext) -> nn.Module:
     model = build_regularised(spec, len(context.data.class_names), **drawn_rates(context.config))
     if isinstance(model, Prepared):
         batches = evaluation_batches(
-            context.data.train, context.data.train_indices[:NUM_SEEN], model_input(spec, context), dataset=context.data,
+            context.data.train,
+            context.data.train_indices[:NUM_SEEN],
+            model_input(spec, context),
+            dataset=context.data,
             batch_size=NUM_SEEN,
-        )  # fmt: skip
+        )
         model.see_images(next(batches).images.cpu())
     return model
 
@@ -64,51 +72,83 @@ def build_loader(spec: ModelSpec, seed: int, context: RunContext) -> Loader:
     """Make the training batches of this rank."""
     config, runtime = context.config, context.runtime
     return Loader(
-        context.data, model_input(spec, context), batch_size=config.batch_size, data_rank=runtime.data_rank,
-        data_size=runtime.data_size, seed=seed, augment=config.augment, balanced=config.balance,
-    )  # fmt: skip
+        context.data,
+        model_input(spec, context),
+        batch_size=config.batch_size,
+        data_rank=runtime.data_rank,
+        data_size=runtime.data_size,
+        seed=seed,
+        augment=config.augment,
+        balanced=config.balance,
+    )
 
 
-def assess(model: nn.Module, spec: ModelSpec, context: RunContext, *, final: bool) -> tuple[Accuracy, Predictions]:
-    """Evaluate on what the protocol allows: validation at an epoch's end, the test set in the end."""
+def assess(
+    model: nn.Module, spec: ModelSpec, context: RunContext, *, final: bool
+) -> tuple[Accuracy, Predictions]:
+    """Evaluate on what the protocol allows.
+
+    Validation at an epoch's end, the test set in the end.
+    """
     data, runtime = context.data, context.runtime
     test = final or data.protocol == "published"
     images, indices = (data.test, None) if test else (data.train, data.validation_indices)
     crops = context.config.crops if final else 1
     batches = evaluation_batches(
-        images, indices, model_input(spec, context), dataset=data, batch_size=EVALUATION_BATCH // crops,
-        data_rank=runtime.data_rank, data_size=runtime.data_size, crops=crops,
-    )  # fmt: skip
+        images,
+        indices,
+        model_input(spec, context),
+        dataset=data,
+        batch_size=EVALUATION_BATCH // crops,
+        data_rank=runtime.data_rank,
+        data_size=runtime.data_size,
+        crops=crops,
+    )
     num_images = len(images.labels) if indices is None else len(indices)
     return evaluate(
-        model, batches, split="test" if test else "validation", num_images=num_images,
-        superclass_of=data.superclass_of, runtime=runtime,
-    )  # fmt: skip
+        model,
+        batches,
+        split="test" if test else "validation",
+        num_images=num_images,
+        superclass_of=data.superclass_of,
+        runtime=runtime,
+    )
 
 
 def model_input(spec: ModelSpec, context: RunContext) -> ModelInput:
     """What a model of this run takes."""
     return ModelInput(
-        mean=spec.mean or context.data.mean, std=spec.std or context.data.std, channels_last=context.config.channels_last,
-        device=context.runtime.device, image_size=context.config.image_size or spec.image_size,
+        mean=spec.mean or context.data.mean,
+        std=spec.std or context.data.std,
+        channels_last=context.config.channels_last,
+        device=context.runtime.device,
+        image_size=context.config.image_size or spec.image_size,
         in_channels=spec.in_channels,
-    )  # fmt: skip
+    )
 
 
 def memory_request(spec: ModelSpec, context: RunContext) -> dict[str, object]:
     """What a fresh process must know to measure this model's peak memory."""
     config = settle(context.config, spec.defaults)
     return {
-        "config": to_json(replace(config, num_threads=context.runtime.num_threads)), "model": spec.name,
-        "num_classes": len(context.data.class_names), "in_channels": spec.in_channels,
-        "image_size": config.image_size or spec.image_size, "batch_size": config.batch_size // context.runtime.data_size,
-    }  # fmt: skip
+        "config": to_json(replace(config, num_threads=context.runtime.num_threads)),
+        "model": spec.name,
+        "num_classes": len(context.data.class_names),
+        "in_channels": spec.in_channels,
+        "image_size": config.image_size or spec.image_size,
+        "batch_size": config.batch_size // context.runtime.data_size,
+    }
 
 
 def build_learner(
-    bare: nn.Module, *, config: RunConfig, peak: float, seed: int, runtime: Runtime,
+    bare: nn.Module,
+    *,
+    config: RunConfig,
+    peak: float,
+    seed: int,
+    runtime: Runtime,
     class_weights: Sequence[float] | None = None,
-) -> Learner:  # fmt: skip
+) -> Learner:
     """Make everything that training a model needs, which is where `Runtime.place` has put it.
 
     `class_weights` count in the loss.
@@ -123,7 +163,9 @@ def build_learner(
     if config.compile:
         model = torch.compile(model)  # type: ignore[assignment]
     weights = None if class_weights is None else torch.tensor(class_weights, device=runtime.device)
-    return Learner(bare, model, build_optimizer(bare, config, peak), ema, peak, seed, config, runtime, weights)
+    return Learner(
+        bare, model, build_optimizer(bare, config, peak), ema, peak, seed, config, runtime, weights
+    )
 
 
 def build_optimizer(model: nn.Module, config: RunConfig, peak: float) -> torch.optim.Optimizer:
@@ -139,7 +181,9 @@ def build_optimizer(model: nn.Module, config: RunConfig, peak: float) -> torch.o
     name = config.optimizer or "sgd"
     if name in ("sgd", "momentum"):
         nesterov = name == "sgd" and config.momentum > 0
-        return torch.optim.SGD(groups, lr=peak, momentum=config.momentum, nesterov=nesterov, fused=True)
+        return torch.optim.SGD(
+            groups, lr=peak, momentum=config.momentum, nesterov=nesterov, fused=True
+        )
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=peak, fused=True)
     if name == "adam":
@@ -187,7 +231,10 @@ def read_weights(given: str, model: str, seed: int) -> "dict[str, Tensor]":
 
 
 def check_fit(config: RunConfig, num_classes: int) -> None:
-    """Check that the weights fit their models before anything starts. ValueError names model, parameter and shapes."""
+    """Check that the weights fit their models before anything starts.
+
+    ValueError names model, parameter and shapes.
+    """
     import torch
 
     from zoo import weights
@@ -198,12 +245,16 @@ def check_fit(config: RunConfig, num_classes: int) -> None:
             built = create_model(model, num_classes=num_classes)
         for seed in config.seeds if config.pretrained != HUB else config.seeds[:1]:
             try:
-                weights.fitted(built, read_weights(config.pretrained, model, seed), num_classes=num_classes)
+                weights.fitted(
+                    built, read_weights(config.pretrained, model, seed), num_classes=num_classes
+                )
             except ValueError as error:
                 raise ValueError(f"--pretrained: {model}: {error}") from error
 
 
-def start_from(model: "nn.Module", state: "dict[str, Tensor]", *, given: str, num_classes: int) -> Start:
+def start_from(
+    model: "nn.Module", state: "dict[str, Tensor]", *, given: str, num_classes: int
+) -> Start:
     """Load a state into a model, and say what it starts from."""
     from zoo import weights
 

@@ -45,7 +45,10 @@ def save(folder: Path, learner: Learner, progress: Progress) -> None:
 
 
 def _begin(place: Path, aside: Path) -> bool:
-    """Make the folder to write into, emptied of what a killed run left; says whether the checkpoint is still to do."""
+    """Make the folder to write into, emptied of what a killed run left.
+
+    Says whether the checkpoint is still to do.
+    """
     if place.exists():
         return False
     shutil.rmtree(aside, ignore_errors=True)
@@ -55,7 +58,9 @@ def _begin(place: Path, aside: Path) -> bool:
 
 def _commit(aside: Path, place: Path, learner: Learner, progress: Progress) -> None:
     paths = sorted(aside.iterdir())
-    with ThreadPoolExecutor(len(paths)) as pool:  # training waits, and hashing holds no lock: a core a file
+    with ThreadPoolExecutor(
+        len(paths)
+    ) as pool:  # training waits, and hashing holds no lock: a core a file
         sums = dict(zip((path.name for path in paths), pool.map(sha256, paths), strict=True))
     manifest = {
         "files": sums,
@@ -81,7 +86,9 @@ def restore(folder: Path, learner: Learner) -> Progress | None:
     learner.bare.load_state_dict(load_file(place / f"model{part}.safetensors"))
     if learner.ema:
         learner.ema.load_state_dict(load_file(place / f"ema{part}.safetensors"))
-    _join_state(learner.optimizer, load_file(place / f"optimizer{part}.safetensors"), manifest["optimizer"])
+    _join_state(
+        learner.optimizer, load_file(place / f"optimizer{part}.safetensors"), manifest["optimizer"]
+    )
     return Progress(**manifest["progress"])
 
 
@@ -95,12 +102,18 @@ def _newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, A
 
 
 def _part(learner: Learner) -> str:
-    """What stands behind a file's name where ranks share a model: the rank's place on the model axis."""
+    """What stands behind a file's name where ranks share a model.
+
+    The rank's place on the model axis.
+    """
     return f".{learner.runtime.model_rank}" if learner.runtime.model_size > 1 else ""
 
 
 def verify(place: Path) -> dict[str, Any]:
-    """Read a checkpoint's manifest and check every file against it; ValueError names the one that is damaged."""
+    """Read a checkpoint's manifest and check every file against it.
+
+    ValueError names the one that is damaged.
+    """
     try:
         manifest: dict[str, Any] = json.loads((place / "manifest.json").read_bytes())
         seal, expected = manifest.pop("seal"), manifest["files"]
@@ -109,7 +122,9 @@ def verify(place: Path) -> dict[str, Any]:
     if seal != _seal(manifest):
         raise ValueError(f"{place / 'manifest.json'}: is not what was written")
     if f"step_{manifest['progress']['step']}" != place.name:
-        raise ValueError(f"{place / 'manifest.json'}: is that of step {manifest['progress']['step']}")
+        raise ValueError(
+            f"{place / 'manifest.json'}: is that of step {manifest['progress']['step']}"
+        )
     for name, checksum in expected.items():
         path = place / name
         found = sha256(path) if path.is_file() else "nothing"
@@ -120,7 +135,9 @@ def verify(place: Path) -> dict[str, Any]:
 
 def _seal(manifest: dict[str, Any]) -> str:
     """The sha256 of what a manifest says, however it is laid out."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(manifest, sort_keys=True, allow_nan=False).encode()
+    ).hexdigest()
 
 
 def sha256(path: Path) -> str:
@@ -169,10 +186,17 @@ def _write_tensors(folder: Path, learner: Learner) -> None:
         save_weights(folder / f"ema{part}.safetensors", learner.ema.state_dict())
 
 
-def _split_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _split_state(
+    optimizer: torch.optim.Optimizer,
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """An optimiser's state as tensors by name and the numbers beside them."""
     state = optimizer.state_dict()
-    tensors = {f"{i}.{k}": v for i, row in state["state"].items() for k, v in row.items() if torch.is_tensor(v)}
+    tensors = {
+        f"{i}.{k}": v
+        for i, row in state["state"].items()
+        for k, v in row.items()
+        if torch.is_tensor(v)
+    }
     numbers = {
         str(i): {k: v for k, v in row.items() if not torch.is_tensor(v) and v is not None}
         for i, row in state["state"].items()
@@ -180,7 +204,9 @@ def _split_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tens
     return tensors, numbers
 
 
-def _join_state(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]) -> None:
+def _join_state(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]
+) -> None:
     state = optimizer.state_dict()
     state["state"] = {int(i): dict(row) for i, row in numbers.items()}
     for name, tensor in tensors.items():
@@ -191,7 +217,10 @@ def _join_state(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tenso
 
 
 def _lay_out(optimizer: torch.optim.Optimizer) -> None:
-    """Give state the strides of its weights: fused optimisers walk both as one row, and files hold plain copies."""
+    """Give state the strides of its weights.
+
+    Fused optimisers walk both as one row, and files hold plain copies.
+    """
     for parameter, row in optimizer.state.items():
         for key, value in row.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:

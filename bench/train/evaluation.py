@@ -15,7 +15,10 @@ from bench.results.record import Accuracy
 
 
 class Predictions(NamedTuple):
-    """What a model said of every image, in canonical order: its five likeliest classes and how sure it was."""
+    """What a model said of every image, in canonical order.
+
+    Its five likeliest classes and how sure it was.
+    """
 
     label: NDArray[np.int16]
     top5: NDArray[np.int16]
@@ -27,12 +30,18 @@ class Predictions(NamedTuple):
 
 
 def evaluate(
-    model: nn.Module, batches: Iterator[Batch], *, split: str, num_images: int, superclass_of: Sequence[int],
+    model: nn.Module,
+    batches: Iterator[Batch],
+    *,
+    split: str,
+    num_images: int,
+    superclass_of: Sequence[int],
     runtime: Runtime,
-) -> tuple[Accuracy, Predictions]:  # fmt: skip
+) -> tuple[Accuracy, Predictions]:
     """Count right answers over all ranks; asserts that every one of `num_images` was seen once.
 
-    The superclass is the one with the largest sum of probabilities. The loss is the mean cross entropy.
+    The superclass is the one with the largest sum of probabilities. The loss is the mean cross
+    entropy.
     """
     model.eval()
     parts: list[tuple[torch.Tensor, ...]] = []
@@ -53,16 +62,23 @@ def evaluate(
     label, best, sure = (np.concatenate([shard[i] for shard in shards]) for i in range(3))
     assert len(label) == num_images, f"saw {len(label)} images of {num_images}"
     accuracy = Accuracy(
-        split="test" if split == "test" else "validation", num_images=num_images,
-        num_top1=int((best[:, 0] == label).sum()), num_top5=int((best == label[:, None]).any(axis=1).sum()),
+        split="test" if split == "test" else "validation",
+        num_images=num_images,
+        num_top1=int((best[:, 0] == label).sum()),
+        num_top5=int((best == label[:, None]).any(axis=1).sum()),
         num_superclass=sum(shard[3] for shard in shards) if superclass_of else None,
         loss=sum(shard[4] for shard in shards) / num_images,
-    )  # fmt: skip
-    return accuracy, Predictions(label.astype(np.int16), best.astype(np.int16), sure.astype(np.float32))
+    )
+    return accuracy, Predictions(
+        label.astype(np.int16), best.astype(np.int16), sure.astype(np.float32)
+    )
 
 
 def _over_views(scores: torch.Tensor, num_images: int) -> torch.Tensor:
-    """The logarithm of the mean probability over the views of each image; one view's scores as they are."""
+    """The logarithm of the mean probability over the views of each image.
+
+    One view's scores as they are.
+    """
     if len(scores) == num_images:
         return scores
     return scores.softmax(dim=1).view(-1, num_images, scores.shape[1]).mean(dim=0).log()
@@ -75,12 +91,16 @@ def _membership(superclass_of: Sequence[int], device: torch.device) -> torch.Ten
     return F.one_hot(torch.tensor(superclass_of)).to(device, torch.float32)
 
 
-def _judge(scores: torch.Tensor, labels: torch.Tensor, membership: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+def _judge(
+    scores: torch.Tensor, labels: torch.Tensor, membership: torch.Tensor | None
+) -> tuple[torch.Tensor, ...]:
     """For each image: label, five likeliest classes, confidence, whether the superclass is right, cross entropy."""
     probabilities = scores.softmax(dim=1)
     top5 = scores.topk(min(5, scores.shape[1]), dim=1).indices
     right = torch.zeros_like(labels)
     if membership is not None:
-        right = ((probabilities @ membership).argmax(dim=1) == membership.argmax(dim=1)[labels]).long()
+        right = (
+            (probabilities @ membership).argmax(dim=1) == membership.argmax(dim=1)[labels]
+        ).long()
     loss = F.cross_entropy(scores, labels, reduction="none")
     return labels, top5, probabilities.amax(dim=1), right, loss

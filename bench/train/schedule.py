@@ -25,9 +25,9 @@ def settle(config: RunConfig, defaults: Mapping[str, object]) -> RunConfig:
 def learning_rate(config: RunConfig, peak: float, share: float) -> float:
     """The rate when `share` (0 to 1) of the budget is spent.
 
-    All schedules rise linearly over the first `warmup` of it. `constant` and `plateau` then stay; `cosine` and
-    `onecycle` fall along half a cosine, to zero and to peak / 1,000 (one cycle: Smith and Topin 2017, which starts at
-    peak / 25).
+    All schedules rise linearly over the first `warmup` of it. `constant` and `plateau` then stay;
+    `cosine` and `onecycle` fall along half a cosine, to zero and to peak / 1,000 (one cycle: Smith
+    and Topin 2017, which starts at peak / 25).
     """
     start, end = {"onecycle": (peak / 25, peak / 1000)}.get(config.schedule, (0.0, 0.0))
     if share < config.warmup:
@@ -41,7 +41,8 @@ def learning_rate(config: RunConfig, peak: float, share: float) -> float:
 def dropped(config: RunConfig, peak: float, errors: Iterable[float]) -> float:
     """The peak that holds after epochs with these validation errors: of `plateau` a tenth for each time that
 
-    `patience` epochs in a row brought nothing better, at most three times. Other schedules don't look.
+    `patience` epochs in a row brought nothing better, at most three times. Other schedules don't
+    look.
     """
     if config.schedule != "plateau":
         return peak

@@ -19,7 +19,9 @@ from bench.results.record import Epoch
 from bench.train.schedule import learning_rate
 
 CHECK_EVERY = 50  # steps between looks at whether the loss is finite: a look waits for the device
-GRAIN = 2.0**32  # losses are added in multiples of 1 / GRAIN: exactly, so that no sum depends on its order
+GRAIN = (
+    2.0**32
+)  # losses are added in multiples of 1 / GRAIN: exactly, so that no sum depends on its order
 
 
 class Diverged(Exception):  # noqa: N818 - an outcome, not a fault of the program
@@ -31,7 +33,10 @@ class Diverged(Exception):  # noqa: N818 - an outcome, not a fault of the progra
 
 
 class Batches(Protocol):
-    """What `fit` asks of a loader: the number of steps in an epoch, and an epoch's batches from one on."""
+    """What `fit` asks of a loader.
+
+    The number of steps in an epoch, and an epoch's batches from one on.
+    """
 
     steps_per_epoch: int
 
@@ -65,8 +70,9 @@ class Learner:
     def step(self, batch: Batch, *, step: int, rate: float) -> torch.Tensor:
         """Take one optimiser step; returns each micro-batch's mean loss, (accumulate,) float32 on the device.
 
-        N ranks and N micro-batches of one rank do alike: dropout is seeded by (seed, step, micro-batch of the world),
-        and running statistics follow the first micro-batch, as those that count are the first rank's.
+        N ranks and N micro-batches of one rank do alike: dropout is seeded by (seed, step,
+        micro-batch of the world), and running statistics follow the first micro-batch, as those
+        that count are the first rank's.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
@@ -74,7 +80,9 @@ class Learner:
         num_parts = self.config.accumulate
         losses = []
         for part in range(num_parts):
-            rows = slice(part * len(batch.labels) // num_parts, (part + 1) * len(batch.labels) // num_parts)
+            rows = slice(
+                part * len(batch.labels) // num_parts, (part + 1) * len(batch.labels) // num_parts
+            )
             self.runtime.seed(self.seed, step, self.runtime.data_rank * num_parts + part)
             with contextlib.nullcontext() if part == 0 else _statistics_at_rest(self.bare):
                 losses.append(self._backward(_rows(batch, rows), last=part == num_parts - 1))
@@ -86,9 +94,13 @@ class Learner:
         wait = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
         with wait:
             with accelerator.autocast():
-                loss = _loss(self.model(batch.images), batch, self.config.label_smoothing, self.class_weights)
+                loss = _loss(
+                    self.model(batch.images), batch, self.config.label_smoothing, self.class_weights
+                )
             # What is averaged over the ranks is divided there, what is added in their order here.
-            num_added = self.config.accumulate * (self.runtime.data_size if self.config.exact else 1)
+            num_added = self.config.accumulate * (
+                self.runtime.data_size if self.config.exact else 1
+            )
             accelerator.backward(loss / num_added)
         return loss.detach()
 
@@ -111,8 +123,15 @@ class Learner:
 
 @contextlib.contextmanager
 def _statistics_at_rest(model: nn.Module) -> Iterator[None]:
-    """Keep batch normalisation from taking a forward pass into its running statistics; its output is the same."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    """Keep batch normalisation from taking a forward pass into its running statistics.
+
+    Its output is the same.
+    """
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
     for norm in norms:
         norm.track_running_stats = False
     try:
@@ -128,11 +147,13 @@ def _rows(batch: Batch, rows: slice) -> Batch:
     return Batch(batch.images[rows], batch.labels[rows], mixed)
 
 
-def _loss(scores: torch.Tensor, batch: Batch, smoothing: float, weights: torch.Tensor | None) -> torch.Tensor:
+def _loss(
+    scores: torch.Tensor, batch: Batch, smoothing: float, weights: torch.Tensor | None
+) -> torch.Tensor:
     """The mean cross entropy; of images that mixup or cutmix joined, to both labels by their weights.
 
-    `weights` (classes,) count an image by its label. They aren't evened out over the batch, as torch would: a rank's
-    share of a batch would then count for more where its classes are rare.
+    `weights` (classes,) count an image by its label. They aren't evened out over the batch, as
+    torch would: a rank's share of a batch would then count for more where its classes are rare.
     """
 
     def loss(labels: torch.Tensor) -> torch.Tensor:
@@ -168,7 +189,10 @@ class Progress:
 
 
 class Hooks(NamedTuple):
-    """What the cell wants to be told of: `save` at a checkpoint, `moved` with the share spent after each step."""
+    """What the cell wants to be told of.
+
+    `save` at a checkpoint, `moved` with the share spent after each step.
+    """
 
     save: Callable[[Progress], None]
     moved: Callable[[float, Progress], None]
@@ -177,7 +201,8 @@ class Hooks(NamedTuple):
 def fit(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) -> Iterator[Epoch]:
     """Train until the budget is spent, yielding each epoch's row at its end; time between the rows isn't training.
 
-    Raises Diverged where the loss isn't finite, and Interrupted after a checkpoint where a signal came.
+    Raises Diverged where the loss isn't finite, and Interrupted after a checkpoint where a signal
+    came.
     """
     progress.split_into(learner.num_parts)
     while _share(learner.config, progress, progress.seconds, batches.steps_per_epoch) < 1:
@@ -186,9 +211,13 @@ def fit(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) ->
         progress.seconds = max(learner.runtime.gather(progress.seconds))
         train_loss = progress.loss_sum / learner.num_parts / max(1, progress.step_in_epoch)
         row = Epoch(
-            epoch=progress.epoch, step=progress.step, images=progress.images, seconds=progress.seconds,
-            train_loss=train_loss, learning_rate=progress.rate,
-        )  # fmt: skip
+            epoch=progress.epoch,
+            step=progress.step,
+            images=progress.images,
+            seconds=progress.seconds,
+            train_loss=train_loss,
+            learning_rate=progress.rate,
+        )
         progress.epoch, progress.step_in_epoch, progress.loss_sum = progress.epoch + 1, 0, 0.0
         yield row
 
@@ -207,14 +236,20 @@ def _one_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Ho
         progress.step, progress.step_in_epoch = progress.step + 1, progress.step_in_epoch + 1
         progress.images += config.batch_size
         now = before + time.perf_counter() - start
-        pulse = runtime.pulse(now, diverged_at=losses.check() if progress.step % CHECK_EVERY == 0 else 0)
+        pulse = runtime.pulse(
+            now, diverged_at=losses.check() if progress.step % CHECK_EVERY == 0 else 0
+        )
         spent = pulse.seconds
         hooks.moved(share, progress)
         if pulse.diverged_at:
             raise Diverged(pulse.diverged_at)
         if pulse.signum or spent - progress.saved_at >= config.checkpoint_seconds:
             pause = time.perf_counter()
-            progress.seconds, progress.saved_at, progress.loss_sum = now, spent, losses.world_sum(runtime)
+            progress.seconds, progress.saved_at, progress.loss_sum = (
+                now,
+                spent,
+                losses.world_sum(runtime),
+            )
             hooks.save(progress)
             start += time.perf_counter() - pause
         if pulse.signum:
@@ -225,7 +260,10 @@ def _one_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Ho
 
 
 class _Losses:
-    """The losses of an epoch, summed on the device; they are looked at seldom, since a look waits for it."""
+    """The losses of an epoch, summed on the device.
+
+    They are looked at seldom, since a look waits for it.
+    """
 
     def __init__(self, progress: Progress, device: torch.device) -> None:
         self.progress = progress
@@ -239,7 +277,10 @@ class _Losses:
         self.unseen.append(losses.sum())
 
     def world_sum(self, runtime: Runtime) -> float:
-        """The epoch's sum over all ranks. A collective call; raises Diverged on every rank if one's isn't finite."""
+        """The epoch's sum over all ranks.
+
+        A collective call; raises Diverged on every rank if one's isn't finite.
+        """
         diverged_at = runtime.gather(self.check())
         if any(diverged_at):
             raise Diverged(min(filter(None, diverged_at)))

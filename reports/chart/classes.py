@@ -1,4 +1,7 @@
-"""What the models answered, image by image: classes that they get right, what they take for what, how sure they are."""
+"""What the models answered, image by image.
+
+Classes that they get right, what they take for what, how sure they are.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,13 +21,18 @@ MAX_CONFUSED = 8
 
 
 def class_percent(entry: Entry) -> NDArray[np.float64]:
-    """Percent right of each class over all seeds, (classes,); empty without predictions, NaN for an absent class."""
+    """Percent right of each class over all seeds, (classes,).
+
+    Empty without predictions, NaN for an absent class.
+    """
     labels, predicted = entry.answers["label"], entry.answers["predicted"]
     if not labels.size:
         return np.empty(0)
     counts = np.bincount(labels, minlength=num_classes(entry))
     right = np.bincount(labels[labels == predicted], minlength=num_classes(entry))
-    return np.asarray(np.divide(100 * right, counts, out=np.full(len(counts), np.nan), where=counts > 0))
+    return np.asarray(
+        np.divide(100 * right, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    )
 
 
 def num_classes(entry: Entry) -> int:
@@ -33,7 +41,10 @@ def num_classes(entry: Entry) -> int:
 
 
 def confusion(entry: Entry) -> NDArray[np.int64]:
-    """Answers by superclass, (true, answered), over all seeds; empty without superclasses or predictions."""
+    """Answers by superclass, (true, answered), over all seeds.
+
+    Empty without superclasses or predictions.
+    """
     of = np.asarray(entry.record.data.superclass_of, dtype=np.int64)
     labels, predicted = entry.answers["label"], entry.answers["predicted"]
     if not labels.size or not of.size:
@@ -46,7 +57,9 @@ def most_confused(entry: Entry) -> list[tuple[int, int, int]]:
     """The pairs (true class, answered class, how often) that are confused most."""
     labels, predicted = entry.answers["label"], entry.answers["predicted"]
     wrong = labels != predicted
-    pairs, counts = np.unique(labels[wrong] * num_classes(entry) + predicted[wrong], return_counts=True)
+    pairs, counts = np.unique(
+        labels[wrong] * num_classes(entry) + predicted[wrong], return_counts=True
+    )
     order = np.lexsort((pairs, -counts))[:MAX_CONFUSED]
     return [
         (int(p) // num_classes(entry), int(p) % num_classes(entry), int(c))
@@ -59,7 +72,11 @@ def within_superclass(entry: Entry) -> float | None:
     table = confusion(entry)
     labels, predicted = entry.answers["label"], entry.answers["predicted"]
     wrong = int((labels != predicted).sum())
-    return 100 * (int(np.trace(table)) - (len(labels) - wrong)) / wrong if table.size and wrong else None
+    return (
+        100 * (int(np.trace(table)) - (len(labels) - wrong)) / wrong
+        if table.size and wrong
+        else None
+    )
 
 
 def calibration(entry: Entry) -> tuple[list[tuple[float, float, int]], float]:
@@ -71,7 +88,11 @@ def calibration(entry: Entry) -> tuple[list[tuple[float, float, int]], float]:
     right = entry.answers["label"] == entry.answers["predicted"]
     bins = np.clip((confidence * NUM_BINS).astype(np.int64), 0, NUM_BINS - 1)
     rows = [
-        (100 * float(confidence[bins == b].mean()), 100 * float(right[bins == b].mean()), int((bins == b).sum()))
+        (
+            100 * float(confidence[bins == b].mean()),
+            100 * float(right[bins == b].mean()),
+            int((bins == b).sum()),
+        )
         for b in range(NUM_BINS)
         if (bins == b).any()
     ]
@@ -93,19 +114,26 @@ def _class_maps(rows: Sequence[Entry]) -> list[Figure]:
     figures = [_class_map("class", "Classes", rows, percent, data.class_names)]
     if data.superclass_names:
         of = np.asarray(data.superclass_of)
-        sums = np.stack([np.nanmean(percent[:, of == s], axis=1) for s in range(len(data.superclass_names))], axis=1)
+        sums = np.stack(
+            [np.nanmean(percent[:, of == s], axis=1) for s in range(len(data.superclass_names))],
+            axis=1,
+        )
         figures.append(_class_map("superclass", "Superclasses", rows, sums, data.superclass_names))
     return figures
 
 
-def _class_map(key: str, tab: str, rows: Sequence[Entry], percent: NDArray[np.float64], names: Sequence[str]) -> Figure:
+def _class_map(
+    key: str, tab: str, rows: Sequence[Entry], percent: NDArray[np.float64], names: Sequence[str]
+) -> Figure:
     means = np.nan_to_num(percent.mean(axis=0))
     order = [int(i) for i in np.argsort(-means, kind="stable")]
     trace: Trace = {
         "type": "heatmap",
         "x": [label(names[i]) for i in order],
         "y": [label(entry.model) for entry in rows],
-        "z": [[None if np.isnan(v) else round(float(v), 1) for v in line[order]] for line in percent],
+        "z": [
+            [None if np.isnan(v) else round(float(v), 1) for v in line[order]] for line in percent
+        ],
         "names": {"x": [names[i] for i in order], "y": [entry.model for entry in rows]},
         "zmin": 0,
         "zmax": 100,
@@ -115,10 +143,23 @@ def _class_map(key: str, tab: str, rows: Sequence[Entry], percent: NDArray[np.fl
         f"Easiest on average: {names[order[0]]} ({means[order[0]]:.0f} % right); "
         f"hardest: {names[order[-1]]} ({means[order[-1]]:.0f} %). Easy to the left, accurate models on top."
     )
-    layout = {"yaxis": {"autorange": "reversed"}, "rows": len(rows), "value": "Percent right",
-              "xaxis": {"tickangle": -60, "nticks": len(names) if len(names) <= 30 else 34}}  # fmt: skip
+    layout = {
+        "yaxis": {"autorange": "reversed"},
+        "rows": len(rows),
+        "value": "Percent right",
+        "xaxis": {"tickangle": -60, "nticks": len(names) if len(names) <= 30 else 34},
+    }
     return Figure(
-        f"map-{key}", "map", "Which classes are hard", tab, caption, (trace,), "Class", "Model", layout, wide=True
+        f"map-{key}",
+        "map",
+        "Which classes are hard",
+        tab,
+        caption,
+        (trace,),
+        "Class",
+        "Model",
+        layout,
+        wide=True,
     )
 
 
@@ -127,18 +168,34 @@ def _calibration_figure(rows: Sequence[Entry], marks: Mapping[str, Mark]) -> lis
     if not found:
         return []
     traces: list[Trace] = [
-        {"type": "scatter", "mode": "lines+markers", "name": label(entry.model), "x": [x for x, _, _ in points],
-         "y": [y for _, y, _ in points], "names": [entry.model] * len(points), "hue": marks[entry.family].hue,
-         "shape": marks[entry.family].shape, "hovertext": [f"{label(entry.model)}, {n} images" for _, _, n in points]}
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": label(entry.model),
+            "x": [x for x, _, _ in points],
+            "y": [y for _, y, _ in points],
+            "names": [entry.model] * len(points),
+            "hue": marks[entry.family].hue,
+            "shape": marks[entry.family].shape,
+            "hovertext": [f"{label(entry.model)}, {n} images" for _, _, n in points],
+        }
         for entry, points, _ in found
-    ]  # fmt: skip
-    ideal: Trace = {"type": "scatter", "mode": "lines", "name": "As sure as right", "x": [0, 100], "y": [0, 100],
-                    "names": ["", ""], "role": "ideal", "hoverinfo": "skip"}  # fmt: skip
+    ]
+    ideal: Trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "As sure as right",
+        "x": [0, 100],
+        "y": [0, 100],
+        "names": ["", ""],
+        "role": "ideal",
+        "hoverinfo": "skip",
+    }
     errors = sorted((error, entry.model) for entry, _, error in found)
-    caption = (
-        f"Closest to its own confidence: {errors[0][1][:60]} (expected calibration error {errors[0][0]:.1f} points)"
+    caption = f"Closest to its own confidence: {errors[0][1][:60]} (expected calibration error {errors[0][0]:.1f} points)"
+    caption += (
+        f"; furthest: {errors[-1][1][:60]} ({errors[-1][0]:.1f})." if len(errors) > 1 else "."
     )
-    caption += f"; furthest: {errors[-1][1][:60]} ({errors[-1][0]:.1f})." if len(errors) > 1 else "."
     layout = {"xaxis": {"range": [0, 100]}, "yaxis": {"range": [0, 100]}}
     return [
         Figure(
@@ -174,13 +231,21 @@ def class_gaps(ours: Entry, theirs: Entry) -> list[tuple[int, Estimate, float]]:
     """(class, points that `ours` is above `theirs`, p adjusted for all classes), for every class with test images."""
     labels = ours.answers["label"][: ours.right.shape[1]]
     classes = [int(each) for each in np.unique(labels)]
-    found = [top1_difference(ours.right[:, labels == each], theirs.right[:, labels == each]) for each in classes]
+    found = [
+        top1_difference(ours.right[:, labels == each], theirs.right[:, labels == each])
+        for each in classes
+    ]
     adjusted = holm([p for _, p in found])
-    return [(each, points, p) for each, (points, _), p in zip(classes, found, adjusted, strict=True)]
+    return [
+        (each, points, p) for each, (points, _), p in zip(classes, found, adjusted, strict=True)
+    ]
 
 
 def gap_figure(group: Group) -> list[Figure]:
-    """The best row against the next one, class by class; none where they didn't answer the same images."""
+    """The best row against the next one, class by class.
+
+    None where they didn't answer the same images.
+    """
     rows = [entry for entry in ranked(group, "top1") if entry.right.size][:2]
     if len(rows) < 2 or rows[0].right.shape[1] != rows[1].right.shape[1]:
         return []
@@ -197,14 +262,22 @@ def _fewest_images(entry: Entry) -> int:
     return int(counts.min())
 
 
-def _figure(rows: Sequence[Entry], gaps: Sequence[tuple[int, Estimate, float]], names: Sequence[str]) -> Figure:
+def _figure(
+    rows: Sequence[Entry], gaps: Sequence[tuple[int, Estimate, float]], names: Sequence[str]
+) -> Figure:
     best, following = rows
     points = [gap for _, gap, _ in gaps]
     trace: Trace = {
-        "type": "scatter", "mode": "markers", "name": label(best.model), "x": [label(names[i]) for i, _, _ in gaps],
-        "y": [gap.value for gap in points], "names": [names[i] for i, _, _ in gaps], "error_y": error_bars(points),
-        "hue": 0, "shape": 0,
-    }  # fmt: skip
+        "type": "scatter",
+        "mode": "markers",
+        "name": label(best.model),
+        "x": [label(names[i]) for i, _, _ in gaps],
+        "y": [gap.value for gap in points],
+        "names": [names[i] for i, _, _ in gaps],
+        "error_y": error_bars(points),
+        "hue": 0,
+        "shape": 0,
+    }
     proven = [names[i] for i, _, p in gaps if p < SIGNIFICANT]
     caption = (
         f"{best.model[:60]} against {following.model[:60]}: {len(proven)} of {len(gaps)} classes can be told apart "
@@ -212,6 +285,14 @@ def _figure(rows: Sequence[Entry], gaps: Sequence[tuple[int, Estimate, float]], 
     )
     layout = {"xaxis": {"tickangle": -60, "nticks": len(gaps) if len(gaps) <= 30 else 34}}
     return Figure(
-        "gap", "gap", "Where the best two differ", "", caption, (trace,), "Class", "Points of top-1 above",
-        layout, wide=True,
-    )  # fmt: skip
+        "gap",
+        "gap",
+        "Where the best two differ",
+        "",
+        caption,
+        (trace,),
+        "Class",
+        "Points of top-1 above",
+        layout,
+        wide=True,
+    )

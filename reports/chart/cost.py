@@ -46,9 +46,18 @@ def _matrix(rows: Sequence[Entry], column: str, pairs: Pairs) -> Figure:
     }
     if len(rows) <= 12:
         trace["texttemplate"] = "%{text}"
-    decided = [pair for line in held for pair in line if pair and pair.judgement not in ("undecided", "same")]
+    decided = [
+        pair
+        for line in held
+        for pair in line
+        if pair and pair.judgement not in ("undecided", "same")
+    ]
     total = len(rows) * (len(rows) - 1) // 2
-    what = "top-1 on the same images" if points else BY_KEY[column].title.lower() + " in the same rounds"
+    what = (
+        "top-1 on the same images"
+        if points
+        else BY_KEY[column].title.lower() + " in the same rounds"
+    )
     caption = f"{len(decided) // 2} of {total} pairs can be told apart in {what}. Each row is held against each column."
     layout = {
         "yaxis": {"autorange": "reversed"},
@@ -89,12 +98,19 @@ def _pair_text(pair: Pair | None, points: bool) -> str:
 
 def memory(group: Group) -> list[Figure]:
     """What a training step must hold, by kind, worked out from the layers, and the peak that was measured."""
-    rows = [e for e in ranked(group, "top1") or group.entries if e.record.layers and e.record.num_parameters]
+    rows = [
+        e
+        for e in ranked(group, "top1") or group.entries
+        if e.record.layers and e.record.num_parameters
+    ]
     if not rows:
         return []
     parts, how = _measured_parts(rows), "Bars are counted on the tensors of a step"
     if not parts:
-        parts, how = _worked_out_parts(rows), "Bars are worked out (float32, one momentum, every layer's output kept)"
+        parts, how = (
+            _worked_out_parts(rows),
+            "Bars are worked out (float32, one momentum, every layer's output kept)",
+        )
     traces = [bar(name, values, rows, hue) for hue, (name, values) in enumerate(parts.items())]
     measured = [e for e in rows if "peak_memory_bytes" in e.numbers]
     if measured:
@@ -108,11 +124,26 @@ def memory(group: Group) -> list[Figure]:
         f"{how}; the mark is the measured peak."
     )
     layout = {"barmode": "stack", "yaxis": {"autorange": "reversed"}, "rows": len(rows)}
-    return [Figure("memory", "memory", "Memory by kind", "", caption, tuple(traces), x="Memory (MB)", layout=layout)]
+    return [
+        Figure(
+            "memory",
+            "memory",
+            "Memory by kind",
+            "",
+            caption,
+            tuple(traces),
+            x="Memory (MB)",
+            layout=layout,
+        )
+    ]
 
 
-KINDS = {"Weights": "parameter_bytes", "Gradients": "gradient_bytes", "Optimiser": "optimizer_bytes",
-         "Activations": "activation_bytes"}  # fmt: skip
+KINDS = {
+    "Weights": "parameter_bytes",
+    "Gradients": "gradient_bytes",
+    "Optimiser": "optimizer_bytes",
+    "Activations": "activation_bytes",
+}
 
 
 def _measured_parts(rows: Sequence[Entry]) -> dict[str, list[float]]:
@@ -124,72 +155,109 @@ def _measured_parts(rows: Sequence[Entry]) -> dict[str, list[float]]:
 
 def _worked_out_parts(rows: Sequence[Entry]) -> dict[str, list[float]]:
     weights = [FLOAT_BYTES * (e.record.num_parameters or 0) / 1e6 for e in rows]
-    outputs = [sum(x.activation_bytes for x in e.record.layers) * e.record.batch_size / 1e6 for e in rows]
+    outputs = [
+        sum(x.activation_bytes for x in e.record.layers) * e.record.batch_size / 1e6 for e in rows
+    ]
     return {"Weights": weights, "Gradients": weights, "Momentum": weights, "Activations": outputs}
 
 
 def time_to_accuracy(group: Group) -> list[Figure]:
-    """What it took until a validation top-1 was first reached: seconds, images and multiply-adds of training."""
-    rows = [e for e in ranked(group, "top1") if any(epoch.evaluation for c in e.finished for epoch in c.record.epochs)]
+    """What it took until a validation top-1 was first reached.
+
+    Seconds, images and multiply-adds of training.
+    """
+    rows = [
+        e
+        for e in ranked(group, "top1")
+        if any(epoch.evaluation for c in e.finished for epoch in c.record.epochs)
+    ]
     reached = {t: [e for e in rows if effort_to(e, t)] for t in THRESHOLDS}
     useful = [t for t in THRESHOLDS if len(reached[t]) >= max(1, min(2, len(rows)))][-3:]
     return [
-        _reach(unit, number, rows, {t: reached[t] for t in useful}) for number, unit in enumerate(EFFORTS) if useful
+        _reach(unit, number, rows, {t: reached[t] for t in useful})
+        for number, unit in enumerate(EFFORTS)
+        if useful
     ]
 
 
-EFFORTS = {"Training time (s)": "Time", "Images trained on": "Images", "Multiply-adds of training": "Work"}
+EFFORTS = {
+    "Training time (s)": "Time",
+    "Images trained on": "Images",
+    "Multiply-adds of training": "Work",
+}
 
 
-def _reach(unit: str, number: int, rows: Sequence[Entry], reached: Mapping[int, Sequence[Entry]]) -> Figure:
+def _reach(
+    unit: str, number: int, rows: Sequence[Entry], reached: Mapping[int, Sequence[Entry]]
+) -> Figure:
     efforts = {t: [effort_to(e, t)[number] for e in some] for t, some in reached.items()}
     traces = [dots(f"{t} %", efforts[t], reached[t], place) for place, t in enumerate(efforts)]
     top = max(efforts)
     least, first = min(zip(efforts[top], reached[top], strict=True), key=lambda pair: pair[0])
     seconds = effort_to(first, top)[0]
     missed = len(rows) - len(reached[top])
-    amount = f"after {show(seconds, 'seconds')} of training" if not number else f"after {least:.3g} ({unit.lower()})"
+    amount = (
+        f"after {show(seconds, 'seconds')} of training"
+        if not number
+        else f"after {least:.3g} ({unit.lower()})"
+    )
     caption = f"First at {top} % on validation: {first.model[:60]}, {amount}"
     caption += f"; {missed} of {len(rows)} models never reached it." if missed else "."
-    layout = {"xaxis": {"type": "log"}, "yaxis": {"autorange": "reversed", "type": "category"}, "rows": len(rows)}
+    layout = {
+        "xaxis": {"type": "log"},
+        "yaxis": {"autorange": "reversed", "type": "category"},
+        "rows": len(rows),
+    }
     key = f"reach-{EFFORTS[unit].lower()}" if number else "reach"
     return Figure(
-        key, "reach", "Time to accuracy", EFFORTS[unit], caption, tuple(traces), x=unit, layout=layout
-    )  # fmt: skip
+        key,
+        "reach",
+        "Time to accuracy",
+        EFFORTS[unit],
+        caption,
+        tuple(traces),
+        x=unit,
+        layout=layout,
+    )
 
 
 def effort_to(entry: Entry, threshold: float) -> tuple[float, ...]:
     """The median over all seeds of (seconds, images, multiply-adds) until validation top-1 first was at `threshold`.
 
-    A seed that ended below it is censored: it counts as one that takes longer than any other. Empty where the median
-    seed never got there.
+    A seed that ended below it is censored: it counts as one that takes longer than any other. Empty
+    where the median seed never got there.
     """
     found = []
     for cell in entry.finished:
         hits = [e for e in cell.record.epochs if e.evaluation and e.evaluation.top1 >= threshold]
         work = 3 * (cell.record.multiply_adds or 0)
-        found.append((hits[0].seconds, hits[0].images, work * hits[0].images) if hits else (math.inf,) * 3)
+        found.append(
+            (hits[0].seconds, hits[0].images, work * hits[0].images) if hits else (math.inf,) * 3
+        )
     middles = tuple(statistics.median_high(column) for column in zip(*found, strict=True))
     return middles if middles and math.isfinite(middles[0]) else ()
 
 
 def roofline(group: Group, marks: Mapping[str, Mark]) -> list[Figure]:
     """Work done in a second against work for each byte that the layers move."""
-    rows = [e for e in ranked(group, SPEEDS[0]) if e.record.layers and e.numbers.get("multiply_adds")]
+    rows = [
+        e for e in ranked(group, SPEEDS[0]) if e.record.layers and e.numbers.get("multiply_adds")
+    ]
     if len(rows) < 2:
         return []
     points = {e.key: (intensity(e), work_rate(e)) for e in rows}
     families = sorted({e.family for e in rows})
-    traces = [_works([e for e in rows if e.family == family], points, marks[family]) for family in families]
+    traces = [
+        _works([e for e in rows if e.family == family], points, marks[family])
+        for family in families
+    ]
     best = max(rows, key=lambda e: points[e.key][1])
     most = points[best.key][1]
     xs = [x for x, _ in points.values()]
     peak, copy = (machine_peak(rows[0].run.comparison, name) for name in PEAKS)
     if peak and copy:
         traces.append(_roof(min(xs), max(xs), peak / 1e9, copy / 1e9))
-        held = (
-            f"{100 * most / min(peak / 1e9, points[best.key][0] * copy / 1e9):.0f} % of what products and copies reach"
-        )
+        held = f"{100 * most / min(peak / 1e9, points[best.key][0] * copy / 1e9):.0f} % of what products and copies reach"
     else:
         traces.append(ideal("Highest reached", [min(xs), max(xs)], [most, most]))
         held = "the machine's own peak was not measured"
@@ -217,7 +285,10 @@ PEAKS = ("matmul_flops_per_second", "copy_bytes_per_second")
 
 
 def _roof(low: float, high: float, peak: float, copy: float) -> Trace:
-    """The measured roof in GFLOP/s: what copying allows at an intensity, up to the matrix product's peak."""
+    """The measured roof in GFLOP/s.
+
+    What copying allows at an intensity, up to the matrix product's peak.
+    """
     corner = peak / copy
     xs = sorted({low, min(max(low, corner), high), high})
     return ideal("Measured roof", xs, [min(peak, x * copy) for x in xs])
@@ -231,19 +302,33 @@ def _works(rows: Sequence[Entry], points: Mapping[str, tuple[float, float]], mar
 
 def work_rate(entry: Entry) -> float:
     """GFLOP/s of training: six operations a multiply-add and image, times images in a second."""
-    return FLOPS_OF_TRAINING * entry.numbers["multiply_adds"].value * entry.numbers[SPEEDS[0]].value / 1e9
+    return (
+        FLOPS_OF_TRAINING
+        * entry.numbers["multiply_adds"].value
+        * entry.numbers[SPEEDS[0]].value
+        / 1e9
+    )
 
 
 def intensity(entry: Entry) -> float:
-    """Operations for each byte of a step: outputs written and read, forward and backward; weights three times."""
+    """Operations for each byte of a step: outputs written and read, forward and backward.
+
+    Weights three times.
+    """
     outputs = sum(x.activation_bytes for x in entry.record.layers)
     weights = 3 * FLOAT_BYTES * (entry.record.num_parameters or 0) / entry.record.batch_size
-    return FLOPS_OF_TRAINING * entry.numbers["multiply_adds"].value / max(1.0, 4 * outputs + weights)
+    return (
+        FLOPS_OF_TRAINING * entry.numbers["multiply_adds"].value / max(1.0, 4 * outputs + weights)
+    )
 
 
 def bottleneck(group: Group) -> list[Figure]:
     """How much of the end-to-end time the loader alone and the step alone take, and which one is the bottleneck."""
-    ends, step, loader = "train_images_per_second", "train_step_images_per_second", "loader_images_per_second"
+    ends, step, loader = (
+        "train_images_per_second",
+        "train_step_images_per_second",
+        "loader_images_per_second",
+    )
     rows = [e for e in ranked(group, ends) if step in e.numbers and loader in e.numbers]
     if not rows:
         return []
@@ -260,7 +345,11 @@ def bottleneck(group: Group) -> list[Figure]:
         f"{shares['Step alone'][slowest]:.0f} % of the end-to-end time ({rows[slowest].model[:60]})."
     )
     traces = tuple(bar(name, share, rows, hue) for hue, (name, share) in enumerate(shares.items()))
-    layout = {"barmode": "group", "yaxis": {"automargin": True, "autorange": "reversed"}, "rows": len(rows)}
+    layout = {
+        "barmode": "group",
+        "yaxis": {"automargin": True, "autorange": "reversed"},
+        "rows": len(rows),
+    }
     return [
         Figure(
             "bottleneck",

@@ -11,8 +11,13 @@ from reports.ranking import Entry
 MAX_POINTS = 36_000  # of all curves together; more would double the page and can't be seen
 
 
-def curves_of(entries: Sequence[Entry], order: Mapping[str, int], marks: Mapping[str, Mark]) -> list[dict[str, Any]]:
-    """One curve a seed: the row's number, colour and dash, and a value an epoch (None where not evaluated)."""
+def curves_of(
+    entries: Sequence[Entry], order: Mapping[str, int], marks: Mapping[str, Mark]
+) -> list[dict[str, Any]]:
+    """One curve a seed.
+
+    The row's number, colour and dash, and a value an epoch (None where not evaluated).
+    """
     trained = [(entry, cell) for entry in entries for cell in entry.cells if cell.record.epochs]
     keep = max(20, MAX_POINTS // max(1, len(trained)))
     siblings: dict[str, list[str]] = {}
@@ -49,17 +54,27 @@ def _columns(epochs: Sequence[Epoch]) -> dict[str, list[Any]]:
 
 
 WHOLE_TICKS = 12  # epochs up to which each has a tick
-CURVES = (("epoch", "Epoch", "epoch"), ("seconds", "Training time (s)", "time"), ("images", "Images seen", "images"))
+CURVES = (
+    ("epoch", "Epoch", "epoch"),
+    ("seconds", "Training time (s)", "time"),
+    ("images", "Images seen", "images"),
+)
 
 
 def curve_figures(entries: Sequence[Entry]) -> list[Figure]:
-    """Training curves by epoch, time and images; the page's script makes the traces from the curves' data."""
+    """Training curves by epoch, time and images.
+
+    The page's script makes the traces from the curves' data.
+    """
     with_curves = [e for e in entries if any(cell.record.epochs for cell in e.cells)]
     if not with_curves:
         return []
     figures = []
     longest = max(
-        cell.record.epochs[-1].epoch + 1 for entry in with_curves for cell in entry.cells if cell.record.epochs
+        cell.record.epochs[-1].epoch + 1
+        for entry in with_curves
+        for cell in entry.cells
+        if cell.record.epochs
     )
     whole = {"xaxis": {"dtick": 1}} if longest <= WHOLE_TICKS else {}
     for value, title, caption in (
@@ -93,7 +108,10 @@ def _evaluated(entry: Entry) -> bool:
 
 def _curve_caption(entries: Sequence[Entry]) -> str:
     peaks = [
-        (max(epoch.evaluation.top1 for epoch in cell.record.epochs if epoch.evaluation), entry.model)
+        (
+            max(epoch.evaluation.top1 for epoch in cell.record.epochs if epoch.evaluation),
+            entry.model,
+        )
         for entry in entries
         for cell in entry.cells
         if any(epoch.evaluation for epoch in cell.record.epochs)
@@ -103,6 +121,11 @@ def _curve_caption(entries: Sequence[Entry]) -> str:
 
 
 def _loss_caption(entries: Sequence[Entry]) -> str:
-    lasts = [(cell.record.epochs[-1].train_loss, e.model) for e in entries for cell in e.cells if cell.record.epochs]
+    lasts = [
+        (cell.record.epochs[-1].train_loss, e.model)
+        for e in entries
+        for cell in e.cells
+        if cell.record.epochs
+    ]
     loss, model = min(lasts)
     return f"The lowest training loss at the end is {loss:.2f}, of {model[:60]}. One line a seed."

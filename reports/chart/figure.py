@@ -1,8 +1,8 @@
 """The page's charts as plain data: what plotly draws, without colours (the page gives each theme its own).
 
-A trace carries plotly's own keys, and a few that the page's script takes out before it draws: `hue`, `shape` and
-`dash` (numbers of reports/chart/palette.py), `role` (`front`, `ideal`: drawn in the text's colour) and `names` (what the
-points are, unescaped, for the table twin).
+A trace carries plotly's own keys, and a few that the page's script takes out before it draws:
+`hue`, `shape` and `dash` (numbers of reports/chart/palette.py), `role` (`front`, `ideal`: drawn in
+the text's colour) and `names` (what the points are, unescaped, for the table twin).
 """
 
 import html
@@ -21,7 +21,10 @@ MAX_LABEL = 30  # characters of a name in a chart
 
 @dataclass(frozen=True)
 class Figure:
-    """One chart. `caption` states its finding; figures of one `chart` are shown one at a time, chosen by `tab`."""
+    """One chart. `caption` states its finding.
+
+    Figures of one `chart` are shown one at a time, chosen by `tab`.
+    """
 
     key: str
     chart: str
@@ -37,7 +40,10 @@ class Figure:
 
 
 def label(name: str) -> str:
-    """A name as chart text: cut to MAX_LABEL characters, and escaped, since plotly reads tags in text."""
+    """A name as chart text.
+
+    Cut to MAX_LABEL characters, and escaped, since plotly reads tags in text.
+    """
     return html.escape(name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…")
 
 
@@ -72,7 +78,9 @@ def dots(name: str, values: Sequence[float], rows: Sequence[Entry], number: int)
     return bar(name, values, rows, number) | marked
 
 
-def line(name: str, xs: Sequence[float], ys: Sequence[float], names: Sequence[str], mark: Mark) -> Trace:
+def line(
+    name: str, xs: Sequence[float], ys: Sequence[float], names: Sequence[str], mark: Mark
+) -> Trace:
     """A line with marks; `names` say what the points are."""
     return {
         "type": "scatter",
@@ -95,6 +103,10 @@ def ideal(name: str, xs: Sequence[float], ys: Sequence[float]) -> Trace:
 def error_bars(numbers: Sequence[Estimate]) -> dict[str, Any]:
     """Plotly's asymmetric error bars; none where the interval isn't known."""
     known = [
-        number if has_interval(number) else Estimate(number.value, number.value, number.value) for number in numbers
+        number if has_interval(number) else Estimate(number.value, number.value, number.value)
+        for number in numbers
     ]
-    return {"array": [n.high - n.value for n in known], "arrayminus": [n.value - n.low for n in known]}
+    return {
+        "array": [n.high - n.value for n in known],
+        "arrayminus": [n.value - n.low for n in known],
+    }

@@ -1,4 +1,7 @@
-"""What more processes bring: strong and weak efficiency with intervals, and the share of communication."""
+"""What more processes bring.
+
+Strong and weak efficiency with intervals, and the share of communication.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,9 +34,13 @@ class Efficiency:
     @property
     def sentence(self) -> str:
         """The finding in a line."""
-        told = f"{self.model}: {self.kind} efficiency on {self.size} processes against {self.base} is "
+        told = (
+            f"{self.model}: {self.kind} efficiency on {self.size} processes against {self.base} is "
+        )
         told += _told(self.percent)
-        return told + (f", communication {_told(self.communication)} of a step" if self.communication else "")
+        return told + (
+            f", communication {_told(self.communication)} of a step" if self.communication else ""
+        )
 
 
 def _told(number: Estimate) -> str:
@@ -58,8 +65,15 @@ def efficiencies(groups: Sequence[Group]) -> list[Efficiency]:
 
 
 def _alike(kind: Kind, group: Group, entry: Entry) -> str:
-    """What must agree in a series: everything but the world, and for a weak one the batch of each process."""
-    fixed = {name: value for name, value in group.key.items() if name not in ("world_size", "batch_size", "machine")}
+    """What must agree in a series.
+
+    Everything but the world, and for a weak one the batch of each process.
+    """
+    fixed = {
+        name: value
+        for name, value in group.key.items()
+        if name not in ("world_size", "batch_size", "machine")
+    }
     size = entry.record.world_size
     batch = entry.record.batch_size if kind == "strong" else entry.record.batch_size / size
     # A GPU's machine names how many there are; without that it must be the same.
@@ -70,7 +84,9 @@ def _alike(kind: Kind, group: Group, entry: Entry) -> str:
 def _efficiency(kind: Kind, base: Entry, entry: Entry) -> Efficiency:
     low, high = base.record.world_size, entry.record.world_size
     ours, theirs = entry.numbers[SPEEDS[0]], base.numbers[SPEEDS[0]]
-    inverse = Estimate(1 / theirs.value, 1 / theirs.high, 1 / theirs.low if theirs.low > 0 else float("inf"))
+    inverse = Estimate(
+        1 / theirs.value, 1 / theirs.high, 1 / theirs.low if theirs.low > 0 else float("inf")
+    )
     ratio, _ = chained_ratio(ours, inverse)
     percent = Estimate(*(100 * x / (high / low) for x in ratio))
     communication = entry.numbers.get("communication_percent")
@@ -80,7 +96,11 @@ def _efficiency(kind: Kind, base: Entry, entry: Entry) -> Efficiency:
 def scaling(groups: Sequence[Group]) -> list[Figure]:
     """Efficiency against the number of processes, strong and weak, with the line of 100 %."""
     found = efficiencies(groups)
-    return [_figure(kind, [each for each in found if each.kind == kind]) for kind in KINDS if _has(kind, found)]
+    return [
+        _figure(kind, [each for each in found if each.kind == kind])
+        for kind in KINDS
+        if _has(kind, found)
+    ]
 
 
 def _has(kind: Kind, found: Sequence[Efficiency]) -> bool:
@@ -100,6 +120,13 @@ def _figure(kind: Kind, found: Sequence[Efficiency]) -> Figure:
     worst = min(found, key=lambda each: each.percent.value)
     caption = f"{worst.sentence[:200]}. {kind.capitalize()}: {ABOUT[kind]}. Dotted: no loss."
     return Figure(
-        f"scaling-{kind}", "scaling", "Scaling", kind.capitalize(), caption, tuple(traces), x="Processes",
-        y="Efficiency (%)", layout={"xaxis": {"dtick": 1}},
-    )  # fmt: skip
+        f"scaling-{kind}",
+        "scaling",
+        "Scaling",
+        kind.capitalize(),
+        caption,
+        tuple(traces),
+        x="Processes",
+        y="Efficiency (%)",
+        layout={"xaxis": {"dtick": 1}},
+    )

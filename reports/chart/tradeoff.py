@@ -11,8 +11,14 @@ from reports.chart.palette import Mark
 from reports.column import BY_KEY, show_column
 from reports.ranking import Entry, Group, front_of, has_interval, ranked
 
-TRADEOFFS = ("train_images_per_second", "infer_images_per_second", "latency_ms_p50", "peak_memory_bytes",
-             "num_parameters", "multiply_adds")  # fmt: skip
+TRADEOFFS = (
+    "train_images_per_second",
+    "infer_images_per_second",
+    "latency_ms_p50",
+    "peak_memory_bytes",
+    "num_parameters",
+    "multiply_adds",
+)
 LOG_FROM = 8  # an axis whose values differ by more than this is logarithmic
 
 
@@ -23,7 +29,10 @@ def tradeoffs(group: Group, marks: Mapping[str, Mark], suffix: str = "") -> list
 
 
 def tradeoff(group: Group, key: str, marks: Mapping[str, Mark], suffix: str = "") -> Figure | None:
-    """Top-1 against one column, with intervals, the Pareto front and direct labels; None without a point."""
+    """Top-1 against one column, with intervals, the Pareto front and direct labels.
+
+    None without a point.
+    """
     rows = [entry for entry in ranked(group, "top1") if key in entry.numbers]
     if not rows:
         return None
@@ -33,7 +42,9 @@ def tradeoff(group: Group, key: str, marks: Mapping[str, Mark], suffix: str = ""
     log = min(values) > 0 and max(values) / min(values) > LOG_FROM
     first = {entry.key for entry in front}
     points = [(x, entry.numbers["top1"].value) for x, entry in zip(values, rows, strict=True)]
-    positions = place_labels(points, [label(e.model) for e in rows], [e.key in first for e in rows], log_x=log)
+    positions = place_labels(
+        points, [label(e.model) for e in rows], [e.key in first for e in rows], log_x=log
+    )
     placed = dict(zip([entry.key for entry in rows], positions, strict=True))
     families = sorted({entry.family for entry in rows})
     traces = [_points([e for e in rows if e.family == f], key, marks[f], placed) for f in families]
@@ -48,7 +59,10 @@ def tradeoff(group: Group, key: str, marks: Mapping[str, Mark], suffix: str = ""
         tuple(traces),
         title,
         "Top-1 (%)",
-        {"xaxis": {"type": "log" if log else "linear"}, "annotations": _tied(points, rows, positions, log=log)},
+        {
+            "xaxis": {"type": "log" if log else "linear"},
+            "annotations": _tied(points, rows, positions, log=log),
+        },
         wide=True,
     )
 
@@ -77,7 +91,11 @@ def _points(rows: Sequence[Entry], key: str, mark: Mark, placed: Mapping[str, Pl
 
 
 def _tied(
-    points: Sequence[tuple[float, float]], rows: Sequence[Entry], places: Sequence[Place], *, log: bool
+    points: Sequence[tuple[float, float]],
+    rows: Sequence[Entry],
+    places: Sequence[Place],
+    *,
+    log: bool,
 ) -> list[dict[str, Any]]:
     """The names that a line ties to their points, as plotly's annotations (which want a log axis' exponents)."""
     return [
@@ -101,7 +119,9 @@ def _spaced(text: str, side: str) -> str:
 
 
 def _front_line(front: Sequence[Entry], key: str) -> Trace:
-    line = sorted((scaled(e.numbers[key].value, key), e.numbers["top1"].value, e.model) for e in front)
+    line = sorted(
+        (scaled(e.numbers[key].value, key), e.numbers["top1"].value, e.model) for e in front
+    )
     return {
         "type": "scatter",
         "mode": "lines",

@@ -1,4 +1,7 @@
-"""One browser for all tests of the page; every page is watched for requests, errors and policy violations."""
+"""One browser for all tests of the page.
+
+Every page is watched for requests, errors and policy violations.
+"""
 
 import os
 import shutil
@@ -37,7 +40,9 @@ def browser() -> Iterator[Any]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         missing_browser("no Playwright")
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    path = (
+        os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    )
     if path is None:
         missing_browser("no chromium")
     with sync_playwright() as playwright:
@@ -62,7 +67,9 @@ def open_page(browser: Any, path: Path, view: str = "", **options: Any) -> Opene
     page.set_default_timeout(30_000)
     found = Opened(page, path.as_uri())
     page.on("request", lambda request: found.requests.append(request.url[:100]))
-    page.on("console", lambda m: found.errors.append(m.text) if m.type in ("error", "warning") else None)
+    page.on(
+        "console", lambda m: found.errors.append(m.text) if m.type in ("error", "warning") else None
+    )
     page.on("pageerror", lambda error: found.errors.append(str(error)))
     if options.get("java_script_enabled", True):
         found.load(view)
@@ -73,7 +80,10 @@ def open_page(browser: Any, path: Path, view: str = "", **options: Any) -> Opene
 
 def check_quiet(found: Opened) -> None:
     """Nothing but the document was asked for, nothing was reported, nothing was against the policy."""
-    assert [r for r in found.requests if not r.startswith(("data:", "blob:", "about:"))] in ([], [found.url[:100]])
+    assert [r for r in found.requests if not r.startswith(("data:", "blob:", "about:"))] in (
+        [],
+        [found.url[:100]],
+    )
     assert found.errors == []
     assert found.page.evaluate("window.violations ?? []") == []
 

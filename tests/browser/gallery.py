@@ -23,7 +23,10 @@ VIEWS: dict[str, dict[str, Any]] = {
 
 
 def take(page_file: Path, folder: Path) -> list[Path]:
-    """Take the pictures of a page that is on disk; the first chart is drawn before the first picture is taken."""
+    """Take the pictures of a page that is on disk.
+
+    The first chart is drawn before the first picture is taken.
+    """
     from playwright.sync_api import sync_playwright
 
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -34,7 +37,9 @@ def take(page_file: Path, folder: Path) -> list[Path]:
             page = browser.new_context(offline=True, **options).new_page()
             page.goto(page_file.resolve().as_uri())
             page.wait_for_selector("html[data-ready]", state="attached")
-            page.locator(".chart").first.scroll_into_view_if_needed()  # charts are drawn when they are first seen
+            page.locator(
+                ".chart"
+            ).first.scroll_into_view_if_needed()  # charts are drawn when they are first seen
             page.wait_for_selector(".chart .main-svg")
             page.evaluate("window.scrollTo(0, 0)")
             taken.append(folder / f"report-{name}.png")
@@ -47,7 +52,10 @@ def main() -> None:
     """Build the page of the runs given and take its pictures."""
     parser = argparse.ArgumentParser(description="Pictures of a report for the README.")
     parser.add_argument(
-        "runs", type=Path, nargs="+", help="run folders, or folders of runs; the last argument is where to"
+        "runs",
+        type=Path,
+        nargs="+",
+        help="run folders, or folders of runs; the last argument is where to",
     )
     given = parser.parse_args().runs
     if len(given) < 2:

@@ -32,7 +32,10 @@ class Opened:
         self.page.wait_for_selector("html[data-ready]", state="attached")
 
     def wait(self, expression: str, arg: Any = None) -> None:
-        """Wait until an expression holds; Playwright's own way evaluates text in the page, which the policy forbids."""
+        """Wait until an expression holds.
+
+        Playwright's own way evaluates text in the page, which the policy forbids.
+        """
         for _ in range(400):
             if self.page.evaluate(expression, arg):
                 return
@@ -46,14 +49,16 @@ class Opened:
     def models(self) -> list[str]:
         """The models that the table shows, in order."""
         found: list[str] = self.page.eval_on_selector_all(
-            "#ranking tr[data-i]:not([hidden])", "rows => rows.map(r => data.rows[r.dataset.i].model)"
+            "#ranking tr[data-i]:not([hidden])",
+            "rows => rows.map(r => data.rows[r.dataset.i].model)",
         )
         return found
 
     def column(self, key: str) -> list[str]:
         """The text of a column's cells in the rows that are shown, without the small print."""
         found: list[str] = self.page.eval_on_selector_all(
-            f"#ranking tr[data-i]:not([hidden]) .c-{key}", "cells => cells.map(c => c.firstChild?.textContent ?? '')"
+            f"#ranking tr[data-i]:not([hidden]) .c-{key}",
+            "cells => cells.map(c => c.firstChild?.textContent ?? '')",
         )
         return found
 

@@ -1,4 +1,7 @@
-"""Charts in a real browser. Oracle: the records' own values, met again in table twins and in what plotly was given."""
+"""Charts in a real browser.
+
+Oracle: the records' own values, met again in table twins and in what plotly was given.
+"""
 
 import statistics
 from pathlib import Path
@@ -17,7 +20,9 @@ def given(demo: Opened, chart: str) -> list[dict[str, Any]]:
     place = f".chart[data-chart='{chart}'] .plot"
     demo.page.evaluate("selector => document.querySelector(selector).scrollIntoView()", place)
     demo.wait("selector => document.querySelector(selector).querySelector('.main-svg')", place)
-    found: list[dict[str, Any]] = demo.page.eval_on_selector(place, "p => p.data.map(t => structuredClone(t))")
+    found: list[dict[str, Any]] = demo.page.eval_on_selector(
+        place, "p => p.data.map(t => structuredClone(t))"
+    )
     return found
 
 
@@ -40,10 +45,13 @@ def test_no_chart_offers_to_share_itself(demo: Opened) -> None:
 
 
 def test_each_chart_says_its_finding(demo: Opened) -> None:
-    captions = demo.page.eval_on_selector_all(".chart[data-chart] figcaption", "c => c.map(x => x.textContent)")
+    captions = demo.page.eval_on_selector_all(
+        ".chart[data-chart] figcaption", "c => c.map(x => x.textContent)"
+    )
     assert all(len(caption) > 40 for caption in captions)
     names = demo.page.eval_on_selector_all(
-        ".chart[data-chart] .plot", "p => p.map(x => [x.getAttribute('role'), !!x.getAttribute('aria-describedby')])"
+        ".chart[data-chart] .plot",
+        "p => p.map(x => [x.getAttribute('role'), !!x.getAttribute('aria-describedby')])",
     )
     assert all(name == ["img", True] for name in names)
 
@@ -63,9 +71,13 @@ def test_the_twin_of_the_trade_off_holds_every_model(demo: Opened) -> None:
 
 def test_the_pareto_front_is_what_nothing_beats(demo: Opened) -> None:
     rows = [(row[0], float(row[1]), float(row[2])) for row in demo.twin("tradeoff")[1:]]
-    expected = {n for n, x, y in rows if not any(a >= x and b >= y and (a > x or b > y) for _, a, b in rows)}
+    expected = {
+        n for n, x, y in rows if not any(a >= x and b >= y and (a > x or b > y) for _, a, b in rows)
+    }
     front = next(t for t in given(demo, "tradeoff") if t["name"] == "Pareto front")
-    assert {n for n, x, _ in rows if x in [pytest.approx(v, rel=1e-5) for v in front["x"]]} == expected
+    assert {
+        n for n, x, _ in rows if x in [pytest.approx(v, rel=1e-5) for v in front["x"]]
+    } == expected
 
 
 def test_another_cost_can_be_chosen(demo: Opened) -> None:
@@ -154,7 +166,11 @@ def test_time_to_accuracy_is_the_first_epoch_that_reached_it(demo: Opened) -> No
         firsts = []
         for seed in SEEDS:
             curve = record(animal, seed).epochs
-            firsts += [e.seconds for e in curve if e.evaluation and e.evaluation.top1 >= int(threshold[:-2])][:1]
+            firsts += [
+                e.seconds
+                for e in curve
+                if e.evaluation and e.evaluation.top1 >= int(threshold[:-2])
+            ][:1]
         assert seconds == pytest.approx(statistics.median(firsts), rel=1e-4)
 
 
@@ -162,7 +178,9 @@ def test_memory_counts_three_copies_of_the_weights(demo: Opened) -> None:
     rows = {(row[0], row[1]): float(row[2]) for row in demo.twin("memory")[1:]}
     for animal in ZOO:
         for kind in ("Weights", "Gradients", "Momentum"):
-            assert rows[animal.name, kind] == pytest.approx(4 * animal.num_parameters / 1e6, rel=1e-4)
+            assert rows[animal.name, kind] == pytest.approx(
+                4 * animal.num_parameters / 1e6, rel=1e-4
+            )
 
 
 def test_the_matrix_says_who_beats_whom(demo: Opened) -> None:
@@ -205,7 +223,13 @@ def test_a_models_part_says_what_it_is(demo: Opened) -> None:
     demo.page.evaluate("document.querySelector('details.model').open = true")
     part = demo.page.locator("details.model[open]")
     part.locator(".facts").wait_for()
-    for text in ("lenet", "stride 1, no pooling", "arXiv:1602.07360", "./launch.sh --recipe quick", "seed 2 ok"):
+    for text in (
+        "lenet",
+        "stride 1, no pooling",
+        "arXiv:1602.07360",
+        "./launch.sh --recipe quick",
+        "seed 2 ok",
+    ):
         assert part.get_by_text(text).first.is_visible()
 
 
@@ -220,7 +244,9 @@ def test_a_models_layers_add_up(demo: Opened) -> None:
 def test_classes_gained_and_lost_follow_the_baseline(demo: Opened) -> None:
     demo.page.evaluate("document.querySelector('details.model').open = true")
     demo.page.wait_for_selector("details.model[open] .classes")
-    first = demo.page.locator("details.model").first  # another test may have opened others of this page
+    first = demo.page.locator(
+        "details.model"
+    ).first  # another test may have opened others of this page
     assert first.get_by_text("Gained against").count() == 0
     demo.page.select_option("#baseline", label="resnet18")
     assert first.get_by_text("Gained against resnet18").count() == 1

@@ -16,7 +16,8 @@ from reports.runs import read_source
 
 pytestmark = [pytest.mark.micro, pytest.mark.browser]
 
-# A frame is painted after the callbacks that asked for it, so a second frame starts when the first one is on screen.
+# A frame is painted after the callbacks that asked for it, so a second frame starts when the first
+# one is on screen.
 PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 TIMED = f"""async (act) => {{
 const started = performance.now();
@@ -32,8 +33,12 @@ return [computed, performance.now() - started];
 
 def page_of(folder: Path, models: int, seeds: int, epochs: int) -> Path:
     animals = [ZOO[i % len(ZOO)]._replace(name=f"model_{i}") for i in range(models)]
-    records = [record(animal, seed, num_epochs=epochs) for animal in animals for seed in range(seeds)]
-    run = write_run(folder / "run", records, comparison(animals[:30]), with_predictions=models <= 30)
+    records = [
+        record(animal, seed, num_epochs=epochs) for animal in animals for seed in range(seeds)
+    ]
+    run = write_run(
+        folder / "run", records, comparison(animals[:30]), with_predictions=models <= 30
+    )
     page = folder / "page.html"
     page.write_text(build_page(read_source([run])), encoding="utf-8")
     return page
@@ -60,5 +65,7 @@ def test_500_rows(benchmark: Any, opened: Open, tmp_path: Path, act: str) -> Non
     benchmark.group = "500 rows"
     found = opened(page_of(tmp_path, 500, 1, 5))
     spent = []
-    benchmark.pedantic(lambda: spent.append(found.page.evaluate(TIMED, act)), rounds=9, warmup_rounds=1)
+    benchmark.pedantic(
+        lambda: spent.append(found.page.evaluate(TIMED, act)), rounds=9, warmup_rounds=1
+    )
     benchmark.extra_info["milliseconds until computed and laid out, until painted"] = spent

@@ -23,16 +23,25 @@ def expected_order(source: Source) -> list[str]:
     """Models by mean top-1 within what may be ranked together, best first, those without one last."""
     groups: dict[str, dict[tuple[str, str], list[float]]] = {}
     for run, cell in source.cells:
-        rows = groups.setdefault(repr(ranking_key(cell.record)), {}).setdefault((run.name, cell.record.model), [])
+        rows = groups.setdefault(repr(ranking_key(cell.record)), {}).setdefault(
+            (run.name, cell.record.model), []
+        )
         if cell.record.status == "ok" and cell.record.accuracy:
             rows.append(cell.record.accuracy.top1)
     names = []
     for rows_of_group in groups.values():
-        means = {key: sum(values) / len(values) if values else None for key, values in rows_of_group.items()}
+        means = {
+            key: sum(values) / len(values) if values else None
+            for key, values in rows_of_group.items()
+        }
         with_top1 = sorted(
-            (-mean, place, key[1]) for place, (key, mean) in enumerate(means.items()) if mean is not None
+            (-mean, place, key[1])
+            for place, (key, mean) in enumerate(means.items())
+            if mean is not None
         )
-        names += [name for _, _, name in with_top1] + [key[1] for key, mean in means.items() if mean is None]
+        names += [name for _, _, name in with_top1] + [
+            key[1] for key, mean in means.items() if mean is None
+        ]
     return names
 
 
@@ -76,6 +85,8 @@ def test_hostile_names_do_nothing_in_charts_and_models(opened: Open, tmp_path: P
     page = opened(file)
     page.draw_all()
     page.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-    page.wait("document.querySelectorAll('.model .facts').length === document.querySelectorAll('.model').length")
+    page.wait(
+        "document.querySelectorAll('.model .facts').length === document.querySelectorAll('.model').length"
+    )
     assert page.page.evaluate("window.ran") is None
     assert page.page.locator("main img:not(.pictures img):not(.sprite)").count() == 0

@@ -1,4 +1,7 @@
-"""The ranking in a real browser. Oracle: order, filters and ratios worked out here from the same records."""
+"""The ranking in a real browser.
+
+Oracle: order, filters and ratios worked out here from the same records.
+"""
 
 import csv
 import io
@@ -72,14 +75,18 @@ def test_sorting_by_name_is_alphabetic(demo: Opened) -> None:
 
 def test_the_sorted_column_says_so_to_a_screen_reader(demo: Opened) -> None:
     sort(demo, "latency_ms_p50")
-    heads = demo.page.eval_on_selector_all("#ranking th[data-sort]", "h => h.map(x => [x.dataset.sort, x.ariaSort])")
+    heads = demo.page.eval_on_selector_all(
+        "#ranking th[data-sort]", "h => h.map(x => [x.dataset.sort, x.ariaSort])"
+    )
     assert [key for key, order in heads if order != "none"] == ["latency_ms_p50"]
     assert ["latency_ms_p50", "ascending"] in heads
 
 
 def test_places_are_of_the_column_that_is_sorted(demo: Opened) -> None:
     sort(demo, "num_parameters")
-    places = demo.page.eval_on_selector_all("#ranking td.place", "cells => cells.map(c => c.textContent)")
+    places = demo.page.eval_on_selector_all(
+        "#ranking td.place", "cells => cells.map(c => c.textContent)"
+    )
     assert places == ["1", "2", "3", "4", "5", "6", "7", "8", ""]
 
 
@@ -169,7 +176,10 @@ def test_a_baseline_gives_accuracies_their_points(demo: Opened) -> None:
 
 def test_a_cost_without_pairs_has_a_plain_ratio(demo: Opened) -> None:
     demo.page.select_option("#baseline", label="lenet5")
-    assert ratios(demo, "num_parameters")["resnet18"] == f"{ZOO[7].num_parameters / ZOO[0].num_parameters:.0f}×"
+    assert (
+        ratios(demo, "num_parameters")["resnet18"]
+        == f"{ZOO[7].num_parameters / ZOO[0].num_parameters:.0f}×"
+    )
 
 
 def test_taking_the_baseline_away_takes_its_ratios_away(demo: Opened) -> None:
@@ -184,7 +194,9 @@ def test_the_csv_is_what_is_shown(demo: Opened) -> None:
     demo.page.fill("#search", "cifar")
     rows = list(csv.DictReader(io.StringIO(download(demo, "#csv"))))
     assert [row["model"] for row in rows] == demo.models()
-    assert [float(row["train_images_per_second"]) for row in rows] == [rate(row["model"]) for row in rows]
+    assert [float(row["train_images_per_second"]) for row in rows] == [
+        rate(row["model"]) for row in rows
+    ]
     assert "latency_ms_p99" not in rows[0]
 
 
@@ -227,7 +239,9 @@ def test_a_warning_stands_beside_its_number_and_leads_to_its_text(demo: Opened) 
 
 
 def test_the_comparison_that_the_page_shows_is_the_one_that_was_written(demo: Opened) -> None:
-    shown = [float(text.replace(",", "")) for text in demo.column("train_images_per_second") if text]
+    shown = [
+        float(text.replace(",", "")) for text in demo.column("train_images_per_second") if text
+    ]
     compared = comparison()
     expected = [
         (m.images or 0) / statistics.median(m.values[0])
@@ -246,9 +260,15 @@ def test_links_to_a_model_open_its_part(demo: Opened) -> None:
     assert demo.page.evaluate("document.activeElement.matches('details[open] > summary')")
 
 
-def test_a_long_table_is_laid_out_in_turn_and_whole_in_the_end(opened: Open, tmp_path: Path) -> None:
+def test_a_long_table_is_laid_out_in_turn_and_whole_in_the_end(
+    opened: Open, tmp_path: Path
+) -> None:
     animals = [ZOO[0]._replace(name=f"model_{i}") for i in range(150)]
-    run = write_run(tmp_path / "run", [record(animal, num_epochs=1) for animal in animals], with_predictions=False)
+    run = write_run(
+        tmp_path / "run",
+        [record(animal, num_epochs=1) for animal in animals],
+        with_predictions=False,
+    )
     file = tmp_path / "long.html"
     file.write_text(build_page(read_source([run])), encoding="utf-8")
     found = opened(file)
@@ -256,10 +276,14 @@ def test_a_long_table_is_laid_out_in_turn_and_whole_in_the_end(opened: Open, tmp
     found.wait(f"{laid_out} === 150")
     soon = found.page.evaluate(f"(sortBy('model'), {laid_out})")
     assert 0 < soon < 150
-    assert found.models() == sorted((a.name for a in animals), reverse=found.page.evaluate("state.dir === 'desc'"))
+    assert found.models() == sorted(
+        (a.name for a in animals), reverse=found.page.evaluate("state.dir === 'desc'")
+    )
     found.page.evaluate("sortBy('model')")
     found.page.emulate_media(media="print")
     assert found.page.evaluate(laid_out) == 150
     found.page.emulate_media(media="screen")
     found.wait(f"{laid_out} === 150")
-    assert found.models() == sorted((a.name for a in animals), reverse=found.page.evaluate("state.dir === 'desc'"))
+    assert found.models() == sorted(
+        (a.name for a in animals), reverse=found.page.evaluate("state.dir === 'desc'")
+    )

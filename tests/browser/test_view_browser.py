@@ -1,4 +1,7 @@
-"""The view in the address, themes, keyboard and accessibility. Oracles: axe-core; a view that was set by hand."""
+"""The view in the address, themes, keyboard and accessibility.
+
+Oracles: axe-core; a view that was set by hand.
+"""
 
 import itertools
 from pathlib import Path
@@ -22,7 +25,9 @@ def violations(opened: Opened) -> list[str]:
 def busy_view(opened: Opened) -> None:
     """Everything that can be open is open."""
     opened.page.select_option("#baseline", label="lenet5")
-    opened.page.evaluate("document.querySelectorAll('details:not(.model)').forEach(d => { d.open = true; })")
+    opened.page.evaluate(
+        "document.querySelectorAll('details:not(.model)').forEach(d => { d.open = true; })"
+    )
     opened.page.evaluate("document.querySelector('details.model').open = true")
     opened.page.wait_for_selector(".model .facts")
 
@@ -71,10 +76,20 @@ def test_every_control_is_reached_by_the_tab_key(demo: Opened) -> None:
 
 
 def test_what_has_the_focus_shows_it(demo: Opened) -> None:
-    for selector in ("#csv", "#baseline", "#search", ".menu summary", "#ranking thead button", "#ranking .name a"):
+    for selector in (
+        "#csv",
+        "#baseline",
+        "#search",
+        ".menu summary",
+        "#ranking thead button",
+        "#ranking .name a",
+    ):
         demo.page.focus("#theme")
         demo.page.locator(selector).first.evaluate("e => e.focus({focusVisible: true})")
-        assert demo.page.locator(selector).first.evaluate("e => getComputedStyle(e).outlineStyle") != "none"
+        assert (
+            demo.page.locator(selector).first.evaluate("e => getComputedStyle(e).outlineStyle")
+            != "none"
+        )
 
 
 def test_a_column_is_sorted_by_the_keyboard(demo: Opened) -> None:
@@ -190,16 +205,29 @@ def test_the_theme_can_be_switched_and_is_in_the_link(demo: Opened) -> None:
     assert background(demo) == "rgb(255, 255, 255)"
 
 
-def test_without_javascript_table_warnings_and_provenance_are_readable(opened: Open, demo_page: Path) -> None:
+def test_without_javascript_table_warnings_and_provenance_are_readable(
+    opened: Open, demo_page: Path
+) -> None:
     page = opened(demo_page, java_script_enabled=False).page
-    for text in ("resnet18_cifar", "36.0", "out of memory", "Drifted", "AMD EPYC 9R14", "The charts need JavaScript"):
+    for text in (
+        "resnet18_cifar",
+        "36.0",
+        "out of memory",
+        "Drifted",
+        "AMD EPYC 9R14",
+        "The charts need JavaScript",
+    ):
         assert page.get_by_text(text).first.is_visible()
     assert not page.is_visible("#search")
     assert not page.is_visible(".plot")
 
 
-def test_a_script_that_is_not_ours_does_not_run(opened: Open, demo_page: Path, tmp_path: Path) -> None:
-    text = demo_page.read_text(encoding="utf-8").replace("<main>", "<main><script>window.ran = 1</script>")
+def test_a_script_that_is_not_ours_does_not_run(
+    opened: Open, demo_page: Path, tmp_path: Path
+) -> None:
+    text = demo_page.read_text(encoding="utf-8").replace(
+        "<main>", "<main><script>window.ran = 1</script>"
+    )
     (tmp_path / "x.html").write_text(text, encoding="utf-8")
     page = opened(tmp_path / "x.html")
     assert page.page.evaluate("window.ran") is None
@@ -239,7 +267,9 @@ def test_it_prints_to_paper(opened: Open, demo_page: Path) -> None:
 
 
 def test_the_head_has_one_first_heading_and_no_level_is_skipped(demo: Opened) -> None:
-    levels = demo.page.eval_on_selector_all("h1, h2, h3, h4", "h => h.map(x => Number(x.tagName[1]))")
+    levels = demo.page.eval_on_selector_all(
+        "h1, h2, h3, h4", "h => h.map(x => Number(x.tagName[1]))"
+    )
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(b <= a + 1 for a, b in itertools.pairwise(levels))

@@ -18,7 +18,9 @@ def open_images() -> Dataset:
 
 
 @contextmanager
-def apart(side: Side, *args: object, environment: Mapping[str, str]) -> Iterator[Callable[[], None]]:
+def apart(
+    side: Side, *args: object, environment: Mapping[str, str]
+) -> Iterator[Callable[[], None]]:
     """Start a process with these variables, make the side there, and give a function that has it take its steps."""
     ours, theirs = mp.get_context("spawn").Pipe()
     before = dict(os.environ)

@@ -32,7 +32,9 @@ def learner() -> Iterator[Learner]:
     """AlexNet with both towers after a step, so that every weight has its momentum."""
     config = dataclasses.replace(parse(["--recipe", "smoke"]), weight_decay=0.0)
     with Runtime.start(config) as runtime:
-        one = build_learner(create_model("alexnet_two_tower"), config=config, peak=0.1, seed=0, runtime=runtime)
+        one = build_learner(
+            create_model("alexnet_two_tower"), config=config, peak=0.1, seed=0, runtime=runtime
+        )
         for weight in one.bare.parameters():
             weight.grad = torch.zeros_like(weight)
         one.optimizer.step()
@@ -49,7 +51,9 @@ def test_saving(benchmark: Any, learner: Learner, tmp_path: Path, side: str) -> 
         if side == "ours":
             checkpoint.save(tmp_path, learner, Progress(step=next(steps)))
         else:
-            torch.save([learner.bare.state_dict(), learner.optimizer.state_dict()], tmp_path / "one.pt")
+            torch.save(
+                [learner.bare.state_dict(), learner.optimizer.state_dict()], tmp_path / "one.pt"
+            )
 
     benchmark.pedantic(save, rounds=ROUNDS, warmup_rounds=1)
     shutil.rmtree(tmp_path)

@@ -35,15 +35,24 @@ def ours(dataset: Dataset, channels_last: bool) -> Iterator[Any]:
 
 
 class Pictures(TorchDataset[Any]):
-    """The set as torchvision's CIFAR classes give it: one PIL image at a time, through the usual transforms."""
+    """The set as torchvision's CIFAR classes give it.
+
+    One PIL image at a time, through the usual transforms.
+    """
 
     def __init__(self, dataset: Dataset) -> None:
         self.images = np.ascontiguousarray(dataset.train.images[:, 4:36, 4:36])
         self.labels = dataset.train.labels
-        self.transform = v2.Compose([
-            v2.ToPILImage(), v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip(), v2.PILToTensor(),
-            v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(dataset.mean), list(dataset.std)),
-        ])  # fmt: skip
+        self.transform = v2.Compose(
+            [
+                v2.ToPILImage(),
+                v2.RandomCrop(32, padding=4),
+                v2.RandomHorizontalFlip(),
+                v2.PILToTensor(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(list(dataset.mean), list(dataset.std)),
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.labels)

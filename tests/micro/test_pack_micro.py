@@ -23,14 +23,38 @@ DATASET = "cifar100" if os.environ.get("ZOOMETRY_DATA") else "synthetic"
 def test_four_seeds(benchmark: Any, tmp_path: Path, words: list[str]) -> None:
     benchmark.group = f"lenet5, 4 seeds, {EPOCHS} epochs of {DATASET}, the whole command"
     out = tmp_path / "run"
-    asked = ["--models", "lenet5", "--seeds", "0", "1", "2", "3", "--epochs", str(EPOCHS), "--dataset", DATASET]
+    asked = [
+        "--models",
+        "lenet5",
+        "--seeds",
+        "0",
+        "1",
+        "2",
+        "3",
+        "--epochs",
+        str(EPOCHS),
+        "--dataset",
+        DATASET,
+    ]
 
     def run() -> None:
         shutil.rmtree(out, ignore_errors=True)
         subprocess.run(
-            [sys.executable, "-m", "bench.run", *asked, "--measure", "none", *words, "--out", str(out)], cwd=ROOT,
-            check=True, capture_output=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "bench.run",
+                *asked,
+                "--measure",
+                "none",
+                *words,
+                "--out",
+                str(out),
+            ],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
 
     benchmark.pedantic(run, rounds=2, warmup_rounds=0)
     shutil.rmtree(out)

@@ -1,6 +1,7 @@
 """The parts of a run, each by itself: forward pass, training step, augmentation, evaluation, checkpoint, record, page.
 
-`./launch.sh micro tests/micro/test_part_micro.py` writes a JSON file; `python -m reports OLD.json NEW.json` reads two.
+`./launch.sh micro tests/micro/test_part_micro.py` writes a JSON file; `python -m reports OLD.json
+NEW.json` reads two.
 """
 
 from collections.abc import Iterator
@@ -31,7 +32,14 @@ from zoo.registry import resolve
 pytestmark = pytest.mark.micro
 DATASET = memory_dataset(5_000)
 MODEL = "squeezenet1_1_cifar"
-AUGMENTATIONS = [("crop", "mirror"), ("trivial",), ("rotation",), ("pca",), ("erasing",), ("mixup",)]
+AUGMENTATIONS = [
+    ("crop", "mirror"),
+    ("trivial",),
+    ("rotation",),
+    ("pca",),
+    ("erasing",),
+    ("mixup",),
+]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,9 @@ def test_augmentation(benchmark: Any, augment: tuple[str, ...]) -> None:
 
 def test_evaluation(benchmark: Any, context: RunContext, subject: Subject) -> None:
     spec = resolve(MODEL, num_classes=len(DATASET.class_names))
-    benchmark.pedantic(lambda: assess(subject.learner.bare, spec, context, final=True), rounds=10, warmup_rounds=1)
+    benchmark.pedantic(
+        lambda: assess(subject.learner.bare, spec, context, final=True), rounds=10, warmup_rounds=1
+    )
 
 
 def test_checkpoint(benchmark: Any, subject: Subject, tmp_path: Path) -> None:
@@ -87,4 +97,6 @@ def test_record(benchmark: Any, tmp_path: Path) -> None:
 
 def test_page(benchmark: Any, tmp_path: Path) -> None:
     source = read_source([write_demo(tmp_path / "demo")])
-    assert benchmark.pedantic(lambda: build_page(source), rounds=8, warmup_rounds=1).startswith("<!doctype html>")
+    assert benchmark.pedantic(lambda: build_page(source), rounds=8, warmup_rounds=1).startswith(
+        "<!doctype html>"
+    )

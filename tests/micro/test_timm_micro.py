@@ -2,10 +2,11 @@
 
 ./launch.sh micro tests/micro/test_timm_micro.py     (aim: at least 2 times `train.py`, 1.1 times with --channels-last)
 
-timm's `train.py` isn't in its package. The other side makes the same calls of timm with the values that `train.py` has
-by default: `create_loader` (four workers, random resized crop with a random interpolation, mirror, colour jitter),
-`create_optimizer_v2` (SGD, momentum 0.9), label smoothing of 0.1, float32 without autocast, the loss read every 50
-steps. The images are PIL images in memory: no file is opened.
+timm's `train.py` isn't in its package. The other side makes the same calls of timm with the values
+that `train.py` has by default: `create_loader` (four workers, random resized crop with a random
+interpolation, mirror, colour jitter), `create_optimizer_v2` (SGD, momentum 0.9), label smoothing of
+0.1, float32 without autocast, the loss read every 50 steps. The images are PIL images in memory: no
+file is opened.
 """
 
 from collections.abc import Callable, Iterator
@@ -45,10 +46,19 @@ def by_timm(channels_last: bool) -> Iterator[Callable[[], None]]:
     model = timm.create_model(NAME, num_classes=len(data.class_names))
     model = model.to(memory_format=torch.channels_last) if channels_last else model
     loader = create_loader(
-        Pictures(data), input_size=(3, 32, 32), batch_size=BATCH, is_training=True, interpolation="random",
-        scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), color_jitter=0.4, num_workers=4, mean=data.mean, std=data.std,
+        Pictures(data),
+        input_size=(3, 32, 32),
+        batch_size=BATCH,
+        is_training=True,
+        interpolation="random",
+        scale=(0.08, 1.0),
+        ratio=(3 / 4, 4 / 3),
+        color_jitter=0.4,
+        num_workers=4,
+        mean=data.mean,
+        std=data.std,
         device=cpu,
-    )  # fmt: skip
+    )
     optimizer = create_optimizer_v2(model, opt="sgd", lr=0.05, momentum=0.9, weight_decay=2e-5)
     loss_of = LabelSmoothingCrossEntropy(0.1)
     batches: Iterator[Any] = endless(loader)
@@ -60,7 +70,9 @@ def by_timm(channels_last: bool) -> Iterator[Callable[[], None]]:
         model.train()
         for _ in range(STEPS):
             images, labels = next(batches)
-            images = images.contiguous(memory_format=torch.channels_last) if channels_last else images
+            images = (
+                images.contiguous(memory_format=torch.channels_last) if channels_last else images
+            )
             optimizer.zero_grad()
             loss = loss_of(model(images), labels)
             loss.backward()

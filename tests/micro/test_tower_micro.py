@@ -2,8 +2,8 @@
 
     python -m pytest -m micro tests/micro/test_tower_micro.py --benchmark-columns=min,median,rounds
 
-One training step of 64 images at 224 px in both, in one run. `extra_info` in pytest-benchmark's JSON holds what each
-process had resident at its peak, less what it had after its imports.
+One training step of 64 images at 224 px in both, in one run. `extra_info` in pytest-benchmark's
+JSON holds what each process had resident at its peak, less what it had after its imports.
 """
 
 import multiprocessing as mp
@@ -29,7 +29,10 @@ BATCH = 64
 
 
 def resident_bytes(line: str) -> int:
-    """Read a line of this process's memory status (`VmHWM`: the most there was, `VmRSS`: what there is)."""
+    """Read a line of this process's memory status (`VmHWM`: the most there was, `VmRSS`.
+
+    What there is).
+    """
     status = Path("/proc/self/status").read_text()
     return 1024 * next(int(row.split()[1]) for row in status.splitlines() if row.startswith(line))
 
@@ -57,7 +60,9 @@ def make_step(num_processes: int, rank: int) -> Callable[[], None]:
 def work(pipe: Connection, rank: int, num_processes: int, store: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(NUM_CORES // num_processes)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=num_processes)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=num_processes
+    )
     after_imports = resident_bytes("VmRSS")
     step = make_step(num_processes, rank)
     while pipe.recv() == "step":
@@ -68,12 +73,17 @@ def work(pipe: Connection, rank: int, num_processes: int, store: str) -> None:
 
 @contextmanager
 def workers(num_processes: int, folder: Path) -> Iterator[Callable[[], list[int]]]:
-    """Start processes that do a step together when called; a call returns the peak memory of each."""
+    """Start processes that do a step together when called.
+
+    A call returns the peak memory of each.
+    """
     context = mp.get_context("spawn")
     pipes, processes = [], []
     for rank in range(num_processes):
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, rank, num_processes, str(folder / "store")))
+        process = context.Process(
+            target=work, args=(theirs, rank, num_processes, str(folder / "store"))
+        )
         process.start()
         pipes.append(ours)
         processes.append(process)
@@ -90,8 +100,12 @@ def workers(num_processes: int, folder: Path) -> Iterator[Callable[[], list[int]
         process.join()
 
 
-@pytest.mark.parametrize("num_processes", [1, 2], ids=["grouped on one process", "a tower a process"])
+@pytest.mark.parametrize(
+    "num_processes", [1, 2], ids=["grouped on one process", "a tower a process"]
+)
 def test_step(benchmark: BenchmarkFixture, num_processes: int, tmp_path: Path) -> None:
     benchmark.group = f"AlexNet, {BATCH} images of 224 px, a training step on {NUM_CORES} cores"
     with workers(num_processes, tmp_path) as step:
-        benchmark.extra_info["peak_memory_bytes"] = benchmark.pedantic(step, rounds=5, warmup_rounds=2)
+        benchmark.extra_info["peak_memory_bytes"] = benchmark.pedantic(
+            step, rounds=5, warmup_rounds=2
+        )

@@ -2,8 +2,9 @@
 
 ./launch.sh micro tests/micro/test_trainer_micro.py  (aims, of the means: LeNet-5 3.2 times, the others 2.3 times)
 
-The tutorial's loop: a torchvision-style data set of PIL images with its transforms, a DataLoader with two workers, and
-plain PyTorch. Each side trains in a process of its own, in the environment that `bench/run.py` or a plain script has.
+The tutorial's loop: a torchvision-style data set of PIL images with its transforms, a DataLoader
+with two workers, and plain PyTorch. Each side trains in a process of its own, in the environment
+that `bench/run.py` or a plain script has.
 """
 
 import dataclasses
@@ -32,7 +33,12 @@ from zoo.registry import create_model, resolve
 pytestmark = pytest.mark.micro
 
 BATCH = 128
-STEPS = {"lenet5": 120, "squeezenet1_1": 60, "shufflenet_v2_x1_0": 40, "mobilenet_v2": 20}  # some seconds of each
+STEPS = {
+    "lenet5": 120,
+    "squeezenet1_1": 60,
+    "shufflenet_v2_x1_0": 40,
+    "mobilenet_v2": 20,
+}  # some seconds of each
 OURS: Mapping[str, str] = {LARGE_PAGES: "1"}
 
 
@@ -43,10 +49,14 @@ class Images(torch.utils.data.Dataset[tuple[Any, int]]):
         window = slice(data.margin, data.margin + data.size)
         self.images = np.ascontiguousarray(data.train.images[:, window, window])
         self.labels = data.train.labels.tolist()
-        self.transform = transforms.Compose([
-            transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
-            transforms.Normalize(data.mean, data.std),
-        ])  # fmt: skip
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(data.mean, data.std),
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,12 +97,18 @@ def endless(loader: Any) -> Iterator[Any]:
 def ours(name: str, num_steps: int) -> Iterator[Callable[[], None]]:
     """Steps by `fit`."""
     spec = resolve(name)
-    config = dataclasses.replace(parse(["--recipe", "smoke"]), seconds=None, epochs=1, image_size=32)
+    config = dataclasses.replace(
+        parse(["--recipe", "smoke"]), seconds=None, epochs=1, image_size=32
+    )
     with Runtime.start(config) as runtime:
         context = RunContext(config, open_images(), runtime, Path(), {})
         batches = build_loader(spec, 0, context)
         learner = build_learner(
-            runtime.place(build_model(spec, 0, context), {}), config=config, peak=0.01, seed=0, runtime=runtime
+            runtime.place(build_model(spec, 0, context), {}),
+            config=config,
+            peak=0.01,
+            seed=0,
+            runtime=runtime,
         )
         batches.steps_per_epoch = num_steps
 
