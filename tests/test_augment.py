@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from image_factory import memory_dataset, model_input, random_images
 from numpy.typing import NDArray
 from scipy import stats
 from torchvision.transforms.v2 import InterpolationMode, TrivialAugmentWide, functional
@@ -30,6 +29,7 @@ from bench.data.dataset import class_counts, class_weights
 from bench.data.loader import Loader
 from bench.data.sampling import Boxes, Draws, Purpose, clipped_boxes
 from bench.request.config import AUGMENTATIONS
+from tests.support.image_factory import memory_dataset, model_input, random_images
 
 DRAWS = Draws(seed=3, epoch=2)
 MANY = np.arange(20_000)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record_factory import data_info, record
 
 from bench.request.command_line import parse
 from bench.train.batch_size import LEAST_STEPS, at_best_batch, best_batch
 from bench.train.build import RunContext, build_learner, build_model
+from tests.support.record_factory import data_info, record
 from zoo.registry import resolve
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_factory import TEST, one_line, use_own_cache, write_cifar10, write_parquet
 
 from bench.data import cache
 from bench.data import dataset as data
 from bench.data import reader as decoder
 from bench.data.dataset import open_dataset
+from tests.support.image_factory import TEST, one_line, use_own_cache, write_cifar10, write_parquet
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_factory import use_own_cache, write_cifar10
 
 from bench.cell.run_cell import list_cells
 from bench.request.command_line import parse
 from bench.run import main
 from bench.train.build import RunContext, build_model
+from tests.support.image_factory import use_own_cache, write_cifar10
 from zoo import list_models
 from zoo.speedrun import WHITENING_EPSILON
 

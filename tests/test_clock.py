@@ -15,7 +15,7 @@ import pytest
 
 from bench.results.record import Comparison, Measurement, RunRecord
 from bench.results.storage import read
-from tests.image_factory import random_images, write_parquet
+from tests.support.image_factory import random_images, write_parquet
 
 pytestmark = pytest.mark.distributed
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_factory import (
+
+from bench.data import dataset as data
+from bench.data.dataset import open_dataset
+from tests.support.image_factory import (
     NUM_CLASSES,
     TEST,
     TRAIN,
@@ -18,9 +21,6 @@ from image_factory import (
     write_cifar10,
     write_parquet,
 )
-
-from bench.data import dataset as data
-from bench.data.dataset import open_dataset
 
 REAL = os.environ.get("ZOOMETRY_DATA")
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_factory import write_cifar10
 
 from bench.results.record import RunRecord, cell_name
 from bench.results.storage import read
 from bench.train import checkpoint
-from tests.nursery import Harm, Nursery
+from tests.support.image_factory import write_cifar10
+from tests.support.nursery import Harm, Nursery
 
 pytestmark = [pytest.mark.distributed, pytest.mark.ci]
 

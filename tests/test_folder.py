@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_factory import one_line, use_own_cache
 from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional
 
 from bench.data import folder as folders
 from bench.data.dataset import check_dataset, open_dataset
+from tests.support.image_factory import one_line, use_own_cache
 
 REAL = os.environ.get("ZOOMETRY_DATA")
 SIZE, SIDE = 28, 32

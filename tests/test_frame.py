@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from record_factory import ZOO, Animal, comparison, failed, record, write_run
 
 from reports.frame import COLUMNS, tidy_frame, write_csv
 from reports.runs import read_source
+from tests.support.record_factory import ZOO, Animal, comparison, failed, record, write_run
 
 CONTRACT = re.split(
     ", ",

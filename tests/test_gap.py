@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from record_factory import write_demo
 from scipy import stats
 
 from reports.chart.classes import class_gaps, gap_figure
 from reports.ranking import Entry, entries_of, groups_of, ranked
 from reports.runs import read_source
+from tests.support.record_factory import write_demo
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_factory import memory_dataset, model_input
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional
 
@@ -21,6 +20,7 @@ from bench.data.dataset import Dataset, ImageSet
 from bench.data.loader import Batch, Loader, evaluation_batches
 from bench.data.pixels import Cut, Pixels
 from bench.data.sampling import Draws
+from tests.support.image_factory import memory_dataset, model_input
 
 CPU = torch.device("cpu")
 DATASET = memory_dataset(100)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from record_factory import ZOO, comparison, record, write_run
 
 from reports.__main__ import main
 from reports.micro import micro_rows, read_micro
+from tests.support.record_factory import ZOO, comparison, record, write_run
 
 CPU = "AMD EPYC"
 

@@ -14,7 +14,7 @@ import pytest
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
 from bench.verify import faults
-from tests.worlds import Runs
+from tests.support.worlds import Runs
 
 pytestmark = pytest.mark.distributed
 

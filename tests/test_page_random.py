@@ -13,13 +13,13 @@ import statistics
 from typing import Any
 
 import pytest
-from random_records import random_source
 from scipy import stats
 
 from bench.results.record import Comparison, RunRecord
 from bench.results.verdict import ranking_key
 from reports.page import build_page
 from reports.runs import Source
+from tests.support.random_records import random_source
 
 RATE = "train_images_per_second"
 

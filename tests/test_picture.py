@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from record_factory import ZOO, data_info, predictions, record, write_run
 from safetensors.numpy import save_file
 
 from reports.model_card import filters_of, samples_of
 from reports.ranking import Entry, entries_of
 from reports.runs import read_source
+from tests.support.record_factory import ZOO, data_info, predictions, record, write_run
 
 DRAW = np.random.default_rng(0)
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from image_factory import NUM_CLASSES, use_own_cache, write_cifar10
 from safetensors.torch import load_file, save_file
 from torchvision import models as torchvision_models
 
@@ -17,6 +16,7 @@ from bench.data.dataset import open_dataset
 from bench.results.record import RunRecord
 from bench.results.storage import read
 from bench.run import main
+from tests.support.image_factory import NUM_CLASSES, use_own_cache, write_cifar10
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as both libraries print them
 

@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record_factory import (
+
+from bench.results.record import SCHEMA
+from reports.__main__ import main
+from reports.page import build_page
+from reports.runs import read_source
+from tests.support.record_factory import (
     ZOO,
     Animal,
     comparison,
@@ -28,11 +33,6 @@ from record_factory import (
     write_demo,
     write_run,
 )
-
-from bench.results.record import SCHEMA
-from reports.__main__ import main
-from reports.page import build_page
-from reports.runs import read_source
 
 
 class Page(HTMLParser):

@@ -18,7 +18,7 @@ import pytest
 from bench.request.config import MEASURES
 from bench.results.record import Comparison, RunRecord
 from bench.results.storage import read
-from tests.image_factory import random_images, write_parquet
+from tests.support.image_factory import random_images, write_parquet
 
 pytestmark = pytest.mark.distributed
 

@@ -11,16 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from markupsafe import Markup
-from record_factory import (
-    ZOO,
-    Animal,
-    comparison,
-    data_info,
-    environment,
-    measurements,
-    rate,
-    record,
-)
 from scipy import stats
 
 from bench.results import verdict
@@ -34,6 +24,16 @@ from reports.ranking import Entry, Group, entries_of, groups_of, shared_and_diff
 from reports.runs import Cell, Run, Source, joined
 from reports.verdict_text import verdict_of
 from reports.warning import warnings_of
+from tests.support.record_factory import (
+    ZOO,
+    Animal,
+    comparison,
+    data_info,
+    environment,
+    measurements,
+    rate,
+    record,
+)
 
 A, B, C = (
     Animal(name, "f", 10, 10, speed, 50) for name, speed in (("a", 1_000), ("b", 500), ("c", 250))

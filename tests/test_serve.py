@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from record_factory import ZOO, failed, record, write_run
 
 from bench.results.storage import write_json
 from reports.__main__ import main
 from reports.serve import make_server
+from tests.support.record_factory import ZOO, failed, record, write_run
 
 Answer = tuple[int, str, dict[str, str]]
 

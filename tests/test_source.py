@@ -14,7 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_factory import (
+from numpy.typing import NDArray
+from torchvision import datasets
+
+from bench.data import cache, source
+from bench.data import dataset as data
+from bench.data.dataset import check_dataset, open_dataset
+from tests.support.image_factory import (
     NUM_CLASSES,
     TEST,
     TRAIN,
@@ -24,12 +30,6 @@ from image_factory import (
     write_batch,
     write_cifar10,
 )
-from numpy.typing import NDArray
-from torchvision import datasets
-
-from bench.data import cache, source
-from bench.data import dataset as data
-from bench.data.dataset import check_dataset, open_dataset
 
 REAL = os.environ.get("ZOOMETRY_DATA")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from image_factory import one_line, use_own_cache
 from test_folder import SIZE, write_images
 
 from bench.data import folder as folders
@@ -17,7 +16,8 @@ from bench.data.loader import Batch, Loader, evaluation_batches
 from bench.data.pixels import ModelInput
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
-from tests.worlds import Runs
+from tests.support.image_factory import one_line, use_own_cache
+from tests.support.worlds import Runs
 
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {"channels_last": True, "device": CPU}

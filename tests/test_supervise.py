@@ -15,8 +15,6 @@ from typing import Any
 
 import psutil
 import pytest
-from record_factory import ZOO, failed
-from record_factory import record as make_record
 
 from bench.distributed.process import BROKEN, EXIT_FILE, GIVEN_UP, count_oom_kills
 from bench.launch import supervise as module
@@ -27,6 +25,8 @@ from bench.request.command_line import parse
 from bench.request.config import RunConfig, to_json
 from bench.results.record import RunRecord
 from bench.results.storage import read, write, write_json
+from tests.support.record_factory import ZOO, failed
+from tests.support.record_factory import record as make_record
 
 ROOT = Path(__file__).parent.parent
 # How a traceback of accelerate's launcher begins.

@@ -123,7 +123,7 @@ def test_second_process_adds_no_copy_of_the_data(stand_in: Dataset, folder: Path
     command = [sys.executable, "-c", MEMORY_SCRIPT]
     environment = {
         "XDG_CACHE_HOME": str(folder),
-        "PYTHONPATH": str(Path(data.__file__).parent.parent),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
     }
     processes = [
         subprocess.Popen(

@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from record_factory import Animal, comparison
-
 from bench.measure.compare import _unmeasured
 from bench.request.command_line import parse
 from bench.results.storage import comparison_path, write
 from bench.train.build import RunContext
+from tests.support.record_factory import Animal, comparison
 
 MODELS = ("a", "b", "c", "d")
 

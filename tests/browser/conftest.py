@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from opened_page import Open, Opened, missing_browser
-from record_factory import write_demo
 
 from reports.page import build_page
 from reports.runs import read_source
+from tests.support.record_factory import write_demo
 
 WATCH = """
 window.violations = [];

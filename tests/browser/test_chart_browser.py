@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from opened_page import Open, Opened
-from record_factory import ZOO, measurements, predictions, record
+
+from tests.support.record_factory import ZOO, measurements, predictions, record
 
 pytestmark = pytest.mark.browser
 SEEDS = (0, 1, 2)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from opened_page import Open
-from record_factory import ZOO, comparison, record, write_run
 
 from reports.page import build_page
 from reports.runs import read_source
+from tests.support.record_factory import ZOO, comparison, record, write_run
 
 pytestmark = [pytest.mark.micro, pytest.mark.browser]
 

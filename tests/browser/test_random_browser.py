@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from opened_page import Open, Opened
-from random_records import random_source
 
 from bench.results.verdict import ranking_key
 from reports.page import build_page
 from reports.runs import Source
+from tests.support.random_records import random_source
 
 pytestmark = pytest.mark.browser
 NUMBERS = range(200)

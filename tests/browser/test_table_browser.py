@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from opened_page import Open, Opened
-from record_factory import ZOO, comparison, measurements, record, write_run
 
 from reports.page import build_page
 from reports.runs import read_source
+from tests.support.record_factory import ZOO, comparison, measurements, record, write_run
 
 pytestmark = pytest.mark.browser
 SEEDS = (0, 1, 2)

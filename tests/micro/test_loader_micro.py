@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from image_factory import memory_dataset
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
@@ -18,6 +17,7 @@ from torchvision.transforms import v2
 from bench.data.dataset import Dataset
 from bench.data.loader import Loader
 from bench.data.pixels import ModelInput
+from tests.support.image_factory import memory_dataset
 
 pytestmark = pytest.mark.micro
 BATCH = 128

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from image_factory import memory_dataset
-from record_factory import record, write_demo
 
 from bench.data.loader import Loader
 from bench.data.pixels import ModelInput
@@ -27,6 +25,8 @@ from bench.train.build import RunContext, assess
 from bench.train.trainer import Progress
 from reports.page import build_page
 from reports.runs import read_source
+from tests.support.image_factory import memory_dataset
+from tests.support.record_factory import record, write_demo
 from zoo.registry import resolve
 
 pytestmark = pytest.mark.micro

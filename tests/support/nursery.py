@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 Harm = Mapping[str, Any]
 SMALL_DISK = (
     5000  # bytes a file: too few for a record and for tensors, enough for what the tests print
@@ -49,7 +49,7 @@ class Nursery:
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.nursery"],
+            [sys.executable, "-m", "tests.support.nursery"],
             cwd=ROOT,
             env={**os.environ, **variables},
             text=True,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.results.record import RunRecord
 from bench.results.storage import read
-from tests.image_factory import random_images, write_parquet
+from tests.support.image_factory import random_images, write_parquet
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["bench.measure.compare"])

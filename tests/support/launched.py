@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-from image_factory import write_cifar10
 
-ROOT = Path(__file__).parent.parent
+from tests.support.image_factory import write_cifar10
+
+ROOT = Path(__file__).parents[2]
 SMALL = (
     "--dataset",
     "cifar10",

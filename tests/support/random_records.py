@@ -7,10 +7,17 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-from record_factory import Animal, amount, comparison, data_info, environment, failed, record
-
 from bench.results.record import Comparison, Measurement, RunRecord
 from reports.runs import Cell, Run, Source
+from tests.support.record_factory import (
+    Animal,
+    amount,
+    comparison,
+    data_info,
+    environment,
+    failed,
+    record,
+)
 
 HOSTILE = (
     "</script><script>window.ran=1</script>",

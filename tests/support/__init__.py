@@ -1,0 +1,1 @@
+"""Helpers of the tests: data, records and processes made for them."""
