@@ -49,6 +49,7 @@ ARROWS = {
     "bench/publish.py": ("bench.verify", "bench.request", "bench.results"),
     "bench/study.py": ("bench.studies",),
     "bench/run.py": ("bench", "zoo"),
+    "bench/__init__.py": (),
     "reports": ("bench.results",),
 }
 MOST_IMPORTS = 15  # of our own modules, in one file

@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -184,11 +184,3 @@ def _nearest(name: str) -> str:
         return f"; did you mean {' or '.join(others)}?"
     close = difflib.get_close_matches(name, list(_specs()), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
-def unknown(what: str, given: str, allowed: Iterable[str]) -> str:
-    """Say that a name is unknown, which ones are nearest, or all of them where they are few."""
-    names = list(allowed)
-    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(names[:40])}"
-    return f"{what}: {given!r} is unknown; {hint}"

@@ -23,7 +23,6 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
-from bench.data.sampling import seed_of
 from bench.distributed.parallel import (
     clip_parts,
     data_parallel,
@@ -329,9 +328,9 @@ class Runtime:
         """
         return cast(Any, model).whole_state() if self.model_size > 1 else model.state_dict()
 
-    def seed(self, *numbers: int) -> None:
-        """Seed torch by counting: what is drawn next is a function of these numbers alone."""
-        torch.manual_seed(seed_of(*numbers))
+    def seed(self, number: int) -> None:
+        """Seed torch: what is drawn next is a function of this number alone."""
+        torch.manual_seed(number)
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given; a CPU has nothing under way."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from tyro.conf import arg
 
-from zoo.registry import unknown
+from zoo.suggest import unknown
 
 TRACKERS = {
     "tensorboard": "tensorboard",

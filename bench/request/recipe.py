@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from bench.request.config import RunConfig
-from zoo.registry import unknown
+from zoo.suggest import unknown
 
 CIFAR_FORMS = ("lenet5", "alexnet_grouped_cifar", "alexnet_single_tower_cifar", "alexnet_owt_cifar")
 PLAIN_STEMS = ("squeezenet1_1", "mobilenet_v2", "shufflenet_v2_x1_0", "resnet18")

@@ -15,15 +15,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from bench.data.dataset import Dataset
 from bench.data.loader import Loader, evaluation_batches
 from bench.data.pixels import ModelInput
+from bench.data.sampling import seed_of
 from bench.distributed.runtime import Runtime
 from bench.request.config import OPTIMIZERS, RunConfig, to_json
 from bench.results.record import Accuracy
 from bench.train.evaluation import Predictions, evaluate
 from bench.train.schedule import settle
 from bench.train.trainer import Learner
-from zoo.registry import unknown
 from zoo.regularise import build_regularised
 from zoo.spec import ModelSpec, Prepared
+from zoo.suggest import unknown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -54,7 +55,7 @@ def drawn_rates(config: RunConfig) -> dict[str, float | None]:
 
 def build_model(spec: ModelSpec, seed: int, context: RunContext) -> nn.Module:
     """Build a model with the weights that its seed and the data give, the same in every process."""
-    context.runtime.seed(seed)
+    context.runtime.seed(seed_of(seed))
     model = build_regularised(spec, len(context.data.class_names), **drawn_rates(context.config))
     if isinstance(model, Prepared):
         batches = evaluation_batches(

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
 from bench.data.loader import Batch
+from bench.data.sampling import seed_of
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.request.config import RunConfig
 from bench.results.record import Epoch
@@ -83,7 +84,7 @@ class Learner:
             rows = slice(
                 part * len(batch.labels) // num_parts, (part + 1) * len(batch.labels) // num_parts
             )
-            self.runtime.seed(self.seed, step, self.runtime.data_rank * num_parts + part)
+            self.runtime.seed(seed_of(self.seed, step, self.runtime.data_rank * num_parts + part))
             with contextlib.nullcontext() if part == 0 else _statistics_at_rest(self.bare):
                 losses.append(self._backward(_rows(batch, rows), last=part == num_parts - 1))
         self._update()
