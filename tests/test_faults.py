@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bench.results.record import RunRecord, cell_name
+from bench.results.sealed_folder import hash_file
 from bench.results.storage import read
 from bench.train import checkpoint
 from tests.support.image_factory import write_cifar10
@@ -73,8 +74,7 @@ def outcome(run: Path, model: str) -> dict[str, Any]:
     assert record.status == "ok", record.error
     log = [replace(row, seconds=0.0) for row in record.epochs]
     sums = {
-        name: checkpoint.sha256(folder / name)
-        for name in ("model.safetensors", "optimizer.safetensors")
+        name: hash_file(folder / name) for name in ("model.safetensors", "optimizer.safetensors")
     }
     return {
         "log": log,

@@ -15,6 +15,7 @@ from bench.data.dataset import Dataset
 from bench.distributed.roll_call import WorldBroken, cause_of
 from bench.distributed.runtime import Runtime
 from bench.results.record import DataInfo, RunRecord, Status, now
+from bench.results.sealed_folder import hash_file
 from bench.results.storage import write, write_bytes
 from bench.train import checkpoint
 from bench.train.evaluation import Predictions
@@ -115,7 +116,7 @@ def keep_outcome(
         image=np.asarray(data.test.images[index][:, window, window]),
     )
     names = ("model.safetensors", "predictions.npz", "samples.npz")
-    return {name: checkpoint.sha256(folder / name) for name in names}
+    return {name: hash_file(folder / name) for name in names}
 
 
 def _write_arrays(path: Path, **arrays: np.ndarray[Any, Any]) -> None:

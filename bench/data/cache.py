@@ -8,13 +8,11 @@ built anew, and that is said.
 import fcntl
 import hashlib
 import json
-import mmap
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.storage import write_json
+from bench.results.sealed_folder import (
+    ManifestFormat,
+    check_files,
+    hash_file_in_blocks,
+    read_manifest,
+    seal_into_place,
+    start_aside,
+)
 
-BLOCK = 2**24  # bytes that are hashed at a time
 FORMAT = 1  # of the arrays and the manifest; another number makes another folder
+MANIFEST_FORMAT = ManifestFormat(
+    checksums="sha256",
+    seal="sum",
+    hash_file=hash_file_in_blocks,
+    sealed=("stamp", "facts", "sha256"),
+)
 Facts = dict[str, Any]
 Say = Callable[[str], None]
 
@@ -68,65 +78,29 @@ def open_cached(
     root = writable_cache(say)
     key = hashlib.sha256(f"{FORMAT} {name} {identity}".encode()).hexdigest()[:12]
     folder = root / f"{name}-{key}"
-    with locked(folder, fcntl.LOCK_SH):
-        facts, _ = verify(folder, stamp)
-    if facts is None:
-        with locked(folder, fcntl.LOCK_EX):
-            facts, fault = verify(folder, stamp)
-            if facts is None:
-                if folder.exists():
-                    say(f"the cache {folder} {fault}: building it anew")
-                facts = _build(folder, stamp, build)
-    return folder, facts
+    with suppress(ValueError), locked(folder, fcntl.LOCK_SH):
+        return folder, verify(folder, stamp)
+    with locked(folder, fcntl.LOCK_EX):
+        try:
+            # Another rank may have built it while this one waited for the lock.
+            return folder, verify(folder, stamp)
+        except ValueError as fault:
+            if folder.exists():
+                say(f"the cache {fault}: building it anew")
+        return folder, _build(folder, stamp, build)
 
 
-def verify(folder: Path, stamp: str) -> tuple[Facts | None, str]:
-    """Check a decoded set against its manifest.
+def verify(folder: Path, stamp: str) -> Facts:
+    """Check a decoded set against its manifest and return its facts.
 
-    (facts, "") if it is sound, else (None, what is wrong).
+    ValueError says what is damaged, or that the set is of an older state of its source.
     """
-    try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-        sums, facts = manifest["sha256"], manifest["facts"]
-        if _sum_of(manifest["stamp"], facts, sums) != manifest["sum"]:
-            return None, "has a damaged manifest"
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, "has no readable manifest"
+    manifest = read_manifest(folder, MANIFEST_FORMAT)
     if manifest["stamp"] != stamp:
-        return None, "is of an older state of its source"
-    found = hash_files([folder / file for file in sums])
-    wrong = [file for file, expected in sums.items() if found[folder / file] != expected]
-    return (None, f"is damaged ({', '.join(wrong)})") if wrong else (facts, "")
-
-
-def hash_files(paths: list[Path]) -> dict[Path, str]:
-    """Compute each file's checksum: the sha256 of the sha256 of its blocks; empty for a file that isn't there.
-
-    Blocks are hashed side by side (hashing holds no interpreter lock), so that two cores verify a
-    set in half the time.
-    """
-    sizes = {path: path.stat().st_size if path.is_file() else 0 for path in paths}
-    blocks = [(path, start) for path in paths for start in range(0, sizes[path], BLOCK)]
-    totals = {path: hashlib.sha256() for path in paths}
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        for (path, _), digest in zip(blocks, pool.map(_hash_block, blocks), strict=True):
-            totals[path].update(digest)
-    return {path: total.hexdigest() if sizes[path] else "" for path, total in totals.items()}
-
-
-def _hash_block(block: tuple[Path, int]) -> bytes:
-    path, start = block
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as content,
-        content[start : start + BLOCK] as part,
-    ):
-        return hashlib.sha256(part).digest()
-
-
-def _sum_of(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        raise ValueError(f"{folder} is of an older state of its source")
+    check_files(folder, manifest, MANIFEST_FORMAT)
+    facts: Facts = manifest["facts"]
+    return facts
 
 
 def _build(folder: Path, stamp: str, build: Callable[[Path], Facts]) -> Facts:
@@ -138,20 +112,10 @@ def _build(folder: Path, stamp: str, build: Callable[[Path], Facts]) -> Facts:
         shutil.rmtree(left, ignore_errors=True)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        aside.mkdir()
+        start_aside(aside)
+        # Through JSON, so that whoever builds has the same facts as whoever reads them later.
         facts: Facts = json.loads(json.dumps(build(aside)))
-        sums = {path.name: total for path, total in hash_files(sorted(aside.iterdir())).items()}
-        write_json(
-            aside / "manifest.json",
-            {
-                "stamp": stamp,
-                "facts": facts,
-                "sha256": dict(sums),
-                "sum": _sum_of(stamp, facts, sums),
-            },
-        )
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.replace(folder)
+        seal_into_place(aside, folder, {"stamp": stamp, "facts": facts}, MANIFEST_FORMAT)
     except OSError as error:
         raise ValueError(
             f"decoded data can't be written to {folder} ({error.strerror or error}): "

@@ -6,13 +6,10 @@ step_N/model.safetensors   step_N/optimizer.safetensors   step_N/ema.safetensors
 """
 
 import dataclasses
-import hashlib
-import json
 import os
 import re
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +17,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from bench.results.storage import write_json
+from bench.results.sealed_folder import (
+    MANIFEST,
+    ManifestFormat,
+    check_files,
+    hash_file,
+    read_manifest,
+    seal_into_place,
+    start_aside,
+)
 from bench.train.trainer import Learner, Progress
 
 KEEP = 2
+FORMAT = ManifestFormat(checksums="files", seal="seal", hash_file=hash_file)
 
 
 def save(folder: Path, learner: Learner, progress: Progress) -> None:
@@ -45,30 +51,19 @@ def save(folder: Path, learner: Learner, progress: Progress) -> None:
 
 
 def _begin(place: Path, aside: Path) -> bool:
-    """Make the folder to write into, emptied of what a killed run left.
-
-    Says whether the checkpoint is still to do.
-    """
+    """Make the folder to write into; return whether the checkpoint is still to be written."""
     if place.exists():
         return False
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    start_aside(aside)
     return True
 
 
 def _commit(aside: Path, place: Path, learner: Learner, progress: Progress) -> None:
-    paths = sorted(aside.iterdir())
-    with ThreadPoolExecutor(
-        len(paths)
-    ) as pool:  # training waits, and hashing holds no lock: a core a file
-        sums = dict(zip((path.name for path in paths), pool.map(sha256, paths), strict=True))
-    manifest = {
-        "files": sums,
+    entries = {
         "progress": dataclasses.asdict(progress),
         "optimizer": _split_state(learner.optimizer)[1],
     }
-    write_json(aside / "manifest.json", {**manifest, "seal": _seal(manifest)})
-    aside.rename(place)
+    seal_into_place(aside, place, entries, FORMAT)
     for old in _steps(place.parent)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -114,36 +109,12 @@ def verify(place: Path) -> dict[str, Any]:
 
     ValueError names the one that is damaged.
     """
-    try:
-        manifest: dict[str, Any] = json.loads((place / "manifest.json").read_bytes())
-        seal, expected = manifest.pop("seal"), manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{place / 'manifest.json'}: can't be read ({error})") from error
-    if seal != _seal(manifest):
-        raise ValueError(f"{place / 'manifest.json'}: is not what was written")
-    if f"step_{manifest['progress']['step']}" != place.name:
-        raise ValueError(
-            f"{place / 'manifest.json'}: is that of step {manifest['progress']['step']}"
-        )
-    for name, checksum in expected.items():
-        path = place / name
-        found = sha256(path) if path.is_file() else "nothing"
-        if found != checksum:
-            raise ValueError(f"{path}: sha256 {found} instead of {checksum}")
+    manifest = read_manifest(place, FORMAT)
+    step = manifest["progress"]["step"]
+    if f"step_{step}" != place.name:
+        raise ValueError(f"{place / MANIFEST}: is that of step {step}")
+    check_files(place, manifest, FORMAT)
     return manifest
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    """The sha256 of what a manifest says, however it is laid out."""
-    return hashlib.sha256(
-        json.dumps(manifest, sort_keys=True, allow_nan=False).encode()
-    ).hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
