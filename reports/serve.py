@@ -38,7 +38,10 @@ STYLE = (
     "polyline{fill:none;stroke:currentColor;stroke-width:1.5}progress{width:10rem}"
 )
 STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-POLICY = f"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-{STYLE_HASH}'"
+POLICY = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    f"style-src 'sha256-{STYLE_HASH}'"
+)
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,8 @@ def _index_row(run: Progress) -> str:
     now = "<br>".join(
         escape(_cell_now(record)) for record in run.records if record.status == "started"
     )
-    return f"<tr><th>{link}</th><td>{escape(run.state)}<br>{bar}</td><td>{now}</td><td>{curve_svg(run.records)}</td></tr>"
+    state, curve = escape(run.state), curve_svg(run.records)
+    return f"<tr><th>{link}</th><td>{state}<br>{bar}</td><td>{now}</td><td>{curve}</td></tr>"
 
 
 def _cell_now(record: RunRecord) -> str:

@@ -22,7 +22,7 @@ EXIT_FILE = "ZOOMETRY_EXIT_FILE"  # names the file where launch.sh wants the exi
 LAUNCHER = "ZOOMETRY_LAUNCHER"  # the process that launch.sh became
 GIVEN_UP = "ZOOMETRY_GIVEN_UP"  # cells that brought down a world of this launch: their records stay as they are
 BROKEN = 75  # left in the exit file by a world that broke, with the cause: a new world can go on (BSD's EX_TEMPFAIL)
-LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch reads it once: large tensors on large pages train 2 to 15 % faster on a CPU
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch reads it once: large tensors on large pages train 2 to 15 % faster on CPU
 RELAUNCH = "ZOOMETRY_RELAUNCH"  # says that this start only measures: cells are kept as they are
 # A process's place among others; with the launcher's own words, what would make a fresh process
 # join its world.

@@ -87,7 +87,10 @@ class Roll:
                 missing.append(rank)
         if missing:
             ranks = " and ".join(map(str, missing))
-            cause = f"rank {ranks} of {self.world.size} has not come within {max(self.timeout, ARRIVAL):g} s (--timeout)"
+            waited = max(self.timeout, ARRIVAL)
+            cause = (
+                f"rank {ranks} of {self.world.size} has not come within {waited:g} s (--timeout)"
+            )
             raise WorldBroken(
                 cause,
                 None,

@@ -192,7 +192,9 @@ def _calibration_figure(rows: Sequence[Entry], marks: Mapping[str, Mark]) -> lis
         "hoverinfo": "skip",
     }
     errors = sorted((error, entry.model) for entry, _, error in found)
-    caption = f"Closest to its own confidence: {errors[0][1][:60]} (expected calibration error {errors[0][0]:.1f} points)"
+    error, model = errors[0]
+    caption = f"Closest to its own confidence: {model[:60]}"
+    caption += f" (expected calibration error {error:.1f} points)"
     caption += (
         f"; furthest: {errors[-1][1][:60]} ({errors[-1][0]:.1f})." if len(errors) > 1 else "."
     )

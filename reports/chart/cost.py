@@ -257,7 +257,8 @@ def roofline(group: Group, marks: Mapping[str, Mark]) -> list[Figure]:
     peak, copy = (machine_peak(rows[0].run.comparison, name) for name in PEAKS)
     if peak and copy:
         traces.append(_roof(min(xs), max(xs), peak / 1e9, copy / 1e9))
-        held = f"{100 * most / min(peak / 1e9, points[best.key][0] * copy / 1e9):.0f} % of what products and copies reach"
+        reachable = min(peak / 1e9, points[best.key][0] * copy / 1e9)
+        held = f"{100 * most / reachable:.0f} % of what products and copies reach"
     else:
         traces.append(ideal("Highest reached", [min(xs), max(xs)], [most, most]))
         held = "the machine's own peak was not measured"
