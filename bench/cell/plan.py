@@ -11,13 +11,13 @@ from bench.cell.run_cell import Cell
 from bench.data.dataset import Dataset
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
+from bench.results.step_memory import estimate_step_memory
 from bench.train.schedule import settle
 from zoo.cost import count_parameters, layer_costs
 from zoo.registry import create_model
 
 REACHED = 0.3  # of a matrix product's rate, by training steps of small networks here
 PASSES = 3  # a training step is a forward pass and two of its size backward
-COPIES = {"sgd": 3, "adam": 4, "adamw": 4}  # weights, gradients and the optimiser's state
 
 
 def show_plan(cells: list[Cell], config: RunConfig, data: Dataset, runtime: Runtime) -> int:
@@ -39,19 +39,18 @@ def show_plan(cells: list[Cell], config: RunConfig, data: Dataset, runtime: Runt
         seconds = config.seconds or PASSES * images * sum(
             layer.multiply_adds for layer in layers
         ) / (REACHED * rate)
-        activations = (
-            config.batch_size // runtime.data_size * sum(layer.activation_bytes for layer in layers)
-        )
-        memory = (
-            4
-            * COPIES.get(str(settle(config, cell.spec.defaults).optimizer), 4)
-            * count_parameters(model)
-            + 2 * activations
+        num_images = config.batch_size / runtime.data_size / config.accumulate
+        settled = settle(config, cell.spec.defaults)
+        memory = estimate_step_memory(
+            num_parameters=count_parameters(model),
+            activation_bytes=num_images * sum(layer.activation_bytes for layer in layers),
+            optimizer=settled.optimizer,
+            momentum=settled.momentum,
         )
         total += seconds
         runtime.say(
             f"{cell.model}, seed {cell.seed}: about {seconds / 60:.1f} minutes of training, "
-            f"{memory / 2**20:,.0f} MiB a process"
+            f"{memory.total_bytes / 2**20:,.0f} MiB a process"
         )
     measuring = (
         config.launches * config.measure_seconds * len(config.models) if config.measure else 0.0

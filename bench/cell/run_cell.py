@@ -27,11 +27,11 @@ from bench.train import checkpoint
 from bench.train.build import (
     RunContext,
     assess,
-    build_learner,
     build_loader,
     build_model,
     check_optimizer,
     drawn_rates,
+    prepare_learner,
     read_weights,
     start_from,
 )
@@ -247,16 +247,16 @@ def _train(
         num_parameters=count_parameters(model),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
     )
-    model = runtime.place(model, spec.parallelise)
-    keep.update(num_local_parameters=count_parameters(model))
-    learner = build_learner(
+    learner = prepare_learner(
         model,
+        spec,
         config=config,
         peak=config.lr,
         seed=cell.seed,
         runtime=runtime,
         class_weights=class_weights(context.data).tolist() if config.class_weights else None,
     )
+    keep.update(num_local_parameters=count_parameters(learner.bare))
     progress = checkpoint.restore(folder / "checkpoints", learner) or Progress()
     keep.update(resumed_from=progress.step or None, epochs=keep.record.epochs[: progress.epoch])
     if config.epochs == 0:

@@ -38,7 +38,7 @@ from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord,
 from bench.results.storage import comparison_path, read, write
 from bench.results.verdict import is_timed, noise_floor
 from bench.train.batch_size import at_batch
-from bench.train.build import RunContext, build_learner, build_loader, build_model
+from bench.train.build import RunContext, build_loader, build_model, prepare_learner
 from bench.train.schedule import settle
 from zoo.spec import ModelSpec
 
@@ -283,9 +283,13 @@ def build(spec: ModelSpec, context: RunContext) -> Subject:
     """
     config, seed = settle(context.config, spec.defaults), context.config.seeds[0]
     assert config.lr is not None, "it was settled"
-    model = context.runtime.place(build_model(spec, seed, context), spec.parallelise)
-    learner = build_learner(
-        model, config=config, peak=config.lr, seed=seed, runtime=context.runtime
+    learner = prepare_learner(
+        build_model(spec, seed, context),
+        spec,
+        config=config,
+        peak=config.lr,
+        seed=seed,
+        runtime=context.runtime,
     )
     return build_subject(spec.name, learner, build_loader(spec, seed, context))
 

@@ -19,6 +19,7 @@ from bench.distributed.runtime import Runtime
 from bench.measure.visit import Subject
 from bench.results.metric import METRICS
 from bench.results.record import Measurement
+from bench.train.step import time_action
 
 REPEATS = 7
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices: large enough that their rate no longer grows
@@ -55,11 +56,7 @@ def _rates(action: Callable[[], object], amount: float, runtime: Runtime) -> tup
     rates = []
     for _ in range(REPEATS + 2):  # the first two wake the device
         runtime.gather(None)
-        runtime.synchronize()
-        start = time.perf_counter()
-        action()
-        runtime.synchronize()
-        rates.append(amount / (time.perf_counter() - start))
+        rates.append(amount / time_action(action, runtime))
     return tuple(rates[2:])
 
 

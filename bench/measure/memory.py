@@ -20,7 +20,6 @@ from bench.request.config import from_json
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from bench.data.loader import Batch
     from bench.distributed.runtime import Runtime
@@ -37,6 +36,7 @@ from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
 from bench.results.metric import MEMORY, METRICS
 from bench.results.record import Measurement, RunRecord
+from bench.results.step_memory import estimate_recorded_step
 from bench.train.build import RunContext, memory_request
 from zoo.spec import ModelSpec
 
@@ -82,50 +82,41 @@ def main() -> None:
     """Read a request from standard input, train a few steps, print the peak."""
     die_with_parent()
     request = json.load(sys.stdin)
-    import torch
-
     from bench.distributed.runtime import Runtime
+    from bench.train.build import build_learner, prepare_learner
+    from bench.train.step import build_tiny_network
     from zoo.registry import create_model, resolve
 
     config = from_json(request["config"])
     with Runtime.start(config) as runtime:
-        tiny = torch.nn.Sequential(
-            torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
-        )
-        small = {"image_size": 8, "batch_size": config.accumulate, "in_channels": 3}
-        _train(tiny.to(runtime.device), runtime, request | small)
+        tiny = build_tiny_network().to(runtime.device)
+        learner = build_learner(tiny, config=config, peak=1e-4, seed=0, runtime=runtime)
+        _train(learner, config.accumulate, (3, 8, 8))
         before = _start_watch(runtime)
-        model = create_model(request["model"], num_classes=request["num_classes"])
-        model = runtime.place(
-            model, resolve(request["model"], num_classes=request["num_classes"]).parallelise
+        name, num_classes = request["model"], request["num_classes"]
+        learner = prepare_learner(
+            create_model(name, num_classes=num_classes),
+            resolve(name, num_classes=num_classes),
+            config=config,
+            peak=1e-4,
+            seed=0,
+            runtime=runtime,
         )
-        learner, batch = _train(model, runtime, request)
+        size = request["image_size"]
+        batch = _train(learner, request["batch_size"], (request["in_channels"], size, size))
         print(json.dumps(_peaks(runtime, before) | _kinds(learner, batch)))
 
 
-def _train(
-    model: "nn.Module", runtime: "Runtime", request: dict[str, object]
-) -> "tuple[Learner, Batch]":
-    """Take a few training steps on noise: memory doesn't depend on what is in the images."""
-    import torch
+def _train(learner: "Learner", num_images: int, shape: tuple[int, int, int]) -> "Batch":
+    """Take a few training steps on a batch of noise, and return it."""
+    from bench.train.step import noise_batch
 
-    from bench.data.loader import Batch
-    from bench.train.build import build_learner
-
-    config = from_json(request["config"])  # type: ignore[arg-type]
-    learner = build_learner(model, config=config, peak=1e-4, seed=0, runtime=runtime)
-    size, number, channels = (
-        int(str(request[key])) for key in ("image_size", "batch_size", "in_channels")
-    )
-    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    images = torch.rand(number, channels, size, size, device=runtime.device).contiguous(
-        memory_format=memory_format
-    )
-    batch = Batch(images, torch.zeros(number, dtype=torch.long, device=runtime.device))
+    runtime = learner.runtime
+    batch = noise_batch(num_images, shape, config=learner.config, device=runtime.device)
     for step in range(STEPS):
         learner.step(batch, step=step, rate=1e-4)
     runtime.synchronize()
-    return learner, batch
+    return batch
 
 
 def _kinds(learner: "Learner", batch: "Batch") -> dict[str, int]:
@@ -207,7 +198,6 @@ if __name__ == "__main__":
     main()
 
 
-COPIES = 4  # of the weights, at most: themselves, gradients and two of the optimiser's
 ROOM = 0.7  # of the memory that is free
 
 
@@ -223,8 +213,8 @@ def need_of(record: RunRecord, config: RunConfig, runtime: Runtime) -> Need:
     """Work out from a model's layers what it needs on one rank."""
     outputs = [layer.activation_bytes for layer in record.layers]
     images = record.batch_size / runtime.data_size / config.accumulate
-    weights = 4 * (record.num_local_parameters or record.num_parameters or 0)
-    return Need(COPIES * weights, 2 * images * sum(outputs), 3 * max(outputs, default=0))
+    memory = estimate_recorded_step(record, num_images=images)
+    return Need(memory.model_bytes, memory.batch_bytes, 3 * max(outputs, default=0))
 
 
 def room_for(runtime: Runtime) -> float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from bench.data.loader import Batch
 from bench.distributed.runtime import Runtime
@@ -17,6 +16,7 @@ from bench.results.metric import METRICS
 from bench.results.record import Measurement
 from bench.train.batch_size import MOST, Climb, Outcome, climb, guarded
 from bench.train.build import build_learner
+from bench.train.step import build_tiny_network, noise_batch, time_action
 from bench.train.trainer import Batches, Learner
 
 GRAIN = 8  # steps between two waits for a GPU, which would otherwise be timed as much as the steps
@@ -65,15 +65,11 @@ def build_subject(model: str, learner: Learner, batches: Batches) -> Subject:
 
 def wake(runtime: Runtime, config: RunConfig) -> None:
     """Train a tiny network for a step, so that what torch loads late is in no model's first step."""
-    tiny = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).to(
-        runtime.device
-    )
-    learner = build_learner(
-        tiny, config=replace(config, compile=False), peak=1e-4, seed=0, runtime=runtime
-    )
-    images = torch.rand(config.accumulate, 3, 8, 8, device=runtime.device)
-    labels = torch.zeros(config.accumulate, dtype=torch.long, device=runtime.device)
-    learner.step(Batch(images, labels), step=0, rate=1e-4)
+    config = replace(config, compile=False)
+    tiny = build_tiny_network().to(runtime.device)
+    learner = build_learner(tiny, config=config, peak=1e-4, seed=0, runtime=runtime)
+    batch = noise_batch(config.accumulate, (3, 8, 8), config=config, device=runtime.device)
+    learner.step(batch, step=0, rate=1e-4)
 
 
 def first_step(build: Callable[[], Subject], runtime: Runtime) -> tuple[Subject, float, float]:
@@ -87,7 +83,7 @@ def first_step(build: Callable[[], Subject], runtime: Runtime) -> tuple[Subject,
     subject.step(subject.batch)
     runtime.synchronize()
     done = time.perf_counter()
-    second = _seconds(lambda: subject.step(subject.batch), runtime)
+    second = time_action(lambda: subject.step(subject.batch), runtime)
     return subject, done - start, max(0.0, done - built - second)
 
 
@@ -170,15 +166,7 @@ def _each(action: Callable[[], object], runtime: Runtime) -> float:
         for _ in range(grain):
             action()
 
-    return _seconds(actions, runtime) / grain
-
-
-def _seconds(action: Callable[[], object], runtime: Runtime) -> float:
-    runtime.synchronize()
-    start = time.perf_counter()
-    action()
-    runtime.synchronize()
-    return time.perf_counter() - start
+    return time_action(actions, runtime) / grain
 
 
 def _endless(batches: Batches) -> Iterator[Batch]:
@@ -214,14 +202,12 @@ def sweep(
 
     def forward(size: int) -> float:
         images = _images(subject, max(1, size // runtime.data_size))
-        took = []
-        for _ in range(REPEATS):
-            runtime.synchronize()
-            begun = time.perf_counter()
+
+        def pass_forward() -> None:
             with torch.inference_mode(), runtime.accelerator.autocast():
                 model(images)
-            runtime.synchronize()
-            took.append(time.perf_counter() - begun)
+
+        took = [time_action(pass_forward, runtime) for _ in range(REPEATS)]
         return min(took[1:])
 
     fits = guarded(forward, bytes_an_image, runtime)

@@ -3,22 +3,23 @@
 The power of two at which a model trains the most images a second, within memory.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from bench.data.loader import Batch
 from bench.distributed.runtime import Runtime
 from bench.results.record import RunRecord
+from bench.results.step_memory import estimate_step_memory
 from bench.results.storage import read
-from bench.train.build import RunContext, build_learner, build_model
+from bench.train.build import RunContext, build_model, prepare_learner
+from bench.train.step import noise_batch, time_action
 from bench.train.trainer import Learner
-from zoo.cost import layer_costs
+from zoo.cost import count_parameters, layer_costs
 from zoo.spec import ModelSpec
 
 MOST = 4096
@@ -128,15 +129,20 @@ def _search(spec: ModelSpec, seed: int, context: RunContext, image_size: int) ->
         return before
     model = build_model(spec, seed, context)
     layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
-    model = context.runtime.place(model, spec.parallelise)
-    learner = build_learner(
-        model, config=context.config, peak=1e-6, seed=seed, runtime=context.runtime
+    memory = estimate_step_memory(
+        num_parameters=count_parameters(model),
+        activation_bytes=sum(layer.activation_bytes for layer in layers),
+        optimizer=context.config.optimizer,
+        momentum=context.config.momentum,
+    )
+    learner = prepare_learner(
+        model, spec, config=context.config, peak=1e-6, seed=seed, runtime=context.runtime
     )
     found = best_batch(
         learner,
         shape=(spec.in_channels, image_size, image_size),
         num_train=len(context.data.train_indices),
-        bytes_an_image=2 * sum(layer.activation_bytes for layer in layers),
+        bytes_an_image=memory.batch_bytes,
     )
     rates = {str(size): size / min(seconds) for size, seconds in found.seconds.items()}
     context.runtime.say(
@@ -162,14 +168,12 @@ def best_batch(
     share = runtime.data_size * config.accumulate
 
     def train(size: int) -> float:
-        batch = _noise(learner, size // runtime.data_size, shape)
-        took = []
-        for step in range(TIMED_STEPS):
-            runtime.synchronize()
-            start = time.perf_counter()
-            learner.step(batch, step=step, rate=1e-6)
-            runtime.synchronize()
-            took.append(time.perf_counter() - start)
+        num_images = size // runtime.data_size
+        batch = noise_batch(num_images, shape, config=config, device=runtime.device)
+        took = [
+            time_action(partial(learner.step, batch, step=step, rate=1e-6), runtime)
+            for step in range(TIMED_STEPS)
+        ]
         return min(took[1:])
 
     found = climb(
@@ -181,11 +185,3 @@ def best_batch(
     if not found.seconds:
         raise ValueError(f"--batch-size best: not even {share} images fit ({found.ended})")
     return found
-
-
-def _noise(learner: Learner, number: int, shape: tuple[int, int, int]) -> Batch:
-    kind = torch.channels_last if learner.config.channels_last else torch.contiguous_format
-    images = torch.rand(number, *shape, device=learner.runtime.device).contiguous(
-        memory_format=kind
-    )
-    return Batch(images, torch.zeros(number, dtype=torch.long, device=learner.runtime.device))

@@ -141,6 +141,28 @@ def memory_request(spec: ModelSpec, context: RunContext) -> dict[str, object]:
     }
 
 
+def prepare_learner(
+    model: nn.Module,
+    spec: ModelSpec,
+    *,
+    config: RunConfig,
+    peak: float,
+    seed: int,
+    runtime: Runtime,
+    class_weights: Sequence[float] | None = None,
+) -> Learner:
+    """Put a built model where it is trained, and make everything that training it needs."""
+    placed = runtime.place(model, spec.parallelise)
+    return build_learner(
+        placed,
+        config=config,
+        peak=peak,
+        seed=seed,
+        runtime=runtime,
+        class_weights=class_weights,
+    )
+
+
 def build_learner(
     bare: nn.Module,
     *,

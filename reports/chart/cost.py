@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
+from bench.results.step_memory import FLOAT_BYTES, estimate_recorded_step
 from reports.chart.figure import Figure, Trace, bar, dots, ideal, label, line
 from reports.chart.palette import Mark
 from reports.column import BY_KEY, show
@@ -13,7 +14,6 @@ from reports.ranking import Entry, Group, ranked
 
 MAX_MATRIX = 40  # rows of a matrix of pairs
 THRESHOLDS = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90)  # percent of validation top-1
-FLOAT_BYTES = 4
 
 
 def pair_matrix(group: Group, compared: Mapping[str, Pairs]) -> list[Figure]:
@@ -109,7 +109,7 @@ def memory(group: Group) -> list[Figure]:
     if not parts:
         parts, how = (
             _worked_out_parts(rows),
-            "Bars are worked out (float32, one momentum, every layer's output kept)",
+            "Bars are worked out (float32, every layer's output kept)",
         )
     traces = [bar(name, values, rows, hue) for hue, (name, values) in enumerate(parts.items())]
     measured = [e for e in rows if "peak_memory_bytes" in e.numbers]
@@ -154,11 +154,16 @@ def _measured_parts(rows: Sequence[Entry]) -> dict[str, list[float]]:
 
 
 def _worked_out_parts(rows: Sequence[Entry]) -> dict[str, list[float]]:
-    weights = [FLOAT_BYTES * (e.record.num_parameters or 0) / 1e6 for e in rows]
-    outputs = [
-        sum(x.activation_bytes for x in e.record.layers) * e.record.batch_size / 1e6 for e in rows
+    """MB by kind as the layers' sizes suggest."""
+    estimates = [
+        estimate_recorded_step(entry.record, num_images=entry.record.batch_size) for entry in rows
     ]
-    return {"Weights": weights, "Gradients": weights, "Momentum": weights, "Activations": outputs}
+    return {
+        "Weights": [memory.weights / 1e6 for memory in estimates],
+        "Gradients": [memory.gradients / 1e6 for memory in estimates],
+        "Optimiser": [memory.optimizer / 1e6 for memory in estimates],
+        "Activations": [memory.activations / 1e6 for memory in estimates],
+    }
 
 
 def time_to_accuracy(group: Group) -> list[Figure]:

@@ -178,7 +178,7 @@ def test_time_to_accuracy_is_the_first_epoch_that_reached_it(demo: Opened) -> No
 def test_memory_counts_three_copies_of_the_weights(demo: Opened) -> None:
     rows = {(row[0], row[1]): float(row[2]) for row in demo.twin("memory")[1:]}
     for animal in ZOO:
-        for kind in ("Weights", "Gradients", "Momentum"):
+        for kind in ("Weights", "Gradients", "Optimiser"):
             assert rows[animal.name, kind] == pytest.approx(
                 4 * animal.num_parameters / 1e6, rel=1e-4
             )

@@ -1,0 +1,38 @@
+"""Training steps for a trial: images of noise, the smallest network, and how long something took."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from bench.data.loader import Batch
+from bench.distributed.runtime import Runtime
+from bench.request.config import RunConfig
+
+
+def noise_batch(
+    num_images: int, shape: tuple[int, int, int], *, config: RunConfig, device: torch.device
+) -> Batch:
+    """Make images of noise, (num_images, *shape) float32, all labelled 0.
+
+    Neither speed nor memory depends on what is in the images.
+    """
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    images = torch.rand(num_images, *shape, device=device).contiguous(memory_format=memory_format)
+    return Batch(images, torch.zeros(num_images, dtype=torch.long, device=device))
+
+
+def build_tiny_network() -> nn.Module:
+    """Build a network whose training step brings in all that torch loads late, and costs nothing."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def time_action(action: Callable[[], object], runtime: Runtime) -> float:
+    """Return the seconds that an action takes, until the device has done all of it."""
+    # Work that was given to the device before is waited for first, so as not to be counted.
+    runtime.synchronize()
+    start = time.perf_counter()
+    action()
+    runtime.synchronize()
+    return time.perf_counter() - start
