@@ -189,8 +189,8 @@ def test_a_stopped_process_of_a_broken_world_is_not_waited_for(
 def test_a_supervisor_killed_outright_takes_its_launcher_along(config: RunConfig) -> None:
     body = f"""
 import os, sys
-from bench.supervise import supervise
-from bench.request import read_request
+from bench.launch.supervise import supervise
+from bench.request.command_line import read_request
 from pathlib import Path
 from dataclasses import replace
 config = replace(read_request(Path({str(config.out)!r})), out=Path({str(config.out)!r}))

@@ -18,7 +18,7 @@ from bench.data.dataset import Dataset, open_dataset
 
 MEMORY_SCRIPT = """
 import sys
-from bench.data import open_dataset
+from bench.data.dataset import open_dataset
 
 def kilobytes(kind):
     return sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith(kind))

@@ -92,7 +92,7 @@ class Nursery:
 
 def serve() -> None:
     """Import what a run needs, then fork a world for every line of standard input."""
-    import bench.plan
+    import bench.cell.plan
 
     import bench.cell.display
     import bench.cell.run_cell
