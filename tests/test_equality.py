@@ -9,7 +9,7 @@ import pytest
 
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
-from tests.support.worlds import Runs
+from tests.support.processes import Runs
 
 pytestmark = pytest.mark.distributed
 

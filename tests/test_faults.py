@@ -4,7 +4,7 @@ The short form makes ten kills; `pytest -m soak tests/test_faults.py` makes a hu
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from bench.results.record import RunRecord, cell_name
 from bench.results.sealed_folder import hash_file
 from bench.results.storage import read
 from bench.train import checkpoint
+from tests.support.harm import Harm
 from tests.support.image_factory import write_cifar10
-from tests.support.nursery import Harm, Nursery
+from tests.support.processes import Outcome, World
 
 pytestmark = [pytest.mark.distributed, pytest.mark.ci]
 
@@ -40,12 +41,17 @@ ENDS_WITHIN = 30.0  # seconds from a rank's death to the end of the others
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    folder = tmp_path_factory.mktemp("nursery")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small CIFAR-10, in which the runs are."""
+    folder = tmp_path_factory.mktemp("harmed")
     write_cifar10(folder / "data" / "cifar10")
-    variables = {"ZOOMETRY_DATA": str(folder / "data"), "XDG_CACHE_HOME": str(folder / "cache")}
-    with Nursery(folder, **variables) as started:
-        yield started
+    return folder
+
+
+def run_world(place: Path, words: list[str], harms: Mapping[int, Harm] | None = None) -> Outcome:
+    """Run a world of two ranks to its end, some of them harmed."""
+    data = {"ZOOMETRY_DATA": str(place / "data"), "XDG_CACHE_HOME": str(place / "cache")}
+    return World(place / "said", 2, words, data, harms or {}).wait(60)
 
 
 def words_for(model: str, run: Path, *, epochs: int, more: tuple[str, ...] = ()) -> list[str]:
@@ -95,16 +101,14 @@ def draw_harm(draw: np.random.Generator) -> dict[int, Harm]:
     return {rank: {"place": place, "count": count, "act": "kill"}}
 
 
-def kill_and_resume(
-    nursery: Nursery, model: str, num_kills: int, seed: int, epochs: int
-) -> list[str]:
+def kill_and_resume(place: Path, model: str, num_kills: int, seed: int, epochs: int) -> list[str]:
     """Kill a run again and again and let it end; returns the places of its deaths."""
     draw = np.random.default_rng(seed)
-    run, places = nursery.folder / f"killed-{model}", []
+    run, places = place / f"killed-{model}", []
     words = words_for(model, run, epochs=epochs)
     while len(places) < num_kills:
         harms = draw_harm(draw)
-        ended = nursery.world([*words, "--resume"], harms)
+        ended = run_world(place, [*words, "--resume"], harms)
         ((rank, harm),) = harms.items()
         assert ended.codes[rank] == -9, (harm, ended)
         assert ended.codes[1 - rank] == 1, (harm, ended)
@@ -112,26 +116,24 @@ def kill_and_resume(
         assert f"rank {rank} of 2 no longer answers" in ended.texts[1 - rank], ended.texts
         assert "Traceback" not in "".join(ended.texts)
         places.append(harm["place"])
-    ended = nursery.world([*words, "--resume"])
+    ended = run_world(place, [*words, "--resume"])
     assert ended.codes == [0, 0], ended.texts
     return places
 
 
-def compare(nursery: Nursery, model: str, num_kills: int, seed: int) -> None:
+def compare(place: Path, model: str, num_kills: int, seed: int) -> None:
     epochs = 2 + 3 * num_kills // STEPS_PER_EPOCH
-    kill_and_resume(nursery, model, num_kills, seed, epochs)
-    alone = nursery.world(words_for(model, nursery.folder / f"alone-{model}", epochs=epochs))
+    kill_and_resume(place, model, num_kills, seed, epochs)
+    alone = run_world(place, words_for(model, place / f"alone-{model}", epochs=epochs))
     assert alone.codes == [0, 0], alone.texts
-    assert outcome(nursery.folder / f"killed-{model}", model) == outcome(
-        nursery.folder / f"alone-{model}", model
-    )
+    assert outcome(place / f"killed-{model}", model) == outcome(place / f"alone-{model}", model)
 
 
 @pytest.mark.parametrize(
     ("model", "num_kills", "seed"), [(MODELS[0], 3, 1), (MODELS[1], 3, 2), (MODELS[2], 4, 3)]
 )
-def test_ten_kills_change_nothing(nursery: Nursery, model: str, num_kills: int, seed: int) -> None:
-    compare(nursery, model, num_kills, seed)
+def test_ten_kills_change_nothing(place: Path, model: str, num_kills: int, seed: int) -> None:
+    compare(place, model, num_kills, seed)
 
 
 @pytest.mark.soak
@@ -139,19 +141,17 @@ def test_ten_kills_change_nothing(nursery: Nursery, model: str, num_kills: int, 
 @pytest.mark.parametrize(
     ("model", "num_kills", "seed"), [(MODELS[0], 33, 4), (MODELS[1], 33, 5), (MODELS[2], 34, 6)]
 )
-def test_a_hundred_kills_change_nothing(
-    nursery: Nursery, model: str, num_kills: int, seed: int
-) -> None:
-    for left in nursery.folder.glob(f"*-{model}"):
+def test_a_hundred_kills_change_nothing(place: Path, model: str, num_kills: int, seed: int) -> None:
+    for left in place.glob(f"*-{model}"):
         shutil.rmtree(left)
-    compare(nursery, model, num_kills, seed)
+    compare(place, model, num_kills, seed)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_that_stops_is_named_when_its_time_is_up(nursery: Nursery, rank: int) -> None:
-    run = nursery.folder / f"stopped-{rank}"
+def test_a_rank_that_stops_is_named_when_its_time_is_up(place: Path, rank: int) -> None:
+    run = place / f"stopped-{rank}"
     words = words_for("lenet5", run, epochs=2, more=("--timeout", "4"))
-    ended = nursery.world(words, {rank: {"place": "step", "count": 3, "act": "stop"}})
+    ended = run_world(place, words, {rank: {"place": "step", "count": 3, "act": "stop"}})
     assert ended.codes[1 - rank] == 1
     assert ended.seconds < ENDS_WITHIN
     (line,) = [line for line in ended.texts[1 - rank].splitlines() if line.startswith("zoometry:")]
@@ -163,11 +163,11 @@ def test_a_rank_that_stops_is_named_when_its_time_is_up(nursery: Nursery, rank: 
     ("act", "cause"), [("full", "File too large"), ("read-only", "Permission denied")]
 )
 def test_a_disk_that_takes_nothing_more_ends_the_run_with_one_line(
-    nursery: Nursery, act: str, cause: str
+    place: Path, act: str, cause: str
 ) -> None:
-    run = nursery.folder / act
+    run = place / act
     words = words_for("lenet5", run, epochs=2)
-    ended = nursery.world(words, {0: {"place": "save", "count": 3, "act": act}})
+    ended = run_world(place, words, {0: {"place": "save", "count": 3, "act": act}})
     assert ended.codes == [1, 1], ended.texts
     checkpoints = run / "cells" / "lenet5-s0" / "checkpoints"
     checkpoints.chmod(0o755)
@@ -177,12 +177,11 @@ def test_a_disk_that_takes_nothing_more_ends_the_run_with_one_line(
     assert "Traceback" not in "".join(ended.texts)
     kept = sorted(checkpoints.iterdir())
     assert len(kept) == 2
-    for place in kept:
-        checkpoint.verify(
-            place
-        )  # raises if it is damaged; a half-written folder has another name and no manifest
+    for step in kept:
+        # Raises if it is damaged; a half-written folder has another name and no manifest.
+        checkpoint.verify(step)
     assert not list(run.rglob("*.tmp"))
-    resumed = nursery.world([*words, "--resume"])
+    resumed = run_world(place, [*words, "--resume"])
     assert resumed.codes == [0, 0], resumed.texts
     record = read(run / "cells" / "lenet5-s0" / "record.json", RunRecord)
-    assert record.resumed_from == max(int(place.name[5:]) for place in kept)
+    assert record.resumed_from == max(int(step.name[5:]) for step in kept)

@@ -15,7 +15,7 @@ import pytest
 from bench.results.record import RunRecord
 from bench.results.storage import read
 from bench.train import checkpoint
-from tests.support.launched import HAND, LONG, Launch
+from tests.support.processes import HAND, LONG, Launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 

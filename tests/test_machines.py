@@ -13,7 +13,7 @@ import pytest
 
 from bench.results.record import RunRecord
 from bench.results.storage import read
-from tests.support.launched import LONG, OURS, Launch
+from tests.support.processes import LONG, OURS, Launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 

@@ -14,7 +14,7 @@ import pytest
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
 from bench.verify import faults
-from tests.support.worlds import Runs
+from tests.support.processes import Runs
 
 pytestmark = pytest.mark.distributed
 
@@ -64,7 +64,7 @@ def test_a_signal_ends_all_cells_and_each_goes_on(runs: Runs, tmp_path: Path) ->
     world = runs.start("stopped", 1, *PACKED, models=["norm"], SLOW="0.1", MARKS=str(tmp_path))
     workers = marks(tmp_path, 2)
     os.kill(world.ranks[0].pid or 0, signal.SIGINT)
-    assert world.wait() == [130]
+    assert world.wait().codes == [130]
     assert not any(is_alive(worker) for worker in workers)
     stopped = [record.status for record in runs.records("stopped").values()]
     assert stopped.count("interrupted") >= 2
@@ -76,7 +76,7 @@ def test_no_cell_outlives_a_run_that_is_killed(runs: Runs, tmp_path: Path) -> No
     world = runs.start("killed", 1, *PACKED, models=["norm"], SLOW="0.5", MARKS=str(tmp_path))
     workers = marks(tmp_path, 2)
     os.kill(world.ranks[0].pid or 0, signal.SIGKILL)
-    assert world.wait() == [-signal.SIGKILL]
+    assert world.wait().codes == [-signal.SIGKILL]
     end = time.monotonic() + 10
     while any(is_alive(worker) for worker in workers):
         assert time.monotonic() < end

@@ -5,7 +5,6 @@ the closed formula of the bytes that cross; half of the parameters a process.
 
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ from safetensors.torch import load_file
 
 from bench.results.record import Comparison, RunRecord
 from bench.results.storage import read
-from tests.test_run import ROOT, SMALL, TRAIN_ONLY, environment, launch, record, wait_for
+from tests.support.processes import OURS, variables
+from tests.test_run import ROOT, SMALL, TRAIN_ONLY, launch, record, wait_for
 from tests.test_run import place as place  # the fixture
 from zoo import create_model
 
@@ -34,10 +34,10 @@ def test_a_tower_a_process_interrupted_and_resumed_equals_one_process(
     run, alone = tmp_path / "towers", tmp_path / "alone"
     words = [*WHOLE, "--parallel", "tower", "--out", str(run)]
     started = subprocess.Popen(
-        [sys.executable, "-m", "bench.launch", *words],
+        [*OURS, *words],
         cwd=ROOT,
         text=True,
-        env=environment(place, NPROC="2"),
+        env=variables(place, NPROC="2"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

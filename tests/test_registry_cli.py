@@ -4,8 +4,6 @@ Oracles: the catalogue, subprocesses that can't import torch, plain JSON.
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,19 +12,18 @@ import torch
 import torchvision
 from torch import nn
 
+from tests.support.processes import ROOT, run_command
 from zoo import check_name, create_model, expand, list_models, resolve
 from zoo.__main__ import main
 from zoo.library import library_models, twins
 
-ROOT = Path(__file__).resolve().parents[1]
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
 
 
 def run(code: str) -> str:
     """Run Python code in a fresh process from the root; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = run_command("-c", code)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 

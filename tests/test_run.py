@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,10 @@ from bench.request.config import MEASURES
 from bench.results.record import Comparison, RunRecord
 from bench.results.storage import read
 from tests.support.image_factory import random_images, write_parquet
+from tests.support.processes import OURS, ROOT, run_command, variables
 
 pytestmark = pytest.mark.distributed
 
-ROOT = Path(__file__).parent.parent
 NUM_TRAIN, NUM_TEST = 480, 101
 Start = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ["--dataset", "cifar10", "--batch-size", "32", "--num-threads", "1"]
@@ -53,33 +52,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def environment(place: Path, **extra: str) -> dict[str, str]:
-    mine = {k: v for k, v in os.environ.items() if not k.startswith(("NPROC", "NNODES", "SLURM"))}
-    return mine | {"ZOOMETRY_DATA": str(place), "XDG_CACHE_HOME": str(place / "cache"), **extra}
-
-
 def launch(place: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run `./launch.sh WORDS` as far as it goes beyond set-up."""
-    return subprocess.run(
-        [sys.executable, "-m", "bench.launch", *words],
-        cwd=ROOT,
-        env=environment(place, **extra),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_command("-m", "bench.launch", *words, place=place, **extra)
 
 
 def run_here(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m bench.run WORDS`: one process, without the launcher's seconds."""
-    return subprocess.run(
-        [sys.executable, "-m", "bench.run", *words],
-        cwd=ROOT,
-        env=environment(place),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_command("-m", "bench.run", *words, place=place)
 
 
 def record(run: Path, model: str, seed: int = 0) -> RunRecord:
@@ -142,9 +122,7 @@ def test_two_processes_train_as_one_world_and_see_every_image_once(
     assert [row.images for row in compared.sweeps["lenet5"]][:2] == [2, 4]
     assert "energy_joules_per_image" in metrics or compared.missing["energy_joules_per_image"]
     assert set(compared.noise) == {row.metric for row in compared.same_model_twice}
-    verified = subprocess.run(
-        [sys.executable, "-m", "bench.verify", str(run)], cwd=ROOT, capture_output=True, text=True
-    )
+    verified = run_command("-m", "bench.verify", str(run))
     assert verified.returncode == 0, verified.stdout
 
     again = launch(place, *words, "--resume", NPROC="2")
@@ -207,10 +185,10 @@ def test_an_interrupted_run_ends_as_the_undisturbed_one(
     ]
     run = tmp_path / "stopped"
     started = subprocess.Popen(
-        [sys.executable, "-m", "bench.launch", *words, str(run)],
+        [*OURS, *words, str(run)],
         cwd=ROOT,
         text=True,
-        env=environment(place, NPROC=processes),
+        env=variables(place, NPROC=processes),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -250,21 +228,8 @@ def test_by_hand_accelerate_starts_the_same_run_with_all_cores(place: Path, tmp_
         "--measure",
         "none",
     ]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "accelerate.commands.launch",
-            "bench/run.py",
-            *words,
-            "--out",
-            str(run),
-        ],
-        cwd=ROOT,
-        env=environment(place),
-        capture_output=True,
-        text=True,
-    )
+    launcher = ("-m", "accelerate.commands.launch")
+    done = run_command(*launcher, "bench/run.py", *words, "--out", str(run), place=place)
     assert done.returncode == 0, done.stderr
     assert record(run, "lenet5").environment["num_threads"] == len(os.sched_getaffinity(0))
 
@@ -272,7 +237,6 @@ def test_by_hand_accelerate_starts_the_same_run_with_all_cores(place: Path, tmp_
 def test_accelerates_lost_world_is_refused(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "lost"
     launcher = [
-        sys.executable,
         "-m",
         "accelerate.commands.launch",
         "--cpu",
@@ -280,12 +244,16 @@ def test_accelerates_lost_world_is_refused(place: Path, tmp_path: Path) -> None:
         "2",
         "bench/run.py",
     ]
-    done = subprocess.run(
-        [*launcher, "--models", "lenet5", "--epochs", "1", *TRAIN_ONLY, "--out", str(run)],
-        cwd=ROOT,
-        env=environment(place),
-        capture_output=True,
-        text=True,
+    done = run_command(
+        *launcher,
+        "--models",
+        "lenet5",
+        "--epochs",
+        "1",
+        *TRAIN_ONLY,
+        "--out",
+        str(run),
+        place=place,
     )
     assert done.returncode == 1  # accelerate's own, for any failure
     assert "2 processes were asked for and 1 started" in done.stderr
@@ -441,7 +409,5 @@ def test_launches_are_measured_in_processes_of_their_own_at_each_models_best_bat
         sizes = {row.images for row in first.measurements[model] if row.images}
         assert sizes == {kept.batch_size} == {kept.batch_search["best"]}
         assert first.measurements[model] != second.measurements[model]
-    verified = subprocess.run(
-        [sys.executable, "-m", "bench.verify", str(run)], cwd=ROOT, capture_output=True, text=True
-    )
+    verified = run_command("-m", "bench.verify", str(run))
     assert verified.returncode == 0, verified.stdout

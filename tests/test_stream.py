@@ -17,7 +17,7 @@ from bench.data.pixels import ModelInput
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
 from tests.support.image_factory import one_line, use_own_cache
-from tests.support.worlds import Runs
+from tests.support.processes import Runs
 
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {"channels_last": True, "device": CPU}

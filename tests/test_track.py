@@ -9,7 +9,7 @@ from accelerate.utils import LoggerType
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
 from bench.request.config import TRACKERS
-from tests.support.worlds import Runs
+from tests.support.processes import Runs
 
 
 def test_the_names_are_accelerates() -> None:

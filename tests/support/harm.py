@@ -1,0 +1,89 @@
+"""What is done to a rank on its way: killed, stopped, out of disk, or its folder made read-only.
+
+A harm is {"place": ..., "count": n, "act": ...}: at the n-th time that the rank comes by a place of
+the product, it does that to itself. `mark` is a file that says that it has happened.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Harm = Mapping[str, Any]
+# Bytes a file: too few for a record and for tensors, enough for what the tests print.
+SMALL_DISK = 5000
+CAPABILITIES_3 = 0x20080522  # the version of capget's structures
+OVERRIDES = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+
+
+def keep_optimizer() -> None:
+    """Write the optimiser's state beside the final weights: checkpoints go when a cell is done."""
+    from bench.cell import run_cell as cell
+    from bench.train import checkpoint
+
+    conclude = cell._conclude
+
+    def wrapped(
+        learner: Any, spec: Any, progress: Any, context: Any, folder: Path, keep: Any
+    ) -> None:
+        state = checkpoint._split_state(learner.optimizer)[0]
+        context.runtime.on_main(checkpoint.save_weights, folder / "optimizer.safetensors", state)
+        conclude(learner, spec, progress, context, folder, keep)
+
+    cell._conclude = wrapped
+
+
+def prepare_harm(harm: Harm, mark: Path) -> None:
+    """Wrap the function at the harm's place, so that its n-th call does the harm before or after its own work."""
+    from bench.cell import record_writer as keeper
+    from bench.distributed.runtime import Runtime
+    from bench.train import build, checkpoint
+
+    owner, name, after = {
+        "step": (Runtime, "pulse", True),
+        "evaluate": (build, "evaluate", False),
+        "save": (checkpoint, "save", False),
+        "tensors": (checkpoint, "_write_tensors", True),
+        "rename": (checkpoint, "write_json", True),
+        "record": (keeper, "write", False),
+        "restore": (checkpoint, "restore", True),
+    }[harm["place"]]
+    function, calls = getattr(owner, name), []
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        due = len(calls) == harm["count"]
+        if due and not after:
+            _do(harm["act"], mark, args)
+        result = function(*args, **kwargs)
+        if due and after:
+            _do(harm["act"], mark, args)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def _do(act: str, mark: Path, args: tuple[Any, ...]) -> None:
+    mark.touch()
+    acts: dict[str, Callable[[], None]] = {
+        "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+        "full": lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (SMALL_DISK, resource.RLIM_INFINITY)
+        ),
+        "read-only": lambda: _make_read_only(args[0]),
+    }
+    acts[act]()
+
+
+def _make_read_only(folder: Path) -> None:
+    """Take away the right to write into a folder; root must give up its privilege first."""
+    folder.chmod(0o555)
+    library = ctypes.CDLL(None)
+    header, sets = (ctypes.c_uint32 * 2)(CAPABILITIES_3, 0), (ctypes.c_uint32 * 6)()
+    library.capget(header, sets)
+    sets[0] &= ~OVERRIDES
+    library.capset(header, sets)
