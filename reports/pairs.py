@@ -20,7 +20,7 @@ from bench.results.verdict import (
 from reports.ranking import Entry, Group
 
 SPEEDS = ("train_images_per_second", "infer_images_per_second")
-SIGNIFICANT = 0.05
+SIGNIFICANCE = 0.05
 MAX_PAIRS = 1_600  # of one group and metric: 40 models each against each; beyond, fewer baselines
 
 Judgement = Literal["same", "faster", "slower", "better", "worse", "undecided"]
@@ -40,7 +40,7 @@ class Pair:
 
 
 Pairs = dict[str, dict[str, Pair]]  # baseline's key -> row's key -> pair
-Both = tuple[Measurement, Measurement]
+MeasurementPair = tuple[Measurement, Measurement]
 
 
 def baselines_of(group: Group, preferred: str | None = None) -> list[Entry]:
@@ -61,7 +61,7 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
     significant.
     """
     found: list[tuple[Entry, Entry, Estimate, float]] = []
-    once: dict[int, list[tuple[Entry, Entry, Both]]] = {}
+    once: dict[int, list[tuple[Entry, Entry, MeasurementPair]]] = {}
     for base, entry in _each_once(group, baselines):
         launches = _in_same_rounds(entry, base, metric)
         if len(launches) == 1:
@@ -86,13 +86,13 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
     return pairs
 
 
-def _in_same_rounds(entry: Entry, base: Entry, metric: str) -> list[Both]:
+def _in_same_rounds(entry: Entry, base: Entry, metric: str) -> list[MeasurementPair]:
     """Both rows' measurements from every launch that visited both in the same rounds."""
     if entry.run is not base.run:
         return []
     both = []
     for comparison in entry.run.rounds:
-        own, other = (measured_in(comparison, row.model, metric) for row in (entry, base))
+        own, other = (find_measurement(comparison, row.model, metric) for row in (entry, base))
         if own and other and len(own.merged) == len(other.merged):
             both.append((own, other))
     return both
@@ -104,11 +104,11 @@ def _through_reference(entry: Entry, base: Entry, metric: str) -> tuple[Estimate
         return None
     halves = []
     for row in (entry, base):
-        held = [c for c in entry.run.rounds if measured_in(c, row.model, metric)]
+        held = [c for c in entry.run.rounds if find_measurement(c, row.model, metric)]
         if not held:
             return None
         own, shared = (
-            measured_in(held[0], name, metric) for name in (row.model, held[0].reference)
+            find_measurement(held[0], name, metric) for name in (row.model, held[0].reference)
         )
         if own is None or shared is None or len(own.merged) != len(shared.merged):
             return None
@@ -117,7 +117,7 @@ def _through_reference(entry: Entry, base: Entry, metric: str) -> tuple[Estimate
     return chained_ratio(Estimate(*speed_ratio(own, first)), Estimate(*speed_ratio(second, other)))
 
 
-def measured_in(comparison: Comparison, model: str, metric: str) -> Measurement | None:
+def find_measurement(comparison: Comparison, model: str, metric: str) -> Measurement | None:
     """One measurement of a comparison."""
     return next(
         (row for row in comparison.measurements.get(model, ()) if row.metric == metric), None
@@ -134,7 +134,7 @@ def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:
         for base, entry in _each_once(group, baselines)
         if _on_same_images(entry, base)
     ]
-    compared = [top1_difference(entry.right, base.right) for base, entry in keys]
+    compared = [top1_difference(entry.correct, base.correct) for base, entry in keys]
     adjusted = holm([p for _, p in compared])
     pairs: Pairs = {}
     for (base, entry), (points, _), p in zip(keys, compared, adjusted, strict=True):
@@ -154,12 +154,12 @@ def _each_once(group: Group, baselines: Sequence[Entry]) -> Iterator[tuple[Entry
 
 
 def _on_same_images(entry: Entry, base: Entry) -> bool:
-    return base.right.size > 0 and entry.right.shape[-1] == base.right.shape[-1]
+    return base.correct.size > 0 and entry.correct.shape[-1] == base.correct.shape[-1]
 
 
 def _judged(points: Estimate, p: float) -> Pair:
     side: Judgement = "better" if points.value > 0 else "worse"
-    return Pair(*points, side if p < SIGNIFICANT else "undecided")
+    return Pair(*points, side if p < SIGNIFICANCE else "undecided")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from reports.column import show
 from reports.pairs import Floor
 from reports.ranking import Entry
 from reports.runs import Run, Source
-from reports.verdict_text import noise_words
+from reports.verdict_text import noise_sentence
 
 FIRST = (
     "machine",
@@ -68,7 +68,7 @@ def facts_of(
     facts = [("Data", _joined(_data(entry) for entry in entries))]
     facts.append(("Rules", _joined(_rules(entry) for entry in entries)))
     facts.append(("Machine", _joined(_machine(run) for run in source.runs)))
-    noise = [noise_words(floor) for floor in floors.values()]
+    noise = [noise_sentence(floor) for floor in floors.values()]
     facts.append(("Noise floor", _joined(noise) or "not measured"))
     missing = _joined(_missing(run) for run in source.runs)
     facts += [("Not measured", missing)] if missing else []

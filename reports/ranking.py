@@ -71,7 +71,7 @@ class Entry:
         return {m.metric: m for m in measurements_of(self.record, self.run.comparison)}
 
     @cached_property
-    def right(self) -> NDArray[np.bool_]:
+    def correct(self) -> NDArray[np.bool_]:
         """Which test images each finished seed got right, (seeds, n).
 
         (0, 0) if no predictions are there.
@@ -88,7 +88,7 @@ class Entry:
         )
 
     @cached_property
-    def answers(self) -> dict[str, NDArray[Any]]:
+    def predictions(self) -> dict[str, NDArray[Any]]:
         """Class, predicted class and confidence of every test image, the seeds one after another.
 
         Empty without.
@@ -141,7 +141,7 @@ def entries_of(source: Source) -> list[Entry]:
         for cell in run.cells:
             group = groups.setdefault(repr(ranking_key(cell.record)), len(groups))
             together.setdefault((number, cell.record.model, group), []).append(cell)
-    spans = [spans_of(run.comparison) for run in source.runs]
+    spans = [comparison_intervals(run.comparison) for run in source.runs]
     entries: dict[str, Entry] = {}
     for (number, model, group), cells in together.items():
         run = source.runs[number]
@@ -149,7 +149,7 @@ def entries_of(source: Source) -> list[Entry]:
         key = (
             key if key not in entries else f"{key} ({group + 1})"
         )  # its seeds ran under different rules
-        entries[key] = Entry(key, run, tuple(cells), group, numbers_of(cells, run, spans[number]))
+        entries[key] = Entry(key, run, tuple(cells), group, estimates_of(cells, run, spans[number]))
     return list(entries.values())
 
 
@@ -183,10 +183,10 @@ def shared_and_different(groups: Sequence[Group]) -> tuple[list[str], list[str]]
     return same, [name for name in RANKED_TOGETHER if name not in same]
 
 
-Spans = dict[tuple[str, str], tuple[float, float]]  # model, metric -> interval
+Intervals = dict[tuple[str, str], tuple[float, float]]  # model, metric -> interval
 
 
-def spans_of(comparison: Comparison | None) -> Spans:
+def comparison_intervals(comparison: Comparison | None) -> Intervals:
     """The intervals of everything that a comparison sampled, worked out together."""
     sampled = [
         (model, m)
@@ -198,7 +198,7 @@ def spans_of(comparison: Comparison | None) -> Spans:
     return {(model, m.metric): span for (model, m), span in zip(sampled, intervals, strict=True)}
 
 
-def numbers_of(cells: Sequence[Cell], run: Run, spans: Spans) -> dict[str, Estimate]:
+def estimates_of(cells: Sequence[Cell], run: Run, spans: Intervals) -> dict[str, Estimate]:
     """Every figure of a row with its interval (both ends equal the value where there is none)."""
     records = [cell.record for cell in cells if cell.record.status == "ok"]
     if not records:
@@ -211,7 +211,7 @@ def numbers_of(cells: Sequence[Cell], run: Run, spans: Spans) -> dict[str, Estim
             numbers[m.metric] = launched_rate(launches)
         elif m.metric == "latency_ms":
             numbers["latency_ms_p50"] = _estimate(m.percentile(50), span)
-            numbers["latency_ms_p99"] = exact(m.percentile(99))
+            numbers["latency_ms_p99"] = without_interval(m.percentile(99))
         elif m.metric in MEASURED:
             numbers[m.metric] = _estimate(m.value, span)
     fits = [
@@ -221,7 +221,7 @@ def numbers_of(cells: Sequence[Cell], run: Run, spans: Spans) -> dict[str, Estim
         if m.metric == "fit_images_per_second"
     ]
     if fits:
-        numbers["fit_images_per_second"] = exact(sum(fits) / len(fits))
+        numbers["fit_images_per_second"] = without_interval(sum(fits) / len(fits))
     numbers |= derived(records[0], run.comparison)
     return {name: number for name, number in numbers.items() if math.isfinite(number.value)}
 
@@ -238,7 +238,7 @@ def _launches_of(run: Run, model: str, metric: str) -> list[Measurement]:
 
 def _estimate(value: float, span: tuple[float, float] | None) -> Estimate:
     """A value with its interval; what was not sampled (memory, a training's own rate) has none."""
-    return Estimate(value, *span) if span else exact(value)
+    return Estimate(value, *span) if span else without_interval(value)
 
 
 def _accuracies(records: Sequence[RunRecord]) -> dict[str, Estimate]:
@@ -247,10 +247,12 @@ def _accuracies(records: Sequence[RunRecord]) -> dict[str, Estimate]:
         return {}
     numbers = {
         "top1": top1_estimate(evaluated),
-        "top5": exact(sum(a.top5 for a in evaluated) / len(evaluated)),
+        "top5": without_interval(sum(a.top5 for a in evaluated) / len(evaluated)),
     }
     supers = [a.superclass_top1 for a in evaluated if a.superclass_top1 is not None]
-    return numbers | ({"superclass_top1": exact(sum(supers) / len(supers))} if supers else {})
+    return numbers | (
+        {"superclass_top1": without_interval(sum(supers) / len(supers))} if supers else {}
+    )
 
 
 def _costs(records: Sequence[RunRecord]) -> dict[str, Estimate]:
@@ -269,10 +271,12 @@ def _costs(records: Sequence[RunRecord]) -> dict[str, Estimate]:
         costs[name] = sum(best) / len(best) if best else None
     seconds = [record.train_seconds for record in records if record.train_seconds is not None]
     costs["train_seconds"] = sum(seconds) / len(seconds) if seconds else None
-    return {name: exact(float(value)) for name, value in costs.items() if value is not None}
+    return {
+        name: without_interval(float(value)) for name, value in costs.items() if value is not None
+    }
 
 
-def exact(value: float) -> Estimate:
+def without_interval(value: float) -> Estimate:
     """A value without an interval."""
     return Estimate(value, value, value)
 
@@ -305,16 +309,16 @@ def _upward(number: Estimate, higher: bool) -> tuple[float, float]:
     return (number.low, number.high) if higher else (-number.high, -number.low)
 
 
-def ranked(group: Group, key: str) -> list[Entry]:
+def best_first(group: Group, key: str) -> list[Entry]:
     """The rows that have a number in a column where more is better, best first."""
     return sorted(
         (e for e in group.entries if key in e.numbers), key=lambda e: -e.numbers[key].value
     )
 
 
-def front_of(group: Group, key: str, *, higher: bool) -> list[Entry]:
+def pareto_front(group: Group, key: str, *, higher: bool) -> list[Entry]:
     """The rows that no other beats in both top-1 and the column `key`, most accurate first."""
-    rows = [entry for entry in ranked(group, "top1") if key in entry.numbers]
+    rows = [entry for entry in best_first(group, "top1") if key in entry.numbers]
     sign = 1 if higher else -1
     keep = pareto(
         [(entry.numbers["top1"].value, sign * entry.numbers[key].value) for entry in rows]

@@ -137,10 +137,10 @@ def _read_run(folder: Path, faults: list[Fault]) -> Run:
     read_all = [_read_or_note(path, Comparison, faults) for path in comparison_paths(folder)]
     compared = tuple(comparison for comparison in read_all if comparison is not None)
     name = cells[0].record.run if cells else folder.name
-    return Run(name, folder, tuple(cells), joined(compared), compared)
+    return Run(name, folder, tuple(cells), join_comparisons(compared), compared)
 
 
-def joined(compared: Sequence[Comparison]) -> Comparison | None:
+def join_comparisons(compared: Sequence[Comparison]) -> Comparison | None:
     """One comparison that shows every model.
 
     Of several launches the first, of several groups all of them.

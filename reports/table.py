@@ -12,8 +12,8 @@ from bench.results.interval import Estimate
 from reports.chart.palette import Mark
 from reports.column import COLUMNS, Column, show
 from reports.ranking import Entry, Group, Rank, has_interval, ranks_of, shared_and_different
-from reports.verdict_text import ENDINGS, limits
-from reports.warning import Warned
+from reports.verdict_text import ENDINGS, interval_text
+from reports.warning import PageWarning
 
 RULES = {
     "stand_in": "stand-in data",
@@ -73,7 +73,7 @@ class GroupView:
 def group_views(
     groups: Sequence[Group],
     marks: Mapping[str, Mark],
-    warned: Sequence[Warned],
+    warned: Sequence[PageWarning],
     order: Mapping[str, int],
 ) -> list[GroupView]:
     """The table's groups.
@@ -105,7 +105,7 @@ def _rule_value(value: object) -> str:
 
 
 def _row(
-    entry: Entry, mark: Mark, warned: Sequence[Warned], rank: Rank | None, index: int
+    entry: Entry, mark: Mark, warned: Sequence[PageWarning], rank: Rank | None, index: int
 ) -> RowView:
     def notes(column: str) -> tuple[int, ...]:
         return tuple(
@@ -133,7 +133,7 @@ def _row(
 def _cell(column: Column, number: Estimate | None, notes: tuple[int, ...]) -> CellView:
     if number is None:
         return CellView(column.key, "", "", notes)
-    interval = limits(number, column.key) if has_interval(number) else ""
+    interval = interval_text(number, column.key) if has_interval(number) else ""
     return CellView(column.key, show(number.value, column.kind), interval, notes)
 
 

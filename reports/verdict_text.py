@@ -11,7 +11,7 @@ from bench.results.interval import MOST_SEEDS, Estimate, seeds_needed
 from bench.results.verdict import NOISE_THRESHOLD
 from reports.column import show, show_column
 from reports.pairs import SPEEDS, Floor, Pair, Pairs, is_finite
-from reports.ranking import Entry, Group, front_of, has_interval, ranked
+from reports.ranking import Entry, Group, best_first, has_interval, pareto_front
 
 ENDINGS = {
     "oom": "out of memory",
@@ -23,14 +23,14 @@ ENDINGS = {
 MAX_NAMES = 6
 
 
-def span(number: Estimate, key: str) -> str:
+def estimate_text(number: Estimate, key: str) -> str:
     """A number with its interval: `36.0 % (34.9 to 37.1)`."""
     return show_column(number.value, key) + (
-        f" ({limits(number, key)})" if has_interval(number) else ""
+        f" ({interval_text(number, key)})" if has_interval(number) else ""
     )
 
 
-def limits(number: Estimate, key: str) -> str:
+def interval_text(number: Estimate, key: str) -> str:
     """An interval without units: `34.9 to 37.1`."""
     from reports.column import BY_KEY
 
@@ -38,7 +38,7 @@ def limits(number: Estimate, key: str) -> str:
     return f"{show(number.low, kind)} to {show(number.high, kind)}"
 
 
-def names(entries: Sequence[Entry], most: int = MAX_NAMES) -> Markup:
+def list_models(entries: Sequence[Entry], most: int = MAX_NAMES) -> Markup:
     """Names in a row, the last ones counted where there are many."""
     bold = [Markup("<b>{}</b>").format(entry.model) for entry in entries[:most]]
     if len(entries) > most:
@@ -67,7 +67,7 @@ def _alone(entry: Entry) -> Markup:
         for key, words in (("top1", "top-1"), (SPEEDS[0], "in training"))
         if key in entry.numbers
     ]
-    found = ", ".join(f"{span(entry.numbers[key], key)} {words}" for key, words in known)
+    found = ", ".join(f"{estimate_text(entry.numbers[key], key)} {words}" for key, words in known)
     text = Markup("<b>{}</b> alone").format(entry.model)
     return (
         text
@@ -77,18 +77,18 @@ def _alone(entry: Entry) -> Markup:
 
 
 def _most_accurate(group: Group, pairs: Pairs) -> Iterator[Markup]:
-    rows = ranked(group, "top1")
+    rows = best_first(group, "top1")
     if not rows:
         return
     best = rows[0]
     text = Markup("Most accurate: <b>{}</b> with {} top-1").format(
-        best.model, span(best.numbers["top1"], "top1")
+        best.model, estimate_text(best.numbers["top1"], "top1")
     )
     equals = [entry for entry in rows[1:] if _equal(best, entry, pairs)]
     if equals:
-        text += Markup("; it can't be told apart from {}").format(names(equals)) + _seeds_to_tell(
-            best, equals[0]
-        )
+        text += Markup("; it can't be told apart from {}").format(
+            list_models(equals)
+        ) + _seeds_to_tell(best, equals[0])
     elif len(rows) > 1:
         text += _points_above(best, rows[1], pairs)
     yield text + "."
@@ -116,7 +116,9 @@ def _points_above(best: Entry, next_best: Entry, pairs: Pairs) -> Markup:
     same_images = (
         f" ({back.low:.1f} to {back.high:.1f} on the same images)" if pair and back else ""
     )
-    return Markup(", {} points above {}{}").format(f"{lead:.1f}", names([next_best]), same_images)
+    return Markup(", {} points above {}{}").format(
+        f"{lead:.1f}", list_models([next_best]), same_images
+    )
 
 
 def _equal(best: Entry, entry: Entry, pairs: Pairs) -> bool:
@@ -127,12 +129,12 @@ def _equal(best: Entry, entry: Entry, pairs: Pairs) -> bool:
 
 
 def _fastest(group: Group, pairs: Pairs) -> Iterator[Markup]:
-    rows = ranked(group, SPEEDS[0])
+    rows = best_first(group, SPEEDS[0])
     if not rows:
         return
     best = rows[0]
     text = Markup("Fastest to train: <b>{}</b> with {}").format(
-        best.model, span(best.numbers[SPEEDS[0]], SPEEDS[0])
+        best.model, estimate_text(best.numbers[SPEEDS[0]], SPEEDS[0])
     )
     if len(rows) > 1:
         text += _lead(best, rows[1:], pairs)
@@ -143,12 +145,14 @@ def _lead(best: Entry, rest: Sequence[Entry], pairs: Pairs) -> Markup:
     held = [(entry, pairs.get(entry.key, {}).get(best.key)) for entry in rest]
     equals = [entry for entry, pair in held if pair and _may_be_one(pair)]
     if equals:
-        return Markup("; the difference to {} is within the noise").format(names(equals))
+        return Markup("; the difference to {} is within the noise").format(list_models(equals))
     entry, pair = held[0]
     if pair is None or not is_finite(pair):
-        return Markup("; next {} (not measured in the same rounds)").format(names([entry]))
+        return Markup("; next {} (not measured in the same rounds)").format(list_models([entry]))
     doubt = " (in too few rounds to prove it)" if pair.judgement == "undecided" else ""
-    return Markup(", {} times as fast as {}{}").format(f"{pair.value:.2f}", names([entry]), doubt)
+    return Markup(", {} times as fast as {}{}").format(
+        f"{pair.value:.2f}", list_models([entry]), doubt
+    )
 
 
 def _may_be_one(ratio: Pair) -> bool:
@@ -157,20 +161,22 @@ def _may_be_one(ratio: Pair) -> bool:
 
 
 def _front(group: Group) -> Iterator[Markup]:
-    front = front_of(group, SPEEDS[0], higher=True)
+    front = pareto_front(group, SPEEDS[0], higher=True)
     measured = [
         entry for entry in group.entries if "top1" in entry.numbers and SPEEDS[0] in entry.numbers
     ]
     if len(measured) < 2:
         return
     if len(front) == 1:
-        yield Markup("{} is both the most accurate and the fastest to train.").format(names(front))
+        yield Markup("{} is both the most accurate and the fastest to train.").format(
+            list_models(front)
+        )
     elif len(front) == len(measured):
         yield Markup("Each of them trades accuracy for training speed: none beats another in both.")
     else:
         yield Markup(
             "Take one of {}: every other model loses to one of these in both accuracy and training speed."
-        ).format(names(front))
+        ).format(list_models(front))
 
 
 def _unfinished(group: Group) -> Iterator[Markup]:
@@ -184,7 +190,7 @@ def _unfinished(group: Group) -> Iterator[Markup]:
         yield Markup("Without a result: {}{}.").format(causes, more)
 
 
-def noise_words(floor: Floor) -> str:
+def noise_sentence(floor: Floor) -> str:
     """The noise floor in one sentence."""
     ratio = floor.ratio
     low, high = f"{ratio.low:.3f}", f"{ratio.high:.3f}"

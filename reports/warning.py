@@ -15,7 +15,7 @@ SPREAD = 0.25  # between the quartiles, of the median
 
 
 @dataclass(frozen=True)
-class Warned:
+class PageWarning:
     """A warning and the rows that it concerns; `column` is empty if it concerns all of a row."""
 
     text: str
@@ -23,13 +23,13 @@ class Warned:
     column: str = ""
 
 
-def warnings_of(entries: Sequence[Entry]) -> list[Warned]:
+def warnings_of(entries: Sequence[Entry]) -> list[PageWarning]:
     """All warnings of the page, the same ones of several rows together, in a fixed order."""
     found: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         for text, column in _warnings_of(entry):
             found.setdefault((text, column), []).append(entry.key)
-    return [Warned(text, tuple(keys), column) for (text, column), keys in found.items()]
+    return [PageWarning(text, tuple(keys), column) for (text, column), keys in found.items()]
 
 
 def _warnings_of(entry: Entry) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from reports.chart.classes import class_gaps, gap_figure
-from reports.ranking import Entry, entries_of, groups_of, ranked
+from reports.ranking import Entry, best_first, entries_of, groups_of
 from reports.runs import read_source
 from tests.support.record_factory import write_demo
 
@@ -18,7 +18,7 @@ from tests.support.record_factory import write_demo
 @pytest.fixture(scope="module")
 def best_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Entry, Entry]:
     source = read_source([write_demo(tmp_path_factory.mktemp("gap") / "demo", seeds=(0,))])
-    first, second, *_ = ranked(groups_of(entries_of(source))[0], "top1")
+    first, second, *_ = best_first(groups_of(entries_of(source))[0], "top1")
     return first, second
 
 
@@ -28,7 +28,7 @@ def test_each_class_is_a_test_of_its_own_adjusted_for_their_number(
     labels = best_two[0].answers["label"]
     raw = {}
     for each in np.unique(labels):
-        a, b = (entry.right[0][labels == each] for entry in best_two)
+        a, b = (entry.correct[0][labels == each] for entry in best_two)
         only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
         p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
         raw[int(each)] = (100 * (only_a - only_b) / len(a), p)

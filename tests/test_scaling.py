@@ -21,7 +21,7 @@ from reports.chart.scaling import efficiencies
 from reports.frame import derived
 from reports.pairs import SPEEDS, speed_pairs
 from reports.ranking import Entry, Group, entries_of, groups_of, shared_and_different
-from reports.runs import Cell, Run, Source, joined
+from reports.runs import Cell, Run, Source, join_comparisons
 from reports.verdict_text import verdict_of
 from reports.warning import warnings_of
 from tests.support.record_factory import (
@@ -42,7 +42,7 @@ A, B, C = (
 
 def group_of(animals: list[Animal], compared: list[Comparison]) -> tuple[Group, dict[str, Entry]]:
     cells = tuple(Cell(record(animal), Path("none")) for animal in animals)
-    run = Run("demo", Path("none"), cells, joined(compared), tuple(compared))
+    run = Run("demo", Path("none"), cells, join_comparisons(compared), tuple(compared))
     entries = entries_of(Source((run,), ()))
     return groups_of(entries)[0], {entry.model: entry for entry in entries}
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from bench.results.interval import Estimate, holm, top1_difference
 from reports.chart.figure import Figure, Trace, error_bars, label
 from reports.chart.palette import Mark
-from reports.pairs import SIGNIFICANT
-from reports.ranking import Entry, Group, ranked
+from reports.pairs import SIGNIFICANCE
+from reports.ranking import Entry, Group, best_first
 
 MAX_ROWS = 40  # models in one heat map
 NUM_BINS = 10
@@ -25,7 +25,7 @@ def class_percent(entry: Entry) -> NDArray[np.float64]:
 
     Empty without predictions, NaN for an absent class.
     """
-    labels, predicted = entry.answers["label"], entry.answers["predicted"]
+    labels, predicted = entry.predictions["label"], entry.predictions["predicted"]
     if not labels.size:
         return np.empty(0)
     counts = np.bincount(labels, minlength=num_classes(entry))
@@ -46,7 +46,7 @@ def confusion(entry: Entry) -> NDArray[np.int64]:
     Empty without superclasses or predictions.
     """
     of = np.asarray(entry.record.data.superclass_of, dtype=np.int64)
-    labels, predicted = entry.answers["label"], entry.answers["predicted"]
+    labels, predicted = entry.predictions["label"], entry.predictions["predicted"]
     if not labels.size or not of.size:
         return np.empty((0, 0), dtype=np.int64)
     size = len(entry.record.data.superclass_names)
@@ -55,7 +55,7 @@ def confusion(entry: Entry) -> NDArray[np.int64]:
 
 def most_confused(entry: Entry) -> list[tuple[int, int, int]]:
     """The pairs (true class, answered class, how often) that are confused most."""
-    labels, predicted = entry.answers["label"], entry.answers["predicted"]
+    labels, predicted = entry.predictions["label"], entry.predictions["predicted"]
     wrong = labels != predicted
     pairs, counts = np.unique(
         labels[wrong] * num_classes(entry) + predicted[wrong], return_counts=True
@@ -70,7 +70,7 @@ def most_confused(entry: Entry) -> list[tuple[int, int, int]]:
 def within_superclass(entry: Entry) -> float | None:
     """Percent of the wrong answers that are in the right superclass; None if that can't be said."""
     table = confusion(entry)
-    labels, predicted = entry.answers["label"], entry.answers["predicted"]
+    labels, predicted = entry.predictions["label"], entry.predictions["predicted"]
     wrong = int((labels != predicted).sum())
     return (
         100 * (int(np.trace(table)) - (len(labels) - wrong)) / wrong
@@ -84,8 +84,8 @@ def calibration(entry: Entry) -> tuple[list[tuple[float, float, int]], float]:
 
     Ten bins of equal width (Guo et al. 2017, arXiv:1706.04599).
     """
-    confidence = entry.answers["confidence"].astype(np.float64)
-    right = entry.answers["label"] == entry.answers["predicted"]
+    confidence = entry.predictions["confidence"].astype(np.float64)
+    right = entry.predictions["label"] == entry.predictions["predicted"]
     bins = np.clip((confidence * NUM_BINS).astype(np.int64), 0, NUM_BINS - 1)
     rows = [
         (
@@ -102,7 +102,7 @@ def calibration(entry: Entry) -> tuple[list[tuple[float, float, int]], float]:
 
 def answer_figures(group: Group, marks: Mapping[str, Mark]) -> list[Figure]:
     """The charts that need predictions; none for groups of more than MAX_ROWS models."""
-    rows = [entry for entry in ranked(group, "top1") if entry.answers["label"].size]
+    rows = [entry for entry in best_first(group, "top1") if entry.predictions["label"].size]
     if not rows or len(group.entries) > MAX_ROWS or len({num_classes(entry) for entry in rows}) > 1:
         return []
     return [*_class_maps(rows), *_calibration_figure(rows, marks)]
@@ -164,7 +164,7 @@ def _class_map(
 
 
 def _calibration_figure(rows: Sequence[Entry], marks: Mapping[str, Mark]) -> list[Figure]:
-    found = [(entry, *calibration(entry)) for entry in rows if entry.answers["confidence"].size]
+    found = [(entry, *calibration(entry)) for entry in rows if entry.predictions["confidence"].size]
     if not found:
         return []
     traces: list[Trace] = [
@@ -216,7 +216,7 @@ def _calibration_figure(rows: Sequence[Entry], marks: Mapping[str, Mark]) -> lis
 
 def answers_data(entry: Entry) -> dict[str, Any]:
     """What the model's part of the page shows of its answers; empty without predictions."""
-    if not entry.answers["label"].size:
+    if not entry.predictions["label"].size:
         return {}
     return {
         "classes": [None if np.isnan(v) else round(float(v), 1) for v in class_percent(entry)],
@@ -231,10 +231,10 @@ MAX_CLASSES = 200
 
 def class_gaps(ours: Entry, theirs: Entry) -> list[tuple[int, Estimate, float]]:
     """(class, points that `ours` is above `theirs`, p adjusted for all classes), for every class with test images."""
-    labels = ours.answers["label"][: ours.right.shape[1]]
+    labels = ours.predictions["label"][: ours.correct.shape[1]]
     classes = [int(each) for each in np.unique(labels)]
     found = [
-        top1_difference(ours.right[:, labels == each], theirs.right[:, labels == each])
+        top1_difference(ours.correct[:, labels == each], theirs.correct[:, labels == each])
         for each in classes
     ]
     adjusted = holm([p for _, p in found])
@@ -248,8 +248,8 @@ def gap_figure(group: Group) -> list[Figure]:
 
     None where they didn't answer the same images.
     """
-    rows = [entry for entry in ranked(group, "top1") if entry.right.size][:2]
-    if len(rows) < 2 or rows[0].right.shape[1] != rows[1].right.shape[1]:
+    rows = [entry for entry in best_first(group, "top1") if entry.correct.size][:2]
+    if len(rows) < 2 or rows[0].correct.shape[1] != rows[1].correct.shape[1]:
         return []
     names = rows[0].record.data.class_names
     if len(names) > MAX_CLASSES or _fewest_images(rows[0]) < 2:
@@ -260,7 +260,7 @@ def gap_figure(group: Group) -> list[Figure]:
 
 def _fewest_images(entry: Entry) -> int:
     """Test images of the rarest class that has any."""
-    counts = np.unique(entry.answers["label"][: entry.right.shape[1]], return_counts=True)[1]
+    counts = np.unique(entry.predictions["label"][: entry.correct.shape[1]], return_counts=True)[1]
     return int(counts.min())
 
 
@@ -280,7 +280,7 @@ def _figure(
         "hue": 0,
         "shape": 0,
     }
-    proven = [names[i] for i, _, p in gaps if p < SIGNIFICANT]
+    proven = [names[i] for i, _, p in gaps if p < SIGNIFICANCE]
     caption = (
         f"{best.model[:60]} against {following.model[:60]}: {len(proven)} of {len(gaps)} classes can be told apart "
         f"(adjusted for their number){': ' + ', '.join(proven[:6]) if proven else ''}."

@@ -10,7 +10,7 @@ from reports.chart.palette import Mark
 from reports.column import BY_KEY, show
 from reports.frame import FLOPS_OF_TRAINING, machine_peak
 from reports.pairs import SPEEDS, Pair, Pairs
-from reports.ranking import Entry, Group, ranked
+from reports.ranking import Entry, Group, best_first
 
 MAX_MATRIX = 40  # rows of a matrix of pairs
 THRESHOLDS = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90)  # percent of validation top-1
@@ -20,7 +20,7 @@ def pair_matrix(group: Group, compared: Mapping[str, Pairs]) -> list[Figure]:
     """Every row against every other: ratios of rates and points of top-1, with the verdicts."""
     figures = []
     for column in ("top1", *SPEEDS):
-        rows = [e for e in ranked(group, column) if compared[column].get(e.key)]
+        rows = [e for e in best_first(group, column) if compared[column].get(e.key)]
         if not 2 <= len(rows) <= MAX_MATRIX:
             continue
         figures.append(_matrix(rows, column, compared[column]))
@@ -100,7 +100,7 @@ def memory(group: Group) -> list[Figure]:
     """What a training step must hold, by kind, worked out from the layers, and the peak that was measured."""
     rows = [
         e
-        for e in ranked(group, "top1") or group.entries
+        for e in best_first(group, "top1") or group.entries
         if e.record.layers and e.record.num_parameters
     ]
     if not rows:
@@ -173,7 +173,7 @@ def time_to_accuracy(group: Group) -> list[Figure]:
     """
     rows = [
         e
-        for e in ranked(group, "top1")
+        for e in best_first(group, "top1")
         if any(epoch.evaluation for c in e.finished for epoch in c.record.epochs)
     ]
     reached = {t: [e for e in rows if effort_to(e, t)] for t in THRESHOLDS}
@@ -246,7 +246,9 @@ def effort_to(entry: Entry, threshold: float) -> tuple[float, ...]:
 def roofline(group: Group, marks: Mapping[str, Mark]) -> list[Figure]:
     """Work done in a second against work for each byte that the layers move."""
     rows = [
-        e for e in ranked(group, SPEEDS[0]) if e.record.layers and e.numbers.get("multiply_adds")
+        e
+        for e in best_first(group, SPEEDS[0])
+        if e.record.layers and e.numbers.get("multiply_adds")
     ]
     if len(rows) < 2:
         return []
@@ -335,7 +337,7 @@ def bottleneck(group: Group) -> list[Figure]:
         "train_step_images_per_second",
         "loader_images_per_second",
     )
-    rows = [e for e in ranked(group, ends) if step in e.numbers and loader in e.numbers]
+    rows = [e for e in best_first(group, ends) if step in e.numbers and loader in e.numbers]
     if not rows:
         return []
     shares = {

@@ -9,7 +9,7 @@ from reports.chart.figure import Figure, Trace, axis_title, error_bars, label, s
 from reports.chart.label import Place, place_labels
 from reports.chart.palette import Mark
 from reports.column import BY_KEY, show_column
-from reports.ranking import Entry, Group, front_of, has_interval, ranked
+from reports.ranking import Entry, Group, best_first, has_interval, pareto_front
 
 TRADEOFFS = (
     "train_images_per_second",
@@ -33,11 +33,11 @@ def tradeoff(group: Group, key: str, marks: Mapping[str, Mark], suffix: str = ""
 
     None without a point.
     """
-    rows = [entry for entry in ranked(group, "top1") if key in entry.numbers]
+    rows = [entry for entry in best_first(group, "top1") if key in entry.numbers]
     if not rows:
         return None
     column = BY_KEY[key]
-    front = front_of(group, key, higher=column.better == "higher")
+    front = pareto_front(group, key, higher=column.better == "higher")
     values = [scaled(entry.numbers[key].value, key) for entry in rows]
     log = min(values) > 0 and max(values) / min(values) > LOG_FROM
     first = {entry.key for entry in front}
