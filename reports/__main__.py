@@ -2,7 +2,7 @@
 
 python -m reports runs/2026-11-22-quick
 python -m reports runs/a runs/b -o both.html --csv both.csv --baseline lenet5
-python -m reports .benchmarks/before.json .benchmarks/after.json     micro-benchmarks, held against each other
+python -m reports .benchmarks/before.json .benchmarks/after.json   compare two micro-benchmark files
 python -m reports serve runs/
 """
 
@@ -18,13 +18,16 @@ from reports.micro import micro_text, read_micro
 from reports.runs import Source, read_source
 from reports.terminal import print_ranking
 
+MOST_SHOWN = 8  # models named in a refusal that has no nearest name
+CUTOFF = 0.5  # difflib's similarity, the same as for every other name that is refused
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0, or 2 for a wrong request."""
+    """Run the command line. Return 0, or 2 for a wrong request."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == ["serve"]:
         return _serve(given[1:])
-    options = _parser().parse_args(given)
+    options = _parse(given)
     files = [path for path in options.runs if path.suffix == ".json"]
     runs = [path for path in options.runs if path.suffix != ".json"]
     try:
@@ -33,29 +36,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(micro_text(micro))
         if not runs:
             if options.output or options.csv:
-                raise ValueError("micro-benchmarks alone make no page and no CSV: name a run too")
+                raise ValueError("micro-benchmarks make no page and no CSV: name a run as well")
             return 0
         source = read_source(runs)
         if options.baseline is not None:
             check_baseline(source, options.baseline)
     except ValueError as error:
         return _refuse(error)
+
+    # Imported late: a wrong request is refused before the charts are loaded.
     from reports.page import build_page
 
+    # Outside of any `try`: a ValueError of the page's own code is a bug, not a wrong request.
     page = build_page(source, options.baseline, micro)
-    target = options.output or runs[0] / "report.html"
+    report = options.output or runs[0] / "report.html"
     try:
-        write_page(target, page)
+        write_page(report, page)
         if options.csv is not None:
             write_csv(source, options.csv)
     except ValueError as error:
         return _refuse(error)
     print_ranking(source)
-    print(f"report: {target}" + (f"  table: {options.csv}" if options.csv else ""))
+    print(f"report: {report}" + (f"  table: {options.csv}" if options.csv else ""))
     return 0
 
 
 def _serve(arguments: Sequence[str]) -> int:
+    # Imported late: a page needs no server.
     from reports.serve import serve
 
     try:
@@ -71,31 +78,35 @@ def _refuse(error: ValueError) -> int:
 
 
 def check_baseline(source: Source, name: str) -> None:
-    """Refuse a baseline that no run has, with the nearest names."""
+    """Raise ValueError for a baseline that no run has, naming the nearest models.
+
+    The hint is that of `zoo.suggest`, which reports may not import: everything a report says of a
+    model must come from its record, or a page couldn't be made of runs of another version's zoo. A
+    test holds the two to the same words.
+    """
     models = sorted({cell.record.model for _, cell in source.cells})
-    if name not in models:
-        near = difflib.get_close_matches(name, models, n=3, cutoff=0.4)
-        hint = (
-            f"; did you mean {' or '.join(near)}?"
-            if near
-            else f"; there are {', '.join(models[:8])}"
-        )
-        raise ValueError(f"--baseline {name}: no such model in these runs{hint}")
+    if name in models:
+        return
+    hint = f"choose from {', '.join(models[:MOST_SHOWN])}"
+    near = difflib.get_close_matches(name, models, cutoff=CUTOFF)
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    raise ValueError(f"--baseline {name}: no such model in these runs; {hint}")
 
 
 def write_page(target: Path, page: str) -> None:
-    """Write the page as a finished whole; ValueError if it can't be written."""
+    """Write the page as a finished whole. Raise ValueError if it can't be written."""
     try:
         write_bytes(target, page.encode())
     except OSError as error:
         raise ValueError(f"{target}: can't be written ({error.strerror or error})") from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m reports",
-        description="The page and the table of runs.",
-        epilog="`python -m reports serve RUNS` lists all runs.",
+        description="Make the page and the table of runs.",
+        epilog="`python -m reports serve RUNS` lists all runs in a browser.",
     )
     parser.add_argument(
         "runs",
@@ -109,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="FILE.html",
-        help="the page (default: the first RUN/report.html)",
+        help="where to write the page (default: report.html in the first RUN)",
     )
     parser.add_argument(
         "--csv", type=Path, metavar="FILE", help="also write the tidy table, one row a record"
@@ -117,9 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--baseline",
         metavar="MODEL",
-        help="the model that the page holds the others against at first",
+        help="the model that the page compares the others with when it opens",
     )
-    return parser
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

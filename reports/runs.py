@@ -1,14 +1,17 @@
-"""Run folders as they are on disk.
+"""Read run folders as they are on disk.
 
-Records, comparison and predictions, and what could not be read and why.
+A run is its records, its comparisons and its predictions. A file that can't be read is kept as a
+`Fault`, so that a torn file costs its own row and not the whole page.
 """
 
 import zipfile
 import zlib
+from collections import ChainMap, Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,114 +19,122 @@ from numpy.typing import NDArray
 from bench.results.record import Comparison, RunRecord
 from bench.results.storage import Written, comparison_paths, read, requested_models
 
+Value = TypeVar("Value")
+
+# What numpy raises for an archive that is missing, torn, of another format, or lacks an array.
+UNREADABLE = (OSError, ValueError, IndexError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One record and the folder that it lies in."""
+    """One record and the folder it lies in."""
 
     record: RunRecord
     folder: Path
 
     def arrays(self, name: str, keys: Collection[str]) -> dict[str, NDArray[Any]]:
-        """Arrays of a file beside the record, such as `predictions.npz`.
+        """Read arrays of a file beside the record, such as `predictions.npz`.
 
-        Empty unless all of `keys` can be read.
+        Return all of `keys`, or nothing if one of them can't be read.
         """
         try:
-            with (self.folder / name).open(
-                "rb"
-            ) as file:  # opened here: numpy leaves a torn one open
+            # Opened here, not by numpy: it leaves the file open if the archive is torn.
+            with (self.folder / name).open("rb") as file:
                 arrays = np.load(file, allow_pickle=False)
                 return {key: arrays[key] for key in keys}
-        except (
-            OSError,
-            ValueError,
-            IndexError,
-            EOFError,
-            KeyError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ):
+        except UNREADABLE:
             return {}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder: its cells in the order that its models were asked for."""
+    """One run's folder, its cells in the order in which the models were requested.
+
+    `comparison` shows every model, `comparisons` are the files it was joined from: one for each
+    launch and group.
+    """
 
     name: str
     folder: Path
     cells: tuple[Cell, ...]
     comparison: Comparison | None
-    comparisons: tuple[Comparison, ...] = ()  # of several launches or groups, each by itself
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def rounds(self) -> tuple[Comparison, ...]:
-        """Every comparison whose rounds can be paired."""
-        return self.comparisons or ((self.comparison,) if self.comparison else ())
+        """Return the comparisons whose rounds can be paired, each on its own."""
+        if self.comparisons or self.comparison is None:
+            return self.comparisons
+        return (self.comparison,)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A file that was skipped, and why, in one line."""
+    """A file that was skipped, and the reason in one line."""
 
     path: Path
     reason: str
 
     @property
     def name(self) -> str:
-        """The file's last four parts: enough to find it, nothing of where the runs lie."""
+        """Return the last four parts of the path: enough to find it, and no home folder."""
         return "/".join(self.path.parts[-4:])
 
 
 @dataclass(frozen=True)
 class Source:
-    """All that a report is made from."""
+    """Everything a report is made from."""
 
     runs: tuple[Run, ...]
     faults: tuple[Fault, ...]
 
     @property
     def cells(self) -> Iterator[tuple[Run, Cell]]:
-        """Every cell with its run."""
-        return ((run, cell) for run in self.runs for cell in run.cells)
+        """Iterate over all cells, each with its run."""
+        for run in self.runs:
+            for cell in run.cells:
+                yield run, cell
 
 
 def read_source(paths: Sequence[Path]) -> Source:
     """Read run folders, or folders of run folders.
 
-    ValueError for a path that isn't there or holds no record.
+    Raise ValueError for a path that doesn't exist or holds no readable record.
     """
     runs: list[Run] = []
     faults: list[Fault] = []
     for path in paths:
-        found = run_folders(path)
-        before = sum(len(run.cells) for run in runs)
-        runs += [_read_run(folder, faults) for folder in found]
-        if sum(len(run.cells) for run in runs) == before:
+        found = [_read_run(folder, faults) for folder in find_run_folders(path)]
+        with_records = [run for run in found if run.cells]
+        if not with_records:
             reason = f" ({faults[-1].reason})" if faults else ""
             raise ValueError(
-                f"{path}: no record to report{reason}; a run's folder has cells/MODEL-sSEED/record.json"
+                f"{path}: no record to report{reason}; "
+                "a run folder holds cells/MODEL-sSEED/record.json"
             )
-    return Source(_with_own_names([run for run in runs if run.cells]), tuple(faults))
+        runs += with_records
+    return Source(_number_equal_names(runs), tuple(faults))
 
 
-def run_folders(path: Path) -> list[Path]:
-    """The folder itself if it is a run's, else the runs' folders in it, by name.
+def is_run_folder(path: Path) -> bool:
+    """Return whether a folder is a run's."""
+    return (path / "cells").is_dir()
 
-    ValueError if it isn't a folder.
+
+def find_run_folders(path: Path) -> list[Path]:
+    """Return the folder itself if it is a run's, else the run folders in it, sorted by name.
+
+    Raise ValueError if it isn't a folder.
     """
     if not path.is_dir():
-        near = (
-            [p.name for p in sorted(path.parent.glob("*/")) if (p / "cells").is_dir()]
-            if path.parent.is_dir()
-            else []
-        )
-        there = f"; there are {', '.join(near[-3:])}" if near else ""
-        raise ValueError(f"{path}: no such folder{there}")
-    if (path / "cells").is_dir():
+        siblings = sorted(path.parent.glob("*/")) if path.parent.is_dir() else []
+        runs = [folder.name for folder in siblings if is_run_folder(folder)]
+        # Run names begin with a date, so the last ones are those that were probably meant.
+        hint = f"; runs there: {', '.join(runs[-3:])}" if runs else ""
+        raise ValueError(f"{path}: no such folder{hint}")
+    if is_run_folder(path):
         return [path]
-    return sorted(child for child in path.iterdir() if (child / "cells").is_dir())
+    return sorted(child for child in path.iterdir() if is_run_folder(child))
 
 
 def _read_run(folder: Path, faults: list[Fault]) -> Run:
@@ -132,34 +143,45 @@ def _read_run(folder: Path, faults: list[Fault]) -> Run:
         record = _read_or_note(path, RunRecord, faults)
         if record is not None:
             cells.append(Cell(record, path.parent))
-    names = {name: position for position, name in enumerate(requested_models(folder))}
-    cells.sort(key=lambda c: (names.get(c.record.model, len(names)), c.record.model, c.record.seed))
-    read_all = [_read_or_note(path, Comparison, faults) for path in comparison_paths(folder)]
-    compared = tuple(comparison for comparison in read_all if comparison is not None)
+    requested = requested_models(folder)
+    position = {model: place for place, model in enumerate(requested)}
+
+    def as_requested(cell: Cell) -> tuple[int, str, int]:
+        record = cell.record
+        return position.get(record.model, len(requested)), record.model, record.seed
+
+    cells.sort(key=as_requested)
+    files = [_read_or_note(path, Comparison, faults) for path in comparison_paths(folder)]
+    comparisons = tuple(each for each in files if each is not None)
     name = cells[0].record.run if cells else folder.name
-    return Run(name, folder, tuple(cells), join_comparisons(compared), compared)
+    return Run(name, folder, tuple(cells), join_comparisons(comparisons), comparisons)
 
 
-def join_comparisons(compared: Sequence[Comparison]) -> Comparison | None:
-    """One comparison that shows every model.
+def join_comparisons(comparisons: Sequence[Comparison]) -> Comparison | None:
+    """Return one comparison that shows every model, or None without any.
 
-    Of several launches the first, of several groups all of them.
+    Where several launches measured a model, the first of them is shown.
     """
-    if len(compared) < 2:
-        return compared[0] if compared else None
-    first = compared[0]
-    every = list(reversed(compared))
+    if len(comparisons) < 2:
+        return comparisons[0] if comparisons else None
+    models = chain.from_iterable(each.models for each in comparisons)
     return replace(
-        first,
-        models=tuple(dict.fromkeys(model for each in compared for model in each.models)),
-        measurements={model: rows for each in every for model, rows in each.measurements.items()},
-        sweeps={model: rows for each in every for model, rows in each.sweeps.items()},
-        sweep_ended={model: why for each in every for model, why in each.sweep_ended.items()},
-        missing={name: why for each in every for name, why in each.missing.items()},
+        comparisons[0],
+        models=tuple(dict.fromkeys(models)),
+        measurements=_first_wins([each.measurements for each in comparisons]),
+        sweeps=_first_wins([each.sweeps for each in comparisons]),
+        sweep_ended=_first_wins([each.sweep_ended for each in comparisons]),
+        missing=_first_wins([each.missing for each in comparisons]),
     )
 
 
+def _first_wins(mappings: Sequence[dict[str, Value]]) -> dict[str, Value]:
+    """Merge mappings; where several have a key, the first one's value stands."""
+    return dict(ChainMap(*mappings))
+
+
 def _read_or_note(path: Path, kind: type[Written], faults: list[Fault]) -> Written | None:
+    """Read a record or a comparison; if it can't be read, add a fault and return None."""
     try:
         return read(path, kind)
     except (ValueError, OSError) as error:
@@ -168,12 +190,12 @@ def _read_or_note(path: Path, kind: type[Written], faults: list[Fault]) -> Writt
         return None
 
 
-def _with_own_names(runs: list[Run]) -> tuple[Run, ...]:
-    """Tell runs of the same name apart by a number, so that no row stands for two."""
-    seen: dict[str, int] = {}
-    named = []
+def _number_equal_names(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Number runs of the same name, `a`, `a (2)`, so that no row of the page stands for two."""
+    seen: Counter[str] = Counter()
+    numbered = []
     for run in runs:
-        seen[run.name] = seen.get(run.name, 0) + 1
-        name = run.name if seen[run.name] == 1 else f"{run.name} ({seen[run.name]})"
-        named.append(replace(run, name=name))
-    return tuple(named)
+        seen[run.name] += 1
+        count = seen[run.name]
+        numbered.append(run if count == 1 else replace(run, name=f"{run.name} ({count})"))
+    return tuple(numbered)

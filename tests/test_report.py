@@ -33,6 +33,7 @@ from tests.support.record_factory import (
     write_demo,
     write_run,
 )
+from zoo.suggest import did_you_mean
 
 
 class Page(HTMLParser):
@@ -347,6 +348,17 @@ def test_a_baseline_that_is_not_there_is_refused_with_the_nearest(
     code, _, err = run([demo, "--baseline", "lenet"], capsys)
     assert code == 2
     assert "did you mean lenet5" in err
+
+
+@pytest.mark.parametrize("name", ["lenet", "vgg", "res", "nobody"])
+def test_the_hint_is_that_of_every_other_unknown_name(
+    name: str, demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reports may not import the zoo, so they hold the cutoff a second time."""
+    _, _, err = run([demo, "--baseline", name], capsys)
+    hint = did_you_mean(name, sorted(animal.name for animal in ZOO))
+    assert ("did you mean" in err) == bool(hint)
+    assert hint in err
 
 
 def test_a_baseline_that_is_there_starts_chosen(demo: Path) -> None:

@@ -183,7 +183,7 @@ def test_torn_records_are_counted(root: Path) -> None:
 
 def test_an_empty_folder_says_so(tmp_path: Path) -> None:
     with served(tmp_path) as port:
-        assert "No run yet." in ask(port, "/")[1]
+        assert "No runs yet." in ask(port, "/")[1]
 
 
 @pytest.mark.parametrize("given", [["none"], ["runs", "--port", "1"]])
