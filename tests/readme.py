@@ -1,6 +1,7 @@
-"""The README's generated tables.
+"""Write the generated tables: the survey in README.md and every model in docs/models.md.
 
-`python -m tests.readme` writes them, `--check` fails where they aren't true.
+python -m tests.readme             write them
+python -m tests.readme --check     fail where they aren't true
 """
 
 import sys
@@ -14,6 +15,7 @@ from zoo.registry import list_models
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+MODELS = ROOT / "docs" / "models.md"
 SURVEY = ROOT / "results" / "survey"
 BEGIN, END = "<!-- {}: written by `python -m tests.readme` -->\n", "<!-- end of {} -->\n"
 
@@ -60,20 +62,29 @@ def _survey_row(entry: Entry, place: str) -> str:
     )
 
 
+def with_table(text: str, name: str, table: str) -> str:
+    """Put a table between its two marks in a page."""
+    before, _, rest = text.partition(BEGIN.format(name))
+    after = rest.partition(END.format(name))[2]
+    return before + BEGIN.format(name) + table + END.format(name) + after
+
+
 def main(words: list[str]) -> int:
-    """Write the tables, or check them; returns the exit code."""
-    text = expected = README.read_text(encoding="utf-8")
-    for name, table in (("models", model_table()), ("survey", survey_table())):
-        before, _, rest = expected.partition(BEGIN.format(name))
-        after = rest.partition(END.format(name))[2]
-        expected = before + BEGIN.format(name) + table + END.format(name) + after
-    if words == ["--check"]:
+    """Write the tables, or check them; return the exit code."""
+    stale = []
+    for path, name, table in (
+        (README, "survey", survey_table()),
+        (MODELS, "models", model_table()),
+    ):
+        text = path.read_text(encoding="utf-8")
+        expected = with_table(text, name, table)
         if text != expected:
-            print(
-                "README.md: its tables are not the registry's or the survey's; run `python -m tests.readme`"
-            )
-        return int(text != expected)
-    README.write_text(expected, encoding="utf-8")
+            stale.append(path.name)
+            if words != ["--check"]:
+                path.write_text(expected, encoding="utf-8")
+    if words == ["--check"] and stale:
+        print(f"{' and '.join(stale)}: out of date; run `python -m tests.readme`")
+        return 1
     return 0
 
 
