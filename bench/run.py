@@ -20,12 +20,12 @@ if (
 from bench.data.dataset import open_dataset
 from bench.distributed.process import (
     LARGE_PAGES,
-    abandon,
+    abandon_world,
     check_world,
     follow_launcher,
-    leave,
+    leave_exit_code,
+    read_world,
     start_server,
-    world_of,
 )
 from bench.launch.check import check_request, complete
 from bench.request.command_line import complain, how_to_resume, parse
@@ -35,7 +35,7 @@ from bench.request.config import RunConfig
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a request; returns 0 if all is ok, 1 if a cell failed, 2 for a wrong request, 130 or 143 if interrupted."""
     follow_launcher()
-    world = world_of()
+    world = read_world()
     with contextlib.ExitStack() as stack:
         try:
             config = complete(parse(sys.argv[1:] if argv is None else argv))
@@ -69,29 +69,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             cells = list_cells(config, data)
             runtime.on_main(check_fit, config, len(data.class_names))
             if config.dry_run:
-                return leave(show_plan(cells, config, data, runtime))
+                return leave_exit_code(show_plan(cells, config, data, runtime))
             context = claim_run(config, data, runtime)
         except ValueError as error:
-            return leave(complain(error, aloud=world.speaks))
+            return leave_exit_code(complain(error, aloud=world.speaks))
 
         display = Display(runtime, len(cells))
         try:
-            with runtime.whole():
+            with runtime.failing_together():
                 records = run_cells(cells, context, display)
                 compare_cells(cells, records, context)
                 reported = runtime.on_main(write_report, config)
         except Interrupted as stop:
             runtime.say(how_to_resume(config))
-            return leave(128 + stop.signum)
+            return leave_exit_code(128 + stop.signum)
         except WorldBroken as broken:
-            abandon(str(broken), how=how_to_resume(config), aloud=broken.speaks)
+            abandon_world(str(broken), how=how_to_resume(config), aloud=broken.speaks)
         except OSError as error:
             complain(
                 f"{error.filename or config.out}: {error.strerror}; {how_to_resume(config)}",
                 aloud=world.speaks,
             )
-            return leave(1)
-        return leave(0 if reported and all(record.status == "ok" for record in records) else 1)
+            return leave_exit_code(1)
+        return leave_exit_code(
+            0 if reported and all(record.status == "ok" for record in records) else 1
+        )
 
 
 def write_report(config: RunConfig) -> bool:

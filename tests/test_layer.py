@@ -188,7 +188,7 @@ def test_a_model_that_is_placed_on_a_cpu_has_products_and_counts_as_before() -> 
     model = create_model("shufflenet_v2_x1_0")
     before = (count_parameters(model), [type(m).__name__ for m in model.modules()].count("Conv2d"))
     with Runtime.start(parse(["--recipe", "smoke"])) as runtime:
-        placed = runtime.place(model, {})
+        placed = runtime.place_model(model, {})
     kinds = [type(m).__name__ for m in placed.modules()]
     assert (
         count_parameters(placed),

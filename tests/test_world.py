@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from bench.distributed.process import World, check_world, num_cores, num_gpus, world_of
+from bench.distributed.process import World, check_world, num_cores, num_gpus, read_world
 from bench.launch.__main__ import Layout, command, environment, layout_of
 from bench.request.command_line import parse
 
@@ -15,8 +15,8 @@ TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE
 
 
 def test_the_world_is_read_as_torchrun_writes_it() -> None:
-    assert world_of(TORCHRUN) == World(rank=3, size=4, local_rank=1, local_size=2)
-    assert world_of({}) == World(0, 1, 0, 1)
+    assert read_world(TORCHRUN) == World(rank=3, size=4, local_rank=1, local_size=2)
+    assert read_world({}) == World(0, 1, 0, 1)
 
 
 def test_a_world_that_is_not_there_is_refused_with_the_command_that_works() -> None:

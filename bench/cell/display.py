@@ -65,7 +65,7 @@ class Display:
         noted = _Noted(self.runtime, label)
         if self.packed:
             self.indent = f"    {model}, seed {seed}: "
-        if self.packed or not self.runtime.draws:
+        if self.packed or not self.runtime.draws_bar:
             yield lambda share, trained: noted.moved(trained)
             return
         columns = (

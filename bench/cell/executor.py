@@ -23,7 +23,7 @@ from bench.distributed.process import (
     RELAUNCH,
     SERVER,
     count_oom_kills,
-    name_of,
+    name_signal,
     num_cores,
     num_gpus,
 )
@@ -121,7 +121,9 @@ def _outcome(packed: Packed, context: "RunContext", display: "Display") -> RunRe
             packed.cell, context, "oom", "the kernel killed its process for want of memory"
         )
     else:
-        cause = f"was killed by {name_of(-code)}" if code < 0 else f"ended with exit code {code}"
+        cause = (
+            f"was killed by {name_signal(-code)}" if code < 0 else f"ended with exit code {code}"
+        )
         record = give_up(packed.cell, context, "failed", f"its process {cause}")
     display.end(record)
     return record

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from bench.data.dataset import Dataset
-from bench.distributed.roll_call import WorldBroken, cause_of
+from bench.distributed.roll_call import WorldBroken
 from bench.distributed.runtime import Runtime
 from bench.results.record import DataInfo, RunRecord, Status, now
 from bench.results.sealed_folder import hash_file
 from bench.results.storage import write, write_bytes
 from bench.train import checkpoint
 from bench.train.evaluation import Predictions
+from zoo.cause import cause_of
 from zoo.spec import ModelSpec
 
 # Of these a cell doesn't fail alone: the next one would find the same disk.
@@ -55,7 +56,7 @@ class Keeper:
             self.record = replace(
                 self.record, status=own, error=str(broken), finished=now() if broken.fault else None
             )
-            self.runtime.alone(write, self.path, self.record)
+            self.runtime.on_main_alone(write, self.path, self.record)
             raise
         if isinstance(error, OSError) and error.errno in DISK_FAULTS:
             raise error

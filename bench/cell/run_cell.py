@@ -14,8 +14,7 @@ from torch import nn
 from bench.cell.display import Display, tracked
 from bench.cell.record_writer import Keeper, data_info, keep_outcome, spec_as_json
 from bench.data.dataset import Dataset, class_weights, describe_classes
-from bench.distributed.process import given_up
-from bench.distributed.roll_call import cause_of
+from bench.distributed.process import cells_given_up
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.environment import describe_run
 from bench.request.command_line import check_folder
@@ -37,6 +36,7 @@ from bench.train.build import (
 )
 from bench.train.schedule import dropped, settle
 from bench.train.trainer import Diverged, Hooks, Learner, Progress, fit
+from zoo.cause import cause_of
 from zoo.cost import count_parameters, layer_costs
 from zoo.fit import check_image_size
 from zoo.library import twins
@@ -104,7 +104,7 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
         raise ValueError(
             f"the machines don't hold the same data: {', '.join(held)}; name it by --dataset"
         )
-    runtime.claim(folder)
+    runtime.claim_folder(folder)
     runtime.on_main(_write_request, config, folder)
     sizes, names = describe_classes(data), twins(_asked_for(config))
     runtime.say(
@@ -139,7 +139,7 @@ def run_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
     runtime = context.runtime
     folder = _place(cell, context)
     before = runtime.on_main(find_record, cell, context)
-    if before is not None and (before.status in FINISHED or before.cell in given_up()):
+    if before is not None and (before.status in FINISHED or before.cell in cells_given_up()):
         display.kept(before)
         return before
     keep = Keeper(_begin(cell, context), folder / "record.json", runtime)

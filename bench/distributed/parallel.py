@@ -1,12 +1,13 @@
-"""The two axes of a world, and how gradients and statistics go along them.
+"""The two axes of a world, and how models, gradients and statistics go along them.
 
+Ranks along the data axis see different images; ranks along the model axis hold parts of one model.
 Imported by `runtime.py` alone.
 """
 
 import importlib
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -15,23 +16,73 @@ from torch._C._distributed_c10d import GradBucket
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
+from bench.distributed.gang import Gang, SingleGang, make_gang
 
-def data_parallel(model: nn.Module, group: Any, *, in_rank_order: bool) -> nn.Module:
-    """Make a model join its gradients over a group of processes at each backward pass: their mean.
+
+class Axes(NamedTuple):
+    """This process's neighbours along each axis."""
+
+    data: Gang
+    model: Gang
+
+
+@runtime_checkable
+class ModelPart(Protocol):
+    """A rank's part of a model that several ranks hold; `zoo/tower.py` has two kinds."""
+
+    def is_shared(self, parameter: str) -> bool:
+        """Return whether every rank holds the same of a parameter, instead of a part of its own."""
+
+    def whole_state(self) -> dict[str, torch.Tensor]:
+        """Return the whole model's weights under its own names. A collective call."""
+
+
+def find_axes(rank: int, size: int, *, model_size: int, device: torch.device) -> Axes:
+    """Place this process on the two axes. The ranks that hold parts of one model are neighbours."""
+    if model_size == 1:
+        return Axes(make_gang(rank, size), SingleGang())
+    shape = (size // model_size, model_size)
+    mesh = init_device_mesh(device.type, shape, mesh_dim_names=("data", "model"))
+    data_rank, model_rank = divmod(rank, model_size)
+    return Axes(
+        make_gang(data_rank, shape[0], mesh.get_group("data")),
+        make_gang(model_rank, model_size, mesh.get_group("model")),
+    )
+
+
+def share_model(model: nn.Module, way: str, gang: Gang, device: torch.device) -> nn.Module:
+    """Return this rank's part of a model.
+
+    `way` names the function, MODULE:FUNCTION, that turns the model into its parts. One process
+    spreads the model over its own devices, so that function is told neither of ranks nor a device.
+    """
+    module, _, name = way.partition(":")
+    share = cast(Callable[..., nn.Module], getattr(importlib.import_module(module), name))
+    if gang.size == 1:
+        return share(model)
+    return share(model.to(device), group=gang.group, rank=gang.rank, size=gang.size)
+
+
+def average_gradients(model: nn.Module, gang: Gang, *, in_rank_order: bool) -> nn.Module:
+    """Make a model take the mean of its gradients over the ranks at each backward pass.
 
     With `in_rank_order` it is their sum, added one rank after another: the same to the bit in any
     world that splits a step into the same micro-batches. Buffers stay local.
     """
+    if gang.size == 1:
+        return (
+            model  # there is nothing to average, and DDP refuses to start without a process group
+        )
     wrapped = DistributedDataParallel(
-        model, process_group=group, forward_sync_buffers=False, gradient_as_bucket_view=True
+        model, process_group=gang.group, forward_sync_buffers=False, gradient_as_bucket_view=True
     )
     if in_rank_order:
-        wrapped.register_comm_hook(group, sum_in_rank_order)
+        wrapped.register_comm_hook(gang.group, sum_in_rank_order)
     return wrapped
 
 
 def sum_in_rank_order(group: Any, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
-    """Gather every rank's gradients and add them as accumulation does: the first, plus the second, and so on.
+    """Gather every rank's gradients and add them in the order of ranks, as accumulation does.
 
     Every rank receives and holds the gradients of all.
     """
@@ -46,51 +97,48 @@ def sum_in_rank_order(group: Any, bucket: GradBucket) -> torch.futures.Future[to
     return gathered.get_future().then(add)
 
 
-def synchronised_norms(model: nn.Module, group: Any) -> nn.Module:
-    """Let batch normalisation take its statistics over all processes of a group.
+def share_norms(model: nn.Module, gang: Gang) -> nn.Module:
+    """Let batch normalisation take its statistics over all ranks' images (GPUs only).
 
-    GPUs only; it wasn't run on one.
+    It wasn't run on a machine with GPUs.
     """
-    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model, group)  # type: ignore[no-untyped-call]
+    if gang.size == 1:
+        return model
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model, gang.group)  # type: ignore[no-untyped-call]
     return converted
 
 
-def find_axes(rank: int, size: int, *, model_size: int, device: torch.device) -> dict[str, Any]:
-    """This process's place on the two axes, and its groups.
+def share_buffers(model: nn.Module, gang: Gang) -> None:
+    """Give every rank the first one's running statistics, as DDP would at each forward pass."""
+    for buffer in model.buffers():
+        gang.broadcast_tensor(buffer)
 
-    The ranks that share a model are neighbours.
-    """
-    if model_size == 1:
-        return {"data_rank": rank, "data_size": size}
-    shape = (size // model_size, model_size)
-    mesh = init_device_mesh(device.type, shape, mesh_dim_names=("data", "model"))
-    return {
-        "data_rank": rank // model_size,
-        "data_size": size // model_size,
-        "data_group": mesh.get_group("data"),
-        "model_rank": rank % model_size,
-        "model_size": model_size,
-        "model_group": mesh.get_group("model"),
+
+def clip_gradients(model: nn.Module, limit: float, gang: Gang) -> None:
+    """Scale the gradients so that the whole model's norm, not a part's, is at most `limit`."""
+    gradients = {
+        name: parameter.grad
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
     }
+    if gang.rank > 0:
+        # What every rank holds counts once, on the first.
+        gradients = {n: own for n, own in gradients.items() if not _is_shared(model, n)}
+    norm = nn.utils.get_total_norm(gradients.values())
+    # The root of one norm's square may differ from it in the last bit.
+    if gang.size > 1:
+        norm = torch.stack(gang.gather_tensors(norm)).norm()
+    nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)
 
 
-def function_of(way: str) -> Callable[..., nn.Module]:
-    """Import the function `MODULE:FUNCTION` that turns a model into its shared form."""
-    module, _, name = way.partition(":")
-    return cast(Callable[..., nn.Module], getattr(importlib.import_module(module), name))
+def _is_shared(model: nn.Module, parameter: str) -> bool:
+    """Return whether every rank holds the same of a parameter: all of a model without parts is."""
+    return model.is_shared(parameter) if isinstance(model, ModelPart) else True
 
 
-def clip_parts(model: nn.Module, limit: float, *, group: Any, rank: int, size: int) -> None:
-    """Scale this rank's gradients so that the norm of the whole model's, over the group, is at most `limit`."""
-    is_shared = getattr(
-        model, "is_shared", lambda name: True
-    )  # a model that isn't in parts is all the same to all
-    counted = [
-        p.grad
-        for name, p in model.named_parameters()
-        if p.grad is not None and not (rank and is_shared(name))
-    ]
-    norm = nn.utils.get_total_norm(counted)
-    norms = [torch.empty_like(norm) for _ in range(size)]
-    dist.all_gather(norms, norm, group=group)
-    nn.utils.clip_grads_with_norm_(model.parameters(), limit, torch.stack(norms).norm())
+def whole_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return a model's weights under its own names, put together from its parts.
+
+    A collective call.
+    """
+    return model.whole_state() if isinstance(model, ModelPart) else model.state_dict()

@@ -1,6 +1,6 @@
 """The processes of a run as the environment tells them, before torch is imported.
 
-Who was asked for, who is there.
+Who was asked for, who is there, and how a process ends.
 """
 
 import ctypes
@@ -18,23 +18,36 @@ from typing import NoReturn
 
 import psutil
 
-EXIT_FILE = "ZOOMETRY_EXIT_FILE"  # names the file where launch.sh wants the exit code, which accelerate turns into 1
-LAUNCHER = "ZOOMETRY_LAUNCHER"  # the process that launch.sh became
-GIVEN_UP = "ZOOMETRY_GIVEN_UP"  # cells that brought down a world of this launch: their records stay as they are
-BROKEN = 75  # left in the exit file by a world that broke, with the cause: a new world can go on (BSD's EX_TEMPFAIL)
-LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch reads it once: large tensors on large pages train 2 to 15 % faster on CPU
-RELAUNCH = "ZOOMETRY_RELAUNCH"  # says that this start only measures: cells are kept as they are
-# A process's place among others; with the launcher's own words, what would make a fresh process
-# join its world.
+# Names the file where launch.sh wants the exit code, which accelerate turns into 1.
+EXIT_FILE = "ZOOMETRY_EXIT_FILE"
+# The process that launch.sh became.
+LAUNCHER = "ZOOMETRY_LAUNCHER"
+# Cells that brought down a world of this launch: their records stay as they are.
+GIVEN_UP = "ZOOMETRY_GIVEN_UP"
+# Left in the exit file by a world that broke, with the cause: a new world can go on. The number is
+# BSD's EX_TEMPFAIL.
+BROKEN = 75
+# Torch reads it once: large tensors on large pages train 2 to 15 % faster on a CPU.
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+# Says that this start only measures: cells are kept as they are.
+RELAUNCH = "ZOOMETRY_RELAUNCH"
+# A process's place among others.
 PLACE = frozenset(
     {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 )
+# What a fresh process must not inherit: with it, it would join this one's world.
 LAUNCHED = PLACE | {EXIT_FILE, "TORCHELASTIC_USE_AGENT_STORE"}
+
+# Of <linux/prctl.h>.
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+SERVER = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among the processes of a run, as torchrun and accelerate put it into the environment."""
+    """This process among the processes of a run, as torchrun and accelerate tell it."""
 
     rank: int
     size: int
@@ -43,47 +56,43 @@ class World:
 
     @property
     def speaks(self) -> bool:
-        """Whether this process is the one that tells the user of an error."""
+        """Return whether this process is the one that tells the user of an error."""
         return self.rank == 0
 
 
-def world_of(environment: Mapping[str, str] = os.environ) -> World:
+def read_world(environment: Mapping[str, str] = os.environ) -> World:
     """Read the world from the environment; one process where nothing is said."""
-
-    def number(name: str, default: int) -> int:
-        return int(environment.get(name, default))
-
     return World(
-        number("RANK", 0),
-        number("WORLD_SIZE", 1),
-        number("LOCAL_RANK", 0),
-        number("LOCAL_WORLD_SIZE", 1),
+        rank=int(environment.get("RANK", 0)),
+        size=int(environment.get("WORLD_SIZE", 1)),
+        local_rank=int(environment.get("LOCAL_RANK", 0)),
+        local_size=int(environment.get("LOCAL_WORLD_SIZE", 1)),
     )
 
 
 def num_cores() -> int:
-    """Cores that this process may use: its affinity, less what a cgroup's quota takes away."""
+    """Count the cores that this process may use: its affinity's, at most a cgroup's quota."""
     allowed = len(os.sched_getaffinity(0))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):
         return allowed
-    return allowed if quota == "max" else max(1, min(allowed, round(int(quota) / int(period))))
+    if quota == "max":
+        return allowed
+    # Both in microseconds: the time on all cores that the group gets in a period.
+    return max(1, min(allowed, round(int(quota) / int(period))))
 
 
 def num_gpus(environment: Mapping[str, str] = os.environ) -> int:
-    """CUDA devices that a worker will see, asked of the driver's own tool.
+    """Count the CUDA devices that a worker will see.
 
-    Torch would take seconds to say it.
+    The driver's own tool is asked, since torch would take seconds to say it.
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    if environment.get("ACCELERATE_USE_CPU", "").lower() in (
-        "1",
-        "true",
-        "yes",
-    ) or not shutil.which("nvidia-smi"):
+    on_cpu = environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    if on_cpu or not shutil.which("nvidia-smi"):
         return 0
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
@@ -94,8 +103,8 @@ def check_world(
 ) -> None:
     """Refuse a world other than the one that was asked for, with the command that works.
 
-    accelerate starts a single process, without a word, where it was asked for several on a machine without GPUs; and a
-    rendezvous address without a world size is a launch that lost its way.
+    accelerate starts a single process, without a word, where it was asked for several on a machine
+    without GPUs; and a rendezvous address without a world size is a launch that lost its way.
     """
     if asked is None:
         asked = _asked_of_launcher()
@@ -109,27 +118,26 @@ def check_world(
 
 def _command(num_processes: int | str) -> str:
     return (
-        f"on this machine use `NPROC={num_processes} ./launch.sh …`, or `ACCELERATE_USE_CPU=true accelerate launch "
-        f"--multi_gpu --num_processes {num_processes} --num_machines 1 --main_process_port 0 bench/run.py …`"
+        f"on this machine use `NPROC={num_processes} ./launch.sh …`, or "
+        "`ACCELERATE_USE_CPU=true accelerate launch --multi_gpu "
+        f"--num_processes {num_processes} --num_machines 1 --main_process_port 0 bench/run.py …`"
     )
 
 
 def _asked_of_launcher() -> int | None:
-    """How many processes the command line of the launcher above this process names.
-
-    None if it names none.
-    """
+    """Return how many processes the launcher above was told to start; None if it wasn't told."""
     words = _launcher_above()
     for i, word in enumerate(words):
         name, _, value = word.partition("=")
         if name in ("--num_processes", "--num-processes"):
-            value = value or (words[i + 1] if i + 1 < len(words) else "")
+            if not value and i + 1 < len(words):
+                value = words[i + 1]
             return int(value) if value.isdigit() else None
     return None
 
 
 def _launcher_above() -> list[str]:
-    """The command line of accelerate or torchrun above this process.
+    """Return the command line of accelerate or torchrun above this process.
 
     Empty if its parent is something else.
     """
@@ -142,19 +150,20 @@ def _launcher_above() -> list[str]:
 
 
 def follow_launcher() -> None:
-    """Ask for SIGTERM at the launcher's death: its workers keep what they have and leave, and none is left behind.
+    """Ask for SIGTERM at the launcher's death, at which a worker keeps what it has and leaves.
 
     accelerate, started by hand, dies of a SIGTERM at once and says nothing to its child.
     """
     if EXIT_FILE in os.environ or _launcher_above():
         die_with_parent(signal.SIGTERM)
     launcher = os.environ.get(LAUNCHER)
+    # It may have died before the request above was made.
     if launcher and not psutil.pid_exists(int(launcher)):
         sys.exit(128 + signal.SIGTERM)
 
 
 def is_orphan(parent: int) -> bool:
-    """Whether launch.sh started this process and is gone, killed outright.
+    """Return whether launch.sh, which started this run, is gone, killed outright.
 
     `parent` is who started this process.
     """
@@ -162,26 +171,27 @@ def is_orphan(parent: int) -> bool:
     return launcher is not None and os.getppid() not in (parent, int(launcher))
 
 
-def given_up() -> frozenset[str]:
-    """The cells that this launch has given up, by name."""
+def cells_given_up() -> frozenset[str]:
+    """Return the names of the cells that this launch has given up."""
     return frozenset(filter(None, os.environ.get(GIVEN_UP, "").split(",")))
 
 
-def leave(code: int) -> int:
-    """Give the exit code to the launcher of this machine that asked for it in a file.
+def leave_exit_code(code: int) -> int:
+    """Leave the exit code in the file where this machine's launcher wants it.
 
-    By hand, it is the process's.
+    Returns the process's own: 0 then, since accelerate would take any other for a crash; the code
+    itself where the process was started by hand.
     """
     path = os.environ.get(EXIT_FILE)
     if path is None:
         return code
-    if world_of().local_rank == 0:
+    if read_world().local_rank == 0:
         Path(path).write_text(str(code), encoding="utf-8")
     return 0
 
 
-def abandon(cause: str, *, how: str, aloud: bool) -> NoReturn:
-    """End this process at once: its world is broken, and whatever waits for another rank would wait in vain.
+def abandon_world(cause: str, *, how: str, aloud: bool) -> NoReturn:
+    """End this process at once: what waits for another rank of a broken world waits in vain.
 
     The launcher is told the cause; by hand it is said, with how to go on.
     """
@@ -192,15 +202,12 @@ def abandon(cause: str, *, how: str, aloud: bool) -> NoReturn:
         sys.stderr.write(f"zoometry: {cause}; {how}\n")
     sys.stdout.flush()
     sys.stderr.flush()
+    # Python's own end would wait for torch.distributed's threads, which wait for the other ranks.
     os._exit(1)
 
 
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
-
-
 def die_with_parent(signum: int = signal.SIGKILL) -> None:
-    """Ask for a signal at the death of the thread that started this process, so that no process is left behind."""
+    """Ask for a signal at the death of the thread that started this process."""
     _prctl(PR_SET_PDEATHSIG, signum)
 
 
@@ -215,70 +222,70 @@ def _prctl(option: int, value: int) -> None:
 
 
 def count_oom_kills(root: Path = Path("/")) -> int | None:
-    """How many processes of this control group the kernel has killed for want of memory; None where it doesn't tell.
+    """Count the processes of this control group that the kernel's out-of-memory killer ended.
 
-    Version 2 of control groups counts in `memory.events`, version 1 in `memory.oom_control`; where
-    neither can be read the whole machine's count must do. `root` is where /proc and /sys stand.
+    None where it doesn't tell. Version 2 of control groups counts in `memory.events`, version 1 in
+    `memory.oom_control`; where neither can be read the whole machine's count must do. `root` is
+    where /proc and /sys stand.
     """
-    for path in [*_counters(root), root / "proc/vmstat"]:
+    for path in [*_oom_counters(root), root / "proc/vmstat"]:
         found = _number_after("oom_kill", path)
         if found is not None:
             return found
     return None
 
 
-def _counters(root: Path) -> list[Path]:
-    """The files in which this process's control groups count, as /proc/self/cgroup names them.
+def _oom_counters(root: Path) -> list[Path]:
+    """List the files in which this process's control groups may count, most telling first.
 
-    ID:CONTROLLERS:PATH.
+    /proc/self/cgroup names the groups, a line each: ID:CONTROLLERS:PATH, without controllers in
+    version 2.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
+    mounts = root / "sys/fs/cgroup"
     found = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
+        group = path.strip("/")
+        # A container's own group is mounted at the top, and its path is that of outside.
         if "memory" in controllers.split(","):
-            found += _places(root / "sys/fs/cgroup/memory", path, "memory.oom_control")
+            for folder in (mounts / "memory" / group, mounts / "memory"):
+                found.append(folder / "memory.oom_control")
         if not controllers:
-            found += _places(root / "sys/fs/cgroup", path, "memory.events")
-            found += _places(root / "sys/fs/cgroup/unified", path, "memory.events")
+            for mount in (mounts, mounts / "unified"):
+                found += [mount / group / "memory.events", mount / "memory.events"]
     return found
 
 
-def _places(mount: Path, path: str, name: str) -> list[Path]:
-    """Where a group's file may be.
-
-    A container's own group is mounted at the top, and its path is that of outside.
-    """
-    return [mount / path.strip("/") / name, mount / name]
-
-
 def _number_after(word: str, path: Path) -> int | None:
+    """Return the number behind a word in a file of `WORD NUMBER` lines; None if it isn't there."""
     try:
-        rows = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
+        lines = path.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    return next((int(row[1]) for row in rows if len(row) == 2 and row[0] == word), None)
+    for line in lines:
+        name, _, number = line.partition(" ")
+        if name == word:
+            return int(number)
+    return None
 
 
-def name_of(signum: int) -> str:
-    """A signal's name, or its number where it has none."""
+def name_signal(signum: int) -> str:
+    """Return a signal's name, or its number where it has none."""
     try:
         return signal.Signals(signum).name
     except ValueError:
         return f"signal {signum}"
 
 
-SERVER = multiprocessing.get_context("forkserver")
-
-
 def start_server() -> None:
-    """Let the server import what a cell needs, beside this process's own imports.
+    """Start the server that `SERVER`'s processes are forked from, which imports what a cell needs.
 
-    torch itself brings in `torch._dynamo`, which takes seconds, when it counts a model or builds an
-    optimiser.
+    It does so beside this process's own imports. torch itself brings in `torch._dynamo`, which
+    takes seconds, when it counts a model or builds an optimiser.
     """
     SERVER.set_forkserver_preload(["bench.cell.run_cell", "torch._dynamo"])
     forkserver.ensure_running()

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import torch.distributed as dist
 
-from bench.distributed.process import World, abandon
+from bench.distributed.process import World, abandon_world
 from bench.results.record import Status
 
 # What gloo says in an error that has no type of its own.
@@ -45,6 +45,11 @@ class Fault:
     cause: str
     collective: bool = False
 
+    @property
+    def patience(self) -> float:
+        """Return the seconds in which the other ranks are heard."""
+        return LATER if self.collective else SOON
+
 
 class WorldBroken(Exception):  # noqa: N818 - an event, not an error
     """The ranks can't go on together.
@@ -58,124 +63,127 @@ class WorldBroken(Exception):  # noqa: N818 - an event, not an error
         self.speaks = speaks
 
 
-class Roll:
+class RollCall:
     """The ranks of a world, each of which can be asked whether it is there."""
 
     def __init__(self, world: World, timeout: float) -> None:
         self.world = world
         self.timeout = timeout
         self.num_calls = self.answered = 0
+        # torchrun's own restarts go on with the same store, in which the last attempt's keys stand.
         self.attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         patience = datetime.timedelta(seconds=max(timeout, ARRIVAL))
         store = cast(Any, dist).TCPStore  # a name that torch's own types leave out
         self.store = store(address, port, is_master=False, timeout=patience)
 
-    def meet(self) -> None:
+    def await_arrival(self) -> None:
         """Wait until all ranks have come: they may start slower than they answer.
 
         WorldBroken names the others.
         """
-        end = time.monotonic() + max(self.timeout, ARRIVAL)
+        patience = max(self.timeout, ARRIVAL)
+        end = time.monotonic() + patience
         self.store.set(f"zoometry/here/{self.attempt}/{self.world.rank}", "")
         missing = []
         for rank in range(self.world.size):
-            left = datetime.timedelta(seconds=max(0.01, end - time.monotonic()))
             try:
-                self.store.wait([f"zoometry/here/{self.attempt}/{rank}"], left)
+                self.store.wait([f"zoometry/here/{self.attempt}/{rank}"], _time_left(end))
             except dist.DistStoreError:
                 missing.append(rank)
-        if missing:
-            ranks = " and ".join(map(str, missing))
-            waited = max(self.timeout, ARRIVAL)
-            cause = (
-                f"rank {ranks} of {self.world.size} has not come within {waited:g} s (--timeout)"
-            )
-            raise WorldBroken(
-                cause,
-                None,
-                speaks=self.world.rank == min(set(range(self.world.size)) - set(missing)),
-            )
+        if not missing:
+            return
+        ranks = " and ".join(map(str, missing))
+        first_here = min(set(range(self.world.size)) - set(missing))
+        raise WorldBroken(
+            f"rank {ranks} of {self.world.size} has not come within {patience:g} s (--timeout)",
+            None,
+            speaks=self.world.rank == first_here,
+        )
 
-    def call(self, fault: Fault) -> None:
-        """Tell the others of a failure here and hear of theirs; returns if all failed alike and can go on together.
+    def compare_faults(self, fault: Fault) -> None:
+        """Tell the others of a failure here and hear of theirs.
 
-        Raises WorldBroken otherwise.
+        Returns if all failed alike and can go on together; raises WorldBroken otherwise.
         """
         self.num_calls += 1
         heard: dict[int, Fault] = {self.world.rank: fault}
         # In a thread of its own: a store whose keeper is stopped answers nothing, not even that the
         # time is up.
-        asking = threading.Thread(target=self._hear, args=(fault, heard), daemon=True)
+        asking = threading.Thread(target=self._hear_faults, args=(fault, heard), daemon=True)
         asking.start()
-        asking.join(_patience(fault) + 1)
-        faults, everyone = dict(heard), range(self.world.size)
-        silent = (
-            [rank for rank in everyone if rank not in faults]
-            if self.answered == self.num_calls
-            else [KEEPER]
-        )
+        asking.join(fault.patience + 1)
+        faults = dict(heard)  # the thread may go on
+        silent = [rank for rank in range(self.world.size) if rank not in faults]
+        if self.answered < self.num_calls:
+            silent = [KEEPER]  # whoever else is missing can't be told without the store
         if not silent and not any(one.collective for one in faults.values()):
             return
-        first = next((one for _, one in sorted(faults.items()) if not one.collective), None)
-        cause = first.cause if first else _who(silent, self.world.size, self.timeout)
+        # A failed collective call is what the others see of the rank that failed by itself.
+        causes = [faults[rank] for rank in sorted(faults) if not faults[rank].collective]
+        first = causes[0] if causes else None
+        cause = first.cause if first else _describe_silence(silent, self.world.size, self.timeout)
         raise WorldBroken(cause, first, speaks=self.world.rank == min(faults))
 
-    def _hear(self, own: Fault, heard: dict[int, Fault]) -> None:
-        """Write what failed here and read what failed elsewhere.
+    def _hear_faults(self, own: Fault, heard: dict[int, Fault]) -> None:
+        """Write what failed here and read what failed elsewhere, into `heard`.
 
         `answered` says in the end that the store is there.
         """
-        end = time.monotonic() + _patience(own)
+        end = time.monotonic() + own.patience
+        prefix = f"zoometry/fault/{self.attempt}/{self.num_calls}"
         with contextlib.suppress(RuntimeError):  # the store died with its keeper
-            self.store.set(self._key(self.world.rank), json.dumps(asdict(own)))
+            self.store.set(f"{prefix}/{self.world.rank}", json.dumps(asdict(own)))
             for rank in range(self.world.size):
-                left = datetime.timedelta(seconds=max(0.01, end - time.monotonic()))
                 with contextlib.suppress(dist.DistStoreError):
-                    self.store.wait([self._key(rank)], left)
-                    heard[rank] = Fault(**json.loads(self.store.get(self._key(rank))))
+                    self.store.wait([f"{prefix}/{rank}"], _time_left(end))
+                    heard[rank] = Fault(**json.loads(self.store.get(f"{prefix}/{rank}")))
             self.answered = self.num_calls
 
-    def _key(self, rank: int) -> str:
-        return f"zoometry/fault/{self.attempt}/{self.num_calls}/{rank}"
 
+def await_ranks(world: World, timeout: float) -> RollCall | None:
+    """Wait for the other ranks where a launcher keeps a store, so that none is late as they join.
 
-def is_collective(error: BaseException) -> bool:
-    """Whether a failure is that of a call to other ranks."""
-    words = str(error)
-    return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(one in words for one in WORDS)
-    )
-
-
-def cause_of(error: BaseException) -> str:
-    """The first line of an exception, with its type."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:500]
-
-
-def _patience(fault: Fault) -> float:
-    return LATER if fault.collective else SOON
-
-
-def _who(silent: list[int], size: int, timeout: float) -> str:
-    """Name the ranks that aren't there any more."""
-    if not silent:
-        return f"the ranks lost each other: a connection broke, or a call took more than {timeout:g} s (--timeout)"
-    ranks, answers = ("rank", "answers") if len(silent) == 1 else ("ranks", "answer")
-    names = " and ".join(map(str, silent))
-    return f"{ranks} {names} of {size} no longer {answers}: dead, or silent for {timeout:g} s (--timeout)"
-
-
-def meet(world: World, timeout: float) -> Roll | None:
-    """Wait for the other ranks where a launcher keeps a store: by the time that they join, none is late.
-
-    Where rank 0 keeps it there is none yet.
+    None where rank 0 keeps the store, since then there is none yet.
     """
     if world.size == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
     try:
-        roll = Roll(world, timeout)
-        roll.meet()
+        roll = RollCall(world, timeout)
+        roll.await_arrival()
     except WorldBroken as broken:
-        abandon(str(broken), how="are all machines started?", aloud=broken.speaks)
+        abandon_world(str(broken), how="are all machines started?", aloud=broken.speaks)
     return roll
+
+
+def open_roll_call(world: World, timeout: float) -> RollCall | None:
+    """Open the roll of a world whose ranks have joined; a process by itself has nobody to call."""
+    return RollCall(world, timeout) if world.size > 1 else None
+
+
+def is_collective(error: BaseException) -> bool:
+    """Return whether a failure is that of a call to other ranks."""
+    if isinstance(error, dist.DistError):
+        return True
+    # gloo raises plain RuntimeErrors, which only their words tell from any other.
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in WORDS)
+
+
+def _time_left(end: float) -> datetime.timedelta:
+    """Return the time until `end` on the monotonic clock, or enough to read a key that is there."""
+    return datetime.timedelta(seconds=max(0.01, end - time.monotonic()))
+
+
+def _describe_silence(silent: list[int], size: int, timeout: float) -> str:
+    """Name the ranks that aren't there any more."""
+    if not silent:
+        return (
+            "the ranks lost each other: a connection broke, "
+            f"or a call took more than {timeout:g} s (--timeout)"
+        )
+    ranks, answers = ("rank", "answers") if len(silent) == 1 else ("ranks", "answer")
+    names = " and ".join(map(str, silent))
+    return (
+        f"{ranks} {names} of {size} no longer {answers}: "
+        f"dead, or silent for {timeout:g} s (--timeout)"
+    )

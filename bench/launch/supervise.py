@@ -28,7 +28,7 @@ from bench.distributed.process import (
     adopt_orphans,
     count_oom_kills,
     die_with_parent,
-    name_of,
+    name_signal,
 )
 from bench.launch.relay import Relay, deaths
 from bench.request.command_line import how_to_resume
@@ -144,7 +144,7 @@ def run_world(words: Sequence[str], variables: Mapping[str, str], signals: Signa
     if (
         launcher.returncode < 0 and not signals.received and not cause
     ):  # its workers left in order, but nobody asked for it
-        code, cause = None, f"accelerate's launcher died of {name_of(-launcher.returncode)}"
+        code, cause = None, f"accelerate's launcher died of {name_signal(-launcher.returncode)}"
     # torchrun ends the other ranks by SIGTERM: no cause of anything.
     died = (
         {}
@@ -228,7 +228,7 @@ def _cause(end: End) -> str:
     signum = next(iter(end.deaths.values()))
     if signum == signal.SIGKILL and end.oom_kills:
         return f"rank {ranks} was killed by the kernel for want of memory"
-    return f"rank {ranks} died of {name_of(signum)}"
+    return f"rank {ranks} died of {name_signal(signum)}"
 
 
 def _apart(end: End, config: RunConfig, machines: int) -> str:

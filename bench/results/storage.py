@@ -4,11 +4,12 @@ No torch.
 """
 
 import difflib
+import fcntl
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
@@ -71,6 +72,24 @@ def _fault(content: bytes, kind: type[Written], error: ValidationError) -> str:
 
 def _newer(schema: int) -> str:
     return f"schema {schema} is newer than this version reads ({SCHEMA})"
+
+
+def lock_folder(folder: Path) -> TextIO:
+    """Make a run's folder and lock it for this process: the lock is held until the file is closed.
+
+    ValueError if the folder can't be written, or another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise ValueError(f"--out {folder}: can't be written ({error.strerror})") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ValueError(f"--out {folder}: another process is running in it") from error
+    return lock
 
 
 def comparison_path(folder: Path, launch: int = 0, group: int = 0) -> Path:

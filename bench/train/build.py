@@ -55,7 +55,7 @@ def drawn_rates(config: RunConfig) -> dict[str, float | None]:
 
 def build_model(spec: ModelSpec, seed: int, context: RunContext) -> nn.Module:
     """Build a model with the weights that its seed and the data give, the same in every process."""
-    context.runtime.seed(seed_of(seed))
+    context.runtime.seed_torch(seed_of(seed))
     model = build_regularised(spec, len(context.data.class_names), **drawn_rates(context.config))
     if isinstance(model, Prepared):
         batches = evaluation_batches(
@@ -152,7 +152,7 @@ def prepare_learner(
     class_weights: Sequence[float] | None = None,
 ) -> Learner:
     """Put a built model where it is trained, and make everything that training it needs."""
-    placed = runtime.place(model, spec.parallelise)
+    placed = runtime.place_model(model, spec.parallelise)
     return build_learner(
         placed,
         config=config,
@@ -172,7 +172,7 @@ def build_learner(
     runtime: Runtime,
     class_weights: Sequence[float] | None = None,
 ) -> Learner:
-    """Make everything that training a model needs, which is where `Runtime.place` has put it.
+    """Make everything that training a model needs, which is where `Runtime.place_model` has put it.
 
     `class_weights` count in the loss.
     """
@@ -182,7 +182,7 @@ def build_learner(
         bare = runtime.share_norms(bare)
     average = get_ema_multi_avg_fn(config.ema) if config.ema else None  # type: ignore[no-untyped-call]
     ema = AveragedModel(bare, multi_avg_fn=average, use_buffers=True) if average else None
-    model = runtime.wrap(bare, exact=config.exact)
+    model = runtime.wrap_model(bare, exact=config.exact)
     if config.compile:
         model = torch.compile(model)  # type: ignore[assignment]
     weights = None if class_weights is None else torch.tensor(class_weights, device=runtime.device)

@@ -84,7 +84,9 @@ class Learner:
             rows = slice(
                 part * len(batch.labels) // num_parts, (part + 1) * len(batch.labels) // num_parts
             )
-            self.runtime.seed(seed_of(self.seed, step, self.runtime.data_rank * num_parts + part))
+            self.runtime.seed_torch(
+                seed_of(self.seed, step, self.runtime.data_rank * num_parts + part)
+            )
             with contextlib.nullcontext() if part == 0 else _statistics_at_rest(self.bare):
                 losses.append(self._backward(_rows(batch, rows), last=part == num_parts - 1))
         self._update()
@@ -111,7 +113,7 @@ class Learner:
         if self.config.clip is not None:
             if scaler is not None:
                 scaler.unscale_(self.optimizer)
-            self.runtime.clip(self.bare, self.config.clip)
+            self.runtime.clip_gradients(self.bare, self.config.clip)
         if scaler is None:
             self.optimizer.step()
         else:
@@ -256,7 +258,7 @@ def _one_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Ho
         if pulse.signum:
             raise Interrupted(pulse.signum)
     runtime.synchronize()
-    progress.seconds = max(before + time.perf_counter() - start, runtime.settle().seconds)
+    progress.seconds = max(before + time.perf_counter() - start, runtime.finish_pulses().seconds)
     progress.loss_sum = losses.world_sum(runtime)
 
 

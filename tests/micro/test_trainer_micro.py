@@ -104,7 +104,7 @@ def ours(name: str, num_steps: int) -> Iterator[Callable[[], None]]:
         context = RunContext(config, open_images(), runtime, Path(), {})
         batches = build_loader(spec, 0, context)
         learner = build_learner(
-            runtime.place(build_model(spec, 0, context), {}),
+            runtime.place_model(build_model(spec, 0, context), {}),
             config=config,
             peak=0.01,
             seed=0,
