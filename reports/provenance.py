@@ -1,7 +1,4 @@
-"""Where the numbers come from.
-
-The page's title, the facts at its head and the panel of the environment.
-"""
+"""Where the numbers come from: the page's title, the facts at its head, and the environment."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +9,9 @@ from reports.ranking import Entry
 from reports.runs import Run, Source
 from reports.verdict_text import noise_sentence
 
-FIRST = (
+MAX_VALUES = 4  # of one fact, if runs differ; the rest is counted
+# What a reader looks for first, in this order; the rest follows as the record has it.
+FIRST_ROWS = (
     "machine",
     "cpu",
     "gpu",
@@ -38,140 +37,156 @@ FIRST = (
     "cpu_flags",
     "command",
 )
+PROTOCOLS = {
+    "split": "selected on the validation set, the test set evaluated once",
+    "published": "the test set evaluated after every epoch",
+}
+# What a comparison leaves out for all models if the machine can't measure it.
+UNMEASURABLE = {"energy_joules_per_image": "energy", "device memory": "device memory"}
 
 
 @dataclass(frozen=True)
 class EnvironmentRow:
-    """One line of the panel: a name and its value in each run; `differs` if they don't agree."""
+    """One row of the environment: a name and its value in each run."""
 
     name: str
     values: tuple[str, ...]
 
     @property
     def differs(self) -> bool:
-        """Whether the runs don't agree."""
+        """Return whether the runs have different values."""
         return len(set(self.values)) > 1
 
 
 def title_of(entries: Sequence[Entry]) -> str:
-    """`8 models on cifar100`."""
+    """Return the page's title: `8 models on cifar100`."""
     models = {entry.model for entry in entries}
-    data = sorted({entry.record.data.name for entry in entries})
-    count = f"{len(models)} models" if len(models) > 1 else next(iter(models))
-    return f"{count} on {' and '.join(data)}"
+    datasets = sorted({entry.record.data.name for entry in entries})
+    subject = f"{len(models)} models" if len(models) > 1 else entries[0].model
+    return f"{subject} on {' and '.join(datasets)}"
 
 
 def facts_of(
     source: Source, entries: Sequence[Entry], floors: Mapping[str, Floor]
 ) -> list[tuple[str, str]]:
-    """The facts at the head: data, rules, machine, noise floor, when and by which command."""
-    facts = [("Data", _joined(_data(entry) for entry in entries))]
-    facts.append(("Rules", _joined(_rules(entry) for entry in entries)))
-    facts.append(("Machine", _joined(_machine(run) for run in source.runs)))
-    noise = [noise_sentence(floor) for floor in floors.values()]
-    facts.append(("Noise floor", _joined(noise) or "not measured"))
-    missing = _joined(_missing(run) for run in source.runs)
-    facts += [("Not measured", missing)] if missing else []
+    """Return the facts at the page's head, each with its name, those that differ once each."""
+    facts = [
+        ("Data", _join_distinct(_data(entry) for entry in entries)),
+        ("Rules", _join_distinct(_rules(entry) for entry in entries)),
+        ("Machine", _join_distinct(_machine(run) for run in source.runs)),
+    ]
+    noise = _join_distinct(noise_sentence(floor) for floor in floors.values())
+    facts.append(("Noise floor", noise or "not measured"))
+    missing = _join_distinct(_unmeasurable(run) for run in source.runs)
+    if missing:
+        facts.append(("Not measured", missing))
     facts.append(("When", _when(entries)))
-    facts.append(
-        ("Command", _joined(_text(run, "command") for run in source.runs) or "not recorded")
-    )
+    commands = _join_distinct(_command(run) for run in source.runs)
+    facts.append(("Command", commands or "not recorded"))
     return facts
 
 
-def _joined(values: Iterable[str]) -> str:
+def _join_distinct(values: Iterable[str]) -> str:
+    """Return the distinct values that aren't empty, the last ones only counted if many."""
     distinct = list(dict.fromkeys(value for value in values if value))
-    return "; ".join(distinct[:4]) + (
-        f"; and {len(distinct) - 4} more" if len(distinct) > 4 else ""
-    )
+    text = "; ".join(distinct[:MAX_VALUES])
+    if len(distinct) > MAX_VALUES:
+        text += f"; and {len(distinct) - MAX_VALUES} more"
+    return text
 
 
 def _data(entry: Entry) -> str:
     data = entry.record.data
-    counts = f"{data.num_train:,} training, {data.num_validation:,} validation, {data.num_test:,} test images"
-    return f"{data.name}{' (a stand-in)' if data.stand_in else ''}: {counts}, {len(data.class_names)} classes"
+    name = f"{data.name} (a stand-in)" if data.stand_in else data.name
+    images = (
+        f"{data.num_train:,} training, {data.num_validation:,} validation, "
+        f"{data.num_test:,} test images"
+    )
+    return f"{name}: {images}, {len(data.class_names)} classes"
 
 
 def _rules(entry: Entry) -> str:
     record = entry.record
-    protocol = {
-        "split": "chosen on validation, the test set read once",
-        "published": "the test set read at every epoch",
-    }[record.data.protocol]
-    return f"{protocol}; batch {record.batch_size}, {record.config.get('precision') or 'unknown precision'}"
+    precision = record.config.get("precision") or "unknown precision"
+    return f"{PROTOCOLS[record.data.protocol]}; batch size {record.batch_size}, {precision}"
 
 
 def _machine(run: Run) -> str:
-    environment = run.cells[0].record.environment
-    machine = (
-        environment.get("machine")
-        or environment.get("gpu")
-        or environment.get("cpu")
-        or "not recorded"
-    )
-    threads, world = environment.get("num_threads"), run.cells[0].record.world_size
-    parts = [
-        f"{threads} thread{'s' * (threads != 1)}" if threads else "",
-        f"{world} processes" if world > 1 else "",
-    ]
-    return ", ".join([str(machine), *(part for part in parts if part)])
+    record = run.cells[0].record
+    # A GPU's name says more than its host's CPU, and runs may have neither.
+    names = [record.environment.get(name) for name in ("machine", "gpu", "cpu")]
+    parts = [next((str(name) for name in names if name), "not recorded")]
+    threads = record.environment.get("num_threads")
+    if threads:
+        parts.append(f"{threads} thread{'s' if threads != 1 else ''}")
+    if record.world_size > 1:
+        parts.append(f"{record.world_size} processes")
+    return ", ".join(parts)
 
 
-def _missing(run: Run) -> str:
-    """What this machine can't measure of any model, and why."""
-    names = {"energy_joules_per_image": "energy", "device memory": "memory of a device"}
+def _unmeasurable(run: Run) -> str:
+    """Return what this machine can't measure of any model, each with the reason."""
     missing = run.comparison.missing if run.comparison else {}
-    return ", ".join(
-        f"{words} ({missing[name]})" for name, words in names.items() if name in missing
-    )
+    known = {name: words for name, words in UNMEASURABLE.items() if name in missing}
+    return ", ".join(f"{words} ({missing[name]})" for name, words in known.items())
 
 
 def _when(entries: Sequence[Entry]) -> str:
-    times = [
-        t for e in entries for c in e.cells for t in (c.record.created, c.record.finished) if t
-    ]
-    first, last = _minute(min(times)), _minute(max(times))
+    """Return when the first record was begun and the last one finished, to the minute."""
+    times: list[str] = []
+    for entry in entries:
+        for cell in entry.cells:
+            times.append(cell.record.created)
+            if cell.record.finished:
+                times.append(cell.record.finished)
+    # ISO times of one zone sort as text.
+    first, last = _to_the_minute(min(times)), _to_the_minute(max(times))
     return first if first == last else f"{first} to {last}"
 
 
-def _minute(time: str) -> str:
-    """An ISO time to the minute; another text as it is."""
-    return time[:16].replace("T", " ") + (
-        " UTC" if time.endswith(("+00:00", "Z")) else time[19:] if len(time) > 19 else ""
-    )
+def _to_the_minute(time: str) -> str:
+    """Return an ISO time to the minute, with its zone: `2026-11-22 01:02 UTC`."""
+    minute = time[: len("2026-11-22T01:02")].replace("T", " ")
+    if time.endswith(("+00:00", "Z")):
+        return f"{minute} UTC"
+    return minute + time[len("2026-11-22T01:02:03") :]
 
 
-def _text(run: Run, name: str) -> str:
-    value = run.cells[0].record.environment.get(name)
-    return "" if value is None else str(value)
+def _command(run: Run) -> str:
+    command = run.cells[0].record.environment.get("command")
+    return "" if command is None else str(command)
 
 
 def environment_rows(source: Source) -> list[EnvironmentRow]:
-    """Everything that a number may depend on, a column a run, then the options of the run."""
-    found = [run.cells[0].record for run in source.runs]
-    names = list(dict.fromkeys(name for record in found for name in record.environment))
-    ordered = [name for name in FIRST if name in names] + [
-        name for name in names if name not in FIRST
-    ]
-    rows = [
-        EnvironmentRow(name, tuple(_shown(name, r.environment.get(name)) for r in found))
-        for name in ordered
-    ]
-    options = dict.fromkeys(name for record in found for name in record.config if name != "models")
-    rows += [
-        EnvironmentRow(f"option {n}", tuple(_option(n, run) for run in source.runs))
-        for n in options
-    ]
+    """Return all that a number may depend on, a column for each run, and then the options."""
+    records = [run.cells[0].record for run in source.runs]
+    recorded: dict[str, None] = {}
+    options: dict[str, None] = {}
+    for record in records:
+        recorded |= dict.fromkeys(record.environment)
+        options |= dict.fromkeys(record.config)
+    options.pop("models", None)  # the table's rows say which
+    first = [name for name in FIRST_ROWS if name in recorded]
+    rows = []
+    for name in dict.fromkeys([*first, *recorded]):
+        values = tuple(_value_text(name, record.environment.get(name)) for record in records)
+        rows.append(EnvironmentRow(name, values))
+    for name in options:
+        values = tuple(_option_text(name, run) for run in source.runs)
+        rows.append(EnvironmentRow(f"option {name}", values))
     return [row for row in rows if any(row.values)]
 
 
-def _option(name: str, run: Run) -> str:
-    """An option of a run; a rate that every model has of its own is told in the models' parts."""
-    values = dict.fromkeys(_shown(name, cell.record.config.get(name)) for cell in run.cells)
-    return next(iter(values)) if len(values) == 1 else "each model's own"
+def _option_text(name: str, run: Run) -> str:
+    """Return an option's value in a run.
+
+    Where models have their own, such as the learning rate, each model's part of the page shows it.
+    """
+    values = {_value_text(name, cell.record.config.get(name)) for cell in run.cells}
+    return values.pop() if len(values) == 1 else "each model's own"
 
 
-def _shown(name: str, value: object) -> str:
+def _value_text(name: str, value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,7 +1,4 @@
-"""What the page says in words.
-
-The verdict at its head, and the warnings beside the numbers that they concern.
-"""
+"""What the page says in words: the verdict at its head, and how sure that is."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,201 +6,195 @@ from markupsafe import Markup
 
 from bench.results.interval import MOST_SEEDS, Estimate, seeds_needed
 from bench.results.verdict import NOISE_THRESHOLD
-from reports.column import show, show_column
+from reports.column import BY_KEY, show, show_column
 from reports.pairs import SPEEDS, Floor, Pair, Pairs, is_finite
 from reports.ranking import Entry, Group, best_first, has_interval, pareto_front
 
+TRAINING = SPEEDS[0]
 ENDINGS = {
     "oom": "out of memory",
     "diverged": "diverged",
     "failed": "failed",
     "interrupted": "interrupted",
-    "started": "still going on",
+    "started": "still running",
 }
-MAX_NAMES = 6
+MAX_NAMES = 6  # in one sentence; the rest is counted
 
 
 def estimate_text(number: Estimate, key: str) -> str:
-    """A number with its interval: `36.0 % (34.9 to 37.1)`."""
-    return show_column(number.value, key) + (
-        f" ({interval_text(number, key)})" if has_interval(number) else ""
-    )
+    """Return a number of a column with its interval: `36.0 % (34.9 to 37.1)`."""
+    text = show_column(number.value, key)
+    return f"{text} ({interval_text(number, key)})" if has_interval(number) else text
 
 
 def interval_text(number: Estimate, key: str) -> str:
-    """An interval without units: `34.9 to 37.1`."""
-    from reports.column import BY_KEY
-
+    """Return an interval of a column without units: `34.9 to 37.1`."""
     kind = BY_KEY[key].kind
     return f"{show(number.low, kind)} to {show(number.high, kind)}"
 
 
-def list_models(entries: Sequence[Entry], most: int = MAX_NAMES) -> Markup:
-    """Names in a row, the last ones counted where there are many."""
-    bold = [Markup("<b>{}</b>").format(entry.model) for entry in entries[:most]]
-    if len(entries) > most:
-        bold.append(Markup("{} more").format(len(entries) - most))
-    return Markup(" and ").join([Markup(", ").join(bold[:-1]), bold[-1]] if len(bold) > 1 else bold)
+def list_models(entries: Sequence[Entry]) -> Markup:
+    """Return the models' names in a row, the last ones only counted if there are many."""
+    names = [Markup("<b>{}</b>").format(entry.model) for entry in entries[:MAX_NAMES]]
+    if len(entries) > MAX_NAMES:
+        names.append(Markup("{} more").format(len(entries) - MAX_NAMES))
+    if len(names) < 2:
+        return Markup("").join(names)
+    return Markup(", ").join(names[:-1]) + " and " + names[-1]
 
 
 def verdict_of(group: Group, top1: Pairs, speed: Pairs) -> list[Markup]:
-    """Sentences that answer which model to take, and what can't be told apart."""
+    """Return the sentences that say which model to take, and which can't be told apart."""
     finished = [entry for entry in group.entries if entry.finished]
     if len(finished) == 1:
-        return [_alone(finished[0]), *_unfinished(group)]
+        return [_describe_single(finished[0]), *_unfinished(group)]
     sentences = [
         *_most_accurate(group, top1),
         *_fastest(group, speed),
-        *_front(group),
+        *_choice(group),
         *_unfinished(group),
     ]
     return sentences or [Markup("Nothing was measured.")]
 
 
-def _alone(entry: Entry) -> Markup:
-    """What there is to say of a model that nothing is held against."""
-    known = [
-        (key, words)
-        for key, words in (("top1", "top-1"), (SPEEDS[0], "in training"))
-        if key in entry.numbers
-    ]
-    found = ", ".join(f"{estimate_text(entry.numbers[key], key)} {words}" for key, words in known)
-    text = Markup("<b>{}</b> alone").format(entry.model)
-    return (
-        text
-        + (f": {found}; " if found else ": ")
-        + "a verdict needs another model in the same run."
-    )
+def _describe_single(entry: Entry) -> Markup:
+    """Return the sentence on a model that there is nothing to compare with."""
+    found = []
+    for key, words in (("top1", "top-1"), (TRAINING, "in training")):
+        if key in entry.numbers:
+            found.append(f"{estimate_text(entry.numbers[key], key)} {words}")
+    text = Markup("<b>{}</b> alone: ").format(entry.model)
+    if found:
+        text += ", ".join(found) + "; "
+    return text + "a verdict needs another model in the same run."
 
 
 def _most_accurate(group: Group, pairs: Pairs) -> Iterator[Markup]:
     rows = best_first(group, "top1")
     if not rows:
         return
-    best = rows[0]
-    text = Markup("Most accurate: <b>{}</b> with {} top-1").format(
-        best.model, estimate_text(best.numbers["top1"], "top1")
-    )
-    equals = [entry for entry in rows[1:] if _equal(best, entry, pairs)]
+    best, *others = rows
+    accuracy = estimate_text(best.numbers["top1"], "top1")
+    text = Markup("Most accurate: <b>{}</b> with {} top-1").format(best.model, accuracy)
+    equals = [entry for entry in others if _is_as_accurate(best, entry, pairs)]
     if equals:
-        text += Markup("; it can't be told apart from {}").format(
-            list_models(equals)
-        ) + _seeds_to_tell(best, equals[0])
-    elif len(rows) > 1:
-        text += _points_above(best, rows[1], pairs)
+        text += Markup("; it can't be told apart from {}").format(list_models(equals))
+        text += _seeds_to_tell(best, equals[0])
+    elif others:
+        text += _points_above(best, others[0], pairs)
     yield text + "."
 
 
-def _seeds_to_tell(best: Entry, entry: Entry) -> str:
-    """How many seeds would tell two rows apart, as far as the seeds that there are can say."""
-    ours, theirs = (
-        [c.record.accuracy.top1 for c in e.finished if c.record.accuracy] for e in (best, entry)
-    )
-    seeds = seeds_needed(ours, theirs)
-    if seeds is None:
-        return ""
-    return (
-        f" (about {seeds} seeds each would be needed)"
-        if seeds < MOST_SEEDS
-        else " (no number of seeds would do)"
-    )
+def _is_as_accurate(best: Entry, entry: Entry, pairs: Pairs) -> bool:
+    """Return whether a row's accuracy may be the best one's.
 
-
-def _points_above(best: Entry, next_best: Entry, pairs: Pairs) -> Markup:
-    pair = pairs.get(best.key, {}).get(next_best.key)
-    back = pairs.get(next_best.key, {}).get(best.key)
-    lead = best.numbers["top1"].value - next_best.numbers["top1"].value
-    same_images = (
-        f" ({back.low:.1f} to {back.high:.1f} on the same images)" if pair and back else ""
-    )
-    return Markup(", {} points above {}{}").format(
-        f"{lead:.1f}", list_models([next_best]), same_images
-    )
-
-
-def _equal(best: Entry, entry: Entry, pairs: Pairs) -> bool:
+    Rows that weren't tested on the same images are only compared by their intervals.
+    """
     pair = pairs.get(best.key, {}).get(entry.key)
     if pair is not None:
         return pair.judgement == "undecided"
     return entry.numbers["top1"].high >= best.numbers["top1"].low
 
 
+def _seeds_to_tell(best: Entry, entry: Entry) -> str:
+    """Return how many seeds would tell two rows apart, empty if their seeds can't say."""
+    seeds = seeds_needed(_seeds_top1(best), _seeds_top1(entry))
+    if seeds is None:
+        return ""
+    if seeds < MOST_SEEDS:
+        return f" (about {seeds} seeds each would be needed)"
+    return " (no practical number of seeds would do)"
+
+
+def _seeds_top1(entry: Entry) -> list[float]:
+    return [cell.record.accuracy.top1 for cell in entry.finished if cell.record.accuracy]
+
+
+def _points_above(best: Entry, second: Entry, pairs: Pairs) -> Markup:
+    lead = best.numbers["top1"].value - second.numbers["top1"].value
+    pair = pairs.get(second.key, {}).get(best.key)
+    # The interval is of the paired difference, narrower than those of the two accuracies.
+    interval = f" ({pair.low:.1f} to {pair.high:.1f} on the same images)" if pair else ""
+    models = list_models([second])
+    return Markup(", {} points above {}{}").format(f"{lead:.1f}", models, interval)
+
+
 def _fastest(group: Group, pairs: Pairs) -> Iterator[Markup]:
-    rows = best_first(group, SPEEDS[0])
+    rows = best_first(group, TRAINING)
     if not rows:
         return
-    best = rows[0]
-    text = Markup("Fastest to train: <b>{}</b> with {}").format(
-        best.model, estimate_text(best.numbers[SPEEDS[0]], SPEEDS[0])
-    )
-    if len(rows) > 1:
-        text += _lead(best, rows[1:], pairs)
+    best, *others = rows
+    rate = estimate_text(best.numbers[TRAINING], TRAINING)
+    text = Markup("Fastest to train: <b>{}</b> with {}").format(best.model, rate)
+    if others:
+        text += _times_as_fast(best, others, pairs)
     yield text + "."
 
 
-def _lead(best: Entry, rest: Sequence[Entry], pairs: Pairs) -> Markup:
-    held = [(entry, pairs.get(entry.key, {}).get(best.key)) for entry in rest]
-    equals = [entry for entry, pair in held if pair and _may_be_one(pair)]
+def _times_as_fast(best: Entry, others: Sequence[Entry], pairs: Pairs) -> Markup:
+    """Return how far the fastest row is ahead of the others, the next one first."""
+    ratios = [pairs.get(entry.key, {}).get(best.key) for entry in others]
+    compared = zip(others, ratios, strict=True)
+    equals = [entry for entry, ratio in compared if ratio and _may_be_equal(ratio)]
     if equals:
-        return Markup("; the difference to {} is within the noise").format(list_models(equals))
-    entry, pair = held[0]
-    if pair is None or not is_finite(pair):
-        return Markup("; next {} (not measured in the same rounds)").format(list_models([entry]))
-    doubt = " (in too few rounds to prove it)" if pair.judgement == "undecided" else ""
-    return Markup(", {} times as fast as {}{}").format(
-        f"{pair.value:.2f}", list_models([entry]), doubt
-    )
+        return Markup("; the difference from {} is within the noise").format(list_models(equals))
+    second, ratio = list_models(others[:1]), ratios[0]
+    if ratio is None or not is_finite(ratio):
+        return Markup("; next is {} (not measured in the same rounds)").format(second)
+    doubt = " (in too few rounds to prove it)" if ratio.judgement == "undecided" else ""
+    return Markup(", {} times as fast as {}{}").format(f"{ratio.value:.2f}", second, doubt)
 
 
-def _may_be_one(ratio: Pair) -> bool:
-    """Whether a ratio's interval says that both are as fast, or at least doesn't say otherwise."""
+def _may_be_equal(ratio: Pair) -> bool:
+    """Return whether two rows may be equally fast: judged the same, or 1 is in the interval."""
     return ratio.judgement == "same" or (is_finite(ratio) and ratio.low <= 1 <= ratio.high)
 
 
-def _front(group: Group) -> Iterator[Markup]:
-    front = pareto_front(group, SPEEDS[0], higher=True)
-    measured = [
-        entry for entry in group.entries if "top1" in entry.numbers and SPEEDS[0] in entry.numbers
-    ]
+def _choice(group: Group) -> Iterator[Markup]:
+    """Yield the sentence on the models that no other beats in both accuracy and speed."""
+    measured = [entry for entry in best_first(group, "top1") if TRAINING in entry.numbers]
     if len(measured) < 2:
         return
+    front = pareto_front(group, TRAINING, higher=True)
+    models = list_models(front)
     if len(front) == 1:
-        yield Markup("{} is both the most accurate and the fastest to train.").format(
-            list_models(front)
-        )
+        yield Markup("{} is both the most accurate and the fastest to train.").format(models)
     elif len(front) == len(measured):
-        yield Markup("Each of them trades accuracy for training speed: none beats another in both.")
+        yield Markup("Every model trades accuracy for training speed: none beats another in both.")
     else:
         yield Markup(
-            "Take one of {}: every other model loses to one of these in both accuracy and training speed."
-        ).format(list_models(front))
+            "Choose among {}: every other model is beaten by one of these "
+            "in both accuracy and training speed."
+        ).format(models)
 
 
 def _unfinished(group: Group) -> Iterator[Markup]:
     rows = [entry for entry in group.entries if not entry.finished]
-    if rows:
-        causes = Markup(", ").join(
-            Markup("<b>{}</b> ({})").format(e.model, ENDINGS[e.record.status])
-            for e in rows[:MAX_NAMES]
-        )
-        more = f" and {len(rows) - MAX_NAMES} more" if len(rows) > MAX_NAMES else ""
-        yield Markup("Without a result: {}{}.").format(causes, more)
+    if not rows:
+        return
+    causes = [
+        Markup("<b>{}</b> ({})").format(entry.model, ENDINGS[entry.record.status])
+        for entry in rows[:MAX_NAMES]
+    ]
+    more = f" and {len(rows) - MAX_NAMES} more" if len(rows) > MAX_NAMES else ""
+    yield Markup("Without a result: {}{}.").format(Markup(", ").join(causes), more)
 
 
 def noise_sentence(floor: Floor) -> str:
-    """The noise floor in one sentence."""
+    """Return the noise floor in one sentence, and what it means for small differences."""
     ratio = floor.ratio
-    low, high = f"{ratio.low:.3f}", f"{ratio.high:.3f}"
-    inside = ratio.low >= 1 / (1 + NOISE_THRESHOLD) and ratio.high <= 1 + NOISE_THRESHOLD
-    end = (
-        "so differences above 2 % can be believed"
-        if inside
-        else "so small differences here prove nothing"
-    )
+    text = f"{floor.model} against itself: {ratio.value:.3f} times as fast"
     if not is_finite(ratio):
-        return f"{floor.model} against itself: {ratio.value:.3f} times as fast, in too few rounds for an interval"
-    claimed = f"; a third of the rounds would have claimed a winner in {floor.claims} of {floor.windows} cases"
-    return (
-        f"{floor.model} against itself: {ratio.value:.3f} times as fast ({low} to {high}), {end}"
-        + (claimed if floor.windows else "")
-    )
+        return f"{text}, in too few rounds for an interval"
+    text += f" ({ratio.low:.3f} to {ratio.high:.3f})"
+    is_quiet = ratio.low >= 1 / (1 + NOISE_THRESHOLD) and ratio.high <= 1 + NOISE_THRESHOLD
+    if is_quiet:
+        text += f", so differences above {100 * NOISE_THRESHOLD:.0f} % can be trusted"
+    else:
+        text += ", so small differences prove nothing here"
+    if floor.windows:
+        text += (
+            "; a third of the rounds would have declared a winner "
+            f"in {floor.claims} of {floor.windows} cases"
+        )
+    return text

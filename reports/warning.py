@@ -10,13 +10,26 @@ from bench.results.record import Comparison, Measurement
 from reports.pairs import SPEEDS
 from reports.ranking import Entry
 
-DRIFT = 0.05  # of the median between the first and the last third of the rounds
-SPREAD = 0.25  # between the quartiles, of the median
+# From here on a reader should know; below it, what a quiet machine does anyway.
+MAX_DRIFT = 0.05  # of the rate, from the first to the last third of the rounds
+MAX_SPREAD = 0.25  # between the quartiles, as a share of the median
+BUSY_LOAD = 0.5  # above the number of cores: a load average of 2.3 on 2 cores is no news
+MAX_OTHER_CORES = 0.25  # used by other processes, on average over a pass
+MAX_STOLEN_CORES = 0.02  # taken by the host of a virtual machine
+MAX_STOPPED = 0.01  # of the time of a pass
+
+# The columns that a pass of the comparison fills.
+COLUMNS_OF = {
+    "train": ("train_images_per_second", "train_step_images_per_second"),
+    "infer": ("infer_images_per_second",),
+    "latency": ("latency_ms_p50",),
+    "sweep": ("infer_best_images_per_second",),
+}
 
 
 @dataclass(frozen=True)
 class PageWarning:
-    """A warning and the rows that it concerns; `column` is empty if it concerns all of a row."""
+    """A warning and the rows it concerns; `column` is empty if it concerns the whole row."""
 
     text: str
     keys: tuple[str, ...]
@@ -24,129 +37,122 @@ class PageWarning:
 
 
 def warnings_of(entries: Sequence[Entry]) -> list[PageWarning]:
-    """All warnings of the page, the same ones of several rows together, in a fixed order."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """Return all warnings of the page in a fixed order, one for all rows it concerns."""
+    rows: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
-        for text, column in _warnings_of(entry):
-            found.setdefault((text, column), []).append(entry.key)
-    return [PageWarning(text, tuple(keys), column) for (text, column), keys in found.items()]
+        if entry.finished:
+            for warning in _row_warnings(entry):
+                rows.setdefault(warning, []).append(entry.key)
+    return [PageWarning(text, tuple(keys), column) for (text, column), keys in rows.items()]
 
 
-def _warnings_of(entry: Entry) -> Iterator[tuple[str, str]]:
-    if not entry.finished:
-        return
-    if len(entry.finished) == 1 and "top1" in entry.numbers:
-        yield (
-            "One seed: how far seeds of this model differ is not known, and not in the interval.",
-            "top1",
-        )
-    if entry.record.data.protocol == "published":
-        yield "The test set was looked at after every epoch (protocol published).", "top1"
-    yield from _about_machine(entry)
-    yield from _about_rounds_needed(entry)
+def _row_warnings(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Yield the text and the column of each warning that concerns a row."""
+    yield from _accuracy_warnings(entry)
+    yield from _machine_warnings(entry)
+    yield from _too_few_rounds(entry)
     for measurement in entry.measured.values():
-        if measurement.metric == "fit_images_per_second":
-            continue  # an epoch of a training is no round of a comparison
-        yield from ((text, _column(measurement)) for text in _about_rounds(measurement))
-    yield from _about_comparison(entry)
+        # The rate of a whole training has epochs, not rounds of a comparison.
+        if measurement.metric != "fit_images_per_second":
+            yield from _round_warnings(measurement)
+    yield from _comparison_warnings(entry)
 
 
-def _about_machine(entry: Entry) -> Iterator[tuple[str, str]]:
+def _accuracy_warnings(entry: Entry) -> Iterator[tuple[str, str]]:
+    if len(entry.finished) == 1 and "top1" in entry.numbers:
+        yield "One seed: the spread between seeds is unknown and not in the interval.", "top1"
+    if entry.record.data.protocol == "published":
+        yield "The test set was evaluated after every epoch (protocol published).", "top1"
+
+
+def _machine_warnings(entry: Entry) -> Iterator[tuple[str, str]]:
     environment = entry.record.environment
     if environment.get("git_dirty") is True:
-        yield "The code had changes that are in no commit.", ""
-    load, cores = environment.get("load_average"), environment.get("num_cores")
-    load = load[0] if isinstance(load, list) and load else load
-    if isinstance(load, (int, float)) and isinstance(cores, (int, float)) and load > cores + 0.5:
-        yield f"The machine was busy when this began: load {load:.1f} on {cores:.0f} cores.", ""
+        yield "The code had uncommitted changes.", ""
+    cores = environment.get("num_cores")
+    if not isinstance(cores, (int, float)):
+        return
+    load = environment.get("load_average")
+    if isinstance(load, list) and load:
+        load = load[0]  # over one minute; the others are over five and fifteen
+    if isinstance(load, (int, float)) and load > cores + BUSY_LOAD:
+        yield f"The machine was busy at the start: load {load:.1f} on {cores:.0f} cores.", ""
     threads = environment.get("num_threads")
-    if (
-        isinstance(threads, int)
-        and isinstance(cores, int)
-        and threads * _local_processes(entry) > cores
-    ):
-        yield f"{threads} threads a process are more than the {cores} cores.", ""
+    processes = environment.get("local_processes")
+    local_processes = processes if isinstance(processes, int) else 1
+    if isinstance(threads, int) and threads * local_processes > cores:
+        yield f"{threads} threads per process are more than the {cores} cores can run.", ""
 
 
-def _local_processes(entry: Entry) -> int:
-    """Processes of the run on one machine, where it says so; else one."""
-    value = entry.record.environment.get("local_processes")
-    return value if isinstance(value, int) else 1
-
-
-def _about_rounds_needed(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Rounds that are too few to prove anything of the pairs of this comparison, and how many would do."""
-    models = len(entry.run.comparison.models) if entry.run.comparison else 0
-    needed = rounds_needed(models * (models - 1) // 2)
+def _too_few_rounds(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Warn of rounds that could prove nothing even if all of them agreed."""
     measured = entry.measured.get(SPEEDS[0])
-    if models > 1 and measured and MIN_VALUES <= len(measured.merged) < needed:
-        yield (
-            f"{len(measured.merged)} rounds can't prove a difference among {models} models: it takes {needed}.",
-            SPEEDS[0],
-        )
+    if entry.run.comparison is None or measured is None:
+        return
+    models = len(entry.run.comparison.models)
+    needed = rounds_needed(num_pairs=models * (models - 1) // 2)
+    rounds = len(measured.merged)
+    # With fewer than MIN_VALUES there is no interval either, which _round_warnings says.
+    if models > 1 and MIN_VALUES <= rounds < needed:
+        text = f"{rounds} rounds can't prove a difference among {models} models: it takes {needed}."
+        yield text, SPEEDS[0]
 
 
-def _about_rounds(measurement: Measurement) -> Iterator[str]:
+def _round_warnings(measurement: Measurement) -> Iterator[tuple[str, str]]:
+    metric = measurement.metric
+    column = "latency_ms_p50" if metric == "latency_ms" else metric
     values = np.asarray(measurement.merged)
     if measurement.images is not None and len(values) < MIN_VALUES:
-        yield f"Fewer than {MIN_VALUES} rounds: no interval and no verdict; it takes {MIN_VALUES}."
+        yield (
+            f"Fewer than {MIN_VALUES} rounds: no interval, no verdict; it takes {MIN_VALUES}.",
+            column,
+        )
+    # The median of a third needs as many values as an interval does.
     if len(values) < 3 * MIN_VALUES:
         return
     third = len(values) // 3
     drift = float(np.median(values[-third:]) / np.median(values[:third])) - 1
-    if abs(drift) > DRIFT:
-        yield "Drifted by more than 5 % between the first and the last third of the rounds."
+    if abs(drift) > MAX_DRIFT:
+        yield "Drifted by more than 5 % between the first and the last third of the rounds.", column
     low, middle, high = np.percentile(values, [25, 50, 75])
-    if (high - low) / middle > SPREAD:
-        yield "The middle half of the rounds spreads over more than 25 %."
+    if (high - low) / middle > MAX_SPREAD:
+        yield "The middle half of the rounds spreads over more than 25 % of the median.", column
 
 
-def _column(measurement: Measurement) -> str:
-    return "latency_ms_p50" if measurement.metric == "latency_ms" else measurement.metric
-
-
-def _about_comparison(entry: Entry) -> Iterator[tuple[str, str]]:
+def _comparison_warnings(entry: Entry) -> Iterator[tuple[str, str]]:
     comparison = entry.run.comparison
     if comparison is None:
         return
     for each in entry.run.rounds:
-        yield from condition_warnings(each)
+        yield from _condition_warnings(each)
+    # Reasons are kept under the model's name, or under that and a part: `lenet5: latency`.
+    beginnings = tuple(f"{entry.model}{separator}" for separator in ": /")
     for name, reason in comparison.missing.items():
-        if name == entry.model or name.startswith(
-            (f"{entry.model}:", f"{entry.model} ", f"{entry.model}/")
-        ):
-            yield (
-                f"Not measured ({name.removeprefix(entry.model).strip(' :/') or 'any'}): {reason}",
-                "",
-            )
+        if name == entry.model or name.startswith(beginnings):
+            part = name.removeprefix(entry.model).strip(" :/")
+            yield f"Not measured ({part or 'any'}): {reason}", ""
 
 
-COLUMNS_OF = {
-    "train": ("train_images_per_second", "train_step_images_per_second"),
-    "infer": ("infer_images_per_second",),
-    "latency": ("latency_ms_p50",),
-    "sweep": ("infer_best_images_per_second",),
-}
-OTHER_CORES = 0.25
-STOLEN_CORES = 0.02
-STOPPED = 0.01  # of the time
+def _condition_warnings(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    """Yield what the machine did during each pass, once for every column of that pass."""
+    for part, conditions in comparison.conditions.items():
+        for text in _disturbances(conditions):
+            for column in COLUMNS_OF.get(part, ()):
+                yield text, column
 
 
-def condition_warnings(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    """Every warning with the column that it touches."""
-    for part, found in comparison.conditions.items():
-        for text in _faults(found):
-            yield from ((text, column) for column in COLUMNS_OF.get(part, ()))
-
-
-def _faults(found: Mapping[str, float]) -> Iterator[str]:
-    if found.get("other_cores", 0) > OTHER_CORES:
-        yield f"Other processes took {found['other_cores']:.1f} cores meanwhile."
-    if found.get("stolen_cores", 0) > STOLEN_CORES:
-        yield f"The host of this virtual machine took {found['stolen_cores']:.2f} cores away meanwhile."
-    if found.get("stopped_seconds", 0) > STOPPED * found.get("seconds", 0):
-        yield f"The run was stopped for {found['stopped_seconds']:.1f} s meanwhile, for its container's quota."
-    if found.get("heat_events", 0) > 0:
-        yield f"The processor was slowed {found['heat_events']:.0f} times meanwhile because it was hot."
-    if found.get("gpu_slowed", 0) > 0:
-        yield "The GPU ran below its clocks, for heat or power."
+def _disturbances(conditions: Mapping[str, float]) -> Iterator[str]:
+    other = conditions.get("other_cores", 0)
+    if other > MAX_OTHER_CORES:
+        yield f"Other processes used {other:.1f} cores during this measurement."
+    stolen = conditions.get("stolen_cores", 0)
+    if stolen > MAX_STOLEN_CORES:
+        yield f"The host of this virtual machine took {stolen:.2f} cores during this measurement."
+    stopped = conditions.get("stopped_seconds", 0)
+    if stopped > MAX_STOPPED * conditions.get("seconds", 0):
+        yield f"The container's quota stopped the run for {stopped:.1f} s during this measurement."
+    heat_events = conditions.get("heat_events", 0)
+    if heat_events > 0:
+        yield f"The processor was throttled {heat_events:.0f} times because it was hot."
+    if conditions.get("gpu_slowed", 0) > 0:
+        yield "The GPU ran below its clock rate because of heat or its power limit."

@@ -190,7 +190,7 @@ def test_failures_stay_as_rows_with_their_cause(page: Page) -> None:
         ("oom", "out of memory"),
         ("diverged", "diverged"),
         ("interrupted", "interrupted"),
-        ("started", "still going on"),
+        ("started", "still running"),
     ],
 )
 def test_every_ending_is_said(status: str, said: str, tmp_path: Path) -> None:

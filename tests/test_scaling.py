@@ -180,15 +180,18 @@ def test_what_the_machine_did_is_said_beside_the_numbers_of_that_pass() -> None:
     }
     _, entries = group_of([A, B], [replace(comparison([A, B]), conditions=conditions)])
     found = {
-        (warned.text.split(" meanwhile")[0], warned.column)
+        (warned.text.split(" during")[0], warned.column)
         for warned in warnings_of(list(entries.values()))
     }
-    assert ("Other processes took 1.7 cores", "train_images_per_second") in found
+    assert ("Other processes used 1.7 cores", "train_images_per_second") in found
     assert (
-        "The host of this virtual machine took 0.30 cores away",
+        "The host of this virtual machine took 0.30 cores",
         "infer_images_per_second",
     ) in found
-    assert ("The run was stopped for 1.0 s", "infer_images_per_second") in found
+    assert (
+        "The container's quota stopped the run for 1.0 s",
+        "infer_images_per_second",
+    ) in found
     assert not [
         column for text, column in found if "Other processes" in text and column.startswith("infer")
     ]
