@@ -1,8 +1,8 @@
-"""Whole batches, not images: one gather from the padded uint8 set, one multiply, and no worker processes.
+"""Whole batches, not images: one gather from the padded uint8 set and one multiply.
 
-Order and augmentation are counted: what sample i looks like in epoch e is a function of (seed, e,
-i), so a batch of the world holds the same images however many ranks share it, and a resume at any
-step needs no history.
+No worker processes: at 32 px a process switch costs more than the batch. Order and augmentation
+are counted: what sample i looks like in epoch e is a function of (seed, e, i), so that a global
+batch holds the same images however many ranks share it, and a resume at any step needs no history.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from bench.data.augment import (
     augment_images,
     augment_pixels,
-    check_augmentations,
-    colour_axes,
-    colour_noise,
-    mix,
+    draw_colour_noise,
+    find_colour_axes,
+    mix_images,
 )
 from bench.data.dataset import Dataset, ImageSet
 from bench.data.folder import FolderImages
-from bench.data.pixels import Cut, Finish, ModelInput, Pixels, Stream
+from bench.data.pixels import Cut, Finish, ModelInput, Pixels
 from bench.data.sampling import Draws, Purpose, Samples
+from bench.data.stream import Stream
+
+View = tuple[int, int, bool]  # the place (dy, dx) of a window, and whether it is mirrored
 
 
 class Batch(NamedTuple):
@@ -42,9 +44,9 @@ class Batch(NamedTuple):
 class Loader:
     """The training batches of one rank.
 
-    `batch_size` is the world's; rank `data_rank` of `data_size` gets its part of every batch.
+    `batch_size` is the global one; rank `data_rank` of `data_size` gets its part of every batch.
     `augment` names AUGMENTATIONS, done in that tuple's order; `balanced` draws each class equally
-    often. ValueError if the world doesn't divide the batch or the set has too few images for one.
+    often. ValueError if the ranks don't divide the batch or the set has too few images for one.
     """
 
     def __init__(
@@ -59,10 +61,10 @@ class Loader:
         augment: tuple[str, ...] = ("crop", "mirror"),
         balanced: bool = False,
     ) -> None:
-        check_augmentations(augment)
         if batch_size < 1 or batch_size % data_size:
             raise ValueError(
-                f"a batch of {batch_size} can't be shared by {data_size} ranks: take a multiple of it"
+                f"a batch of {batch_size} can't be shared by {data_size} ranks: "
+                "take a multiple of it"
             )
         self.rows = dataset.train_indices
         self.steps_per_epoch = len(self.rows) // batch_size
@@ -71,40 +73,38 @@ class Loader:
                 f"a batch of {batch_size} is more than the {len(self.rows)} training images"
             )
         self.labels = dataset.train.labels
-        self.batch_size, self.seed, self.augment, self.balanced = (
-            batch_size,
-            seed,
-            augment,
-            balanced,
-        )
+        self.seed = seed
+        self.augment = augment
+        self.balanced = balanced
+        self.batch_size = batch_size
         self.local_size = batch_size // data_size
         self.first = data_rank * self.local_size
         self.device = taken.device
-        self.margin, self.moves = dataset.margin, 2 * dataset.margin + 1
-        self.mixes = not {"mixup", "cutmix"}.isdisjoint(augment)
-        self.axes = _colour_axes(dataset) if "pca" in augment else None
+        self.margin = dataset.margin
+        self.mixes = "mixup" in augment or "cutmix" in augment
+        self.axes = _find_stored_axes(dataset) if "pca" in augment else None
         self.pixels = open_pixels(dataset.train, dataset.size, taken.device, often=True)
         self.finish = Finish(taken, size=dataset.size, channels=dataset.train.images.shape[-1])
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """Give this rank's batches of the steps `start` to `steps_per_epoch` - 1 of an epoch."""
         draws = Draws(self.seed, epoch)
-        order = (
-            draws.balanced_order(self.rows, self.labels)
-            if self.balanced
-            else draws.order(self.rows)
-        )
-        begins = range(
-            start * self.batch_size + self.first,
-            self.steps_per_epoch * self.batch_size,
-            self.batch_size,
-        )
-        parts = [slice(begin, begin + self.local_size) for begin in begins]
-        pixels = self.pixels.take(self._cuts(draws, order, parts))
-        return (self._batch(draws, order[part], pixels) for part in parts)
+        order = self._draw_order(draws)
+        parts = []
+        for step in range(start, self.steps_per_epoch):
+            begin = step * self.batch_size + self.first
+            parts.append(slice(begin, begin + self.local_size))
+        pixels = self.pixels.take(self._cut_parts(draws, order, parts))
+        return (self._make_batch(draws, order[part], pixels) for part in parts)
 
-    def _cuts(self, draws: Draws, order: Samples, parts: Sequence[slice]) -> Iterator[Cut]:
-        """What is cut out of the stored images for these parts of an epoch, the partners of each behind it."""
+    def _draw_order(self, draws: Draws) -> Samples:
+        if self.balanced:
+            return draws.balanced_order(self.rows, self.labels)
+        return draws.order(self.rows)
+
+    def _cut_parts(self, draws: Draws, order: Samples, parts: Sequence[slice]) -> Iterator[Cut]:
+        """Give the cuts of these parts of an epoch, the cut of its partners behind each."""
+        # Drawn for the whole epoch at once: numpy's own overhead is paid once, not at every step.
         rows, dy, dx, mirror = self.cut(draws, order)
         for part in parts:
             yield Cut(rows[part], dy[part], dx[part], mirror[part])
@@ -114,45 +114,44 @@ class Loader:
     def cut(self, draws: Draws, samples: Samples) -> Cut:
         """Draw each sample's window (dy, dx) and whether it is mirrored.
 
-        The centre as it is where that isn't named.
+        The centre as it is where the augmentation isn't named.
         """
-        n = len(samples)
-        dy, dx = (
-            draws.windows(samples, self.moves)
-            if "crop" in self.augment
-            else (np.full(n, self.margin),) * 2
-        )
-        mirror = draws.mirrored(samples) if "mirror" in self.augment else np.zeros(n, bool)
+        dy = dx = np.full(len(samples), self.margin)
+        if "crop" in self.augment:
+            dy, dx = draws.windows(samples, 2 * self.margin + 1)
+        mirror = np.zeros(len(samples), bool)
+        if "mirror" in self.augment:
+            mirror = draws.mirrored(samples)
         return Cut(samples % len(self.labels), dy, dx, mirror)
 
     def _partners(self, draws: Draws, samples: Samples) -> Samples:
-        return self.rows[draws.below(Purpose.PARTNER, samples, len(self.rows))]
+        return self.rows[draws.integers(Purpose.PARTNER, samples, len(self.rows))]
 
-    def _batch(self, draws: Draws, samples: Samples, pixels: Iterator[torch.Tensor]) -> Batch:
-        images, labels = self._images(draws, samples, next(pixels)), self._labels(samples)
+    def _make_batch(self, draws: Draws, samples: Samples, pixels: Iterator[torch.Tensor]) -> Batch:
+        images = self._finish_images(draws, samples, next(pixels))
+        labels = self._labels_of(samples)
         if not self.mixes:
             return Batch(images, labels)
         partners = self._partners(draws, samples)
-        others = self._images(draws, partners, next(pixels))
-        images, weight = mix(images, others, self.augment, draws, samples)
-        return Batch(images, labels, (self._labels(partners), weight))
+        others = self._finish_images(draws, partners, next(pixels))
+        images, weight = mix_images(images, others, self.augment, draws, samples)
+        return Batch(images, labels, (self._labels_of(partners), weight))
 
-    def _labels(self, samples: Samples) -> torch.Tensor:
+    def _labels_of(self, samples: Samples) -> torch.Tensor:
         return torch.from_numpy(self.labels[samples % len(self.labels)]).to(self.device)
 
-    def _images(self, draws: Draws, samples: Samples, pixels: torch.Tensor) -> torch.Tensor:
+    def _finish_images(self, draws: Draws, samples: Samples, pixels: torch.Tensor) -> torch.Tensor:
         """Augment and finish what was cut out: all that is done to each image alone."""
-        if {"trivial", "rotation"} & set(self.augment):
+        if "trivial" in self.augment or "rotation" in self.augment:
             pixels = augment_pixels(pixels, self.augment, draws, samples)
-        colour = None if self.axes is None else colour_noise(self.axes, draws, samples)
+        colour = None if self.axes is None else draw_colour_noise(self.axes, draws, samples)
         return augment_images(self.finish(pixels, colour), self.augment, draws, samples)
 
 
-def _colour_axes(dataset: Dataset) -> NDArray[np.float64]:
-    assert isinstance(dataset.train.images, np.ndarray), (
-        "the request was checked: pca needs a stored set"
-    )
-    return colour_axes(dataset.train.images, dataset.train_indices)
+def _find_stored_axes(dataset: Dataset) -> NDArray[np.float64]:
+    images = dataset.train.images
+    assert isinstance(images, np.ndarray), "the request was checked: pca needs a stored set"
+    return find_colour_axes(images, dataset.train_indices)
 
 
 def evaluation_batches(
@@ -166,7 +165,7 @@ def evaluation_batches(
     data_size: int = 1,
     crops: int = 1,
 ) -> Iterator[Batch]:
-    """Give this rank's share of a set (or of its rows `indices`) in batches of `batch_size` images of this rank.
+    """Give this rank's share of a set (or of its rows `indices`) in batches of `batch_size` images.
 
     The shares are contiguous and disjoint and make up the whole set; nothing is padded. The centre
     window is taken; with 10 `crops` the centre and the four corners, each mirrored too (Krizhevsky
@@ -174,28 +173,35 @@ def evaluation_batches(
     `labels` (B,).
     """
     every = np.arange(len(images.labels)) if indices is None else indices
-    share = every[len(every) * data_rank // data_size : len(every) * (data_rank + 1) // data_size]
+    begin = len(every) * data_rank // data_size
+    end = len(every) * (data_rank + 1) // data_size
+    share = every[begin:end]
+    parts = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
+    views = ten_views(dataset.margin)
+    if crops == 1:
+        views = views[:1]
     pixels = open_pixels(images, dataset.size, taken.device, often=False)
     finish = Finish(taken, size=dataset.size, channels=images.images.shape[-1])
-    views = ten_views(dataset.margin) if crops == 10 else [(dataset.margin, dataset.margin, False)]
-    parts = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
-    for rows, batch in zip(parts, pixels.take(_cuts(rows, views) for rows in parts), strict=True):
+    batches = pixels.take(_cut_views(rows, views) for rows in parts)
+    for rows, batch in zip(parts, batches, strict=True):
         yield Batch(finish(batch), torch.from_numpy(images.labels[rows]).to(taken.device))
 
 
-def _cuts(rows: NDArray[np.int64], views: Sequence[tuple[int, int, bool]]) -> Cut:
-    """The first view of each row's image, then the second, and so on."""
-    dy, dx, mirrored = (
-        np.repeat(np.asarray(column), len(rows)) for column in zip(*views, strict=True)
+def _cut_views(rows: NDArray[np.int64], views: Sequence[View]) -> Cut:
+    """Cut the first view of each row's image, then the second, and so on."""
+    dy, dx, mirrored = zip(*views, strict=True)
+    n = len(rows)
+    return Cut(
+        np.tile(rows, len(views)), np.repeat(dy, n), np.repeat(dx, n), np.repeat(mirrored, n)
     )
-    return Cut(np.tile(rows, len(views)), dy, dx, mirrored)
 
 
-def ten_views(margin: int) -> list[tuple[int, int, bool]]:
-    """The place (dy, dx) of each of ten crops in an image with a margin, and whether it is mirrored."""
+def ten_views(margin: int) -> list[View]:
+    """List the ten crops of an image with a margin: centre and corners, then the same mirrored."""
     last = 2 * margin
     places = [(margin, margin), (0, 0), (0, last), (last, 0), (last, last)]
-    return [(dy, dx, mirrored) for mirrored in (False, True) for dy, dx in places]
+    upright = [(dy, dx, False) for dy, dx in places]
+    return upright + [(dy, dx, True) for dy, dx in places]
 
 
 def open_pixels(

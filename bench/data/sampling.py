@@ -1,10 +1,14 @@
-"""What is drawn for each sample of an epoch: order, windows, boxes, partners. numpy alone, so that a draw is the same
-on every device; `augment.py` does what was drawn.
+"""Counter-based random numbers, and what is drawn from them for each sample of an epoch.
 
-A sample is a number: the row of its image, plus the size of the set for each time it was there
-before in the epoch (only sampling by class repeats images).
+A draw is a function of its keys (seed, epoch, purpose, sample) and not of the draws before it, so
+that a resume needs no generator's state and ranks needn't agree on one. numpy alone: a draw is the
+same on every device. `augment.py` does what was drawn.
+
+A sample is a number: the row of its image, plus the size of the set for each time that the image
+came before in the epoch (only sampling by class repeats images).
 """
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum, auto
 
@@ -12,62 +16,72 @@ import numpy as np
 from numpy.typing import NDArray
 
 Key = int | NDArray[np.int64] | NDArray[np.uint64]
+Samples = NDArray[np.int64]
+
+# SplitMix64's increment and multipliers (Steele, Lea and Flood 2014).
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 FIRST = np.uint64(0xBF58476D1CE4E5B9)
 SECOND = np.uint64(0x94D049BB133111EB)
 
+# Random erasing as torchvision does it: 2 to 33 % of the image, ratios of height to width from
+# 0.3 to 3.3. The range is written as 0.31 since 0.33 - 0.02 is another float.
+ERASING_TRIES = 10
+ERASING_LEAST_SHARE = 0.02
+ERASING_SHARE_RANGE = 0.31
+ERASING_LEAST_RATIO = 0.3
+ERASING_MOST_RATIO = 3.3
 
-def mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+
+def mix_bits(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Take one step of SplitMix64 from each state."""
-    z = state + GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * FIRST
-    z = (z ^ (z >> np.uint64(27))) * SECOND
-    return np.asarray(z ^ (z >> np.uint64(31)))
+    mixed = state + GOLDEN
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * FIRST
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * SECOND
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
 def seed_of(*numbers: int) -> int:
-    """63 bits of these numbers, for the seed of a generator.
+    """Return 63 bits of these numbers, for the seed of a generator.
 
     Published runs rest on it: it may not change.
     """
     state = np.zeros(1, np.uint64)
     for number in numbers:
-        state = mix(state + np.uint64(number))
+        state = mix_bits(state + np.uint64(number))
     return int(state[0]) >> 1
 
 
-def draw(*keys: Key) -> NDArray[np.uint64]:
-    """Draw 64 random bits for each combination of the keys, which broadcast as arrays do (negative ones wrap)."""
+def draw_bits(*keys: Key) -> NDArray[np.uint64]:
+    """Draw 64 random bits for each combination of the keys, which broadcast as arrays do.
+
+    Negative keys wrap.
+    """
     state = np.zeros(1, np.uint64)
     for key in keys:
-        counted = (
-            np.asarray(key) if isinstance(key, np.ndarray) else np.asarray([key % 2**64], np.uint64)
-        )
-        state = mix(state ^ counted.astype(np.uint64))
+        if isinstance(key, int):
+            # numpy refuses a negative Python number as an unsigned one.
+            key = np.asarray([key % 2**64], np.uint64)
+        state = mix_bits(state ^ key.astype(np.uint64))
     return state
 
 
-def below(bits: NDArray[np.uint64], limit: int) -> NDArray[np.int64]:
-    """Map 64 random bits to integers 0 <= i < limit (limit at most 2^32.
+def to_integers(bits: NDArray[np.uint64], limit: int) -> NDArray[np.int64]:
+    """Map 64 random bits to integers 0 <= i < limit, with a bias under limit / 2^32.
 
-    Bias under limit / 2^32).
+    `limit` is at most 2^32: the upper half of the bits is multiplied by it in 64 bits.
     """
-    return np.asarray(((bits >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32)).astype(
-        np.int64
-    )
+    upper_half = bits >> np.uint64(32)
+    return np.asarray((upper_half * np.uint64(limit)) >> np.uint64(32)).astype(np.int64)
 
 
-def unit(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+def to_unit_interval(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Map 64 random bits to floats 0 <= u < 1 with 53 bits each, exactly."""
     return np.asarray((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
-def permutation(n: int, *keys: int) -> NDArray[np.int64]:
+def permute(n: int, *keys: int) -> NDArray[np.int64]:
     """Permute range(n) by sorting one draw an index; equal draws keep their order."""
-    return np.argsort(draw(*keys, np.arange(n)), kind="stable").astype(np.int64)
-
-
-Samples = NDArray[np.int64]
+    return np.argsort(draw_bits(*keys, np.arange(n)), kind="stable").astype(np.int64)
 
 
 class Purpose(IntEnum):
@@ -120,116 +134,116 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Draws:
-    """The draws of one epoch of one seed."""
+    """The draws of one epoch of one seed; `uniform`, `integers` and `normal` as in numpy."""
 
     seed: int
     epoch: int
 
     def uniform(self, purpose: Purpose, samples: Samples, *more: int) -> NDArray[np.float64]:
-        """Draw 0 <= u < 1 for each sample."""
-        return unit(draw(self.seed, self.epoch, purpose, samples, *more))
+        """Draw 0 <= u < 1 for each sample; `more` tells several draws for one purpose apart."""
+        return to_unit_interval(draw_bits(self.seed, self.epoch, purpose, samples, *more))
 
-    def below(self, purpose: Purpose, samples: Samples, limit: int) -> NDArray[np.int64]:
+    def integers(self, purpose: Purpose, samples: Samples, limit: int) -> NDArray[np.int64]:
         """Draw 0 <= i < limit for each sample."""
-        return below(draw(self.seed, self.epoch, purpose, samples), limit)
+        return to_integers(draw_bits(self.seed, self.epoch, purpose, samples), limit)
 
     def normal(self, purpose: Purpose, samples: Samples, num_values: int) -> NDArray[np.float64]:
         """Draw (n, num_values) from the standard normal distribution (Box and Muller 1958)."""
-        first, second = (
-            unit(
-                draw(self.seed, self.epoch, purpose, samples[:, None], np.arange(num_values), part)
-            )
-            for part in range(2)
-        )
+        keys = (self.seed, self.epoch, purpose, samples[:, None], np.arange(num_values))
+        first = to_unit_interval(draw_bits(*keys, 0))
+        second = to_unit_interval(draw_bits(*keys, 1))
+        # 1 - first, since `first` may be 0 and is never 1.
         return np.asarray(np.sqrt(-2 * np.log(1 - first)) * np.cos(2 * np.pi * second))
 
     def order(self, rows: NDArray[np.int64]) -> Samples:
         """Put the training rows in the order of this epoch."""
-        return rows[permutation(len(rows), self.seed, self.epoch, Purpose.ORDER)]
+        return rows[permute(len(rows), self.seed, self.epoch, Purpose.ORDER)]
 
     def balanced_order(self, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> Samples:
-        """Draw an epoch of as many samples that holds each class equally often; small classes come round again.
+        """Draw an epoch of as many samples that holds each class equally often.
 
-        `labels` (N,) are those of the whole set. An image that is there again is another sample,
-        with other draws.
+        Small classes come round again; an image that comes again is another sample, with other
+        draws. `labels` (N,) are those of the whole set.
         """
         classes = np.unique(labels[rows])
-        share = -(-len(rows) // len(classes))
+        num_per_class = math.ceil(len(rows) / len(classes))
         parts = []
         for label in classes:
             own = rows[labels[rows] == label]
-            own = own[permutation(len(own), self.seed, self.epoch, Purpose.CLASS, int(label))]
-            rounds, place = np.divmod(np.arange(share), len(own))
+            own = own[permute(len(own), self.seed, self.epoch, Purpose.CLASS, int(label))]
+            rounds, place = np.divmod(np.arange(num_per_class), len(own))
             parts.append(own[place] + rounds * len(labels))
         return self.order(np.concatenate(parts))[: len(rows)]
 
     def windows(self, samples: Samples, num_places: int) -> tuple[Samples, Samples]:
         """Draw the window's place (dy, dx) for a random crop."""
-        return self.below(Purpose.CROP_Y, samples, num_places), self.below(
-            Purpose.CROP_X, samples, num_places
-        )
+        dy = self.integers(Purpose.CROP_Y, samples, num_places)
+        dx = self.integers(Purpose.CROP_X, samples, num_places)
+        return dy, dx
 
     def mirrored(self, samples: Samples) -> NDArray[np.bool_]:
         """Draw which samples are mirrored: one in two."""
-        return self.below(Purpose.MIRROR, samples, 2) > 0
+        return self.integers(Purpose.MIRROR, samples, 2) > 0
 
     def cutout_boxes(self, samples: Samples, size: int) -> Boxes:
-        """Draw squares of a quarter of the side, centred anywhere in the image, so that some stick out.
+        """Draw squares of a quarter of the side, centred anywhere, so that some stick out.
 
         DeVries and Taylor 2017 took 8 of 32 px for CIFAR-100.
         """
-        centre_y, centre_x = (
-            self.below(p, samples, size) for p in (Purpose.CUTOUT_Y, Purpose.CUTOUT_X)
-        )
-        return clipped_boxes(centre_y, centre_x, np.full(len(samples), size // 4), size)
+        centre_y = self.integers(Purpose.CUTOUT_Y, samples, size)
+        centre_x = self.integers(Purpose.CUTOUT_X, samples, size)
+        return clip_squares(centre_y, centre_x, np.full(len(samples), size // 4), size)
 
     def mix_boxes(self, samples: Samples, share: NDArray[np.float64], size: int) -> Boxes:
-        """Draw CutMix's boxes, whose area before clipping is 1 - `share` of the image (Yun et al.
+        """Draw CutMix's boxes, whose area before clipping is 1 - `share` of the image.
 
-        2019).
+        Yun et al. 2019.
         """
         side = (size * np.sqrt(1 - share)).astype(np.int64)
-        centre_y, centre_x = (self.below(p, samples, size) for p in (Purpose.BOX_Y, Purpose.BOX_X))
-        return clipped_boxes(centre_y, centre_x, side, size)
+        centre_y = self.integers(Purpose.BOX_Y, samples, size)
+        centre_x = self.integers(Purpose.BOX_X, samples, size)
+        return clip_squares(centre_y, centre_x, side, size)
 
     def erasing_boxes(self, samples: Samples, size: int) -> Boxes:
-        """Draw random erasing's boxes (Zhong et al. 2017, in torchvision's form): none for one sample in two, else
+        """Draw random erasing's boxes (Zhong et al. 2017, in torchvision's form).
 
-        2 to 33 % of the image with a ratio of sides of 0.3 to 3.3. Of ten tries the first that fits
-        is taken.
+        None (an empty box) for one sample in two; else, of ten tries, the first that fits.
         """
-        shape = (len(samples), ERASING_TRIES)
-        height, width = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for i in range(ERASING_TRIES):
-            area = size**2 * (0.02 + 0.31 * self.uniform(Purpose.ERASING_AREA, samples, i))
-            ratio = np.exp(
-                np.log(0.3) + np.log(3.3 / 0.3) * self.uniform(Purpose.ERASING_RATIO, samples, i)
-            )
-            height[:, i] = np.round(np.sqrt(area * ratio))
-            width[:, i] = np.round(np.sqrt(area / ratio))
-        first = ((height < size) & (width < size)).argmax(
-            1
-        )  # ten misfits in a row don't happen: the chance is 1e-9
-        chosen = (self.below(Purpose.ERASING, samples, 2) > 0).astype(np.int64)
-        height, width = (
-            sides[np.arange(len(samples)), first] * chosen for sides in (height, width)
-        )
+        height, width = self._erasing_sides(samples, size)
+        is_erased = self.integers(Purpose.ERASING, samples, 2)
+        height, width = height * is_erased, width * is_erased
         top = (self.uniform(Purpose.ERASING_Y, samples) * (size - height + 1)).astype(np.int64)
         left = (self.uniform(Purpose.ERASING_X, samples) * (size - width + 1)).astype(np.int64)
         return Boxes(top, left, top + height, left + width)
 
+    def _erasing_sides(self, samples: Samples, size: int) -> tuple[Samples, Samples]:
+        """Draw height and width (n,) of a box that fits into the image."""
+        shape = (len(samples), ERASING_TRIES)
+        height, width = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        log_least = np.log(ERASING_LEAST_RATIO)
+        log_range = np.log(ERASING_MOST_RATIO / ERASING_LEAST_RATIO)
+        for number in range(ERASING_TRIES):
+            u = self.uniform(Purpose.ERASING_AREA, samples, number)
+            area = size**2 * (ERASING_LEAST_SHARE + ERASING_SHARE_RANGE * u)
+            u = self.uniform(Purpose.ERASING_RATIO, samples, number)
+            ratio = np.exp(log_least + log_range * u)
+            height[:, number] = np.round(np.sqrt(area * ratio))
+            width[:, number] = np.round(np.sqrt(area / ratio))
+        fits = (height < size) & (width < size)
+        # argmax is the first that fits, or 0 where none does: ten misfits in a row don't happen,
+        # their chance is 1e-9.
+        chosen = np.arange(len(samples)), fits.argmax(1)
+        return height[chosen], width[chosen]
 
-ERASING_TRIES = 10
 
-
-def clipped_boxes(
+def clip_squares(
     centre_y: NDArray[np.int64], centre_x: NDArray[np.int64], side: NDArray[np.int64], size: int
 ) -> Boxes:
     """Lay squares around their centres and clip them to the image."""
     half = side // 2
     return Boxes(
-        np.maximum(centre_y - half, 0),
-        np.maximum(centre_x - half, 0),
-        np.minimum(centre_y + half, size),
-        np.minimum(centre_x + half, size),
+        top=np.maximum(centre_y - half, 0),
+        left=np.maximum(centre_x - half, 0),
+        bottom=np.minimum(centre_y + half, size),
+        right=np.minimum(centre_x + half, size),
     )

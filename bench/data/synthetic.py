@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.cache import Decoded, Names
-from bench.data.sampling import below, draw
+from bench.data.sampling import draw_bits, to_integers
 
 SEED = 1998
 SIZE = 32
@@ -87,7 +87,10 @@ def draw_set(first: int, num_per_class: int) -> Decoded:
     """Draw a set of images, counted from `first`: as many of each class, class by class."""
     labels = np.repeat(np.arange(len(SHAPES) * len(TEXTURES)), num_per_class)
     samples = first + np.arange(len(labels))
-    drawings, grain = _drawings(), draw(SEED, GRAIN, np.arange(2**17)).astype("<u8").view(np.uint8)
+    drawings, grain = (
+        _drawings(),
+        draw_bits(SEED, GRAIN, np.arange(2**17)).astype("<u8").view(np.uint8),
+    )
     starts = range(0, len(labels), CHUNK)
     with ThreadPoolExecutor() as pool:
         chunks = pool.map(
@@ -127,7 +130,7 @@ def _draw_images(
     ground = _ground(samples)
     ink = (
         DARKEST_INK
-        + below(draw(SEED, INK, samples[:, None], np.arange(3)), INKS)
+        + to_integers(draw_bits(SEED, INK, samples[:, None], np.arange(3)), INKS)
         + TINTS[labels % len(TEXTURES)]
     )
     opacity = (_place(drawings, labels, samples) >> 1).astype(np.int16)[:, None]
@@ -143,7 +146,7 @@ def _place(
 
     Opacity (n, 32, 32).
     """
-    width = SMALLEST + below(draw(SEED, WIDTH, samples), LARGEST - SMALLEST + 1)
+    width = SMALLEST + to_integers(draw_bits(SEED, WIDTH, samples), LARGEST - SMALLEST + 1)
     row, column = (_coordinates(samples, width, axis) for axis in (PLACE_Y, PLACE_X))
     side = GRID + 2
     return np.asarray(
@@ -161,15 +164,17 @@ def _coordinates(
     (n, 32) in 0..GRID + 1, its ends being the empty border.
     """
     free = SIZE - width + 2 * OUTSIDE + 1
-    first = (draw(SEED, axis, samples) >> np.uint64(32)).astype(np.int64) * free // 2**32 - OUTSIDE
+    first = (draw_bits(SEED, axis, samples) >> np.uint64(32)).astype(
+        np.int64
+    ) * free // 2**32 - OUTSIDE
     along = (np.arange(SIZE) - first[:, None]) * GRID // width[:, None]
     return np.clip(along + 1, 0, GRID + 1)
 
 
 def _ground(samples: NDArray[np.int64]) -> NDArray[np.int16]:
     """Draw backgrounds (n, 3, 32, 32): a colour that changes evenly down and across the image."""
-    bits = draw(SEED, GROUND, samples[:, None, None], np.arange(3)[:, None], np.arange(3))
-    start, down, across = below(bits, GROUNDS).astype(np.int16).transpose(1, 0, 2)
+    bits = draw_bits(SEED, GROUND, samples[:, None, None], np.arange(3)[:, None], np.arange(3))
+    start, down, across = to_integers(bits, GROUNDS).astype(np.int16).transpose(1, 0, 2)
     line = np.arange(SIZE, dtype=np.int16)
     by_row = start[..., None] + ((down - start)[..., None] * line >> 6)
     return np.asarray(by_row[..., None] + ((across - start)[..., None] * line >> 6)[:, :, None, :])
@@ -178,6 +183,6 @@ def _ground(samples: NDArray[np.int64]) -> NDArray[np.int16]:
 def _noise(grain: NDArray[np.uint8], samples: NDArray[np.int64]) -> NDArray[np.int16]:
     """Cut noise (n, 3, 32, 32) out of one long draw, at a place of its own for each image."""
     length = 3 * SIZE * SIZE
-    first = below(draw(SEED, SHIFT, samples), len(grain) - length)
+    first = to_integers(draw_bits(SEED, SHIFT, samples), len(grain) - length)
     cut = np.lib.stride_tricks.sliding_window_view(grain, length)[first].reshape(-1, 3, SIZE, SIZE)
     return (cut.astype(np.int16) - 128) * NOISE >> 7
