@@ -1,8 +1,8 @@
-"""Pairs of rows: how many times as fast, how many points better, and whether that can be told from noise."""
+"""Pairs of rows: how many times as fast, how many points better, and whether that is proven."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,17 +21,17 @@ from reports.ranking import Entry, Group
 
 SPEEDS = ("train_images_per_second", "infer_images_per_second")
 SIGNIFICANCE = 0.05
-MAX_PAIRS = 1_600  # of one group and metric: 40 models each against each; beyond, fewer baselines
+# Of one group and metric: 40 models, each against each. The page carries all pairs, so with more
+# models it offers fewer baselines, but never fewer than three.
+MAX_PAIRS = 1_600
+MIN_BASELINES = 3
 
 Judgement = Literal["same", "faster", "slower", "better", "worse", "undecided"]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One row against a baseline.
-
-    A ratio of rates, or points of top-1, with its interval and what it proves.
-    """
+    """One row against a baseline: a ratio of rates or points of top-1, and what it proves."""
 
     value: float
     low: float
@@ -40,133 +40,164 @@ class Pair:
 
 
 Pairs = dict[str, dict[str, Pair]]  # baseline's key -> row's key -> pair
-MeasurementPair = tuple[Measurement, Measurement]
+MeasurementPair = tuple[Measurement, Measurement]  # of a row and of its baseline
+
+
+class Difference(NamedTuple):
+    """A row's ratio to a baseline, or its points above, with the p that there is none."""
+
+    base: Entry
+    entry: Entry
+    estimate: Estimate
+    p: float
 
 
 def baselines_of(group: Group, preferred: str | None = None) -> list[Entry]:
-    """The rows that others can be held against.
+    """Return the rows that others can be compared with, the preferred model first.
 
-    All of a group of up to 40, else the preferred and the best.
+    All of a group of up to 40, else as many of the most accurate as MAX_PAIRS allows.
     """
     finished = [entry for entry in group.entries if entry.numbers]
-    first = [entry for entry in finished if entry.model == preferred]
-    rest = [entry for entry in finished if entry.model != preferred]
-    return (first + rest)[: max(3, MAX_PAIRS // max(1, len(finished)))]
+    finished.sort(key=lambda entry: entry.model != preferred)  # stable: the others keep their order
+    most = MAX_PAIRS // max(1, len(finished))
+    return finished[: max(MIN_BASELINES, most)]
 
 
 def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
-    """Ratios of a rate to each baseline's, round by round; only within a run, where the rounds are shared.
+    """Return ratios of a rate to each baseline's, round by round.
 
-    No pair is called faster or slower whose p, adjusted for all pairs of the group (Holm), isn't
-    significant.
+    Only rows of one run are compared, since only they share rounds. A pair is called faster or
+    slower only if its p, adjusted for all pairs of the group (Holm 1979), is significant.
     """
-    found: list[tuple[Entry, Entry, Estimate, float]] = []
-    once: dict[int, list[tuple[Entry, Entry, MeasurementPair]]] = {}
+    found: list[Difference] = []
+    by_rounds: dict[int, list[tuple[Entry, Entry, MeasurementPair]]] = {}
     for base, entry in _each_once(group, baselines):
         launches = _in_same_rounds(entry, base, metric)
         if len(launches) == 1:
-            once.setdefault(len(launches[0][0].merged), []).append((base, entry, launches[0]))
-        elif launches:
-            found.append((base, entry, *launched_ratio(launches)))
-        elif chain := _through_reference(entry, base, metric):
-            found.append((base, entry, *chain))
-    for alike in once.values():
-        measured = [both for *_, both in alike]
-        found += [
-            (base, entry, ratio, p)
-            for (base, entry, _), ratio, p in zip(
-                alike, speed_ratios(measured), speed_p_values(measured), strict=True
-            )
-        ]
-    pairs: Pairs = {}
-    for (base, entry, ratio, _), p in zip(found, holm([p for *_, p in found]), strict=True):
-        back = Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low if ratio.low else np.inf)
-        pairs.setdefault(base.key, {})[entry.key] = Pair(*ratio, verdict(ratio.low, ratio.high, p))
-        pairs.setdefault(entry.key, {})[base.key] = Pair(*back, verdict(back.low, back.high, p))
-    return pairs
+            num_rounds = len(launches[0][0].merged)
+            by_rounds.setdefault(num_rounds, []).append((base, entry, launches[0]))
+            continue
+        if launches:
+            found.append(Difference(base, entry, *launched_ratio(launches)))
+        else:
+            found += _through_reference(entry, base, metric)
+    # Pairs with as many rounds share one bootstrap: one by one, a large page would take minutes.
+    for alike in by_rounds.values():
+        measured = [both for _, _, both in alike]
+        ratios, p_values = speed_ratios(measured), speed_p_values(measured)
+        for (base, entry, _), ratio, p in zip(alike, ratios, p_values, strict=True):
+            found.append(Difference(base, entry, ratio, p))
+    return _judge_both_ways(found, _reverse_ratio, _judge_ratio)
+
+
+def _reverse_ratio(ratio: Estimate) -> Estimate:
+    return Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low if ratio.low else np.inf)
+
+
+def _judge_ratio(ratio: Estimate, p: float) -> Judgement:
+    return verdict(ratio.low, ratio.high, p)
 
 
 def _in_same_rounds(entry: Entry, base: Entry, metric: str) -> list[MeasurementPair]:
-    """Both rows' measurements from every launch that visited both in the same rounds."""
+    """Return both rows' measurements from every launch that visited both in the same rounds."""
     if entry.run is not base.run:
         return []
-    both = []
+    launches = []
     for comparison in entry.run.rounds:
-        own, other = (find_measurement(comparison, row.model, metric) for row in (entry, base))
+        own = find_measurement(comparison, entry.model, metric)
+        other = find_measurement(comparison, base.model, metric)
         if own and other and len(own.merged) == len(other.merged):
-            both.append((own, other))
-    return both
+            launches.append((own, other))
+    return launches
 
 
-def _through_reference(entry: Entry, base: Entry, metric: str) -> tuple[Estimate, float] | None:
-    """The ratio of rows that were measured in different groups, through the model that both groups share."""
+def _through_reference(entry: Entry, base: Entry, metric: str) -> Iterator[Difference]:
+    """Yield the ratio of rows measured in different groups, by the model that both groups share."""
     if entry.run is not base.run:
-        return None
-    halves = []
-    for row in (entry, base):
-        held = [c for c in entry.run.rounds if find_measurement(c, row.model, metric)]
-        if not held:
-            return None
-        own, shared = (
-            find_measurement(held[0], name, metric) for name in (row.model, held[0].reference)
-        )
-        if own is None or shared is None or len(own.merged) != len(shared.merged):
-            return None
-        halves.append((own, shared))
-    (own, first), (other, second) = halves
-    return chained_ratio(Estimate(*speed_ratio(own, first)), Estimate(*speed_ratio(second, other)))
+        return
+    row, first = _beside_reference(entry, metric)
+    other, second = _beside_reference(base, metric)
+    if row and first and other and second:
+        up = Estimate(*speed_ratio(row, first))
+        down = Estimate(*speed_ratio(second, other))
+        yield Difference(base, entry, *chained_ratio(up, down))
+
+
+def _beside_reference(
+    entry: Entry, metric: str
+) -> tuple[Measurement, Measurement] | tuple[None, None]:
+    """Return a row's measurement and its group's reference from the same rounds, if there are."""
+    for comparison in entry.run.rounds:
+        own = find_measurement(comparison, entry.model, metric)
+        if own is None:
+            continue
+        shared = find_measurement(comparison, comparison.reference, metric)
+        if shared and len(own.merged) == len(shared.merged):
+            return own, shared
+        break  # only the first group that measured the row counts: it is the one that is shown
+    return None, None
 
 
 def find_measurement(comparison: Comparison, model: str, metric: str) -> Measurement | None:
-    """One measurement of a comparison."""
-    return next(
-        (row for row in comparison.measurements.get(model, ()) if row.metric == metric), None
-    )
+    """Return a model's measurement of a metric, or None."""
+    rows = comparison.measurements.get(model, ())
+    return next((row for row in rows if row.metric == metric), None)
 
 
 def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:
-    """Points of top-1 above each baseline on the same test images.
+    """Return points of top-1 above each baseline on the same test images.
 
-    P adjusted for all pairs of the group (Holm).
+    A pair is called better or worse only if its p, adjusted for all pairs of the group (Holm
+    1979), is significant.
     """
-    keys = [
-        (base, entry)
-        for base, entry in _each_once(group, baselines)
-        if _on_same_images(entry, base)
-    ]
-    compared = [top1_difference(entry.correct, base.correct) for base, entry in keys]
-    adjusted = holm([p for _, p in compared])
-    pairs: Pairs = {}
-    for (base, entry), (points, _), p in zip(keys, compared, adjusted, strict=True):
-        pairs.setdefault(base.key, {})[entry.key] = _judged(points, p)
-        pairs.setdefault(entry.key, {})[base.key] = _judged(
-            Estimate(-points.value, -points.high, -points.low), p
-        )
-    return pairs
+    found = []
+    for base, entry in _each_once(group, baselines):
+        if base.correct.size > 0 and entry.correct.shape[-1] == base.correct.shape[-1]:
+            difference = top1_difference(entry.correct, base.correct)
+            found.append(Difference(base, entry, *difference))
+    return _judge_both_ways(found, _reverse_points, _judge_points)
+
+
+def _reverse_points(points: Estimate) -> Estimate:
+    return Estimate(-points.value, -points.high, -points.low)
+
+
+def _judge_points(points: Estimate, p: float) -> Judgement:
+    if p >= SIGNIFICANCE:
+        return "undecided"
+    return "better" if points.value > 0 else "worse"
 
 
 def _each_once(group: Group, baselines: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Every pair of a baseline and a row, in one direction."""
+    """Yield every pair of a baseline and a row, in one direction."""
     seen: set[str] = set()
     for base in baselines:
         seen.add(base.key)
-        yield from ((base, entry) for entry in group.entries if entry.key not in seen)
+        for entry in group.entries:
+            if entry.key not in seen:
+                yield base, entry
 
 
-def _on_same_images(entry: Entry, base: Entry) -> bool:
-    return base.correct.size > 0 and entry.correct.shape[-1] == base.correct.shape[-1]
-
-
-def _judged(points: Estimate, p: float) -> Pair:
-    side: Judgement = "better" if points.value > 0 else "worse"
-    return Pair(*points, side if p < SIGNIFICANCE else "undecided")
+def _judge_both_ways(
+    found: Sequence[Difference],
+    reverse: Callable[[Estimate], Estimate],
+    judge: Callable[[Estimate, float], Judgement],
+) -> Pairs:
+    """Judge each difference in both directions, by p adjusted for how many are judged (Holm)."""
+    pairs: Pairs = {}
+    adjusted = holm([each.p for each in found])
+    for (base, entry, estimate, _), p in zip(found, adjusted, strict=True):
+        back = reverse(estimate)
+        pairs.setdefault(base.key, {})[entry.key] = Pair(*estimate, judge(estimate, p))
+        pairs.setdefault(entry.key, {})[base.key] = Pair(*back, judge(back, p))
+    return pairs
 
 
 @dataclass(frozen=True)
 class Floor:
-    """A model against itself.
+    """A model measured against itself.
 
-    The ratio, and how often a third of the rounds would have claimed a winner.
+    `claims` of `windows` stretches, each a third of the rounds, would have declared a winner.
     """
 
     model: str
@@ -176,13 +207,14 @@ class Floor:
 
 
 def noise_floor(entries: Sequence[Entry]) -> dict[str, Floor]:
-    """The reference of each run measured against itself in training, by run."""
+    """Return how the reference of each run did against itself in training, by the run's name."""
     floors = {}
     for entry in entries:
         comparison = entry.run.comparison
         if comparison is None or comparison.reference != entry.model:
             continue
-        twin = next((m for m in comparison.same_model_twice if m.metric == SPEEDS[0]), None)
+        twice = comparison.same_model_twice
+        twin = next((again for again in twice if again.metric == SPEEDS[0]), None)
         own = entry.measured.get(SPEEDS[0])
         if twin and own and len(twin.merged) == len(own.merged):
             ratio = Estimate(*speed_ratio(twin, own))
@@ -192,5 +224,5 @@ def noise_floor(entries: Sequence[Entry]) -> dict[str, Floor]:
 
 
 def is_finite(pair: Pair) -> bool:
-    """Whether both ends of the interval are known."""
+    """Return whether both ends of the interval are known."""
     return bool(np.isfinite([pair.low, pair.high]).all())
