@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.results.storage import write_bytes
 from reports.frame import write_csv
-from reports.micro import micro_text, read_micro
+from reports.micro import print_micro, read_micro
 from reports.runs import Source, read_source
 from reports.terminal import print_ranking
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         micro = [read_micro(path) for path in files]
         if micro:
-            print(micro_text(micro))
+            print_micro(micro)
         if not runs:
             if options.output or options.csv:
                 raise ValueError("micro-benchmarks make no page and no CSV: name a run as well")

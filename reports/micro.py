@@ -1,10 +1,9 @@
-"""Micro-benchmarks.
-
-What `./launch.sh micro` wrote, a table of them, and two of them held against each other.
-"""
+"""Micro-benchmarks: what `./launch.sh micro` wrote, as a table, and one file against another."""
 
 import json
-from collections.abc import Sequence
+import math
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ import numpy as np
 from bench.results.interval import Estimate, holm, median_interval
 from bench.results.verdict import Verdict, chained_ratio, verdict
 
-MS = 1e3
+MS = 1e3  # in a second
+HEADINGS = ("benchmark", "rounds", "median", "ratio")
+WIDTH = 200  # characters of a table that isn't on a terminal
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class MicroFile:
 
 @dataclass(frozen=True)
 class MicroRow:
-    """One benchmark: milliseconds in the last file, and how many times as fast that is as the file before it."""
+    """One benchmark in the last file; `ratio` is how many times as fast it is as in the one before.
+
+    `ratio` and `judgement` are None where there is nothing to compare with.
+    """
 
     name: str
     rounds: int
@@ -39,87 +43,85 @@ class MicroRow:
     judgement: Verdict | None = None
 
     @property
-    def words(self) -> tuple[str, str, str, str]:
-        """Name, rounds, time with its interval, and the ratio with its verdict, as text."""
-        time = f"{_number(self.milliseconds.value)} ms"
-        if np.isfinite(self.milliseconds.high):
-            time += f" ({_number(self.milliseconds.low)} to {_number(self.milliseconds.high)})"
+    def texts(self) -> tuple[str, str, str, str]:
+        """Name, rounds, time with its interval, and ratio with its verdict."""
+        time = f"{_show(self.milliseconds.value)} ms"
+        if math.isfinite(self.milliseconds.high):
+            time += f" ({_show(self.milliseconds.low)} to {_show(self.milliseconds.high)})"
         if self.ratio is None:
             return self.name, str(self.rounds), time, "new"
-        span = (
-            f" ({self.ratio.low:.3f} to {self.ratio.high:.3f})"
-            if np.isfinite(self.ratio.high)
-            else ""
-        )
-        return self.name, str(self.rounds), time, f"{self.ratio.value:.3f}{span} {self.judgement}"
+        ratio = f"{self.ratio.value:.3f}"
+        if math.isfinite(self.ratio.high):
+            ratio += f" ({self.ratio.low:.3f} to {self.ratio.high:.3f})"
+        return self.name, str(self.rounds), time, f"{ratio} {self.judgement}"
 
 
-def _number(value: float) -> str:
+def _show(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def read_micro(path: Path) -> MicroFile:
     """Read a file of pytest-benchmark.
 
-    ValueError in one line if it isn't one, or holds no rounds.
+    Raise ValueError in one line if it isn't one, or holds no rounds.
     """
     try:
         whole: Any = json.loads(path.read_bytes())
-        seconds = {
-            each["fullname"]: tuple(float(value) for value in each["stats"]["data"])
-            for each in whole["benchmarks"]
-        }
-        machine, commit = whole["machine_info"], whole.get("commit_info") or {}
-        cpu = (
-            (machine.get("cpu") or {}).get("brand_raw")
-            or machine.get("processor")
-            or machine.get("machine", "")
-        )
+        seconds = {}
+        for benchmark in whole["benchmarks"]:
+            rounds = tuple(float(value) for value in benchmark["stats"]["data"])
+            seconds[benchmark["fullname"]] = rounds
+        machine, commit = _machine(whole["machine_info"]), whole.get("commit_info") or {}
+        commit_id = str(commit.get("id", ""))[:12]
     except OSError as error:
         raise ValueError(f"{path}: can't be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: is no file of `./launch.sh micro` ({type(error).__name__}: {error})"
-        ) from error
+        cause = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: not a file of `./launch.sh micro` ({cause})") from error
     if not any(seconds.values()):
-        raise ValueError(f"{path}: holds no benchmark's rounds")
-    return MicroFile(
-        path.name,
-        str(cpu),
-        str(whole.get("datetime", "")),
-        str(commit.get("id", ""))[:12],
-        {name: values for name, values in seconds.items() if values},
-    )
+        raise ValueError(f"{path}: no benchmark in it has any rounds")
+    measured = {name: rounds for name, rounds in seconds.items() if rounds}
+    return MicroFile(path.name, machine, str(whole.get("datetime", "")), commit_id, measured)
+
+
+def _machine(info: Mapping[str, Any]) -> str:
+    """Return the processor's name, else as much of the machine as pytest-benchmark knows."""
+    brand = (info.get("cpu") or {}).get("brand_raw")
+    return str(brand or info.get("processor") or info.get("machine", ""))
+
+
+def _file_before(files: Sequence[MicroFile]) -> MicroFile | None:
+    """Return the file that the last one is compared with; None if it is of another machine."""
+    if len(files) < 2 or files[-2].machine != files[-1].machine:
+        return None
+    return files[-2]
 
 
 def micro_rows(files: Sequence[MicroFile]) -> list[MicroRow]:
-    """Every benchmark of the last file, against the one before it if that is of the same machine.
+    """Return every benchmark of the last file, against the one before it on the same machine.
 
     The files' rounds are not paired, so a ratio holds the spread of both; verdicts are corrected
-    for their number.
+    for their number (Holm).
     """
-    *earlier, last = files
-    before = earlier[-1] if earlier and earlier[-1].machine == last.machine else None
-    times = {name: _milliseconds(values) for name, values in last.seconds.items()}
-    shared = [name for name in times if before and name in before.seconds]
-    ratios = {
-        name: chained_ratio(_milliseconds(before.seconds[name]), _inverse(times[name]))
-        for name in shared
-        if before
-    }
-    adjusted = dict(zip(shared, holm([ratios[name][1] for name in shared]), strict=True))
-    return [
-        MicroRow(
-            name,
-            len(last.seconds[name]),
-            times[name],
-            ratios[name][0],
-            verdict(ratios[name][0].low, ratios[name][0].high, adjusted[name]),
-        )
-        if name in ratios
-        else MicroRow(name, len(last.seconds[name]), times[name])
-        for name in times
-    ]
+    last, before = files[-1], _file_before(files)
+    earlier = before.seconds if before else {}
+    ratios: dict[str, Estimate] = {}
+    p_values = []
+    for name, seconds in last.seconds.items():
+        if name in earlier:
+            speed = _invert(_milliseconds(seconds))
+            ratios[name], p = chained_ratio(_milliseconds(earlier[name]), speed)
+            p_values.append(p)
+    adjusted = dict(zip(ratios, holm(p_values), strict=True))
+    rows = []
+    for name, seconds in last.seconds.items():
+        row = MicroRow(name, len(seconds), _milliseconds(seconds))
+        if name in ratios:
+            ratio = ratios[name]
+            judgement = verdict(ratio.low, ratio.high, adjusted[name])
+            row = MicroRow(name, row.rounds, row.milliseconds, ratio, judgement)
+        rows.append(row)
+    return rows
 
 
 def _milliseconds(seconds: Sequence[float]) -> Estimate:
@@ -127,28 +129,37 @@ def _milliseconds(seconds: Sequence[float]) -> Estimate:
     return Estimate(float(np.median(values)), *median_interval(values))
 
 
-def _inverse(number: Estimate) -> Estimate:
-    return Estimate(1 / number.value, 1 / number.high, 1 / number.low if number.low > 0 else np.inf)
+def _invert(number: Estimate) -> Estimate:
+    high = 1 / number.low if number.low > 0 else math.inf
+    return Estimate(1 / number.value, 1 / number.high, high)
 
 
-def micro_about(files: Sequence[MicroFile]) -> str:
-    """What is held against what, or why it isn't."""
-    *earlier, last = files
-    told = f"{last.name}: {last.machine}, {last.when[:16]}, commit {last.commit or 'unknown'}"
-    if not earlier:
-        return f"{told}."
-    before = earlier[-1]
-    if before.machine != last.machine:
-        return f"{told}. Not held against {before.name}: that is of another machine ({before.machine})."
-    return f"{told}; the ratio is how many times as fast as in {before.name}, commit {before.commit or 'unknown'}."
+def describe_files(files: Sequence[MicroFile]) -> str:
+    """Return what is compared with what, or why it isn't."""
+    last, before = files[-1], _file_before(files)
+    said = f"{last.name}: {last.machine}, {last.when[:16]}, commit {last.commit or 'unknown'}"
+    if before is not None:
+        said += f"; the ratio is how many times as fast it is as in {before.name}"
+        return f"{said}, commit {before.commit or 'unknown'}."
+    if len(files) > 1:
+        other = files[-2]
+        said += f". Not compared with {other.name}"
+        said += f", which is of another machine ({other.machine})"
+    return f"{said}."
 
 
-def micro_text(files: Sequence[MicroFile]) -> str:
-    """The table for the terminal."""
-    rows = [("benchmark", "rounds", "median", "ratio"), *(row.words for row in micro_rows(files))]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([micro_about(files), *lines])
+def print_micro(files: Sequence[MicroFile]) -> None:
+    """Print the table to standard output."""
+    # Imported here: a page without micro-benchmarks doesn't need it.
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*HEADINGS, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in micro_rows(files):
+        table.add_row(*(escape(text) for text in row.texts))
+    # A file or a pipe has no width of its own; rich's 80 columns would break the names.
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    print(describe_files(files))
+    console.print(table)

@@ -1,7 +1,4 @@
-"""Each model's part of the page.
-
-What it is, its layers, its answers, and the command that repeats it.
-"""
+"""Each model's part of the page: what it is, its layers, its answers, its pictures."""
 
 import base64
 import io
@@ -15,7 +12,9 @@ from numpy.typing import NDArray
 from bench.results.record import RunRecord
 from reports.chart.classes import MAX_ROWS, answers_data
 from reports.ranking import Entry, Group
+from reports.runs import Cell
 
+# Entries of a record's spec, and what the page calls them.
 FACTS = (
     ("source", "Source"),
     ("year", "Year"),
@@ -25,208 +24,205 @@ FACTS = (
     ("total_stride", "Total stride"),
     ("notes", "Notes"),
 )
+ENVIRONMENT = ("machine", "torch", "git_commit")
+MAX_SAMPLES = 24
+MAX_FILTERS = 64
+MAX_FILTER_BYTES = 60_000  # of all models together: filters look like noise and don't pack
+FILTERS_IN_A_ROW = 16
 
 
-def models_data(groups: Sequence[Group], order: Mapping[str, int]) -> dict[str, Any]:
-    """All models' parts, the data sets whose class names they use, and the pictures."""
+def models_data(groups: Sequence[Group], row_numbers: Mapping[str, int]) -> dict[str, Any]:
+    """Return all models' parts, the data sets whose class names they use, and the pictures."""
     entries = [entry for group in groups for entry in group.entries]
-    datasets: dict[str, int] = {}
-    parts = []
+    datasets: dict[str, dict[str, Any]] = {}  # by checksum, numbered in their order
+    models = []
     for group in groups:
         with_answers = len(group.entries) <= MAX_ROWS
         for entry in group.entries:
-            number = datasets.setdefault(entry.record.data.checksum, len(datasets))
-            parts.append(_part(entry, order, number, with_answers))
-    names = {number: checksum for checksum, number in datasets.items()}
+            data = entry.record.data
+            names = {"classes": data.class_names, "superclasses": data.superclass_names}
+            datasets.setdefault(data.checksum, names)
+            place = {
+                "i": row_numbers[entry.key],
+                "dataset": list(datasets).index(data.checksum),
+            }
+            answers = answers_data(entry) if with_answers else {}
+            models.append(place | _card(entry) | answers)
     return {
-        "models": parts,
-        "datasets": [_dataset(entries, names[number]) for number in range(len(names))],
-        "samples": samples_of(entries[:MAX_ROWS], order),
-        "filters": filters_of(entries, order),
+        "models": models,
+        "datasets": list(datasets.values()),
+        "samples": samples_of(entries[:MAX_ROWS], row_numbers),
+        "filters": filters_of(entries, row_numbers),
     }
 
 
-def _part(
-    entry: Entry, order: Mapping[str, int], dataset: int, with_answers: bool
-) -> dict[str, Any]:
+def _card(entry: Entry) -> dict[str, Any]:
+    """Return what the record says of a model, as the page's script reads it."""
     record = entry.record
+    facts = [[title, str(record.spec[key])] for key, title in FACTS if _is_said(record, key)]
+    layers = []
+    for layer in record.layers:
+        shape = "×".join(map(str, layer.output_shape))
+        costs = [layer.num_parameters, layer.multiply_adds, layer.activation_bytes]
+        layers.append([layer.name, layer.kind, shape, *costs])
+    environment = []
+    for name in ENVIRONMENT:
+        if record.environment.get(name):
+            environment.append(f"{name} {record.environment[name]}")
     return {
-        "i": order[entry.key],
-        "dataset": dataset,
-        "facts": [
-            [title, str(record.spec[key])]
-            for key, title in FACTS
-            if record.spec.get(key) not in (None, "", [])
-        ]
-        + _started(record),
-        "layers": [
-            [
-                x.name,
-                x.kind,
-                "×".join(map(str, x.output_shape)),
-                x.num_parameters,
-                x.multiply_adds,
-                x.activation_bytes,
-            ]
-            for x in record.layers
-        ],
+        "facts": facts + _training_facts(record),
+        "layers": layers,
         "command": command_of(entry),
-        "environment": ", ".join(
-            f"{name} {record.environment[name]}"
-            for name in ("machine", "torch", "git_commit")
-            if record.environment.get(name)
-        ),
-        "seeds": [
-            [c.record.seed, c.record.status, c.record.accuracy.top1 if c.record.accuracy else None]
-            for c in entry.cells
-        ],
-        **(answers_data(entry) if with_answers else {}),
+        "environment": ", ".join(environment),
+        "seeds": [_seed(cell.record) for cell in entry.cells],
     }
 
 
-def _started(record: RunRecord) -> list[list[str]]:
-    """How a model's training began: its peak rate, and the weights that it was given."""
-    rate, given = record.config.get("lr"), record.spec.get("pretrained")
-    facts = [["Peak learning rate", f"{rate:g}"]] if isinstance(rate, int | float) else []
-    if not isinstance(given, dict):
-        return facts
-    new = given.get("new")
-    text = (
-        f"{given.get('from')}; new: {', '.join(map(str, new))}"
-        if isinstance(new, list) and new
-        else given.get("from")
-    )
-    return [*facts, ["Starts from", str(text)]]
+def _is_said(record: RunRecord, key: str) -> bool:
+    return record.spec.get(key) not in (None, "", [])
+
+
+def _seed(record: RunRecord) -> list[Any]:
+    return [record.seed, record.status, record.accuracy.top1 if record.accuracy else None]
+
+
+def _training_facts(record: RunRecord) -> list[list[str]]:
+    """Return how a model's training began: its peak learning rate and its initial weights."""
+    facts = []
+    learning_rate = record.config.get("lr")
+    if isinstance(learning_rate, int | float):
+        facts.append(["Peak learning rate", f"{learning_rate:g}"])
+    pretrained = record.spec.get("pretrained")
+    if isinstance(pretrained, dict):
+        start = str(pretrained.get("from"))
+        new = pretrained.get("new")
+        if isinstance(new, list) and new:
+            start += f"; new: {', '.join(map(str, new))}"
+        facts.append(["Starts from", start])
+    return facts
 
 
 def command_of(entry: Entry) -> str:
-    """The recorded command, if there is one."""
+    """Return the recorded command, empty if there is none."""
     command = entry.record.environment.get("command")
     return command if isinstance(command, str) else ""
 
 
-def _dataset(entries: Sequence[Entry], checksum: str) -> dict[str, Any]:
-    data = next(entry.record.data for entry in entries if entry.record.data.checksum == checksum)
-    return {"classes": data.class_names, "superclasses": data.superclass_names}
-
-
-MAX_SAMPLES = 24
-MAX_FILTERS = 64
-MAX_FILTER_BYTES = 60_000  # of all models together: filters look like noise and don't pack
-
-
-def png(pixels: NDArray[np.uint8]) -> str:
-    """Pixels (h, w, 3) or (h, w, 1) as a data address."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(
-        buffer, format="PNG", optimize=True
-    )
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def samples_of(entries: Sequence[Entry], order: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Sample images kept by the runs, once each, with the five most probable classes that each model gave.
+def samples_of(entries: Sequence[Entry], row_numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return the sample images that runs kept, each once, with every model's five best answers.
 
     A run keeps `samples.npz` (index, image) and `predictions.npz` (label, top5) beside each record.
     """
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for entry in entries:
+        # The first seed stands for the model.
         for cell in entry.finished[:1]:
             kept = cell.arrays("samples.npz", ("index", "image"))
             answers = cell.arrays("predictions.npz", ("label", "top5"))
-            if not kept or not answers or not _fits(kept, answers):
+            if not kept or not answers or not _fit_together(kept, answers):
                 continue
-            for index, image in zip(
-                kept["index"][:MAX_SAMPLES].tolist(), kept["image"], strict=False
-            ):
+            numbers = kept["index"][:MAX_SAMPLES].tolist()
+            for index, image in zip(numbers, kept["image"], strict=False):
                 key = (entry.record.data.checksum, index)
                 if key not in found:
-                    found[key] = {
-                        "image": png(image),
-                        "label": int(answers["label"][index]),
-                        "index": index,
-                        "answers": {},
-                    }
-                found[key]["answers"][order[entry.key]] = answers["top5"][index].tolist()
+                    label = int(answers["label"][index])
+                    sample = {"image": encode_png(image), "label": label, "index": index}
+                    found[key] = sample | {"answers": {}}
+                five = answers["top5"][index].tolist()
+                found[key]["answers"][row_numbers[entry.key]] = five
     return list(found.values())
 
 
-def _fits(kept: Mapping[str, NDArray[Any]], answers: Mapping[str, NDArray[Any]]) -> bool:
+def _fit_together(kept: Mapping[str, NDArray[Any]], answers: Mapping[str, NDArray[Any]]) -> bool:
+    """Return whether the images are images, and each has its answer."""
     images, index = kept["image"], kept["index"]
-    if (
-        images.dtype != np.uint8
-        or images.ndim != 4
-        or images.shape[-1] not in (1, 3)
-        or len(images) != len(index)
-    ):
+    labels, top5 = answers["label"], answers["top5"]  # fewer than five columns of few classes
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         return False
-    top5 = answers["top5"]  # fewer columns where there are fewer classes
-    return (
-        top5.ndim == 2
-        and len(top5) == len(answers["label"])
-        and bool((index < len(answers["label"])).all())
-    )
+    if len(images) != len(index) or top5.ndim != 2 or len(top5) != len(labels):
+        return False
+    return bool((index < len(labels)).all())
 
 
-def filters_of(entries: Sequence[Entry], order: Mapping[str, int]) -> dict[int, dict[str, Any]]:
-    """The first convolution's filters of each model's first seed as one picture, until they take too much room."""
+def filters_of(
+    entries: Sequence[Entry], row_numbers: Mapping[str, int]
+) -> dict[int, dict[str, Any]]:
+    """Return a picture of each model's first filters, until they take too much room."""
     found: dict[int, dict[str, Any]] = {}
     room = MAX_FILTER_BYTES
     for entry in entries:
         weights = first_filters(entry)
         if weights is None:
             continue
-        picture = png(sprite(weights))
+        picture = encode_png(tile_filters(weights))
         room -= len(picture)
         if room < 0:
             break
-        found[order[entry.key]] = {
-            "image": picture,
-            "count": len(weights),
-            "size": weights.shape[-1],
-        }
+        size = weights.shape[-1]
+        number = row_numbers[entry.key]
+        found[number] = {"image": picture, "count": len(weights), "size": size}
     return found
 
 
 def first_filters(entry: Entry) -> NDArray[np.float32] | None:
-    """Weights (n, 3 or 1, k, k) of the first convolution, from the run's `model.safetensors`.
+    """Return weights (n, 3 or 1, k, k) of the first convolution of the first seed.
 
-    None without.
+    They are read from the run's `model.safetensors`; None without it.
     """
-    from safetensors import SafetensorError, safe_open
-
     names = [f"{layer.name}.weight" for layer in entry.record.layers]
     for cell in entry.finished[:1]:
-        path = cell.folder / "model.safetensors"
-        if not path.is_file():
-            continue
-        try:
-            with safe_open(path, framework="numpy") as file:
-                present = set(file.keys())
-                weights = next((file.get_tensor(name) for name in names if name in present), None)
-        except (SafetensorError, OSError, TypeError, ValueError):
-            continue
-        if (
-            weights is not None
-            and weights.ndim == 4
-            and weights.shape[1] in (1, 3)
-            and weights.shape[2] == weights.shape[3] > 1
-        ):
+        weights = _first_weights(cell, names)
+        # A kernel of one pixel, or one that doesn't read colours or grey, makes no picture.
+        if weights is None or weights.ndim != 4 or weights.shape[1] not in (1, 3):
+            return None
+        if weights.shape[2] == weights.shape[3] > 1:
             return np.asarray(weights[:MAX_FILTERS], dtype=np.float32)
     return None
 
 
-def sprite(weights: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Filters (n, 3 or 1, k, k) side by side with a line of pixels between, each stretched to its own range."""
-    n, _, size, _ = weights.shape
-    across = min(n, 16)
-    down = math.ceil(n / across)
-    sheet = np.full((down * (size + 1) - 1, across * (size + 1) - 1, 3), 128, dtype=np.uint8)
+def _first_weights(cell: Cell, names: Sequence[str]) -> NDArray[Any] | None:
+    """Return the first of these tensors that the cell's file holds; None without file or tensor."""
+    # Imported here: few runs keep their weights.
+    from safetensors import SafetensorError, safe_open
+
+    path = cell.folder / "model.safetensors"
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            present = set(file.keys())
+            first = next((name for name in names if name in present), None)
+            return np.asarray(file.get_tensor(first)) if first else None
+    except (SafetensorError, OSError, TypeError, ValueError):
+        return None  # torn, or of a type that numpy lacks (bfloat16)
+
+
+def tile_filters(weights: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return filters (n, 3 or 1, k, k) side by side as (h, w, 3), each stretched to its own range.
+
+    A grey line of one pixel separates them.
+    """
+    number, _, size, _ = weights.shape
+    across = min(number, FILTERS_IN_A_ROW)
+    down = math.ceil(number / across)
+    pitch = size + 1
+    sheet = np.full((down * pitch - 1, across * pitch - 1, 3), 128, dtype=np.uint8)
     for i, kernel in enumerate(weights):
         low, high = float(kernel.min()), float(kernel.max())
-        pixels = (255 * (kernel - low) / (high - low or 1)).astype(np.uint8).transpose(1, 2, 0)
-        top, left = (i // across) * (size + 1), (i % across) * (size + 1)
+        stretched = 255 * (kernel - low) / (high - low or 1)
+        row, column = divmod(i, across)
+        top, left = row * pitch, column * pitch
+        pixels = stretched.astype(np.uint8).transpose(1, 2, 0)
         sheet[top : top + size, left : left + size] = pixels
     return sheet
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> str:
+    """Return pixels (h, w, 3) or (h, w, 1) as the address of a PNG, `data:image/png;base64,…`."""
+    # Imported here: few runs keep pictures.
+    from PIL import Image
+
+    grey = pixels.shape[-1] == 1
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if grey else pixels).save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -11,6 +11,7 @@ from bench.results.interval import Estimate
 from reports.ranking import Entry
 
 PARAMETERS_ALIKE = 0.05  # a network whose count differs by more is another network
+MUCH_LARGER = 2  # a stem made for images larger by more than this factor shrinks ours too early
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Beside:
+class PublishedComparison:
     """A row's top-1 beside a published figure, with the reasons why they differ."""
 
     key: str
@@ -42,10 +43,11 @@ class Beside:
 
 @cache
 def read_published() -> tuple[Published, ...]:
-    """The published CIFAR-100 accuracies that come with the package."""
+    """Read the published CIFAR-100 accuracies that come with the package."""
     text = (files("reports") / "published_cifar100.csv").read_text(encoding="utf-8")
-    return tuple(
-        Published(
+    found = []
+    for row in csv.DictReader(text.splitlines()):
+        published = Published(
             source=row["source"],
             model=row["model"],
             parameters_millions=float(row["parameters_millions"] or "nan"),
@@ -54,58 +56,53 @@ def read_published() -> tuple[Published, ...]:
             epochs=int(row["epochs"]) if row["epochs"] else None,
             recipe=row["recipe"],
         )
-        for row in csv.DictReader(text.splitlines())
-    )
+        found.append(published)
+    return tuple(found)
 
 
-def plain_name(name: str) -> str:
-    """A model's name without library, form and punctuation.
+def base_name(name: str) -> str:
+    """Return a model's name without library, form and punctuation.
 
-    `tv:mobilenet_v2_cifar` -> `mobilenetv2`.
+    `tv:mobilenet_v2_cifar` becomes `mobilenetv2`.
     """
-    bare = re.sub(r"^(tv|timm):", "", name.lower())
-    bare = re.sub(r"(_cifar|_x1_0|_x1|1_1)$", "", bare.removesuffix("_cifar"))
+    bare = re.sub(r"^(tv|timm):", "", name.lower()).removesuffix("_cifar")
+    # Widths and versions that a published name leaves out: `shufflenet_v2_x1_0`, `squeezenet1_1`.
+    bare = re.sub(r"(_cifar|_x1_0|_x1|1_1)$", "", bare)
     return re.sub(r"[^a-z0-9]", "", bare)
 
 
-def beside(entries: Sequence[Entry]) -> list[Beside]:
-    """Published figures of the rows' models; only for the real CIFAR-100."""
+def compare_with_published(entries: Sequence[Entry]) -> list[PublishedComparison]:
+    """Return published figures of the rows' models, for the real CIFAR-100 alone."""
     rows = []
     for entry in entries:
         data = entry.record.data
         if data.stand_in or data.name != "cifar100" or "top1" not in entry.numbers:
             continue
+        ours = entry.numbers["top1"]
         for published in read_published():
-            if plain_name(published.model) == plain_name(entry.model):
-                rows.append(
-                    Beside(
-                        entry.key,
-                        entry.model,
-                        entry.numbers["top1"],
-                        published,
-                        tuple(reasons(entry, published)),
-                    )
-                )
+            if base_name(published.model) == base_name(entry.model):
+                reasons = tuple(why_they_differ(entry, published))
+                row = PublishedComparison(entry.key, entry.model, ours, published, reasons)
+                rows.append(row)
     return rows
 
 
-def reasons(entry: Entry, published: Published) -> list[str]:
-    """Why our figure and a published one differ, as far as the two say."""
-    found = []
+def why_they_differ(entry: Entry, published: Published) -> list[str]:
+    """Return the reasons why our figure and a published one differ, as far as they are known."""
+    record = entry.record
+    reasons = []
     epochs = entry.numbers["epochs"].value if "epochs" in entry.numbers else 0
     if published.epochs and round(epochs) != published.epochs:
-        found.append(f"{published.epochs} epochs against our {epochs:.0f}")
-    if "best" in published.epoch_reported and entry.record.data.protocol == "split":
-        found.append("the best of many looks at the test set against one look")
-    own_size, size = entry.record.spec.get("image_size"), entry.record.data.image_size
-    if isinstance(own_size, int) and own_size > 2 * size:
-        found.append(f"our stem is made for {own_size} px and read {size}")
-    ours = (entry.record.num_parameters or 0) / 1e6
-    if abs(ours / published.parameters_millions - 1) > PARAMETERS_ALIKE:
-        found.append(
-            f"another network: {published.parameters_millions:g} M parameters against {ours:.2f} M"
-        )
-    if entry.record.data.protocol == "split":
-        found.append(f"50,000 training images against {entry.record.data.num_train:,}")
-    found.append(published.recipe)
-    return found
+        reasons.append(f"{published.epochs} epochs against our {epochs:.0f}")
+    if "best" in published.epoch_reported and record.data.protocol == "split":
+        reasons.append("the best of many looks at the test set against one look")
+    own_size, size = record.spec.get("image_size"), record.data.image_size
+    if isinstance(own_size, int) and own_size > MUCH_LARGER * size:
+        reasons.append(f"our stem is made for {own_size} px and was given {size} px")
+    ours, theirs = (record.num_parameters or 0) / 1e6, published.parameters_millions
+    if abs(ours / theirs - 1) > PARAMETERS_ALIKE:
+        reasons.append(f"another network: {theirs:g} M parameters against our {ours:.2f} M")
+    if record.data.protocol == "split":
+        reasons.append(f"50,000 training images against our {record.data.num_train:,}")
+    reasons.append(published.recipe)
+    return reasons

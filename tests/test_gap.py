@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.chart.classes import class_gaps, gap_figure
+from reports.chart.classes import class_gaps, draw_class_gaps
 from reports.ranking import Entry, best_first, entries_of, groups_of
 from reports.runs import read_source
+from reports.view import build_view
 from tests.support.record_factory import write_demo
 
 
@@ -25,7 +26,7 @@ def best_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Entry, Entry]:
 def test_each_class_is_a_test_of_its_own_adjusted_for_their_number(
     best_two: tuple[Entry, Entry],
 ) -> None:
-    labels = best_two[0].answers["label"]
+    labels = best_two[0].predictions["label"]
     raw = {}
     for each in np.unique(labels):
         a, b = (entry.correct[0][labels == each] for entry in best_two)
@@ -46,7 +47,7 @@ def test_the_chart_shows_every_class_from_the_largest_gap_down(
     best_two: tuple[Entry, Entry], tmp_path: Path
 ) -> None:
     source = read_source([write_demo(tmp_path / "demo", seeds=(0, 1))])
-    (figure,) = gap_figure(groups_of(entries_of(source))[0])
+    (figure,) = draw_class_gaps(build_view(source))
     values = figure.traces[0]["y"]
     assert values == sorted(values, reverse=True)
     assert len(values) == 100

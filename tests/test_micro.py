@@ -65,7 +65,7 @@ def test_three_rounds_prove_nothing(tmp_path: Path) -> None:
     files = [write(tmp_path / f"{i}.json", {"step": 1.0 + i}, rounds=3) for i in range(2)]
     (row,) = micro_rows([read_micro(path) for path in files])
     assert row.judgement == "undecided"
-    assert "1e+" not in row.words[2]
+    assert "1e+" not in row.texts[2]
 
 
 def test_files_of_different_machines_are_not_held_against_each_other(
@@ -76,7 +76,7 @@ def test_files_of_different_machines_are_not_held_against_each_other(
     )
     assert main([str(before), str(after)]) == 0
     out = capsys.readouterr().out
-    assert "Not held against one.json: that is of another machine (one)." in out
+    assert "Not compared with one.json, which is of another machine (one)." in out
     assert out.rstrip().endswith("new")
 
 

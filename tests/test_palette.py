@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports.chart.palette import GROUND, HUES, SHAPES, marks_of
+from reports.chart.palette import GROUND, HUES, SHAPES, assign_marks
 
 # severity 1.0, on linear RGB
 BLINDNESS = {
@@ -97,7 +97,7 @@ def test_warnings_can_be_read_on_their_banner(theme: str) -> None:
 def test_any_two_series_differ_by_colour_or_shape(theme: str, blindness: str | None) -> None:
     matrix = np.array(BLINDNESS[blindness]) if blindness else np.eye(3)
     seen = [lab(matrix @ linear(hue)) for hue in HUES[theme]]
-    marks = marks_of(f"family {i:02d}" for i in range(30)).values()
+    marks = assign_marks(f"family {i:02d}" for i in range(30)).values()
     for one, other in itertools.combinations(marks, 2):
         apart = float(np.linalg.norm(seen[one.hue] - seen[other.hue])) >= 12
         assert apart or one.shape != other.shape
@@ -110,7 +110,7 @@ def test_hues_alone_are_apart_for_most_eyes(theme: str) -> None:
 
 
 def test_a_family_keeps_its_mark_when_others_are_asked_in_another_order() -> None:
-    assert marks_of(["b", "a", "c"]) == marks_of(["c", "b", "a", "a"])
+    assert assign_marks(["b", "a", "c"]) == assign_marks(["c", "b", "a", "a"])
 
 
 def test_shapes_are_plotlys() -> None:

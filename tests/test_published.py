@@ -9,17 +9,17 @@ from importlib.resources import files
 
 import pytest
 
-from reports.published import plain_name
+from reports.published import base_name
 from zoo import list_models
 from zoo.spec import ModelSpec
 
-OURS = {plain_name(spec.name): spec for spec in reversed(list_models()) if spec.image_size == 32}
+OURS = {base_name(spec.name): spec for spec in reversed(list_models()) if spec.image_size == 32}
 ROWS = [
     row
     for row in csv.DictReader(
         (files("reports") / "published_cifar100.csv").read_text(encoding="utf-8").splitlines()
     )
-    if plain_name(row["model"]) in OURS
+    if base_name(row["model"]) in OURS
 ]
 
 SHORTCUTS = 16 * 32 + 32 * 64 + 2 * (32 + 64)  # option B: 1x1 convolutions, normalised
@@ -64,7 +64,7 @@ def is_as_printed(num_parameters: int, millions: str) -> bool:
     "row", ROWS, ids=lambda row: f"{row['source']}-{row['model']}-{row['epoch_reported']}"
 )
 def test_counts_are_as_printed_or_the_difference_is_known(row: dict[str, str]) -> None:
-    ours: ModelSpec = OURS[plain_name(row["model"])]
+    ours: ModelSpec = OURS[base_name(row["model"])]
     name = row["source"].partition("/")[0], row["model"]
     same = is_as_printed(ours.num_parameters, row["parameters_millions"])
     assert same == (name not in DIFFERENT)

@@ -16,7 +16,7 @@ from scipy import stats
 from bench.results import verdict
 from bench.results.interval import over_launches
 from bench.results.record import Comparison, Measurement
-from reports.chart.cost import effort_to
+from reports.chart.effort import effort_to
 from reports.chart.scaling import efficiencies
 from reports.frame import derived
 from reports.pairs import SPEEDS, speed_pairs

@@ -1,300 +1,278 @@
 """What the models answered, image by image.
 
-Classes that they get right, what they take for what, how sure they are.
+Which classes they get right, what they take for what, and how sure they are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.results.interval import Estimate, holm, top1_difference
-from reports.chart.figure import Figure, Trace, error_bars, label
+from reports.chart.figure import (
+    Chart,
+    Figure,
+    Trace,
+    caption_name,
+    chart_text,
+    class_axis,
+    draw_line,
+    draw_points,
+    draw_reference,
+    error_bars,
+)
 from reports.chart.palette import Mark
 from reports.pairs import SIGNIFICANCE
-from reports.ranking import Entry, Group, best_first
+from reports.ranking import Entry, best_first
+from reports.view import View
+
+CLASS_MAP = Chart("map", "Which classes are hard", wide=True)
+CALIBRATION = Chart("calibration", "Confidence against accuracy")
+CLASS_GAPS = Chart("gap", "Where the best two differ", wide=True)
 
 MAX_ROWS = 40  # models in one heat map
-NUM_BINS = 10
-MAX_CONFUSED = 8
+MAX_CLASSES = 200  # classes that two models are compared in
+NUM_BINS = 10  # of confidence
+MAX_CONFUSED = 8  # pairs of classes that a model's part of the page lists
+MAX_NAMED = 6  # classes that a caption names
+
+
+def num_classes(entry: Entry) -> int:
+    """Return how many classes the data has."""
+    return len(entry.record.data.class_names)
 
 
 def class_percent(entry: Entry) -> NDArray[np.float64]:
-    """Percent right of each class over all seeds, (classes,).
+    """Return the percent of each class that is right over all seeds, (classes,).
 
-    Empty without predictions, NaN for an absent class.
+    NaN for a class without test images; empty without predictions.
     """
     labels, predicted = entry.predictions["label"], entry.predictions["predicted"]
     if not labels.size:
         return np.empty(0)
     counts = np.bincount(labels, minlength=num_classes(entry))
     right = np.bincount(labels[labels == predicted], minlength=num_classes(entry))
-    return np.asarray(
-        np.divide(100 * right, counts, out=np.full(len(counts), np.nan), where=counts > 0)
-    )
+    percent = np.full(len(counts), np.nan)
+    np.divide(100 * right, counts, out=percent, where=counts > 0)
+    return percent
 
 
-def num_classes(entry: Entry) -> int:
-    """How many classes the data has."""
-    return len(entry.record.data.class_names)
-
-
-def confusion(entry: Entry) -> NDArray[np.int64]:
-    """Answers by superclass, (true, answered), over all seeds.
+def count_confusion(entry: Entry) -> NDArray[np.int64]:
+    """Return counts of (true superclass, answered superclass) over all seeds.
 
     Empty without superclasses or predictions.
     """
-    of = np.asarray(entry.record.data.superclass_of, dtype=np.int64)
+    superclass_of = np.asarray(entry.record.data.superclass_of, dtype=np.int64)
     labels, predicted = entry.predictions["label"], entry.predictions["predicted"]
-    if not labels.size or not of.size:
+    if not labels.size or not superclass_of.size:
         return np.empty((0, 0), dtype=np.int64)
     size = len(entry.record.data.superclass_names)
-    return np.bincount(of[labels] * size + of[predicted], minlength=size * size).reshape(size, size)
+    # One number for each pair, so that one count does for all of them.
+    pairs = superclass_of[labels] * size + superclass_of[predicted]
+    return np.bincount(pairs, minlength=size * size).reshape(size, size)
 
 
 def most_confused(entry: Entry) -> list[tuple[int, int, int]]:
-    """The pairs (true class, answered class, how often) that are confused most."""
+    """Return the most frequent confusions: (true class, answered class, how often)."""
     labels, predicted = entry.predictions["label"], entry.predictions["predicted"]
     wrong = labels != predicted
-    pairs, counts = np.unique(
-        labels[wrong] * num_classes(entry) + predicted[wrong], return_counts=True
-    )
+    size = num_classes(entry)
+    pairs, counts = np.unique(labels[wrong] * size + predicted[wrong], return_counts=True)
+    # The last key of lexsort counts first: by count, then by classes where counts are equal.
     order = np.lexsort((pairs, -counts))[:MAX_CONFUSED]
-    return [
-        (int(p) // num_classes(entry), int(p) % num_classes(entry), int(c))
-        for p, c in zip(pairs[order], counts[order], strict=True)
-    ]
+    found = []
+    for pair, count in zip(pairs[order].tolist(), counts[order].tolist(), strict=True):
+        found.append((pair // size, pair % size, count))
+    return found
 
 
 def within_superclass(entry: Entry) -> float | None:
-    """Percent of the wrong answers that are in the right superclass; None if that can't be said."""
-    table = confusion(entry)
+    """Return the percent of wrong answers that are in the right superclass; None without any."""
+    table = count_confusion(entry)
     labels, predicted = entry.predictions["label"], entry.predictions["predicted"]
     wrong = int((labels != predicted).sum())
-    return (
-        100 * (int(np.trace(table)) - (len(labels) - wrong)) / wrong
-        if table.size and wrong
-        else None
-    )
+    if not table.size or not wrong:
+        return None
+    right = len(labels) - wrong
+    return 100 * (int(np.trace(table)) - right) / wrong
 
 
-def calibration(entry: Entry) -> tuple[list[tuple[float, float, int]], float]:
-    """(mean confidence, percent right, images) of each filled bin, and the expected calibration error in points.
+def calibrate(entry: Entry) -> tuple[list[tuple[float, float, int]], float]:
+    """Return (mean confidence, percent right, images) of each filled bin, and the error in points.
 
-    Ten bins of equal width (Guo et al. 2017, arXiv:1706.04599).
+    The expected calibration error over ten bins of equal width (Guo et al. 2017, "On Calibration
+    of Modern Neural Networks", arXiv:1706.04599, equation 3).
     """
     confidence = entry.predictions["confidence"].astype(np.float64)
     right = entry.predictions["label"] == entry.predictions["predicted"]
+    # A confidence of exactly 1 would be in an eleventh bin.
     bins = np.clip((confidence * NUM_BINS).astype(np.int64), 0, NUM_BINS - 1)
-    rows = [
-        (
-            100 * float(confidence[bins == b].mean()),
-            100 * float(right[bins == b].mean()),
-            int((bins == b).sum()),
-        )
-        for b in range(NUM_BINS)
-        if (bins == b).any()
-    ]
-    error = sum(abs(sure - true) * n for sure, true, n in rows) / max(1, len(confidence))
+    rows = []
+    for number in range(NUM_BINS):
+        inside = bins == number
+        if inside.any():
+            sure, true = confidence[inside].mean(), right[inside].mean()
+            rows.append((100 * float(sure), 100 * float(true), int(inside.sum())))
+    error = sum(abs(sure - true) * count for sure, true, count in rows) / max(1, len(confidence))
     return rows, error
 
 
-def answer_figures(group: Group, marks: Mapping[str, Mark]) -> list[Figure]:
-    """The charts that need predictions; none for groups of more than MAX_ROWS models."""
-    rows = [entry for entry in best_first(group, "top1") if entry.predictions["label"].size]
-    if not rows or len(group.entries) > MAX_ROWS or len({num_classes(entry) for entry in rows}) > 1:
+def _answered(view: View) -> list[Entry]:
+    """Return the rows of the largest group that have predictions, best first.
+
+    Empty if they are too many for one chart, or answered in different classes.
+    """
+    rows = [entry for entry in best_first(view.largest, "top1") if entry.predictions["label"].size]
+    too_many = len(view.largest.entries) > MAX_ROWS
+    same_classes = len({num_classes(entry) for entry in rows}) == 1
+    return rows if same_classes and not too_many else []
+
+
+def draw_class_maps(view: View) -> list[Figure]:
+    """Return the percent right by model and class, and by superclass where there are any."""
+    rows = _answered(view)
+    if not rows:
         return []
-    return [*_class_maps(rows), *_calibration_figure(rows, marks)]
-
-
-def _class_maps(rows: Sequence[Entry]) -> list[Figure]:
     data = rows[0].record.data
     percent = np.stack([class_percent(entry) for entry in rows])
-    figures = [_class_map("class", "Classes", rows, percent, data.class_names)]
+    figures = [_draw_class_map("class", "Classes", rows, percent, data.class_names)]
     if data.superclass_names:
-        of = np.asarray(data.superclass_of)
-        sums = np.stack(
-            [np.nanmean(percent[:, of == s], axis=1) for s in range(len(data.superclass_names))],
-            axis=1,
-        )
-        figures.append(_class_map("superclass", "Superclasses", rows, sums, data.superclass_names))
+        superclass_of = np.asarray(data.superclass_of)
+        means = []
+        for number in range(len(data.superclass_names)):
+            means.append(np.nanmean(percent[:, superclass_of == number], axis=1))
+        names = data.superclass_names
+        by_superclass = np.stack(means, axis=1)
+        figures.append(_draw_class_map("superclass", "Superclasses", rows, by_superclass, names))
     return figures
 
 
-def _class_map(
+def _draw_class_map(
     key: str, tab: str, rows: Sequence[Entry], percent: NDArray[np.float64], names: Sequence[str]
 ) -> Figure:
     means = np.nan_to_num(percent.mean(axis=0))
     order = [int(i) for i in np.argsort(-means, kind="stable")]
     trace: Trace = {
         "type": "heatmap",
-        "x": [label(names[i]) for i in order],
-        "y": [label(entry.model) for entry in rows],
-        "z": [
-            [None if np.isnan(v) else round(float(v), 1) for v in line[order]] for line in percent
-        ],
+        "x": [chart_text(names[i]) for i in order],
+        "y": [chart_text(entry.model) for entry in rows],
+        "z": [_rounded(line[order]) for line in percent],
         "names": {"x": [names[i] for i in order], "y": [entry.model for entry in rows]},
         "zmin": 0,
         "zmax": 100,
         "hovertemplate": "%{y}<br>%{x}: %{z} % right<extra></extra>",
     }
+    easiest, hardest = order[0], order[-1]
     caption = (
-        f"Easiest on average: {names[order[0]]} ({means[order[0]]:.0f} % right); "
-        f"hardest: {names[order[-1]]} ({means[order[-1]]:.0f} %). Easy to the left, accurate models on top."
+        f"Easiest on average: {names[easiest]} ({means[easiest]:.0f} % right); "
+        f"hardest: {names[hardest]} ({means[hardest]:.0f} %). "
+        f"Easy classes are on the left, accurate models at the top."
     )
     layout = {
         "yaxis": {"autorange": "reversed"},
         "rows": len(rows),
         "value": "Percent right",
-        "xaxis": {"tickangle": -60, "nticks": len(names) if len(names) <= 30 else 34},
+        "xaxis": class_axis(names),
     }
-    return Figure(
-        f"map-{key}",
-        "map",
-        "Which classes are hard",
-        tab,
-        caption,
-        (trace,),
-        "Class",
-        "Model",
-        layout,
-        wide=True,
-    )
+    return Figure(CLASS_MAP, caption, [trace], "Class", "Model", layout, f"map-{key}", tab)
 
 
-def _calibration_figure(rows: Sequence[Entry], marks: Mapping[str, Mark]) -> list[Figure]:
-    found = [(entry, *calibration(entry)) for entry in rows if entry.predictions["confidence"].size]
-    if not found:
+def _rounded(percent: NDArray[np.float64]) -> list[float | None]:
+    # JSON has no NaN: a class without test images is null.
+    return [None if np.isnan(value) else round(float(value), 1) for value in percent]
+
+
+def draw_calibration(view: View) -> list[Figure]:
+    """Return how often each model is right against how sure it is."""
+    traces, errors = [], []
+    for entry in _answered(view):
+        if not entry.predictions["confidence"].size:
+            continue
+        points, error = calibrate(entry)
+        errors.append((error, entry))
+        sure = [x for x, _, _ in points]
+        true = [y for _, y, _ in points]
+        name = chart_text(entry.model)
+        trace = draw_line(name, sure, true, [entry.model] * len(points), view.marks[entry.family])
+        traces.append(trace | {"hovertext": [f"{name}, {count} images" for *_, count in points]})
+    if not traces:
         return []
-    traces: list[Trace] = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": label(entry.model),
-            "x": [x for x, _, _ in points],
-            "y": [y for _, y, _ in points],
-            "names": [entry.model] * len(points),
-            "hue": marks[entry.family].hue,
-            "shape": marks[entry.family].shape,
-            "hovertext": [f"{label(entry.model)}, {n} images" for _, _, n in points],
-        }
-        for entry, points, _ in found
-    ]
-    ideal: Trace = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": "As sure as right",
-        "x": [0, 100],
-        "y": [0, 100],
-        "names": ["", ""],
-        "role": "ideal",
-        "hoverinfo": "skip",
-    }
-    errors = sorted((error, entry.model) for entry, _, error in found)
-    error, model = errors[0]
-    caption = f"Closest to its own confidence: {model[:60]}"
-    caption += f" (expected calibration error {error:.1f} points)"
-    caption += (
-        f"; furthest: {errors[-1][1][:60]} ({errors[-1][0]:.1f})." if len(errors) > 1 else "."
+    traces.append(draw_reference("As often right as sure", [0, 100], [0, 100]))
+    errors.sort(key=lambda each: (each[0], each[1].model))
+    (least, best), (most, worst) = errors[0], errors[-1]
+    caption = (
+        f"Best calibrated: {caption_name(best)} (expected calibration error {least:.1f} points)"
     )
+    caption += f"; worst: {caption_name(worst)} ({most:.1f})." if len(errors) > 1 else "."
     layout = {"xaxis": {"range": [0, 100]}, "yaxis": {"range": [0, 100]}}
-    return [
-        Figure(
-            "calibration",
-            "calibration",
-            "Sure or right",
-            "",
-            caption,
-            (*traces, ideal),
-            "Confidence (%)",
-            "Right (%)",
-            layout,
-        )
-    ]
+    return [Figure(CALIBRATION, caption, traces, "Confidence (%)", "Right (%)", layout)]
 
 
 def answers_data(entry: Entry) -> dict[str, Any]:
-    """What the model's part of the page shows of its answers; empty without predictions."""
+    """Return what the model's part of the page shows of its answers; empty without predictions."""
     if not entry.predictions["label"].size:
         return {}
     return {
-        "classes": [None if np.isnan(v) else round(float(v), 1) for v in class_percent(entry)],
-        "confusion": confusion(entry).tolist(),
+        "classes": _rounded(class_percent(entry)),
+        "confusion": count_confusion(entry).tolist(),
         "within": within_superclass(entry),
         "confused": most_confused(entry),
     }
 
 
-MAX_CLASSES = 200
-
-
 def class_gaps(ours: Entry, theirs: Entry) -> list[tuple[int, Estimate, float]]:
-    """(class, points that `ours` is above `theirs`, p adjusted for all classes), for every class with test images."""
-    labels = ours.predictions["label"][: ours.correct.shape[1]]
-    classes = [int(each) for each in np.unique(labels)]
-    found = [
-        top1_difference(ours.correct[:, labels == each], theirs.correct[:, labels == each])
-        for each in classes
-    ]
-    adjusted = holm([p for _, p in found])
-    return [
-        (each, points, p) for each, (points, _), p in zip(classes, found, adjusted, strict=True)
-    ]
+    """Return (class, points of top-1 that `ours` is above, p) for every class with test images.
 
-
-def gap_figure(group: Group) -> list[Figure]:
-    """The best row against the next one, class by class.
-
-    None where they didn't answer the same images.
+    p is adjusted for the number of classes (Holm).
     """
-    rows = [entry for entry in best_first(group, "top1") if entry.correct.size][:2]
-    if len(rows) < 2 or rows[0].correct.shape[1] != rows[1].correct.shape[1]:
+    labels = ours.predictions["label"][
+        : ours.correct.shape[1]
+    ]  # of the first seed; all have the same
+    classes = [int(each) for each in np.unique(labels)]
+    points, p_values = [], []
+    for each in classes:
+        inside = labels == each
+        difference, p = top1_difference(ours.correct[:, inside], theirs.correct[:, inside])
+        points.append(difference)
+        p_values.append(p)
+    return list(zip(classes, points, holm(p_values), strict=True))
+
+
+def draw_class_gaps(view: View) -> list[Figure]:
+    """Return the most accurate model against the next, class by class.
+
+    Empty where they didn't answer the same images, or a class has fewer than two.
+    """
+    rows = [entry for entry in best_first(view.largest, "top1") if entry.correct.size]
+    if len(rows) < 2:
         return []
-    names = rows[0].record.data.class_names
-    if len(names) > MAX_CLASSES or _fewest_images(rows[0]) < 2:
+    best, following = rows[:2]
+    num_images = best.correct.shape[1]
+    if num_images != following.correct.shape[1] or num_classes(best) > MAX_CLASSES:
         return []
-    gaps = sorted(class_gaps(*rows), key=lambda gap: -gap[1].value)
-    return [_figure(rows, gaps, names)]
+    _, images_of_class = np.unique(best.predictions["label"][:num_images], return_counts=True)
+    if images_of_class.min() < 2:
+        return []
+    gaps = sorted(class_gaps(best, following), key=lambda gap: -gap[1].value)
+    return [_draw_gaps(best, following, gaps)]
 
 
-def _fewest_images(entry: Entry) -> int:
-    """Test images of the rarest class that has any."""
-    counts = np.unique(entry.predictions["label"][: entry.correct.shape[1]], return_counts=True)[1]
-    return int(counts.min())
-
-
-def _figure(
-    rows: Sequence[Entry], gaps: Sequence[tuple[int, Estimate, float]], names: Sequence[str]
+def _draw_gaps(
+    best: Entry, following: Entry, gaps: Sequence[tuple[int, Estimate, float]]
 ) -> Figure:
-    best, following = rows
-    points = [gap for _, gap, _ in gaps]
-    trace: Trace = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": label(best.model),
-        "x": [label(names[i]) for i, _, _ in gaps],
-        "y": [gap.value for gap in points],
-        "names": [names[i] for i, _, _ in gaps],
-        "error_y": error_bars(points),
-        "hue": 0,
-        "shape": 0,
-    }
-    proven = [names[i] for i, _, p in gaps if p < SIGNIFICANCE]
+    class_names = best.record.data.class_names
+    names = [class_names[number] for number, _, _ in gaps]
+    points = [number for _, number, _ in gaps]
+    xs = [chart_text(name) for name in names]
+    ys = [number.value for number in points]
+    trace = draw_points(chart_text(best.model), xs, ys, names, Mark(0, 0))
+    trace["error_y"] = error_bars(points)
+    proven = [class_names[number] for number, _, p in gaps if p < SIGNIFICANCE]
     caption = (
-        f"{best.model[:60]} against {following.model[:60]}: {len(proven)} of {len(gaps)} classes can be told apart "
-        f"(adjusted for their number){': ' + ', '.join(proven[:6]) if proven else ''}."
+        f"{caption_name(best)} against {caption_name(following)}: they differ significantly in "
+        f"{len(proven)} of {len(gaps)} classes (adjusted for the number of classes)"
     )
-    layout = {"xaxis": {"tickangle": -60, "nticks": len(gaps) if len(gaps) <= 30 else 34}}
-    return Figure(
-        "gap",
-        "gap",
-        "Where the best two differ",
-        "",
-        caption,
-        (trace,),
-        "Class",
-        "Points of top-1 above",
-        layout,
-        wide=True,
-    )
+    caption += f": {', '.join(proven[:MAX_NAMED])}." if proven else "."
+    layout = {"xaxis": class_axis(gaps)}
+    return Figure(CLASS_GAPS, caption, [trace], "Class", "Lead in top-1 (points)", layout)

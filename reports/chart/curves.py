@@ -1,131 +1,121 @@
-"""Training curves for the page: short lists of numbers, thinned where there are very many."""
+"""Training curves: short lists of numbers, thinned where there are very many."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bench.results.record import Epoch
-from reports.chart.figure import Figure
-from reports.chart.palette import Mark
+from reports.chart.figure import Chart, Figure, caption_name
 from reports.ranking import Entry
+from reports.runs import Cell
+from reports.view import View
 
 MAX_POINTS = 36_000  # of all curves together; more would double the page and can't be seen
+MIN_POINTS = 20  # that a curve keeps in any case
+MAX_EPOCH_TICKS = 12  # epochs up to which each has a tick
 
-
-def curves_of(
-    entries: Sequence[Entry], order: Mapping[str, int], marks: Mapping[str, Mark]
-) -> list[dict[str, Any]]:
-    """One curve a seed.
-
-    The row's number, colour and dash, and a value an epoch (None where not evaluated).
-    """
-    trained = [(entry, cell) for entry in entries for cell in entry.cells if cell.record.epochs]
-    keep = max(20, MAX_POINTS // max(1, len(trained)))
-    siblings: dict[str, list[str]] = {}
-    for entry in entries:
-        siblings.setdefault(entry.family, []).append(entry.key)
-    return [
-        {
-            "i": order[entry.key],
-            "seed": cell.record.seed,
-            "hue": marks[entry.family].hue,
-            "shape": marks[entry.family].shape,
-            "dash": siblings[entry.family].index(entry.key),
-            **_columns(thinned(cell.record.epochs, keep)),
-        }
-        for entry, cell in trained
-    ]
-
-
-def thinned(epochs: Sequence[Epoch], keep: int) -> list[Epoch]:
-    """At most `keep` epochs, evenly spaced, with the first and the last."""
-    if len(epochs) <= keep:
-        return list(epochs)
-    return [epochs[round(i * (len(epochs) - 1) / (keep - 1))] for i in range(keep)]
-
-
-def _columns(epochs: Sequence[Epoch]) -> dict[str, list[Any]]:
-    return {
-        "epoch": [epoch.epoch + 1 for epoch in epochs],  # counted from 1, as the log does
-        "seconds": [round(epoch.seconds, 2) for epoch in epochs],
-        "images": [epoch.images for epoch in epochs],
-        "loss": [round(epoch.train_loss, 4) for epoch in epochs],
-        "top1": [round(epoch.evaluation.top1, 2) if epoch.evaluation else None for epoch in epochs],
-    }
-
-
-WHOLE_TICKS = 12  # epochs up to which each has a tick
-CURVES = (
+CURVES = Chart("curve", "Training curves", wide=True, kind="curve")
+# What a curve is drawn over: its key in the data, its axis, and the word in the tab.
+PROGRESS = (
     ("epoch", "Epoch", "epoch"),
     ("seconds", "Training time (s)", "time"),
     ("images", "Images seen", "images"),
 )
 
+Trained = list[tuple[Entry, Cell]]  # seeds with an epoch at least, each with its row
 
-def curve_figures(entries: Sequence[Entry]) -> list[Figure]:
-    """Training curves by epoch, time and images.
 
-    The page's script makes the traces from the curves' data.
+def _trained(entries: Sequence[Entry]) -> Trained:
+    cells: Trained = []
+    for entry in entries:
+        cells += [(entry, cell) for cell in entry.cells if cell.record.epochs]
+    return cells
+
+
+def curves_data(view: View) -> list[dict[str, Any]]:
+    """Return a curve for each seed: its row's number, its mark, and a value for each epoch.
+
+    Validation top-1 is None for epochs that were not evaluated.
     """
-    with_curves = [e for e in entries if any(cell.record.epochs for cell in e.cells)]
-    if not with_curves:
+    trained = _trained(view.entries)
+    most = max(MIN_POINTS, MAX_POINTS // max(1, len(trained)))
+    # Models of a family share a hue and a shape; a dash of its own tells each from the others.
+    siblings: dict[str, list[str]] = {}
+    for entry in view.entries:
+        siblings.setdefault(entry.family, []).append(entry.key)
+    curves = []
+    for entry, cell in trained:
+        mark = view.marks[entry.family]
+        curve = {
+            "i": view.row_numbers[entry.key],
+            "seed": cell.record.seed,
+            "hue": mark.hue,
+            "shape": mark.shape,
+            "dash": siblings[entry.family].index(entry.key),
+        }
+        curves.append(curve | _columns(thin_out(cell.record.epochs, most)))
+    return curves
+
+
+def thin_out(epochs: Sequence[Epoch], most: int) -> list[Epoch]:
+    """Return at most this many epochs, evenly spaced, the first and the last among them."""
+    if len(epochs) <= most:
+        return list(epochs)
+    return [epochs[round(i * (len(epochs) - 1) / (most - 1))] for i in range(most)]
+
+
+def _columns(epochs: Sequence[Epoch]) -> dict[str, list[Any]]:
+    top1 = [round(e.evaluation.top1, 2) if e.evaluation else None for e in epochs]
+    return {
+        "epoch": [epoch.epoch + 1 for epoch in epochs],  # counted from 1, as the log does
+        "seconds": [round(epoch.seconds, 2) for epoch in epochs],
+        "images": [epoch.images for epoch in epochs],
+        "loss": [round(epoch.train_loss, 4) for epoch in epochs],
+        "top1": top1,
+    }
+
+
+def draw_curves(view: View) -> list[Figure]:
+    """Return validation top-1 and training loss, each by epoch, time and images."""
+    trained = _trained(view.entries)
+    if not trained:
         return []
+    num_epochs = max(cell.record.epochs[-1].epoch + 1 for _, cell in trained)
     figures = []
-    longest = max(
-        cell.record.epochs[-1].epoch + 1
-        for entry in with_curves
-        for cell in entry.cells
-        if cell.record.epochs
-    )
-    whole = {"xaxis": {"dtick": 1}} if longest <= WHOLE_TICKS else {}
-    for value, title, caption in (
-        ("top1", "Validation top-1 (%)", _curve_caption(with_curves)),
-        ("loss", "Training loss", _loss_caption(with_curves)),
-    ):
-        if value == "top1" and not any(_evaluated(entry) for entry in with_curves):
-            continue
-        figures += [
-            Figure(
-                f"curve-{value}-{axis}",
-                "curve",
-                "Training curves",
-                f"{title.split(' (')[0]} by {short}",
-                caption,
-                (),
-                x,
-                title,
-                layout=whole if axis == "epoch" else {},
-                kind="curve",
-                wide=True,
-            )
-            for axis, x, short in CURVES
-        ]
-    return figures
+    highest = _highest_top1(trained)
+    if highest is not None:
+        top1, entry = highest
+        caption = f"The highest validation top-1 of any epoch is {top1:.1f} %, by "
+        caption += f"{caption_name(entry)}. One line for each seed."
+        figures += _by_progress("top1", "Validation top-1", " (%)", caption, num_epochs)
+    loss, model = min((cell.record.epochs[-1].train_loss, entry.model) for entry, cell in trained)
+    lowest = next(entry for entry, _ in trained if entry.model == model)
+    caption = f"The lowest training loss at the end is {loss:.2f}, by "
+    caption += f"{caption_name(lowest)}. One line for each seed."
+    return figures + _by_progress("loss", "Training loss", "", caption, num_epochs)
 
 
-def _evaluated(entry: Entry) -> bool:
-    return any(epoch.evaluation for cell in entry.cells for epoch in cell.record.epochs)
+def _highest_top1(trained: Trained) -> tuple[float, Entry] | None:
+    """Return the highest validation top-1 of any epoch and its row; None without any."""
+    found = []
+    for entry, cell in trained:
+        evaluated = [epoch.evaluation for epoch in cell.record.epochs if epoch.evaluation]
+        found += [(evaluation.top1, entry) for evaluation in evaluated]
+    return max(found, key=lambda each: (each[0], each[1].model), default=None)
 
 
-def _curve_caption(entries: Sequence[Entry]) -> str:
-    peaks = [
-        (
-            max(epoch.evaluation.top1 for epoch in cell.record.epochs if epoch.evaluation),
-            entry.model,
+def _by_progress(value: str, title: str, unit: str, caption: str, num_epochs: int) -> list[Figure]:
+    figures = []
+    for over, x, word in PROGRESS:
+        each_epoch = over == "epoch" and num_epochs <= MAX_EPOCH_TICKS
+        figure = Figure(
+            CURVES,
+            caption,
+            (),
+            x,
+            title + unit,
+            {"xaxis": {"dtick": 1}} if each_epoch else {},
+            key=f"curve-{value}-{over}",
+            tab=f"{title} by {word}",
         )
-        for entry in entries
-        for cell in entry.cells
-        if any(epoch.evaluation for epoch in cell.record.epochs)
-    ]
-    top1, model = max(peaks)
-    return f"The highest validation top-1 of any epoch is {top1:.1f} %, of {model[:60]}. One line a seed."
-
-
-def _loss_caption(entries: Sequence[Entry]) -> str:
-    lasts = [
-        (cell.record.epochs[-1].train_loss, e.model)
-        for e in entries
-        for cell in e.cells
-        if cell.record.epochs
-    ]
-    loss, model = min(lasts)
-    return f"The lowest training loss at the end is {loss:.2f}, of {model[:60]}. One line a seed."
+        figures.append(figure)
+    return figures

@@ -1,8 +1,10 @@
-"""The page's charts as plain data: what plotly draws, without colours (the page gives each theme its own).
+"""Charts as plain data: their marks and axes as plotly takes them, without colours.
 
-A trace carries plotly's own keys, and a few that the page's script takes out before it draws:
-`hue`, `shape` and `dash` (numbers of reports/chart/palette.py), `role` (`front`, `ideal`: drawn in
-the text's colour) and `names` (what the points are, unescaped, for the table twin).
+The page gives each theme its own colours. A trace carries plotly's keys, and a few that the page's
+script takes out before it draws: `hue` and `shape` (numbers of `reports/chart/palette.py`), `dash`
+(a number of the script's list), `role` (`front` or `ideal`: dotted, in the theme's soft colour),
+`names` (what the points are, unescaped, for the table under the chart), and of a heat map `shown`
+(its texts for that table) and `diverging` (its scale has two hues).
 """
 
 import html
@@ -17,71 +19,103 @@ from reports.ranking import Entry, has_interval
 
 Trace = dict[str, Any]
 MAX_LABEL = 30  # characters of a name in a chart
+MAX_CAPTION_NAME = 60  # characters of a name in a caption
+MAX_TICKS = 30  # classes that all have their name on an axis
+FEWER_TICKS = 34  # names on the axis of more classes than that
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A place for figures, of which the page shows one at a time."""
+
+    key: str
+    title: str
+    wide: bool = False
+    kind: str = "plain"  # of a `curve` the page's script makes the traces, from the curves' data
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One chart. `caption` states its finding.
+    """One figure of a chart, chosen by its tab; the caption states what it shows."""
 
-    Figures of one `chart` are shown one at a time, chosen by `tab`.
-    """
-
-    key: str
-    chart: str
-    title: str
-    tab: str
+    chart: Chart
     caption: str
-    traces: tuple[Trace, ...]
+    traces: Sequence[Trace]
     x: str = ""
     y: str = ""
     layout: dict[str, Any] = field(default_factory=dict)
-    kind: str = "plain"
-    wide: bool = False
+    key: str = ""  # the chart's own if it has one figure; links to the page hold it
+    tab: str = ""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The figure as the page's script reads it."""
+        return {
+            "key": self.key or self.chart.key,
+            "chart": self.chart.key,
+            "title": self.chart.title,
+            "tab": self.tab,
+            "caption": self.caption,
+            "traces": self.traces,
+            "x": self.x,
+            "y": self.y,
+            "layout": self.layout,
+            "kind": self.chart.kind,
+            "wide": self.chart.wide,
+        }
 
 
-def label(name: str) -> str:
-    """A name as chart text.
-
-    Cut to MAX_LABEL characters, and escaped, since plotly reads tags in text.
-    """
+def chart_text(name: str) -> str:
+    """Return a name cut to MAX_LABEL characters and escaped, since plotly reads tags in text."""
     return html.escape(name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…")
 
 
+def caption_name(entry: Entry) -> str:
+    """Return a model's name as a caption has it."""
+    return entry.model[:MAX_CAPTION_NAME]
+
+
 def axis_title(key: str) -> str:
-    """A column's title with its unit."""
+    """Return a column's title with its unit."""
     column = BY_KEY[key]
     unit = {"bytes": "MB", "seconds": "s"}.get(column.kind, column.unit)
     return f"{column.title} ({unit})" if unit else column.title
 
 
-def scaled(number: float, key: str) -> float:
-    """A column's number in the unit of its axis: bytes as MB."""
+def to_axis_unit(number: float, key: str) -> float:
+    """Return a column's number in the unit of its axis: bytes as MB."""
     return number / 1e6 if BY_KEY[key].kind == "bytes" else number
 
 
-def bar(name: str, values: Sequence[float], rows: Sequence[Entry], hue: int) -> Trace:
-    """A bar a row, lying."""
+def class_axis(classes: Sequence[Any]) -> dict[str, Any]:
+    """Return the axis of classes, whose slanted names are thinned where they would overlap."""
+    crowded = len(classes) > MAX_TICKS
+    return {"tickangle": -60, "nticks": FEWER_TICKS if crowded else len(classes)}
+
+
+def draw_bars(name: str, values: Sequence[float], rows: Sequence[Entry], hue: int) -> Trace:
+    """Return a horizontal bar for each row."""
     return {
         "type": "bar",
         "orientation": "h",
         "name": name,
         "x": list(values),
-        "y": [label(entry.model) for entry in rows],
+        "y": [chart_text(entry.model) for entry in rows],
         "names": [entry.model for entry in rows],
         "hue": hue,
     }
 
 
-def dots(name: str, values: Sequence[float], rows: Sequence[Entry], number: int) -> Trace:
-    """A mark a row, with a colour and a shape by number."""
-    marked = {"type": "scatter", "mode": "markers", "shape": number}
-    return bar(name, values, rows, number) | marked
+def draw_dots(name: str, values: Sequence[float], rows: Sequence[Entry], number: int) -> Trace:
+    """Return a mark for each row, with the hue and the shape of this number."""
+    dots = {"type": "scatter", "mode": "markers", "shape": number}
+    return draw_bars(name, values, rows, number) | dots
 
 
-def line(
-    name: str, xs: Sequence[float], ys: Sequence[float], names: Sequence[str], mark: Mark
+def draw_line(
+    name: str, xs: Sequence[Any], ys: Sequence[float], names: Sequence[str], mark: Mark
 ) -> Trace:
-    """A line with marks; `names` say what the points are."""
+    """Return a line with marks; `names` say what its points are."""
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -94,19 +128,24 @@ def line(
     }
 
 
-def ideal(name: str, xs: Sequence[float], ys: Sequence[float]) -> Trace:
-    """A line to hold others against; it is in no table twin."""
+def draw_points(
+    name: str, xs: Sequence[Any], ys: Sequence[float], names: Sequence[str], mark: Mark
+) -> Trace:
+    """Return marks without a line; `names` say what they are."""
+    return draw_line(name, xs, ys, names, mark) | {"mode": "markers"}
+
+
+def draw_reference(name: str, xs: Sequence[float], ys: Sequence[float]) -> Trace:
+    """Return a line to compare others with, which the table under the chart leaves out."""
     quiet = {"mode": "lines", "role": "ideal", "hoverinfo": "skip"}
-    return line(name, xs, ys, [""] * len(xs), Mark(0, 0)) | quiet
+    return draw_line(name, xs, ys, [""] * len(xs), Mark(0, 0)) | quiet
 
 
 def error_bars(numbers: Sequence[Estimate]) -> dict[str, Any]:
-    """Plotly's asymmetric error bars; none where the interval isn't known."""
-    known = [
-        number if has_interval(number) else Estimate(number.value, number.value, number.value)
-        for number in numbers
-    ]
-    return {
-        "array": [n.high - n.value for n in known],
-        "arrayminus": [n.value - n.low for n in known],
-    }
+    """Return plotly's asymmetric error bars, of no length where the interval isn't known."""
+    above, below = [], []
+    for number in numbers:
+        known = has_interval(number)
+        above.append(number.high - number.value if known else 0.0)
+        below.append(number.value - number.low if known else 0.0)
+    return {"array": above, "arrayminus": below}

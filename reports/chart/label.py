@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 820.0, 400.0  # pixels of the plot that places are worked out for
-CHARACTER, LINE, GAP = (
-    6.6,
-    14.0,
-    9.0,
-)  # pixels of a letter's width, a line's height, and from a point to its name
+# Pixels of the plot that places are worked out for. On a narrower one the page leaves names out.
+WIDTH, HEIGHT = 820.0, 400.0
+MARGIN = 0.07  # of the plot at each end of an axis, as plotly leaves it
+OVERHANG = 20.0  # pixels that a name may reach beyond the plot's sides
+# Pixels of a letter's width, of a line's height, from a point to its name, and of half a mark.
+CHARACTER, LINE, GAP, HALF_MARK = 6.6, 14.0, 9.0, 5.0
 SIDES = (
     "middle right",
     "middle left",
@@ -28,7 +28,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 class Place(NamedTuple):
-    """Where a name stands.
+    """Where a name stands; with neither a side nor a shift there was no room for it.
 
     Beside its point (plotly's `textposition`), or `shift` pixels away at a line's end.
     """
@@ -44,30 +44,23 @@ def place_labels(
     *,
     log_x: bool,
 ) -> list[Place]:
-    """A free place for each name: beside its point, else tied to it by a line, else none.
+    """Return a free place for each name: beside its point, else tied to it by a line, else none.
 
     Names of points in `first` are placed before the others, and all that stand beside their points
     before the rest.
     """
-    where = list(
-        zip(
-            _pixels([x for x, _ in points], WIDTH, log=log_x),
-            _pixels([-y for _, y in points], HEIGHT),
-            strict=True,
-        )
-    )
-    taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y in where]
+    xs = _to_pixels([x for x, _ in points], WIDTH, log=log_x)
+    ys = _to_pixels([-y for _, y in points], HEIGHT)  # pixels count downwards
+    taken: list[Box] = []
+    for x, y in zip(xs, ys, strict=True):
+        taken.append((x - HALF_MARK, y - HALF_MARK, x + HALF_MARK, y + HALF_MARK))
+    waiting = [i for i in range(len(points)) if first[i] or len(points) <= MAX_NAMED]
+    waiting.sort(key=lambda i: not first[i])
     placed = [Place()] * len(points)
-    waiting = sorted(
-        (i for i in range(len(points)) if first[i] or len(points) <= MAX_NAMED),
-        key=lambda i: not first[i],
-    )
-    for places in (_beside, _around):
+    for list_places in (_places_beside, _places_around):
         for i in waiting:
-            for place, box in places(*where[i], CHARACTER * len(names[i])):
-                if _fits(box) and not any(
-                    _overlap(box, other) for j, other in enumerate(taken) if j != i
-                ):
+            for place, box in list_places(xs[i], ys[i], CHARACTER * len(names[i])):
+                if _is_free(box, i, taken):
                     placed[i] = place
                     taken.append(box)
                     break
@@ -75,41 +68,49 @@ def place_labels(
     return placed
 
 
-def _pixels(values: Sequence[float], size: float, *, log: bool = False) -> list[float]:
-    """Places in pixels on an axis with a margin of 7 % at both ends."""
+def _to_pixels(values: Sequence[float], size: float, *, log: bool = False) -> list[float]:
+    """Return places in pixels on an axis with a margin at both ends."""
     scaled = [math.log(value) if log else value for value in values]
     low, high = min(scaled), max(scaled)
-    return [
-        size * (0.07 + 0.86 * ((value - low) / (high - low) if high > low else 0.5))
-        for value in scaled
-    ]
+    pixels = []
+    for value in scaled:
+        share = (value - low) / (high - low) if high > low else 0.5
+        pixels.append(size * (MARGIN + (1 - 2 * MARGIN) * share))
+    return pixels
 
 
-def _beside(x: float, y: float, width: float) -> Iterator[tuple[Place, Box]]:
-    """The box that a name takes on each side of its point."""
-    across = {"left": x - GAP - width, "center": x - width / 2, "right": x + GAP}
-    down = {"top": y - GAP - LINE, "middle": y - LINE / 2, "bottom": y + GAP}
+def _places_beside(x: float, y: float, width: float) -> Iterator[tuple[Place, Box]]:
+    """Yield the box that a name takes on each side of its point."""
+    lefts = {"left": x - GAP - width, "center": x - width / 2, "right": x + GAP}
+    tops = {"top": y - GAP - LINE, "middle": y - LINE / 2, "bottom": y + GAP}
     for side in SIDES:
         vertical, horizontal = side.split()
-        left, top = across[horizontal], down[vertical]
+        left, top = lefts[horizontal], tops[vertical]
         yield Place(side), (left, top, left + width, top + LINE)
 
 
-def _around(x: float, y: float, width: float) -> Iterator[tuple[Place, Box]]:
-    """The box that a name takes at the end of a line from its point, near ones first."""
+def _places_around(x: float, y: float, width: float) -> Iterator[tuple[Place, Box]]:
+    """Yield the box that a name takes at the end of a line from its point, near ones first."""
     for reach in REACHES:
         for turn in range(DIRECTIONS):
             angle = 2 * math.pi * turn / DIRECTIONS
             across, down = reach * math.cos(angle), reach * math.sin(angle)
-            across += (
-                math.copysign(width / 2, across) if abs(across) > 1 else 0.0
-            )  # the line ends at the name's side
+            # The line ends at the name's side, except straight above and below the point.
+            if abs(across) > 1:
+                across += math.copysign(width / 2, across)
             left, top = x + across - width / 2, y + down - LINE / 2
-            yield Place(shift=(round(across), round(down))), (left, top, left + width, top + LINE)
+            shift = (round(across), round(down))
+            yield Place(shift=shift), (left, top, left + width, top + LINE)
 
 
-def _fits(box: Box) -> bool:
-    return box[0] > -20 and box[2] < WIDTH + 20 and box[1] > 0 and box[3] < HEIGHT
+def _is_free(box: Box, point: int, taken: Sequence[Box]) -> bool:
+    """Return whether a box is in the plot and covers nothing but its own point."""
+    left, top, right, bottom = box
+    inside = left > -OVERHANG and right < WIDTH + OVERHANG and top > 0 and bottom < HEIGHT
+    # The first boxes are the points' own, in their order.
+    return inside and not any(
+        _overlap(box, other) for number, other in enumerate(taken) if number != point
+    )
 
 
 def _overlap(a: Box, b: Box) -> bool:

@@ -1,11 +1,11 @@
-"""Colours of the page's marks, a set for each theme, and which family gets which colour and shape."""
+"""Colours of the page's marks, a set for each theme, and which family gets which."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# Eight hues that stand at least 3:1 against the ground of their theme and apart from each other
-# under simulated colour blindness; a test holds both. Where hues repeat, shapes tell series apart.
 GROUND = {"light": "#ffffff", "dark": "#14181d"}
+# Eight hues with a contrast of at least 3:1 against the ground of their theme, and apart from each
+# other under simulated colour blindness; a test holds both. Where hues repeat, shapes differ.
 HUES = {
     "light": (
         "#1f6fb4",
@@ -28,6 +28,7 @@ HUES = {
         "#8fa0ff",
     ),
 }
+# plotly's names; the template draws the same ten as symbols s0 to s9.
 SHAPES = (
     "circle",
     "square",
@@ -40,11 +41,19 @@ SHAPES = (
     "cross",
     "x",
 )
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-# Of the first ten families each has a shape of its own. The next ten and the ten after have the
+# Each of the first ten families has a shape of its own. The next ten and the ten after have the
 # same shapes again, in hues that are apart from the first one's, and from each other, in every
-# simulated blindness.
-NEXT_HUES = ((0, 1, 5), (1, 0, 5), (2, 1, 3), (3, 1, 2), (4, 0, 6), (5, 0, 1), (6, 0, 4), (7, 2, 6))
+# simulated blindness: the hues of a shape's first, second and third family.
+HUES_OF_SHAPE = (
+    (0, 1, 5),
+    (1, 0, 5),
+    (2, 1, 3),
+    (3, 1, 2),
+    (4, 0, 6),
+    (5, 0, 1),
+    (6, 0, 4),
+    (7, 2, 6),
+)
 
 
 class Mark(NamedTuple):
@@ -54,12 +63,11 @@ class Mark(NamedTuple):
     shape: int
 
 
-def marks_of(families: Iterable[str]) -> dict[str, Mark]:
-    """A colour and a shape for each family, by name, so that a family looks alike in every chart of the page."""
-    return {family: mark(i) for i, family in enumerate(sorted(set(families)))}
-
-
-def mark(number: int) -> Mark:
-    """The mark of the family with this number."""
-    round_, place = divmod(number, len(SHAPES))
-    return Mark(NEXT_HUES[place % len(NEXT_HUES)][round_ % 3], place)
+def assign_marks(families: Iterable[str]) -> dict[str, Mark]:
+    """Give each family a colour and a shape, the same in every chart of the page."""
+    marks = {}
+    for number, family in enumerate(sorted(set(families))):
+        times_used, shape = divmod(number, len(SHAPES))
+        hues = HUES_OF_SHAPE[shape % len(HUES_OF_SHAPE)]
+        marks[family] = Mark(hues[times_used % len(hues)], shape)
+    return marks

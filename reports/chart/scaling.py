@@ -1,22 +1,32 @@
-"""What more processes bring.
+"""What more processes bring: strong and weak efficiency, and the share of communication."""
 
-Strong and weak efficiency with intervals, and the share of communication.
-"""
-
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.results.interval import Estimate
 from bench.results.verdict import chained_ratio
-from reports.chart.figure import Figure, Trace, error_bars, ideal, label, line
-from reports.chart.palette import Mark
+from reports.chart.figure import (
+    Chart,
+    Figure,
+    chart_text,
+    draw_line,
+    draw_reference,
+    error_bars,
+)
+from reports.chart.palette import HUES, SHAPES, Mark
 from reports.pairs import SPEEDS
 from reports.ranking import Entry, Group, has_interval
+from reports.view import View
 
+SCALING = Chart("scaling", "Scaling")
 Kind = Literal["strong", "weak"]
-KINDS: tuple[Kind, ...] = ("strong", "weak")
-ABOUT = {"strong": "the same batch, shared", "weak": "the same batch for each process"}
+BATCHES: dict[Kind, str] = {
+    "strong": "the processes share one batch of the same size",
+    "weak": "each process has a batch of the same size",
+}
+MAX_SENTENCE = 200  # characters of a finding in a caption
 
 
 @dataclass(frozen=True)
@@ -27,106 +37,95 @@ class Efficiency:
     kind: Kind
     base: int
     size: int
-    rate: float
+    rate: float  # images/s of all processes together
     percent: Estimate
-    communication: Estimate | None
+    communication: Estimate | None  # percent of a step
 
     @property
     def sentence(self) -> str:
         """The finding in a line."""
-        told = (
-            f"{self.model}: {self.kind} efficiency on {self.size} processes against {self.base} is "
-        )
-        told += _told(self.percent)
-        return told + (
-            f", communication {_told(self.communication)} of a step" if self.communication else ""
-        )
+        said = f"{self.model}: {self.kind} efficiency on {self.size} processes against {self.base}"
+        said += f" is {_show_percent(self.percent)}"
+        if self.communication:
+            said += f", communication {_show_percent(self.communication)} of a step"
+        return said
 
 
-def _told(number: Estimate) -> str:
+def _show_percent(number: Estimate) -> str:
     if not has_interval(number):
         return f"{number.value:.0f} %"
     return f"{number.value:.0f} % ({number.low:.0f} to {number.high:.0f})"
 
 
 def efficiencies(groups: Sequence[Group]) -> list[Efficiency]:
-    """Every model that was measured in worlds of several sizes, all else alike, threads a process among it."""
+    """Return the efficiency of every model that was measured with several numbers of processes.
+
+    All else must agree, threads per process included. The fewest processes are the base.
+    """
     found = []
-    for kind in KINDS:
-        sets: dict[str, dict[int, Entry]] = {}
+    for kind in BATCHES:
+        series: dict[str, dict[int, Entry]] = {}
         for group in groups:
             for entry in group.entries:
                 if SPEEDS[0] in entry.numbers:
-                    sets.setdefault(_alike(kind, group, entry), {})[entry.record.world_size] = entry
-        for worlds in sets.values():
-            base, *others = sorted(worlds)
-            found += [_efficiency(kind, worlds[base], worlds[size]) for size in others]
+                    by_size = series.setdefault(_what_agrees(kind, group, entry), {})
+                    by_size[entry.record.world_size] = entry
+        for by_size in series.values():
+            base, *others = sorted(by_size)
+            found += [_efficiency(kind, by_size[base], by_size[size]) for size in others]
     return found
 
 
-def _alike(kind: Kind, group: Group, entry: Entry) -> str:
-    """What must agree in a series.
-
-    Everything but the world, and for a weak one the batch of each process.
-    """
-    fixed = {
-        name: value
-        for name, value in group.key.items()
-        if name not in ("world_size", "batch_size", "machine")
-    }
+def _what_agrees(kind: Kind, group: Group, entry: Entry) -> str:
+    """Return what is the same in a series: all but the processes and, if weak, the whole batch."""
     size = entry.record.world_size
+    varying = ("world_size", "batch_size", "machine")
+    fixed = {name: value for name, value in group.key.items() if name not in varying}
     batch = entry.record.batch_size if kind == "strong" else entry.record.batch_size / size
-    # A GPU's machine names how many there are; without that it must be the same.
+    # A GPU's machine says how many there are; without that number it must be the same.
     machine = str(group.key["machine"]).removeprefix(f"{size} x ")
     return repr((entry.model, machine, batch, fixed))
 
 
 def _efficiency(kind: Kind, base: Entry, entry: Entry) -> Efficiency:
-    low, high = base.record.world_size, entry.record.world_size
-    ours, theirs = entry.numbers[SPEEDS[0]], base.numbers[SPEEDS[0]]
-    inverse = Estimate(
-        1 / theirs.value, 1 / theirs.high, 1 / theirs.low if theirs.low > 0 else float("inf")
-    )
-    ratio, _ = chained_ratio(ours, inverse)
-    percent = Estimate(*(100 * x / (high / low) for x in ratio))
+    few, many = base.record.world_size, entry.record.world_size
+    rate, base_rate = entry.numbers[SPEEDS[0]], base.numbers[SPEEDS[0]]
+    longest = 1 / base_rate.low if base_rate.low > 0 else math.inf
+    inverse = Estimate(1 / base_rate.value, 1 / base_rate.high, longest)
+    ratio, _ = chained_ratio(rate, inverse)
+    percent = Estimate(*(100 * end / (many / few) for end in ratio))
     communication = entry.numbers.get("communication_percent")
-    return Efficiency(entry.model, kind, low, high, ours.value, percent, communication)
+    return Efficiency(entry.model, kind, few, many, rate.value, percent, communication)
 
 
-def scaling(groups: Sequence[Group]) -> list[Figure]:
-    """Efficiency against the number of processes, strong and weak, with the line of 100 %."""
-    found = efficiencies(groups)
-    return [
-        _figure(kind, [each for each in found if each.kind == kind])
-        for kind in KINDS
-        if _has(kind, found)
-    ]
+def draw_scaling(view: View) -> list[Figure]:
+    """Return efficiency against the number of processes, strong and weak."""
+    found = efficiencies(view.groups)
+    figures = []
+    for kind in BATCHES:
+        of_kind = [each for each in found if each.kind == kind]
+        if of_kind:
+            figures.append(_draw_kind(kind, of_kind))
+    return figures
 
 
-def _has(kind: Kind, found: Sequence[Efficiency]) -> bool:
-    return any(each.kind == kind for each in found)
-
-
-def _figure(kind: Kind, found: Sequence[Efficiency]) -> Figure:
-    traces: list[Trace] = []
+def _draw_kind(kind: Kind, found: Sequence[Efficiency]) -> Figure:
+    traces = []
     for number, model in enumerate(dict.fromkeys(each.model for each in found)):
-        own = [each for each in found if each.model == model]
-        sizes, percent = [each.size for each in own], [each.percent for each in own]
-        marked = Mark(number % 8, number % 10)
-        trace = line(label(model), sizes, [p.value for p in percent], [model] * len(own), marked)
-        traces.append(trace | {"error_y": error_bars(percent)})
+        of_model = [each for each in found if each.model == model]
+        xs = [each.size for each in of_model]
+        percents = [each.percent for each in of_model]
+        ys = [percent.value for percent in percents]
+        mark = Mark(number % len(HUES["light"]), number % len(SHAPES))
+        trace = draw_line(chart_text(model), xs, ys, [model] * len(xs), mark)
+        traces.append(trace | {"error_y": error_bars(percents)})
     sizes = sorted({each.size for each in found})
-    traces.append(ideal("100 %", [sizes[0], sizes[-1]], [100, 100]))
+    traces.append(draw_reference("100 %", [sizes[0], sizes[-1]], [100, 100]))
     worst = min(found, key=lambda each: each.percent.value)
-    caption = f"{worst.sentence[:200]}. {kind.capitalize()}: {ABOUT[kind]}. Dotted: no loss."
+    name = kind.capitalize()
+    caption = f"{worst.sentence[:MAX_SENTENCE]}. {name}: {BATCHES[kind]}. Dotted: no loss."
+    layout = {"xaxis": {"dtick": 1}}
+    key = f"scaling-{kind}"
     return Figure(
-        f"scaling-{kind}",
-        "scaling",
-        "Scaling",
-        kind.capitalize(),
-        caption,
-        tuple(traces),
-        x="Processes",
-        y="Efficiency (%)",
-        layout={"xaxis": {"dtick": 1}},
+        SCALING, caption, traces, "Processes", "Efficiency (%)", layout, key=key, tab=name
     )

@@ -1,17 +1,29 @@
-"""Two quantities against each other, a mark a model, with the front of those that nobody beats in both."""
+"""Accuracy against cost, a mark for each model, with the front of those that none beats in both."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.results.interval import Estimate
-from reports.chart.figure import Figure, Trace, axis_title, error_bars, label, scaled
+from reports.chart.figure import (
+    Chart,
+    Figure,
+    Trace,
+    axis_title,
+    caption_name,
+    chart_text,
+    draw_points,
+    draw_reference,
+    error_bars,
+    to_axis_unit,
+)
 from reports.chart.label import Place, place_labels
 from reports.chart.palette import Mark
 from reports.column import BY_KEY, show_column
 from reports.ranking import Entry, Group, best_first, has_interval, pareto_front
+from reports.view import View
 
-TRADEOFFS = (
+COSTS = (
     "train_images_per_second",
     "infer_images_per_second",
     "latency_ms_p50",
@@ -19,132 +31,143 @@ TRADEOFFS = (
     "num_parameters",
     "multiply_adds",
 )
-LOG_FROM = 8  # an axis whose values differ by more than this is logarithmic
+LOG_FROM = 8  # an axis whose values differ by more than this factor is logarithmic
+MAX_GROUPS = 4  # a chart each; the table shows all groups
+MAX_NAMED = 8  # models of a front that the caption names
 
 
-def tradeoffs(group: Group, marks: Mapping[str, Mark], suffix: str = "") -> list[Figure]:
-    """Accuracy against every cost that was measured for two models or more."""
-    found = [tradeoff(group, key, marks, suffix) for key in TRADEOFFS]
-    return [figure for figure in found if figure is not None]
+def draw_tradeoffs(view: View) -> list[Figure]:
+    """Return top-1 against every cost that was measured, a chart for each of the first groups."""
+    figures = []
+    for number, group in enumerate(view.groups[:MAX_GROUPS], start=1):
+        # The first group's chart has no number, so that links to it outlive a second group.
+        suffix = f"-{number}" if number > 1 else ""
+        title = "Accuracy against cost" + (f", group {number}" if number > 1 else "")
+        chart = Chart(f"tradeoff{suffix}", title, wide=True)
+        for cost in COSTS:
+            rows = [entry for entry in best_first(group, "top1") if cost in entry.numbers]
+            if rows:
+                key = f"tradeoff-{cost}{suffix}"
+                figures.append(_draw_tradeoff(chart, key, group, rows, cost, view.marks))
+    return figures
 
 
-def tradeoff(group: Group, key: str, marks: Mapping[str, Mark], suffix: str = "") -> Figure | None:
-    """Top-1 against one column, with intervals, the Pareto front and direct labels.
-
-    None without a point.
-    """
-    rows = [entry for entry in best_first(group, "top1") if key in entry.numbers]
-    if not rows:
-        return None
-    column = BY_KEY[key]
-    front = pareto_front(group, key, higher=column.better == "higher")
-    values = [scaled(entry.numbers[key].value, key) for entry in rows]
-    log = min(values) > 0 and max(values) / min(values) > LOG_FROM
-    first = {entry.key for entry in front}
-    points = [(x, entry.numbers["top1"].value) for x, entry in zip(values, rows, strict=True)]
-    positions = place_labels(
-        points, [label(e.model) for e in rows], [e.key in first for e in rows], log_x=log
+def _draw_tradeoff(
+    chart: Chart,
+    key: str,
+    group: Group,
+    rows: Sequence[Entry],
+    cost: str,
+    marks: Mapping[str, Mark],
+) -> Figure:
+    """Return top-1 against one cost, with intervals, the Pareto front and direct labels."""
+    column = BY_KEY[cost]
+    xs = [to_axis_unit(entry.numbers[cost].value, cost) for entry in rows]
+    points = [(x, entry.numbers["top1"].value) for x, entry in zip(xs, rows, strict=True)]
+    log = min(xs) > 0 and max(xs) / min(xs) > LOG_FROM
+    front = pareto_front(group, cost, higher=column.better == "higher")
+    front_keys = {entry.key for entry in front}
+    places = place_labels(
+        points,
+        [chart_text(entry.model) for entry in rows],
+        [entry.key in front_keys for entry in rows],
+        log_x=log,
     )
-    placed = dict(zip([entry.key for entry in rows], positions, strict=True))
-    families = sorted({entry.family for entry in rows})
-    traces = [_points([e for e in rows if e.family == f], key, marks[f], placed) for f in families]
-    traces.append(_front_line(front, key))
-    title = axis_title(key)
-    return Figure(
-        f"tradeoff-{key}{suffix}",
-        f"tradeoff{suffix}",
-        f"Accuracy against cost{f', group{suffix}'.replace('-', ' ') if suffix else ''}",
-        column.title,
-        _tradeoff_caption(front, rows, key),
-        tuple(traces),
-        title,
-        "Top-1 (%)",
-        {
-            "xaxis": {"type": "log" if log else "linear"},
-            "annotations": _tied(points, rows, positions, log=log),
-        },
-        wide=True,
-    )
+    by_row = {entry.key: place for entry, place in zip(rows, places, strict=True)}
+    traces = []
+    for family in sorted({entry.family for entry in rows}):
+        members = [entry for entry in rows if entry.family == family]
+        traces.append(_draw_family(members, cost, marks[family], by_row))
+    traces.append(_draw_front(front, cost))
+    layout = {
+        "xaxis": {"type": "log" if log else "linear"},
+        "annotations": _label_lines(points, rows, places, log=log),
+    }
+    caption = _caption(front, rows, cost)
+    x = axis_title(cost)
+    return Figure(chart, caption, traces, x, "Top-1 (%)", layout, key=key, tab=column.title)
 
 
-def _points(rows: Sequence[Entry], key: str, mark: Mark, placed: Mapping[str, Place]) -> Trace:
+def _draw_family(
+    rows: Sequence[Entry], cost: str, mark: Mark, places: Mapping[str, Place]
+) -> Trace:
     tops = [entry.numbers["top1"] for entry in rows]
-    costs = [entry.numbers[key] for entry in rows]
-    costs = [Estimate(*(scaled(v, key) for v in number)) for number in costs]
-    trace: Trace = {
-        "type": "scatter",
+    costs = []
+    for entry in rows:
+        in_axis_unit = [to_axis_unit(number, cost) for number in entry.numbers[cost]]
+        costs.append(Estimate(*in_axis_unit))
+    names = [entry.model for entry in rows]
+    xs = [number.value for number in costs]
+    ys = [number.value for number in tops]
+    trace = draw_points(chart_text(rows[0].family), xs, ys, names, mark) | {
         "mode": "markers+text",
-        "name": label(rows[0].family),
-        "x": [number.value for number in costs],
-        "y": [number.value for number in tops],
-        "names": [entry.model for entry in rows],
-        "text": [_spaced(label(entry.model), placed[entry.key].side) for entry in rows],
-        "textposition": [placed[entry.key].side or "top center" for entry in rows],
-        "hovertext": [label(entry.model) for entry in rows],
+        "text": [_label_beside(entry, places[entry.key]) for entry in rows],
+        "textposition": [places[entry.key].side or "top center" for entry in rows],
+        "hovertext": [chart_text(name) for name in names],
         "error_y": error_bars(tops),
-        "hue": mark.hue,
-        "shape": mark.shape,
     }
     if any(has_interval(number) for number in costs):
         trace["error_x"] = error_bars(costs)
     return trace
 
 
-def _tied(
+def _label_beside(entry: Entry, place: Place) -> str:
+    """Return a label with spaces towards its point; empty if it doesn't stand beside it."""
+    text = chart_text(entry.model)
+    if not place.side:
+        return ""
+    if place.side.endswith("right"):
+        return f"  {text}"
+    if place.side.endswith("left"):
+        return f"{text}  "
+    return text
+
+
+def _label_lines(
     points: Sequence[tuple[float, float]],
     rows: Sequence[Entry],
     places: Sequence[Place],
     *,
     log: bool,
 ) -> list[dict[str, Any]]:
-    """The names that a line ties to their points, as plotly's annotations (which want a log axis' exponents)."""
-    return [
-        {
-            "x": math.log10(x) if log else x,
-            "y": y,
-            "text": label(entry.model),
-            "ax": place.shift[0],
-            "ay": place.shift[1],
-        }
-        for (x, y), entry, place in zip(points, rows, places, strict=True)
-        if place.shift is not None
-    ]
+    """Return the labels at the end of a line from their point, as plotly's annotations."""
+    annotations = []
+    for (x, y), entry, place in zip(points, rows, places, strict=True):
+        if place.shift is None:
+            continue
+        across, down = place.shift
+        # plotly takes exponents for an annotation's place on a logarithmic axis.
+        at = math.log10(x) if log else x
+        annotations.append(
+            {"x": at, "y": y, "text": chart_text(entry.model), "ax": across, "ay": down}
+        )
+    return annotations
 
 
-def _spaced(text: str, side: str) -> str:
-    """A direct label with room between it and its point; empty without a side."""
-    if not side:
-        return ""
-    return f"  {text}" if side.endswith("right") else f"{text}  " if side.endswith("left") else text
+def _draw_front(front: Sequence[Entry], cost: str) -> Trace:
+    corners = []
+    for entry in front:
+        x = to_axis_unit(entry.numbers[cost].value, cost)
+        corners.append((x, entry.numbers["top1"].value, entry.model))
+    corners.sort()
+    xs, ys, names = zip(*corners, strict=True)
+    # Between two models the steps go through the corner that both beat.
+    steps = "vh" if BY_KEY[cost].better == "higher" else "hv"
+    front_line = {"names": list(names), "line": {"shape": steps}, "role": "front"}
+    return draw_reference("Pareto front", xs, ys) | front_line
 
 
-def _front_line(front: Sequence[Entry], key: str) -> Trace:
-    line = sorted(
-        (scaled(e.numbers[key].value, key), e.numbers["top1"].value, e.model) for e in front
-    )
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": "Pareto front",
-        "x": [x for x, _, _ in line],
-        "y": [y for _, y, _ in line],
-        "names": [name for _, _, name in line],
-        "line": {"shape": "vh" if BY_KEY[key].better == "higher" else "hv"},
-        "hoverinfo": "skip",
-        "role": "front",
-    }
-
-
-def _tradeoff_caption(front: Sequence[Entry], rows: Sequence[Entry], key: str) -> str:
-    column = BY_KEY[key]
-    what = f"top-1 and {column.title.lower()}"
+def _caption(front: Sequence[Entry], rows: Sequence[Entry], cost: str) -> str:
+    column = BY_KEY[cost]
     if len(rows) == 1:
-        only = rows[0]
-        return f"{only.model}: {show_column(only.numbers[key].value, key)} at {only.numbers['top1'].value:.1f} % top-1."
-    listed = ", ".join(entry.model[:60] for entry in front[:8]) + (
-        f" and {len(front) - 8} more" if len(front) > 8 else ""
-    )
+        numbers = rows[0].numbers
+        measured = show_column(numbers[cost].value, cost)
+        return f"{rows[0].model}: {measured} at {numbers['top1'].value:.1f} % top-1."
+    names = ", ".join(caption_name(entry) for entry in front[:MAX_NAMED])
+    if len(front) > MAX_NAMED:
+        names += f" and {len(front) - MAX_NAMED} more"
     return (
-        f"On the front of {what} ({column.better} is better): {listed}. "
-        f"{len(rows) - len(front)} of {len(rows)} models are beaten in both by one of these."
+        f"On the Pareto front of top-1 and {column.title.lower()} ({column.better} is better): "
+        f"{names}. Each of the other {len(rows) - len(front)} of {len(rows)} models is beaten in "
+        f"both by one of these."
     )

@@ -1,0 +1,159 @@
+"""The parts of the page, each a function of the view.
+
+A new part is a function here, its entry in PARTS, and its block in `templates/page.html.j2`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from reports.chart.catalogue import charts_data, draw_charts
+from reports.column import COLUMNS
+from reports.micro import describe_files, micro_rows
+from reports.model_card import models_data
+from reports.pairs import SPEEDS, Pair, baselines_of, is_finite, noise_floor
+from reports.provenance import environment_rows, facts_of, title_of
+from reports.published import compare_with_published
+from reports.ranking import ranks_of, shared_and_different
+from reports.table import group_views, heading, row_data
+from reports.verdict_text import verdict_of
+from reports.view import View
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the page: variables of the template, and data (JSON) for the page's script."""
+
+    html: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def head_part(view: View) -> Part:
+    """Return the title, the facts under it, and what several parts of the template ask for."""
+    return Part(
+        {
+            "title": title_of(view.entries),
+            "facts": facts_of(view.source, view.entries, noise_floor(view.entries)),
+            "source": view.source,
+            "entries": view.entries,
+            "row_numbers": view.row_numbers,
+            "stand_in": [entry for entry in view.entries if entry.record.data.stand_in],
+        }
+    )
+
+
+def verdict_part(view: View) -> Part:
+    """Return the verdict on each group, in sentences."""
+    _, different = shared_and_different(view.groups)
+    verdicts = []
+    for group, pairs in zip(view.groups, view.pairs, strict=True):
+        sentences = verdict_of(group, pairs["top1"], pairs[SPEEDS[0]])
+        verdicts.append({"heading": heading(group, different), "sentences": sentences})
+    return Part({"verdicts": verdicts})
+
+
+def ranking_part(view: View) -> Part:
+    """Return the table: its columns, rows, and the pairs that a chosen baseline shows."""
+    numbers = view.row_numbers
+    baselines, rows = [], []
+    for group in view.groups:
+        ranks = ranks_of(group)
+        rows += [row_data(entry, ranks, numbers[entry.key]) for entry in group.entries]
+        baselines += [(numbers[e.key], e) for e in baselines_of(group, view.baseline)]
+    columns = [
+        {"key": c.key, "title": c.title, "better": c.better, "shown": c.shown} for c in COLUMNS
+    ]
+    return Part(
+        {
+            "columns": COLUMNS,
+            "groups": group_views(view.groups, view.marks, view.warnings, numbers),
+            "families": _families(view),
+            "baselines": baselines,
+        },
+        {
+            "columns": columns,
+            "rows": rows,
+            "pairs": _pairs_data(view),
+            "baseline": _first_baseline(view),
+        },
+    )
+
+
+def _families(view: View) -> dict[str, tuple[Any, int]]:
+    """Return each family's mark and the number of its rows."""
+    families = [entry.family for entry in view.entries]
+    return {name: (view.marks[name], families.count(name)) for name in sorted(view.marks)}
+
+
+def _first_baseline(view: View) -> int | None:
+    """Return the number of the row that the table starts with as its baseline."""
+    if view.baseline is None:
+        return None
+    rows = [entry.key for entry in view.entries if entry.model == view.baseline]
+    return view.row_numbers[rows[0]] if rows else None
+
+
+def _pairs_data(view: View) -> dict[str, dict[int, dict[int, list[Any]]]]:
+    """Return column -> baseline's number -> row's number -> [value, low, high, judgement]."""
+    numbers = view.row_numbers
+    data: dict[str, dict[int, dict[int, list[Any]]]] = {}
+    for of_group in view.pairs:
+        for column, pairs in of_group.items():
+            by_baseline = data.setdefault(column, {})
+            for base, rows in pairs.items():
+                held = {numbers[key]: _pair_data(pair) for key, pair in rows.items()}
+                by_baseline[numbers[base]] = held
+    return data
+
+
+def _pair_data(pair: Pair) -> list[Any]:
+    # JSON has no infinity: an end that isn't known is null.
+    low, high = (pair.low, pair.high) if is_finite(pair) else (None, None)
+    return [pair.value, low, high, pair.judgement]
+
+
+def published_part(view: View) -> Part:
+    """Return published accuracies beside ours."""
+    return Part({"published": compare_with_published(view.entries)})
+
+
+def charts_part(view: View) -> Part:
+    """Return the charts of `reports/chart/catalogue.py`, each with its figures."""
+    charts = draw_charts(view)
+    return Part({"charts": charts}, charts_data(view, charts))
+
+
+def models_part(view: View) -> Part:
+    """Return what the page shows of each model when its line is opened."""
+    return Part({}, models_data(view.groups, view.row_numbers))
+
+
+def warnings_part(view: View) -> Part:
+    """Return the warnings, numbered as the table's notes are."""
+    return Part({"warnings": view.warnings})
+
+
+def micro_part(view: View) -> Part:
+    """Return the micro-benchmarks, where files of them were given."""
+    if not view.micro:
+        return Part({"micro": [], "micro_about": ""})
+    rows = [row.texts for row in micro_rows(view.micro)]
+    return Part({"micro": rows, "micro_about": describe_files(view.micro)})
+
+
+def environment_part(view: View) -> Part:
+    """Return all that a number may depend on, a column a run."""
+    return Part({"environment": environment_rows(view.source)})
+
+
+PARTS: tuple[Callable[[View], Part], ...] = (
+    head_part,
+    verdict_part,
+    ranking_part,
+    published_part,
+    charts_part,
+    models_part,
+    warnings_part,
+    micro_part,
+    environment_part,
+)

@@ -1,0 +1,62 @@
+"""What every part of the page is made from, worked out once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reports.chart.palette import Mark, assign_marks
+from reports.micro import MicroFile
+from reports.pairs import SPEEDS, Pairs, baselines_of, speed_pairs, top1_pairs
+from reports.ranking import Entry, Group, entries_of, groups_of
+from reports.runs import Source
+from reports.warning import PageWarning, warnings_of
+
+
+@dataclass(frozen=True)
+class View:
+    """The rows of a source, how they are grouped, and how they compare."""
+
+    source: Source
+    micro: tuple[MicroFile, ...]
+    baseline: str | None  # the model that the table starts with as its baseline
+    entries: list[Entry]  # in the order of the runs
+    groups: list[Group]
+    pairs: list[dict[str, Pairs]]  # of each group, by column
+    row_numbers: dict[str, int]  # by the row's key, counted down the table
+    marks: dict[str, Mark]  # by family
+    warnings: list[PageWarning]
+
+    @property
+    def largest(self) -> Group:
+        """The group with most rows, the first of several: charts of one group show this one."""
+        return max(self.groups, key=lambda group: len(group.entries))
+
+    @property
+    def largest_pairs(self) -> dict[str, Pairs]:
+        """The pairs of the largest group, by column."""
+        return self.pairs[self.groups.index(self.largest)]
+
+
+def build_view(
+    source: Source, baseline: str | None = None, micro: Sequence[MicroFile] = ()
+) -> View:
+    """Work out what the page shows of a source."""
+    entries = entries_of(source)
+    groups = groups_of(entries)
+    rows = [entry for group in groups for entry in group.entries]
+    return View(
+        source,
+        tuple(micro),
+        baseline,
+        entries,
+        groups,
+        pairs=[_compare(group, baseline) for group in groups],
+        row_numbers={entry.key: number for number, entry in enumerate(rows)},
+        marks=assign_marks(entry.family for entry in entries),
+        warnings=warnings_of(entries),
+    )
+
+
+def _compare(group: Group, baseline: str | None) -> dict[str, Pairs]:
+    baselines = baselines_of(group, baseline)
+    pairs = {metric: speed_pairs(group, metric, baselines) for metric in SPEEDS}
+    return pairs | {"top1": top1_pairs(group, baselines)}
