@@ -62,12 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             from bench.distributed.roll_call import WorldBroken
             from bench.distributed.runtime import Interrupted, Runtime
             from bench.measure.compare import compare_cells
-            from bench.train.build import check_fit
+            from bench.train.pretrained import check_pretrained
 
             runtime = stack.enter_context(Runtime.start(config))
             config = runtime.broadcast(config)
             cells = list_cells(config, data)
-            runtime.on_main(check_fit, config, len(data.class_names))
+            runtime.on_main(check_pretrained, config, len(data.class_names))
             if config.dry_run:
                 return leave_exit_code(show_plan(cells, config, data, runtime))
             context = claim_run(config, data, runtime)

@@ -16,7 +16,7 @@ from bench.request.config import RunConfig, differing, from_json
 from bench.results.comparison_check import comparison_faults
 from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, cell_name
 from bench.results.storage import comparison_paths, read
-from bench.train.schedule import dropped, learning_rate, settle
+from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
 
 KEPT_ASIDE = frozenset(
     {"model.safetensors", "samples.npz"}
@@ -118,7 +118,7 @@ def _identity_faults(
     if record.spec.get("name") != record.model:
         yield f"spec is of {record.spec.get('name')}"
     own = record.spec.get("defaults")
-    asked = settle(request, own if isinstance(own, dict) else {})
+    asked = choose_optimizer(request, own if isinstance(own, dict) else {})
     free = {"--batch-size"} if request.best_batch else set()  # worked out for each model
     changed = [flag for flag in differing(config, asked) if flag not in free]
     if changed:
@@ -203,7 +203,7 @@ def _rate_at(row: Epoch, epochs: Sequence[Epoch], config: RunConfig, steps_per_e
     assert config.epochs
     errors = [100 - before.evaluation.top1 for before in epochs[: row.epoch] if before.evaluation]
     share = (row.step - 1) / (config.epochs * steps_per_epoch)
-    return learning_rate(config, dropped(config, config.lr, errors), share)
+    return learning_rate_at(config, drop_peak(config, config.lr, errors), share)
 
 
 def _fit_faults(record: RunRecord) -> Iterator[str]:

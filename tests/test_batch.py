@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.request.command_line import parse
-from bench.train.batch_size import LEAST_STEPS, at_best_batch, best_batch
+from bench.train.batch_size import LEAST_STEPS, find_best_batch_size, with_best_batch_size
 from bench.train.build import RunContext, build_learner, build_model
 from tests.support.record_factory import data_info, record
 from zoo.registry import resolve
@@ -28,7 +28,7 @@ def context(tiny_data: Any, runtime: Any, tmp_path: Path) -> RunContext:
 def test_the_best_batch_is_the_fastest_of_those_tried_and_the_record_says_so(
     context: RunContext,
 ) -> None:
-    at, changes = at_best_batch(
+    at, changes = with_best_batch_size(
         resolve("lenet5", num_classes=10), context, record(data=data_info(image_size=32))
     )
     search = changes["batch_search"]
@@ -46,7 +46,7 @@ def test_a_model_that_fits_in_no_batch_is_refused_with_the_cause(context: RunCon
         model, config=context.config, peak=1e-6, seed=0, runtime=context.runtime
     )
     with pytest.raises(ValueError, match="not even 1 images fit"):
-        best_batch(learner, shape=(3, 32, 32), num_train=1_000, bytes_an_image=1e15)
+        find_best_batch_size(learner, shape=(3, 32, 32), num_train=1_000, bytes_an_image=1e15)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Checkpoints under damage. Oracle: the bytes that were there before, and what must be refused."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import nn
 
 from bench.distributed.runtime import Runtime
 from bench.request.command_line import parse
+from bench.results import sealed_folder
+from bench.results.storage import write_json
 from bench.train import checkpoint
 from bench.train.build import build_learner
 from bench.train.trainer import Learner, Progress
@@ -95,8 +98,6 @@ def test_every_damage_is_found_and_the_checkpoint_before_is_taken(
 
 def _says_the_same(path: Path, bad: bytes, good: bytes) -> bool:
     """JSON with a trailing NUL, say, is damaged; a manifest that parses to the same is not."""
-    import json
-
     if path.suffix != ".json":
         return False
     try:
@@ -121,3 +122,30 @@ def test_a_save_that_fails_leaves_the_one_before(
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(tmp_path, learner(runtime, 2), Progress(step=2))
     assert [path.name for path in tmp_path.iterdir()] == ["step_1"]
+
+
+@pytest.mark.parametrize("side", [2, 600])  # within a buffer, and beyond it
+def test_a_full_disk_is_told_as_the_system_tells_it(side: int) -> None:
+    weight = nn.Parameter(torch.ones(side, side))
+    optimizer = torch.optim.Adam([weight])
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save_optimizer(Path("/dev/full"), optimizer)
+
+
+def test_a_checkpoint_of_another_version_is_named_and_passed_over(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path, learner(runtime, 1), Progress(step=1))
+    place = tmp_path / "step_1"
+    manifest = sealed_folder.read_manifest(place, checkpoint.SEALED)
+    del manifest["format"]
+    seal = sealed_folder._seal_of(manifest, checkpoint.SEALED)
+    write_json(place / sealed_folder.MANIFEST, {**manifest, "seal": seal})
+    said: list[str] = []
+    monkeypatch.setattr(runtime, "say", said.append)
+    assert checkpoint.restore(tmp_path, learner(runtime, 2)) is None
+    (line,) = said
+    assert "step_1: was written by another version" in line
+    assert "\n" not in line

@@ -152,8 +152,14 @@ def _restores_the_one_before(
         assert place not in Path(path).parents, path
         return load(path)
 
+    def guarded_torch(path: Path, **options: Any) -> Any:
+        assert place not in path.parents, path
+        return load_with_torch(path, **options)
+
+    load_with_torch = torch.load
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "load_file", guarded)
+        patch.setattr(torch, "load", guarded_torch)
         progress = checkpoint.restore(place.parent, learner(runtime, seed=3))
     assert progress is not None
     assert progress.step == 1

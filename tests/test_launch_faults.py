@@ -47,7 +47,7 @@ def record(run: Path, model: str = "lenet5") -> RunRecord:
 
 def has_checkpoint(run: Path) -> bool:
     """Whether the newest checkpoint of lenet5 verifies."""
-    places = checkpoint._steps(run / "cells" / "lenet5-s0" / "checkpoints")
+    places = checkpoint.list_checkpoints(run / "cells" / "lenet5-s0" / "checkpoints")
     return bool(places and checkpoint.verify(places[-1]))
 
 

@@ -1,16 +1,19 @@
 """Rates and optimisers. Oracle: torch's own schedulers, stepped; the parameters' shapes."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
+import timm.optim
 import torch
 from torch import nn
 
 from bench.request.command_line import parse
-from bench.request.config import RunConfig
-from bench.train.build import build_optimizer, check_optimizer
-from bench.train.schedule import dropped, learning_rate, settle
+from bench.request.config import OPTIMIZERS, RunConfig
+from bench.train.checkpoint import save_optimizer
+from bench.train.optimizer import build_optimizer, check_optimizer
+from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
 
 STEPS = 50
 CONFIG = parse(["--recipe", "smoke"])
@@ -37,7 +40,7 @@ def test_cosine_without_a_warm_up_is_torchs() -> None:
     optimizer = dummy()
     expected = stepped(optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS))
     config = with_(schedule="cosine", warmup=0.0)
-    assert [learning_rate(config, 0.4, step / STEPS) for step in range(STEPS)] == pytest.approx(
+    assert [learning_rate_at(config, 0.4, step / STEPS) for step in range(STEPS)] == pytest.approx(
         expected, abs=1e-12
     )
 
@@ -47,7 +50,7 @@ def test_the_warm_up_is_torchs_linear_one() -> None:
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1 / 25, total_iters=10)
     expected = stepped(optimizer, schedule)[:10]
     config = with_(schedule="onecycle", warmup=0.2)
-    assert [learning_rate(config, 0.4, step / STEPS) for step in range(10)] == pytest.approx(
+    assert [learning_rate_at(config, 0.4, step / STEPS) for step in range(10)] == pytest.approx(
         expected, abs=1e-12
     )
 
@@ -57,13 +60,13 @@ def test_one_cycle_falls_as_torchs_does() -> None:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS, eta_min=0.4 / 1000)
     expected = stepped(optimizer, schedule)
     config = with_(schedule="onecycle", warmup=0.2)
-    ours = [learning_rate(config, 0.4, 0.2 + 0.8 * step / STEPS) for step in range(STEPS)]
+    ours = [learning_rate_at(config, 0.4, 0.2 + 0.8 * step / STEPS) for step in range(STEPS)]
     assert ours == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_constant_rate_stays() -> None:
     config = with_(schedule="constant", warmup=0.1)
-    assert {learning_rate(config, 0.4, share) for share in (0.1, 0.5, 1.0)} == {0.4}
+    assert {learning_rate_at(config, 0.4, share) for share in (0.1, 0.5, 1.0)} == {0.4}
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "adam", "lamb", "lion"])
@@ -93,7 +96,7 @@ def test_biases_and_norms_do_not_decay(name: str) -> None:
 def test_optimiser_and_rate_are_the_users_then_the_models_then_the_usual(
     asked: dict[str, Any], own: dict[str, Any], expected: tuple[str, float]
 ) -> None:
-    settled = settle(with_(**asked), own)
+    settled = choose_optimizer(with_(**asked), own)
     assert (settled.optimizer, settled.lr) == expected
 
 
@@ -101,6 +104,65 @@ def test_an_unknown_optimiser_is_refused_with_the_nearest() -> None:
     check_optimizer("lamb")
     with pytest.raises(ValueError, match=r"did you mean .*adamw"):
         check_optimizer("adamww")
+
+
+def test_an_optimiser_that_can_not_be_used_is_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match="--optimizer adahessian: ") as refused:
+        check_optimizer("adahessian")
+    assert "\n" not in str(refused.value)
+
+
+def refused_line(name: str) -> str:
+    try:
+        check_optimizer(name)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def trained(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    """Take steps whose batches and other draws are functions of their numbers, as the trainer's are."""
+    for step in steps:
+        torch.manual_seed(step)
+        draw = torch.Generator().manual_seed(step)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 / (1 + step)
+        model(torch.randn(8, 3, 8, 8, generator=draw)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def small_network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Kron compiles its parts first: 14 s.
+        pytest.param(name, marks=pytest.mark.slow if name.startswith("kron") else ())
+        for name in sorted({*OPTIMIZERS, *timm.optim.list_optimizers()})  # type: ignore[attr-defined]
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # of optimisers that compile themselves
+def test_every_optimiser_resumes_to_the_bit_or_is_refused(name: str, tmp_path: Path) -> None:
+    if refused_line(name):
+        assert refused_line(name).startswith(f"--optimizer {name}: ")
+        return
+    config = with_(optimizer=name, weight_decay=0.01)
+    whole, stopped, resumed = small_network(), small_network(), small_network()
+    trained(whole, build_optimizer(whole, config, 0.01), range(6))
+    optimizer = build_optimizer(stopped, config, 0.01)
+    trained(stopped, optimizer, range(3))
+    save_optimizer(tmp_path / "optimizer.pt", optimizer)
+    resumed.load_state_dict(stopped.state_dict())
+    optimizer = build_optimizer(resumed, config, 0.01)
+    optimizer.load_state_dict(torch.load(tmp_path / "optimizer.pt", weights_only=True))
+    trained(resumed, optimizer, range(3, 6))
+    for name_of, tensor in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name_of], tensor), name_of
 
 
 def test_the_rate_drops_where_torchs_does_at_a_plateau() -> None:
@@ -117,7 +179,7 @@ def test_the_rate_drops_where_torchs_does_at_a_plateau() -> None:
     for i, error in enumerate(errors):
         schedule.step(error)
         rates.add(optimizer.param_groups[0]["lr"])
-        assert dropped(config, 0.4, errors[: i + 1]) == pytest.approx(
+        assert drop_peak(config, 0.4, errors[: i + 1]) == pytest.approx(
             optimizer.param_groups[0]["lr"], rel=1e-12
         )
     assert len(rates) == 4

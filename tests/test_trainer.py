@@ -23,7 +23,7 @@ from bench.request.config import RunConfig
 from bench.train import checkpoint
 from bench.train.build import build_learner
 from bench.train.evaluation import evaluate
-from bench.train.schedule import learning_rate
+from bench.train.schedule import learning_rate_at
 from bench.train.trainer import Diverged, Hooks, Learner, Progress, _Losses, fit
 
 CONFIG = dataclasses.replace(
@@ -73,7 +73,7 @@ def with_(**changes: Any) -> RunConfig:
 def train(
     one: Learner, progress: Progress | None = None, save: Any = lambda progress: None
 ) -> list[Any]:
-    hooks = Hooks(save=save, moved=lambda share, trained: None)
+    hooks = Hooks(save=save, after_step=lambda share, trained: None)
     return list(fit(one, FakeBatches(), progress or Progress(), hooks))
 
 
@@ -94,7 +94,7 @@ def test_training_is_the_plain_loop_to_the_bit(runtime: Runtime) -> None:
     losses = []
     for step in range(3 * STEPS):
         batch = FakeBatches().batches[step % STEPS]
-        optimizer.param_groups[0]["lr"] = learning_rate(CONFIG, 0.1, step / (3 * STEPS))
+        optimizer.param_groups[0]["lr"] = learning_rate_at(CONFIG, 0.1, step / (3 * STEPS))
         plain.train()
         optimizer.zero_grad()
         loss = F.cross_entropy(plain(batch.images), batch.labels)
@@ -194,7 +194,7 @@ def test_the_sum_of_losses_depends_on_no_order(
         for row in filter(None, rows):
             losses = _Losses(Progress(loss_sum=total), torch.device("cpu"))
             losses.add(torch.tensor(row))
-            total = losses.world_sum(runtime)
+            total = losses.sum_over_ranks(runtime)
         sums.append(total)
     assert sums[0] == sums[1] == sums[2] == pytest.approx(math.fsum(parts), abs=len(parts) / 2**32)
 

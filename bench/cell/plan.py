@@ -12,7 +12,7 @@ from bench.data.dataset import Dataset
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
 from bench.results.step_memory import estimate_step_memory
-from bench.train.schedule import settle
+from bench.train.schedule import choose_optimizer
 from zoo.cost import count_parameters, layer_costs
 from zoo.registry import create_model
 
@@ -40,7 +40,7 @@ def show_plan(cells: list[Cell], config: RunConfig, data: Dataset, runtime: Runt
             layer.multiply_adds for layer in layers
         ) / (REACHED * rate)
         num_images = config.batch_size / runtime.data_size / config.accumulate
-        settled = settle(config, cell.spec.defaults)
+        settled = choose_optimizer(config, cell.spec.defaults)
         memory = estimate_step_memory(
             num_parameters=count_parameters(model),
             activation_bytes=num_images * sum(layer.activation_bytes for layer in layers),

@@ -28,13 +28,12 @@ from bench.train.build import (
     assess,
     build_loader,
     build_model,
-    check_optimizer,
-    drawn_rates,
+    get_dropout_rates,
     prepare_learner,
-    read_weights,
-    start_from,
 )
-from bench.train.schedule import dropped, settle
+from bench.train.optimizer import check_optimizer
+from bench.train.pretrained import load_starting_weights, read_weights
+from bench.train.schedule import choose_optimizer, drop_peak
 from bench.train.trainer import Diverged, Hooks, Learner, Progress, fit
 from zoo.cause import cause_of
 from zoo.cost import count_parameters, layer_costs
@@ -74,8 +73,8 @@ def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
             check_image_size(
                 spec.name, config.image_size or spec.image_size, in_channels=spec.in_channels
             )
-        if isinstance(spec, ModelSpec) and set(drawn_rates(config).values()) != {None}:
-            build_regularised(spec, len(data.class_names), **drawn_rates(config))
+        if isinstance(spec, ModelSpec) and set(get_dropout_rates(config).values()) != {None}:
+            build_regularised(spec, len(data.class_names), **get_dropout_rates(config))
     return [Cell(model, seed, spec) for model, spec in specs.items() for seed in config.seeds]
 
 
@@ -213,7 +212,7 @@ def _begin(cell: Cell, context: RunContext) -> RunRecord:
         model=cell.model,
         seed=cell.seed,
         status="started",
-        config=to_json(settle(config, known.get("defaults", {}))),
+        config=to_json(choose_optimizer(config, known.get("defaults", {}))),
         spec=known,
         environment=dict(context.environment),
         data=data_info(context.data, size, known),
@@ -227,13 +226,13 @@ def _train(
     cell: Cell, spec: ModelSpec, context: RunContext, folder: Path, keep: Keeper, display: Display
 ) -> None:
     """Build, fit, evaluate; every step's outcome goes into the record."""
-    context = replace(context, config=settle(context.config, spec.defaults))
+    context = replace(context, config=choose_optimizer(context.config, spec.defaults))
     if context.config.best_batch:
         from bench.train.batch_size import (
-            at_best_batch,
+            with_best_batch_size,
         )  # imported here: it builds a model as a cell does
 
-        context, found = at_best_batch(spec, context, keep.record)
+        context, found = with_best_batch_size(spec, context, keep.record)
         keep.update(**found)
     config, runtime = context.config, context.runtime
     assert config.lr is not None, "it was settled"
@@ -294,7 +293,7 @@ def _assess_epoch(learner: Learner, spec: ModelSpec, context: RunContext, keep: 
         keep.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
     errors = [100 - row.evaluation.top1 for row in keep.record.epochs if row.evaluation]
     assert learner.config.lr is not None, "it was settled"
-    learner.peak = dropped(learner.config, learner.config.lr, errors)
+    learner.peak = drop_peak(learner.config, learner.config.lr, errors)
 
 
 def _conclude(
@@ -329,7 +328,7 @@ def _load_weights(model: nn.Module, cell: Cell, context: RunContext) -> JsonValu
     """Start from the weights that were asked for, read by one process; says what stays new."""
     given, num_classes = context.config.pretrained, len(context.data.class_names)
     state = context.runtime.on_main(read_weights, given, cell.model, cell.seed)
-    found = start_from(model, state, given=given, num_classes=num_classes)
-    new = f"; new for {num_classes} classes: {', '.join(found.fresh)}" if found.fresh else ""
+    found = load_starting_weights(model, state, given=given, num_classes=num_classes)
+    new = f"; new for {num_classes} classes: {', '.join(found.new)}" if found.new else ""
     context.runtime.say(f"{cell.model}, seed {cell.seed}: starts from {found.origin} weights{new}")
-    return {"from": found.origin, "new": list(found.fresh)}
+    return {"from": found.origin, "new": list(found.new)}

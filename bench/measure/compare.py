@@ -37,9 +37,9 @@ from bench.results.metric import METRICS
 from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, now
 from bench.results.storage import comparison_path, read, write
 from bench.results.verdict import is_timed, noise_floor
-from bench.train.batch_size import at_batch
+from bench.train.batch_size import with_batch_size
 from bench.train.build import RunContext, build_loader, build_model, prepare_learner
-from bench.train.schedule import settle
+from bench.train.schedule import choose_optimizer
 from zoo.spec import ModelSpec
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], context: 
     )
     for number, models in enumerate(groups, start=group):
         own = {model: specs[model] for model in models}
-        contexts = {model: at_batch(ok[model].batch_size, context) for model in own}
+        contexts = {model: with_batch_size(ok[model].batch_size, context) for model in own}
         runtime.say(
             f"measuring {len(own)} models in turn"
             + _which(launch, number, context, group + len(groups))
@@ -281,7 +281,7 @@ def build(spec: ModelSpec, context: RunContext) -> Subject:
 
     How fast it is doesn't depend on what it has learnt.
     """
-    config, seed = settle(context.config, spec.defaults), context.config.seeds[0]
+    config, seed = choose_optimizer(context.config, spec.defaults), context.config.seeds[0]
     assert config.lr is not None, "it was settled"
     learner = prepare_learner(
         build_model(spec, seed, context),

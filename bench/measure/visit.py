@@ -14,7 +14,13 @@ from bench.measure.turns import Visit
 from bench.request.config import RunConfig
 from bench.results.metric import METRICS
 from bench.results.record import Measurement
-from bench.train.batch_size import MOST, Climb, Outcome, climb, guarded
+from bench.train.batch_size import (
+    MAX_BATCH_SIZE,
+    BatchTimes,
+    Outcome,
+    attempt_within_memory,
+    time_growing_batches,
+)
 from bench.train.build import build_learner
 from bench.train.step import build_tiny_network, noise_batch, time_action
 from bench.train.trainer import Batches, Learner
@@ -196,7 +202,7 @@ REPEATS = 3  # at a size: the first one makes room for it, the faster of the oth
 
 def sweep(
     subject: Subject, runtime: Runtime, *, seconds: float, bytes_an_image: float, seed: int
-) -> Climb:
+) -> BatchTimes:
     """Time forward passes at growing batches, then all sizes again in drawn orders until `seconds` are over."""
     start, model = time.perf_counter(), subject.learner.bare.eval()
 
@@ -210,7 +216,7 @@ def sweep(
         took = [time_action(pass_forward, runtime) for _ in range(REPEATS)]
         return min(took[1:])
 
-    fits = guarded(forward, bytes_an_image, runtime)
+    fits = attempt_within_memory(forward, bytes_an_image, runtime)
     last = 0.0
 
     def attempt(size: int) -> Outcome:
@@ -221,7 +227,9 @@ def sweep(
         last = outcome if isinstance(outcome, float) else 0.0
         return outcome
 
-    found = climb(attempt, most=MOST, least=runtime.data_size, gather=runtime.gather)
+    found = time_growing_batches(
+        attempt, most=MAX_BATCH_SIZE, least=runtime.data_size, gather=runtime.gather
+    )
     draw = random.Random(seed)
     while found.seconds and runtime.broadcast(time.perf_counter() - start) < seconds:
         runtime.check_signal()

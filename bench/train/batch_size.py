@@ -1,7 +1,4 @@
-"""`--batch-size best`.
-
-The power of two at which a model trains the most images a second, within memory.
-"""
+"""`--batch-size best`: the power of two at which a model trains the most images a second."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,68 +19,75 @@ from bench.train.trainer import Learner
 from zoo.cost import count_parameters, layer_costs
 from zoo.spec import ModelSpec
 
-MOST = 4096
+MAX_BATCH_SIZE = 4096
 LEAST_STEPS = 10  # of an epoch: a batch that leaves fewer isn't tried
-TIMED_STEPS = 3
-GAIN = 1.02  # a doubling that brings less is none
+TIMED_STEPS = 3  # at a size: the first one makes room for it, the faster of the others counts
+LEAST_GAIN = 1.02  # times as many images a second: a doubling that brings less is none
 PATIENCE = 2  # doublings without gain
+TRIAL_RATE = 1e-6  # learning rate of trial steps: too small for weights to run away
+CPU_REFUSAL = "can't allocate memory"  # what torch's allocator for the CPU says
 Outcome = float | str  # seconds, or why there are none
-NO_MEMORY = "can't allocate memory"  # what torch's allocator for the CPU says
 
 
 @dataclass
-class Climb:
-    """Seconds by size of the batch, and why the next size was not tried."""
+class BatchTimes:
+    """Seconds by batch size, and why no larger one was tried."""
 
     seconds: dict[int, list[float]] = field(default_factory=dict)
     ended: str = ""
 
     @property
-    def best(self) -> int:
-        """The size with the most images a second."""
+    def best_size(self) -> int:
+        """Return the size with the most images a second."""
         return max(self.seconds, key=lambda size: size / min(self.seconds[size]))
 
 
-def climb(
+def time_growing_batches(
     attempt: Callable[[int], Outcome],
     *,
     most: int,
     least: int = 1,
     gather: Callable[[Outcome], list[Outcome]],
-) -> Climb:
-    """Double a batch from `least` on while that is faster; `attempt` gives the seconds of a size, or why it can't be.
+) -> BatchTimes:
+    """Double the batch size from `least` on, for as long as that is faster.
 
-    The sizes are the world's; `gather` gives what every rank met, and the slowest counts.
+    `attempt` returns the seconds of a size, or why it can't be had. Sizes are those of all ranks
+    together; `gather` returns what every rank met, and the slowest counts.
     """
-    found, size, best, idle = Climb(), least, 0.0, 0
+    times = BatchTimes()
+    most_images_per_second = 0.0
+    num_without_gain = 0
+    size = least
     while size <= most:
         outcomes = gather(attempt(size))
         causes = [outcome for outcome in outcomes if isinstance(outcome, str)]
         if causes:
-            found.ended = causes[0]
-            return found
+            times.ended = causes[0]
+            return times
         slowest = max(float(outcome) for outcome in outcomes)
-        found.seconds[size] = [slowest]
-        idle = 0 if size / slowest > GAIN * best else idle + 1
-        best = max(best, size / slowest)
-        if idle == PATIENCE:
-            found.ended = f"no faster at {size}"
-            return found
+        times.seconds[size] = [slowest]
+        images_per_second = size / slowest
+        if images_per_second > LEAST_GAIN * most_images_per_second:
+            num_without_gain = 0
+        else:
+            num_without_gain += 1
+        most_images_per_second = max(most_images_per_second, images_per_second)
+        if num_without_gain == PATIENCE:
+            times.ended = f"no faster at {size}"
+            return times
         size *= 2
-    found.ended = f"{most} is the most that is tried"
-    return found
+    times.ended = f"{most} is the most that is tried"
+    return times
 
 
-def guarded(
+def attempt_within_memory(
     action: Callable[[int], float], bytes_an_image: float, runtime: Runtime
 ) -> Callable[[int], Outcome]:
-    """Make an attempt of an action: out of memory is an outcome, and what can't fit isn't tried.
-
-    A CPU's allocator is given more than there is and the process is killed later, so there the
-    bytes are worked out.
-    """
+    """Make an attempt of an action on so many images: out of memory is an outcome of it."""
 
     def attempt(size: int) -> Outcome:
+        # A CPU's allocator promises more than there is, and the process is killed when it uses it:
+        # there the bytes are estimated before. Half is left to whatever else runs.
         needed = size // runtime.data_size * bytes_an_image
         room = psutil.virtual_memory().available / 2 / runtime.world.local_size
         if runtime.device.type == "cpu" and needed > room:
@@ -93,95 +97,103 @@ def guarded(
         except (torch.OutOfMemoryError, MemoryError):
             return f"out of memory at {size}"
         except RuntimeError as error:
-            if NO_MEMORY not in str(error):
+            # torch has no error of its own for a CPU that is out of memory.
+            if CPU_REFUSAL not in str(error):
                 raise
             return f"out of memory at {size}"
 
     return attempt
 
 
-def at_batch(batch_size: int, context: RunContext) -> RunContext:
-    """The bench with another batch, for the cells of one model."""
+def with_batch_size(batch_size: int, context: RunContext) -> RunContext:
+    """Return the context with another batch size, for the cells of one model."""
     return replace(context, config=replace(context.config, batch_size=batch_size))
 
 
-def at_best_batch(
+def with_best_batch_size(
     spec: ModelSpec, context: RunContext, record: RunRecord
 ) -> tuple[RunContext, dict[str, Any]]:
-    """The bench with this model's best batch, and what its record says of it then."""
-    search = _search(spec, record.seed, context, record.data.image_size)
+    """Return the context with this model's best batch size, and what its record says of it then.
+
+    Each model is searched once: other seeds, and a resume, take what a record says. ValueError if
+    no batch fits.
+    """
+    search = context.runtime.on_main(_read_earlier_search, context.folder, spec.name)
+    if not search:
+        search = _search_batch_size(spec, context, record)
     size = int(search["best"])
     changes = {
         "batch_size": size,
         "batch_search": search,
         "config": record.config | {"batch_size": size},
     }
-    return at_batch(size, context), changes
+    return with_batch_size(size, context), changes
 
 
-def _search(spec: ModelSpec, seed: int, context: RunContext, image_size: int) -> dict[str, Any]:
-    """Find a model's best batch and say so, once a model.
+def _read_earlier_search(folder: Path, model: str) -> dict[str, Any]:
+    for path in sorted((folder / "cells").glob("*/record.json")):
+        record = read(path, RunRecord)
+        if record.model == model and record.batch_search:
+            return dict(record.batch_search)
+    return {}
 
-    `best`, `images_per_second` by batch, and why it `ended`.
+
+def _search_batch_size(spec: ModelSpec, context: RunContext, record: RunRecord) -> dict[str, Any]:
+    """Find a model's best batch size and say so.
+
+    Returns `best`, `images_per_second` by size, and why the search `ended`.
     """
-    before = context.runtime.on_main(_found_before, context.folder, spec.name)
-    if before:
-        return before
-    model = build_model(spec, seed, context)
+    config, runtime = context.config, context.runtime
+    image_size = record.data.image_size
+    model = build_model(spec, record.seed, context)
     layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
-    memory = estimate_step_memory(
+    memory_of_one = estimate_step_memory(
         num_parameters=count_parameters(model),
         activation_bytes=sum(layer.activation_bytes for layer in layers),
-        optimizer=context.config.optimizer,
-        momentum=context.config.momentum,
+        optimizer=config.optimizer,
+        momentum=config.momentum,
     )
     learner = prepare_learner(
-        model, spec, config=context.config, peak=1e-6, seed=seed, runtime=context.runtime
+        model, spec, config=config, peak=TRIAL_RATE, seed=record.seed, runtime=runtime
     )
-    found = best_batch(
+    times = find_best_batch_size(
         learner,
         shape=(spec.in_channels, image_size, image_size),
         num_train=len(context.data.train_indices),
-        bytes_an_image=memory.batch_bytes,
+        bytes_an_image=memory_of_one.batch_bytes,
     )
-    rates = {str(size): size / min(seconds) for size, seconds in found.seconds.items()}
-    context.runtime.say(
-        f"    best batch {found.best}: {rates[str(found.best)]:,.0f} images/s ({found.ended})"
-    )
-    return {"best": found.best, "images_per_second": rates, "ended": found.ended}
+    rates = {str(size): size / min(seconds) for size, seconds in times.seconds.items()}
+    best_size = times.best_size
+    best_rate = rates[str(best_size)]
+    runtime.say(f"    best batch {best_size}: {best_rate:,.0f} images/s ({times.ended})")
+    return {"best": best_size, "images_per_second": rates, "ended": times.ended}
 
 
-def _found_before(folder: Path, model: str) -> dict[str, Any]:
-    """What was found for another seed of the model, or before an interruption."""
-    records = (read(path, RunRecord) for path in sorted((folder / "cells").glob("*/record.json")))
-    return next((dict(r.batch_search) for r in records if r.model == model and r.batch_search), {})
-
-
-def best_batch(
+def find_best_batch_size(
     learner: Learner, *, shape: tuple[int, int, int], num_train: int, bytes_an_image: float
-) -> Climb:
-    """Train on noise of `shape` at growing batches of the world; ValueError if none fits.
+) -> BatchTimes:
+    """Train on noise of `shape` (channels, height, width) at growing batches of all ranks.
 
-    The learner is of no use afterwards: build another one.
+    The learner is of no use afterwards: build another one. ValueError if no batch fits.
     """
     runtime, config = learner.runtime, learner.config
-    share = runtime.data_size * config.accumulate
 
-    def train(size: int) -> float:
+    def time_steps(size: int) -> float:
         num_images = size // runtime.data_size
         batch = noise_batch(num_images, shape, config=config, device=runtime.device)
-        took = [
-            time_action(partial(learner.step, batch, step=step, rate=1e-6), runtime)
-            for step in range(TIMED_STEPS)
-        ]
-        return min(took[1:])
+        seconds = []
+        for step in range(TIMED_STEPS):
+            take_step = partial(learner.step, batch, step=step, rate=TRIAL_RATE)
+            seconds.append(time_action(take_step, runtime))
+        return min(seconds[1:])
 
-    found = climb(
-        guarded(train, bytes_an_image, runtime),
-        least=share,
-        most=min(MOST, num_train // LEAST_STEPS),
+    least = learner.num_parts  # an image for every micro-batch
+    times = time_growing_batches(
+        attempt_within_memory(time_steps, bytes_an_image, runtime),
+        least=least,
+        most=min(MAX_BATCH_SIZE, num_train // LEAST_STEPS),
         gather=runtime.gather,
     )
-    if not found.seconds:
-        raise ValueError(f"--batch-size best: not even {share} images fit ({found.ended})")
-    return found
+    if not times.seconds:
+        raise ValueError(f"--batch-size best: not even {least} images fit ({times.ended})")
+    return times

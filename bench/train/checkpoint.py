@@ -1,8 +1,10 @@
-"""Checkpoints: folders that appear by one rename, under a manifest of checksums; the newest one that verifies is taken.
+"""Checkpoints: sealed folders that appear by one rename; a resume takes the newest that verifies.
 
-step_N/manifest.json       {"files": {name: sha256}, "progress": …, "optimizer": …, "seal": sha256 of the rest}
-step_N/model.safetensors   step_N/optimizer.safetensors   step_N/ema.safetensors      (model.0, model.1 … where ranks
-                                                                                     share a model)
+    step_N/manifest.json       {"files": {name: sha256}, "format", "progress", "seal"}
+    step_N/model.safetensors   step_N/ema.safetensors      weights, and their average where one is kept
+    step_N/optimizer.pt        the optimiser's whole state_dict, its parameter groups too
+
+Where ranks share a model each writes its part: model.0.safetensors, model.1.safetensors …
 """
 
 import dataclasses
@@ -11,7 +13,6 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.results.sealed_folder import (
     MANIFEST,
+    Manifest,
     ManifestFormat,
     check_files,
     hash_file,
@@ -28,29 +30,31 @@ from bench.results.sealed_folder import (
 )
 from bench.train.trainer import Learner, Progress
 
-KEEP = 2
-FORMAT = ManifestFormat(checksums="files", seal="seal", hash_file=hash_file)
+NUM_KEPT = 2  # the newest, and one in case that it is damaged
+SEALED = ManifestFormat(checksums="files", seal="seal", hash_file=hash_file)
+FORMAT = 2  # of what is inside; 1 had the optimiser's tensors in safetensors, without its groups
 
 
 def save(folder: Path, learner: Learner, progress: Progress) -> None:
-    """Write a checkpoint beside its place, sync it, rename it into place, and only then prune older ones.
+    """Write a checkpoint aside, rename it into place, and only then remove older ones.
 
-    A collective call: where ranks share a model each writes its part.
+    A collective call: where ranks share a model each writes its part. OSError where the disk
+    refuses; the checkpoints before stay as they are.
     """
     runtime = learner.runtime
     runtime.share_buffers(learner.bare)
     place = folder / f"step_{progress.step}"
     aside = folder / f".step_{progress.step}.tmp"
-    if not runtime.on_main(_begin, place, aside):
+    if not runtime.on_main(_start, place, aside):
         return
     try:
         runtime.on_each(lambda: _write_tensors(aside, learner))
-        runtime.on_main(_commit, aside, place, learner, progress)
+        runtime.on_main(_seal, aside, place, progress)
     finally:
         runtime.on_main(shutil.rmtree, aside, True)
 
 
-def _begin(place: Path, aside: Path) -> bool:
+def _start(place: Path, aside: Path) -> bool:
     """Make the folder to write into; return whether the checkpoint is still to be written."""
     if place.exists():
         return False
@@ -58,37 +62,47 @@ def _begin(place: Path, aside: Path) -> bool:
     return True
 
 
-def _commit(aside: Path, place: Path, learner: Learner, progress: Progress) -> None:
-    entries = {
-        "progress": dataclasses.asdict(progress),
-        "optimizer": _split_state(learner.optimizer)[1],
-    }
-    seal_into_place(aside, place, entries, FORMAT)
-    for old in _steps(place.parent)[:-KEEP]:
+def _write_tensors(folder: Path, learner: Learner) -> None:
+    """Write this rank's part, unless another rank of the data axis holds the same."""
+    if learner.runtime.data_rank > 0:
+        return
+    part = _part_suffix(learner)
+    save_weights(folder / f"model{part}.safetensors", learner.bare.state_dict())
+    save_optimizer(folder / f"optimizer{part}.pt", learner.optimizer)
+    if learner.ema:
+        save_weights(folder / f"ema{part}.safetensors", learner.ema.state_dict())
+
+
+def _seal(aside: Path, place: Path, progress: Progress) -> None:
+    entries: Manifest = {"format": FORMAT, "progress": dataclasses.asdict(progress)}
+    seal_into_place(aside, place, entries, SEALED)
+    for old in list_checkpoints(place.parent)[:-NUM_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def restore(folder: Path, learner: Learner) -> Progress | None:
-    """Load the newest checkpoint that verifies into the learner; damaged ones are named and passed over.
+    """Load the newest checkpoint that verifies into the learner; None if there is none.
 
-    A collective call: main chooses, so that all ranks take the same.
+    Damaged ones are named and passed over. A collective call: main chooses, so that all ranks take
+    the same.
     """
-    chosen = learner.runtime.on_main(_newest, folder, learner.runtime.say)
-    if chosen is None:
+    newest = learner.runtime.on_main(_find_newest, folder, learner.runtime.say)
+    if newest is None:
         return None
-    place, manifest = chosen
-    part = _part(learner)
+    place, manifest = newest
+    part = _part_suffix(learner)
     learner.bare.load_state_dict(load_file(place / f"model{part}.safetensors"))
     if learner.ema:
         learner.ema.load_state_dict(load_file(place / f"ema{part}.safetensors"))
-    _join_state(
-        learner.optimizer, load_file(place / f"optimizer{part}.safetensors"), manifest["optimizer"]
-    )
+    # Read into the CPU's memory, from where it goes to each parameter's device; nothing but tensors
+    # and plain values is unpickled.
+    state = torch.load(place / f"optimizer{part}.pt", map_location="cpu", weights_only=True)
+    learner.optimizer.load_state_dict(state)
     return Progress(**manifest["progress"])
 
 
-def _newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
-    for place in reversed(_steps(folder)):
+def _find_newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, Manifest] | None:
+    for place in reversed(list_checkpoints(folder)):
         try:
             return place, verify(place)
         except ValueError as error:
@@ -96,35 +110,35 @@ def _newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, A
     return None
 
 
-def _part(learner: Learner) -> str:
-    """What stands behind a file's name where ranks share a model.
-
-    The rank's place on the model axis.
-    """
+def _part_suffix(learner: Learner) -> str:
+    """Return what names this rank's part of a shared model: its place on the model axis."""
     return f".{learner.runtime.model_rank}" if learner.runtime.model_size > 1 else ""
 
 
-def verify(place: Path) -> dict[str, Any]:
+def verify(place: Path) -> Manifest:
     """Read a checkpoint's manifest and check every file against it.
 
-    ValueError names the one that is damaged.
+    ValueError names the one that is damaged, or says that an earlier version wrote it.
     """
-    manifest = read_manifest(place, FORMAT)
+    manifest = read_manifest(place, SEALED)
     step = manifest["progress"]["step"]
     if f"step_{step}" != place.name:
         raise ValueError(f"{place / MANIFEST}: is that of step {step}")
-    check_files(place, manifest, FORMAT)
+    if manifest.get("format") != FORMAT:
+        raise ValueError(f"{place}: was written by another version, which kept less of its state")
+    check_files(place, manifest, SEALED)
     return manifest
 
 
 def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
     """Write tensors to a safetensors file; shared and strided ones are written as plain copies.
 
-    OSError where the disk refuses: safetensors' own error names only the number, in its text.
+    OSError where the disk refuses.
     """
     try:
-        save_file(_plain(state), path)
+        save_file(_as_plain_tensors(state), path)
     except SafetensorError as error:
+        # safetensors names the system's error only by its number, within its text.
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise
@@ -132,8 +146,8 @@ def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
-def _plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors as rows of memory of their own; only those are copied that aren't so already."""
+def _as_plain_tensors(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors with memory of their own each; only those are copied that haven't yet."""
     plain: dict[str, torch.Tensor] = {}
     taken: set[int] = set()
     for name, tensor in state.items():
@@ -146,59 +160,29 @@ def _plain(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return plain
 
 
-def _write_tensors(folder: Path, learner: Learner) -> None:
-    """Write this rank's part, unless another rank of the data axis holds the same."""
-    if learner.runtime.data_rank > 0:
-        return
-    part = _part(learner)
-    save_weights(folder / f"model{part}.safetensors", learner.bare.state_dict())
-    save_weights(folder / f"optimizer{part}.safetensors", _split_state(learner.optimizer)[0])
-    if learner.ema:
-        save_weights(folder / f"ema{part}.safetensors", learner.ema.state_dict())
+def save_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Write all that an optimiser knows, including what it counts in its parameter groups.
 
-
-def _split_state(
-    optimizer: torch.optim.Optimizer,
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """An optimiser's state as tensors by name and the numbers beside them."""
-    state = optimizer.state_dict()
-    tensors = {
-        f"{i}.{k}": v
-        for i, row in state["state"].items()
-        for k, v in row.items()
-        if torch.is_tensor(v)
-    }
-    numbers = {
-        str(i): {k: v for k, v in row.items() if not torch.is_tensor(v) and v is not None}
-        for i, row in state["state"].items()
-    }
-    return tensors, numbers
-
-
-def _join_state(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]
-) -> None:
-    state = optimizer.state_dict()
-    state["state"] = {int(i): dict(row) for i, row in numbers.items()}
-    for name, tensor in tensors.items():
-        i, key = name.split(".", 1)
-        state["state"].setdefault(int(i), {})[key] = tensor
-    optimizer.load_state_dict(state)
-    _lay_out(optimizer)
-
-
-def _lay_out(optimizer: torch.optim.Optimizer) -> None:
-    """Give state the strides of its weights.
-
-    Fused optimisers walk both as one row, and files hold plain copies.
+    OSError where the disk refuses.
     """
-    for parameter, row in optimizer.state.items():
-        for key, value in row.items():
-            if torch.is_tensor(value) and value.shape == parameter.shape:
-                row[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    try:
+        # torch keeps a tensor's strides, which safetensors doesn't: fused optimisers walk a weight
+        # and its state as two rows of memory, so both must be laid out alike.
+        with path.open("wb") as file:
+            torch.save(optimizer.state_dict(), file)
+    except RuntimeError as error:
+        # The archive writer hides a refused write behind a complaint of its own.
+        refused = error.__context__
+        if not isinstance(refused, OSError):
+            raise
+        raise OSError(refused.errno, refused.strerror, str(path)) from error
 
 
-def _steps(folder: Path) -> list[Path]:
-    """The finished checkpoints of a folder, oldest first."""
-    named = [path for path in folder.glob("step_*") if path.name[5:].isdigit()]
-    return sorted(named, key=lambda path: int(path.name[5:]))
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the finished checkpoints of a folder, oldest first."""
+    steps = {}
+    for path in folder.glob("step_*"):
+        number = path.name.removeprefix("step_")
+        if number.isdigit():
+            steps[int(number)] = path
+    return [steps[step] for step in sorted(steps)]

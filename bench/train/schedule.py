@@ -1,4 +1,4 @@
-"""A model's optimiser and peak rate, and the rate as a function of the share of the budget that is spent. No torch."""
+"""A model's optimiser, and its learning rate as the budget is spent. No torch."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -6,50 +6,67 @@ from dataclasses import replace
 
 from bench.request.config import RunConfig
 
-DEFAULT_RATE = {"sgd": 0.05, "momentum": 0.01}
+USUAL_PEAK = {"sgd": 0.05, "momentum": 0.01}
+USUAL_ADAPTIVE_PEAK = 1e-3  # of every other optimiser, as Adam's authors chose it
 MOST_DROPS = 3  # Krizhevsky et al. 2012, section 5: "reduced three times prior to termination"
+# Smith and Topin 2017: one cycle starts at a fraction of its peak, and ends far below it.
+ONE_CYCLE_START = 25
+ONE_CYCLE_END = 1000
 
 
-def settle(config: RunConfig, defaults: Mapping[str, object]) -> RunConfig:
-    """Fill in the optimiser and its peak rate: what was asked for, else the model's own, else the usual.
+def choose_optimizer(config: RunConfig, defaults: Mapping[str, object]) -> RunConfig:
+    """Fill in the optimiser and its peak learning rate: what was asked for, else the model's own.
 
-    A model's own rate is for its own optimiser (sgd, where it names none).
+    `defaults` are a spec's. A model's own rate is for its own optimiser (sgd, where it names none);
+    another optimiser gets its usual rate.
     """
-    own = str(defaults.get("optimizer", "sgd"))
-    optimizer = config.optimizer or own
-    rate = defaults.get("lr") if optimizer == own else None
-    usual = float(rate) if isinstance(rate, int | float) else DEFAULT_RATE.get(optimizer, 1e-3)
-    return replace(config, optimizer=optimizer, lr=usual if config.lr is None else config.lr)
+    own_optimizer = str(defaults.get("optimizer", "sgd"))
+    own_peak = defaults.get("lr")
+    optimizer = config.optimizer or own_optimizer
+    if config.lr is not None:
+        peak = config.lr
+    elif optimizer == own_optimizer and isinstance(own_peak, int | float):
+        peak = float(own_peak)
+    else:
+        peak = USUAL_PEAK.get(optimizer, USUAL_ADAPTIVE_PEAK)
+    return replace(config, optimizer=optimizer, lr=peak)
 
 
-def learning_rate(config: RunConfig, peak: float, share: float) -> float:
-    """The rate when `share` (0 to 1) of the budget is spent.
+def learning_rate_at(config: RunConfig, peak: float, share: float) -> float:
+    """Return the learning rate when `share` (0 to 1) of the budget is spent.
 
     All schedules rise linearly over the first `warmup` of it. `constant` and `plateau` then stay;
     `cosine` and `onecycle` fall along half a cosine, to zero and to peak / 1,000 (one cycle: Smith
     and Topin 2017, which starts at peak / 25).
     """
-    start, end = {"onecycle": (peak / 25, peak / 1000)}.get(config.schedule, (0.0, 0.0))
+    start, end = 0.0, 0.0
+    if config.schedule == "onecycle":
+        start, end = peak / ONE_CYCLE_START, peak / ONE_CYCLE_END
     if share < config.warmup:
         return start + (peak - start) * share / config.warmup
     if config.schedule in ("constant", "plateau"):
         return peak
-    fallen = min(1.0, (share - config.warmup) / max(1e-12, 1 - config.warmup))
+    # A warm-up of the whole budget leaves nothing to fall in.
+    after_warmup = max(1e-12, 1 - config.warmup)
+    fallen = min(1.0, (share - config.warmup) / after_warmup)
     return end + (peak - end) * (1 + math.cos(math.pi * fallen)) / 2
 
 
-def dropped(config: RunConfig, peak: float, errors: Iterable[float]) -> float:
-    """The peak that holds after epochs with these validation errors: of `plateau` a tenth for each time that
+def drop_peak(config: RunConfig, peak: float, errors: Iterable[float]) -> float:
+    """Return the peak learning rate that holds after epochs with these validation errors.
 
-    `patience` epochs in a row brought nothing better, at most three times. Other schedules don't
-    look.
+    `plateau` takes a tenth of it each time that `patience` epochs in a row brought nothing better,
+    at most three times. Other schedules don't look.
     """
     if config.schedule != "plateau":
         return peak
-    best, bad, num_drops = math.inf, 0, 0
+    best, num_worse, num_drops = math.inf, 0, 0
     for error in errors:
-        bad = 0 if error < best else bad + 1
-        best = min(best, error)
-        if bad == config.patience and num_drops < MOST_DROPS:
-            num_drops, bad = num_drops + 1, 0
+        if error < best:
+            best, num_worse = error, 0
+        else:
+            num_worse += 1
+        if num_worse == config.patience and num_drops < MOST_DROPS:
+            num_drops += 1
+            num_worse = 0
     return peak / 10.0**num_drops

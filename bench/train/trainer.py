@@ -1,4 +1,4 @@
-"""Fit a model and evaluate it: the same code on a CPU, a GPU and many of either."""
+"""Fit a model by gradient descent: the same code on a CPU, a GPU and many of either."""
 
 import contextlib
 import time
@@ -17,12 +17,11 @@ from bench.data.sampling import seed_of
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.request.config import RunConfig
 from bench.results.record import Epoch
-from bench.train.schedule import learning_rate
+from bench.train.schedule import learning_rate_at
 
 CHECK_EVERY = 50  # steps between looks at whether the loss is finite: a look waits for the device
-GRAIN = (
-    2.0**32
-)  # losses are added in multiples of 1 / GRAIN: exactly, so that no sum depends on its order
+# Losses are added in multiples of 1 / GRAIN: exactly, so that no sum depends on its order.
+GRAIN = 2.0**32
 
 
 class Diverged(Exception):  # noqa: N818 - an outcome, not a fault of the program
@@ -34,10 +33,7 @@ class Diverged(Exception):  # noqa: N818 - an outcome, not a fault of the progra
 
 
 class Batches(Protocol):
-    """What `fit` asks of a loader.
-
-    The number of steps in an epoch, and an epoch's batches from one on.
-    """
+    """What `fit` asks of a loader: steps in an epoch, and an epoch's batches from one on."""
 
     steps_per_epoch: int
 
@@ -46,7 +42,10 @@ class Batches(Protocol):
 
 @dataclass
 class Learner:
-    """A model under training: its parallel form, its optimiser and its averaged copy."""
+    """A model under training: its parallel form, its optimiser and its averaged copy.
+
+    `bare` and `model` share their weights; `peak` is the highest learning rate of the schedule.
+    """
 
     bare: nn.Module
     model: nn.Module
@@ -60,56 +59,57 @@ class Learner:
 
     @property
     def num_parts(self) -> int:
-        """Micro-batches that a step of the world consists of."""
+        """Return how many micro-batches a step of all ranks consists of."""
         return self.config.accumulate * self.runtime.data_size
 
     @property
     def evaluated(self) -> nn.Module:
-        """The weights that count: the averaged ones where an average is kept."""
+        """Return the model whose weights count: the averaged copy where one is kept."""
         return self.ema.module if self.ema else self.bare
 
     def step(self, batch: Batch, *, step: int, rate: float) -> torch.Tensor:
-        """Take one optimiser step; returns each micro-batch's mean loss, (accumulate,) float32 on the device.
+        """Take one optimiser step at the learning rate `rate`.
 
-        N ranks and N micro-batches of one rank do alike: dropout is seeded by (seed, step,
-        micro-batch of the world), and running statistics follow the first micro-batch, as those
-        that count are the first rank's.
+        Returns each micro-batch's mean loss, (accumulate,) float32 on the device. N ranks and N
+        micro-batches of one rank do alike: dropout is seeded by (seed, step, micro-batch of all
+        ranks), and running statistics follow the first micro-batch, as those that count are the
+        first rank's.
         """
         for group in self.optimizer.param_groups:
+            # timm's groups may scale it by layer.
             group["lr"] = rate * group.get("lr_scale", 1.0)
         self.model.train()
-        num_parts = self.config.accumulate
+        num_local_parts = self.config.accumulate
+        first_part = self.runtime.data_rank * num_local_parts
         losses = []
-        for part in range(num_parts):
-            rows = slice(
-                part * len(batch.labels) // num_parts, (part + 1) * len(batch.labels) // num_parts
-            )
-            self.runtime.seed_torch(
-                seed_of(self.seed, step, self.runtime.data_rank * num_parts + part)
-            )
-            with contextlib.nullcontext() if part == 0 else _statistics_at_rest(self.bare):
-                losses.append(self._backward(_rows(batch, rows), last=part == num_parts - 1))
+        for part in range(num_local_parts):
+            self.runtime.seed_torch(seed_of(self.seed, step, first_part + part))
+            statistics = contextlib.nullcontext() if part == 0 else _frozen_statistics(self.bare)
+            micro_batch = _micro_batch(batch, part, num_local_parts)
+            with statistics:
+                losses.append(self._backward(micro_batch, last=part == num_local_parts - 1))
         self._update()
         return torch.stack(losses)
 
     def _backward(self, batch: Batch, *, last: bool) -> torch.Tensor:
-        accelerator = self.runtime.accelerator
-        wait = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
-        with wait:
+        """Add a micro-batch's gradients; ranks exchange them once, after the last one."""
+        config, accelerator = self.config, self.runtime.accelerator
+        exchange = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
+        with exchange:
             with accelerator.autocast():
-                loss = _loss(
-                    self.model(batch.images), batch, self.config.label_smoothing, self.class_weights
-                )
-            # What is averaged over the ranks is divided there, what is added in their order here.
-            num_added = self.config.accumulate * (
-                self.runtime.data_size if self.config.exact else 1
-            )
+                scores = self.model(batch.images)
+                loss = _loss(scores, batch, config.label_smoothing, self.class_weights)
+            num_added = config.accumulate
+            if config.exact:
+                # DDP averages over ranks; --exact sums, so divide by the number of ranks here.
+                num_added *= self.runtime.data_size
             accelerator.backward(loss / num_added)
         return loss.detach()
 
     def _update(self) -> None:
-        accelerator = self.runtime.accelerator
-        scaler = accelerator.scaler
+        """Apply the gradients, clipped if asked for, to the weights and to their average."""
+        # fp16 scales its loss so that small gradients don't vanish; the limit is on unscaled ones.
+        scaler = self.runtime.accelerator.scaler
         if self.config.clip is not None:
             if scaler is not None:
                 scaler.unscale_(self.optimizer)
@@ -125,50 +125,55 @@ class Learner:
 
 
 @contextlib.contextmanager
-def _statistics_at_rest(model: nn.Module) -> Iterator[None]:
+def _frozen_statistics(model: nn.Module) -> Iterator[None]:
     """Keep batch normalisation from taking a forward pass into its running statistics.
 
     Its output is the same.
     """
-    norms = [
-        module
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
-    ]
-    for norm in norms:
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    tracking = [norm for norm in norms if norm.track_running_stats]
+    for norm in tracking:
         norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm in norms:
+        for norm in tracking:
             norm.track_running_stats = True
 
 
-def _rows(batch: Batch, rows: slice) -> Batch:
-    """A micro-batch of a batch."""
-    mixed = batch.mixed and (batch.mixed[0][rows], batch.mixed[1][rows])
+def _micro_batch(batch: Batch, part: int, num_parts: int) -> Batch:
+    """Return a part of a batch; where it can't be divided evenly, parts differ by one image."""
+    num_images = len(batch.labels)
+    rows = slice(part * num_images // num_parts, (part + 1) * num_images // num_parts)
+    mixed = None
+    if batch.mixed is not None:
+        other_labels, weights = batch.mixed
+        mixed = (other_labels[rows], weights[rows])
     return Batch(batch.images[rows], batch.labels[rows], mixed)
 
 
 def _loss(
     scores: torch.Tensor, batch: Batch, smoothing: float, weights: torch.Tensor | None
 ) -> torch.Tensor:
-    """The mean cross entropy; of images that mixup or cutmix joined, to both labels by their weights.
+    """Return the mean cross entropy of scores (N, classes), a scalar.
 
-    `weights` (classes,) count an image by its label. They aren't evened out over the batch, as
-    torch would: a rank's share of a batch would then count for more where its classes are rare.
+    Images that mixup or cutmix joined count for both labels, by their weights. `weights` (classes,)
+    count an image by its label. They aren't evened out over the batch, as torch would: a rank's
+    share of a batch would then count for more where its classes are rare.
     """
 
-    def loss(labels: torch.Tensor) -> torch.Tensor:
-        each = F.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="none")
-        return each if weights is None else each * weights[labels]
+    def loss_per_image(labels: torch.Tensor) -> torch.Tensor:
+        losses = F.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="none")
+        return losses if weights is None else losses * weights[labels]
 
-    if batch.mixed is None and weights is None:
-        return F.cross_entropy(scores, batch.labels, label_smoothing=smoothing)
-    if batch.mixed is None:
-        return loss(batch.labels).mean()
-    others, weight = batch.mixed
-    return (weight * loss(batch.labels) + (1 - weight) * loss(others)).mean()
+    if batch.mixed is not None:
+        others, weight = batch.mixed
+        own_loss, other_loss = loss_per_image(batch.labels), loss_per_image(others)
+        return (weight * own_loss + (1 - weight) * other_loss).mean()
+    if weights is not None:
+        return loss_per_image(batch.labels).mean()
+    # torch's own mean is one kernel, and the sum that every run without weights has taken.
+    return F.cross_entropy(scores, batch.labels, label_smoothing=smoothing)
 
 
 @dataclass
@@ -181,36 +186,37 @@ class Progress:
     images: int = 0
     seconds: float = 0.0
     loss_sum: float = 0.0  # of the epoch's micro-batches so far, over all ranks
-    num_parts: int = 0  # micro-batches a step of the world that added them up
-    saved_at: float = 0.0
-    rate: float = 0.0  # of the last step
+    num_parts: int = 0  # micro-batches a step, over all ranks, that added them up
+    saved_at: float = 0.0  # seconds of training at the last checkpoint
+    rate: float = 0.0  # learning rate of the last step
 
     def split_into(self, num_parts: int) -> None:
-        """Go on in a world of so many micro-batches a step: as many others weigh as much."""
-        self.loss_sum *= num_parts / (self.num_parts or num_parts)
+        """Go on with so many micro-batches a step: the sum is scaled as if it were theirs."""
+        if self.num_parts:
+            self.loss_sum *= num_parts / self.num_parts
         self.num_parts = num_parts
 
 
 class Hooks(NamedTuple):
-    """What the cell wants to be told of.
+    """What a cell wants to be told of.
 
-    `save` at a checkpoint, `moved` with the share spent after each step.
+    `save` is called at a checkpoint, `after_step` with the spent share of the budget.
     """
 
     save: Callable[[Progress], None]
-    moved: Callable[[float, Progress], None]
+    after_step: Callable[[float, Progress], None]
 
 
 def fit(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) -> Iterator[Epoch]:
-    """Train until the budget is spent, yielding each epoch's row at its end; time between the rows isn't training.
+    """Train until the budget is spent, yielding each epoch's row at its end.
 
-    Raises Diverged where the loss isn't finite, and Interrupted after a checkpoint where a signal
-    came.
+    Time between the rows isn't training. Raises Diverged where the loss isn't finite, and
+    Interrupted after a checkpoint where a signal came.
     """
     progress.split_into(learner.num_parts)
-    while _share(learner.config, progress, progress.seconds, batches.steps_per_epoch) < 1:
-        _one_epoch(learner, batches, progress, hooks)
-        # The world has trained for as long as its slowest rank.
+    while _share_of_budget(learner.config, progress, progress.seconds, batches) < 1:
+        _train_epoch(learner, batches, progress, hooks)
+        # All ranks have trained for as long as the slowest of them.
         progress.seconds = max(learner.runtime.gather(progress.seconds))
         train_loss = progress.loss_sum / learner.num_parts / max(1, progress.step_in_epoch)
         row = Epoch(
@@ -221,52 +227,55 @@ def fit(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) ->
             train_loss=train_loss,
             learning_rate=progress.rate,
         )
-        progress.epoch, progress.step_in_epoch, progress.loss_sum = progress.epoch + 1, 0, 0.0
+        # Before the row is handed out: a checkpoint of the pause is one of the next epoch's start.
+        progress.epoch += 1
+        progress.step_in_epoch = 0
+        progress.loss_sum = 0.0
         yield row
 
 
-def _one_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) -> None:
+def _train_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) -> None:
     """Train until the epoch or the budget ends."""
     config, runtime = learner.config, learner.runtime
-    before, start, spent = progress.seconds, time.perf_counter(), progress.seconds
+    seconds_before = progress.seconds
+    start = time.perf_counter()
     losses = _Losses(progress, runtime.device)
+    # Seconds that all ranks agree on, a step late, so that all of them stop at the same step.
+    agreed_seconds = progress.seconds
     for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
-        share = _share(config, progress, spent, batches.steps_per_epoch)
+        share = _share_of_budget(config, progress, agreed_seconds, batches)
         if share >= 1:
             break
-        progress.rate = learning_rate(config, learner.peak, share)
+        progress.rate = learning_rate_at(config, learner.peak, share)
         losses.add(learner.step(batch, step=progress.step, rate=progress.rate))
-        progress.step, progress.step_in_epoch = progress.step + 1, progress.step_in_epoch + 1
+        progress.step += 1
+        progress.step_in_epoch += 1
         progress.images += config.batch_size
-        now = before + time.perf_counter() - start
-        pulse = runtime.pulse(
-            now, diverged_at=losses.check() if progress.step % CHECK_EVERY == 0 else 0
-        )
-        spent = pulse.seconds
-        hooks.moved(share, progress)
+        own_seconds = seconds_before + time.perf_counter() - start
+        diverged_at = losses.check() if progress.step % CHECK_EVERY == 0 else 0
+        pulse = runtime.pulse(own_seconds, diverged_at=diverged_at)
+        agreed_seconds = pulse.seconds
+        hooks.after_step(share, progress)
         if pulse.diverged_at:
             raise Diverged(pulse.diverged_at)
-        if pulse.signum or spent - progress.saved_at >= config.checkpoint_seconds:
+        checkpoint_is_due = agreed_seconds - progress.saved_at >= config.checkpoint_seconds
+        if pulse.signum or checkpoint_is_due:
             pause = time.perf_counter()
-            progress.seconds, progress.saved_at, progress.loss_sum = (
-                now,
-                spent,
-                losses.world_sum(runtime),
-            )
+            progress.seconds = own_seconds
+            progress.saved_at = agreed_seconds
+            progress.loss_sum = losses.sum_over_ranks(runtime)
             hooks.save(progress)
-            start += time.perf_counter() - pause
+            start += time.perf_counter() - pause  # saving isn't training
         if pulse.signum:
             raise Interrupted(pulse.signum)
     runtime.synchronize()
-    progress.seconds = max(before + time.perf_counter() - start, runtime.finish_pulses().seconds)
-    progress.loss_sum = losses.world_sum(runtime)
+    own_seconds = seconds_before + time.perf_counter() - start
+    progress.seconds = max(own_seconds, runtime.finish_pulses().seconds)
+    progress.loss_sum = losses.sum_over_ranks(runtime)
 
 
 class _Losses:
-    """The losses of an epoch, summed on the device.
-
-    They are looked at seldom, since a look waits for it.
-    """
+    """The losses of an epoch, summed on the device; looked at seldom, since a look waits for it."""
 
     def __init__(self, progress: Progress, device: torch.device) -> None:
         self.progress = progress
@@ -279,27 +288,33 @@ class _Losses:
         self.sum += (losses.double() * GRAIN).round().sum() / GRAIN
         self.unseen.append(losses.sum())
 
-    def world_sum(self, runtime: Runtime) -> float:
-        """The epoch's sum over all ranks.
+    def sum_over_ranks(self, runtime: Runtime) -> float:
+        """Return the epoch's sum over all ranks.
 
         A collective call; raises Diverged on every rank if one's isn't finite.
         """
-        diverged_at = runtime.gather(self.check())
-        if any(diverged_at):
-            raise Diverged(min(filter(None, diverged_at)))
+        diverged_at = [step for step in runtime.gather(self.check()) if step]
+        if diverged_at:
+            raise Diverged(min(diverged_at))
         return float(self.before + sum(runtime.gather_shards(float(self.sum))))
 
     def check(self) -> int:
-        """The number of the first step since the last look whose loss isn't finite, counted from 1; 0 for none."""
-        finite = [] if not self.unseen else torch.isfinite(torch.stack(self.unseen)).tolist()
-        first = self.progress.step - len(finite) + 1
+        """Return the first step since the last look whose loss isn't finite, from 1; 0 for none."""
+        if not self.unseen:
+            return 0
+        finite = torch.isfinite(torch.stack(self.unseen)).tolist()
         self.unseen.clear()
-        return 0 if all(finite) else first + finite.index(False)
+        if all(finite):
+            return 0
+        first_unseen = self.progress.step - len(finite) + 1
+        return first_unseen + int(finite.index(False))
 
 
-def _share(config: RunConfig, progress: Progress, seconds: float, steps_per_epoch: int) -> float:
-    """The share of the budget that is spent: of its steps, or of its seconds."""
+def _share_of_budget(
+    config: RunConfig, progress: Progress, seconds: float, batches: Batches
+) -> float:
+    """Return the share of the budget that is spent: of its steps, or of its seconds."""
     if config.seconds is not None:
         return seconds / config.seconds
-    total = (config.epochs or 0) * steps_per_epoch
-    return progress.step / total if total else 1.0
+    num_steps = (config.epochs or 0) * batches.steps_per_epoch
+    return progress.step / num_steps if num_steps else 1.0

@@ -21,6 +21,8 @@ OVERRIDES = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 
 def keep_optimizer() -> None:
     """Write the optimiser's state beside the final weights: checkpoints go when a cell is done."""
+    import torch
+
     from bench.cell import run_cell as cell
     from bench.train import checkpoint
 
@@ -29,8 +31,13 @@ def keep_optimizer() -> None:
     def wrapped(
         learner: Any, spec: Any, progress: Any, context: Any, folder: Path, keep: Any
     ) -> None:
-        state = checkpoint._split_state(learner.optimizer)[0]
-        context.runtime.on_main(checkpoint.save_weights, folder / "optimizer.safetensors", state)
+        tensors = {
+            f"{i}.{key}": value
+            for i, row in learner.optimizer.state_dict()["state"].items()
+            for key, value in row.items()
+            if torch.is_tensor(value)
+        }
+        context.runtime.on_main(checkpoint.save_weights, folder / "optimizer.safetensors", tensors)
         conclude(learner, spec, progress, context, folder, keep)
 
     cell._conclude = wrapped
@@ -40,6 +47,7 @@ def prepare_harm(harm: Harm, mark: Path) -> None:
     """Wrap the function at the harm's place, so that its n-th call does the harm before or after its own work."""
     from bench.cell import record_writer as keeper
     from bench.distributed.runtime import Runtime
+    from bench.results import sealed_folder
     from bench.train import build, checkpoint
 
     owner, name, after = {
@@ -47,13 +55,15 @@ def prepare_harm(harm: Harm, mark: Path) -> None:
         "evaluate": (build, "evaluate", False),
         "save": (checkpoint, "save", False),
         "tensors": (checkpoint, "_write_tensors", True),
-        "rename": (checkpoint, "write_json", True),
+        "rename": (sealed_folder, "write_json", True),
         "record": (keeper, "write", False),
         "restore": (checkpoint, "restore", True),
     }[harm["place"]]
     function, calls = getattr(owner, name), []
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if owner is sealed_folder and not args[0].parent.name.startswith(".step_"):
+            return function(*args, **kwargs)  # a decoded data set is sealed in the same way
         calls.append(name)
         due = len(calls) == harm["count"]
         if due and not after:
