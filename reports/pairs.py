@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.results.interval import Estimate, holm, top1_difference
-from bench.results.record import Comparison, Measurement
+from bench.results.record import Measurement
 from bench.results.verdict import (
     chained_ratio,
     false_claims,
@@ -17,6 +17,7 @@ from bench.results.verdict import (
     speed_ratios,
     verdict,
 )
+from reports.estimate import find_measurement
 from reports.ranking import Entry, Group
 
 SPEEDS = ("train_images_per_second", "infer_images_per_second")
@@ -81,7 +82,7 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
             found.append(Difference(base, entry, *launched_ratio(launches)))
         else:
             found += _through_reference(entry, base, metric)
-    # Pairs with as many rounds share one bootstrap: one by one, a large page would take minutes.
+    # In one call for as many rounds: 780 calls take 0.6 s on one core, one call for all 0.02 s.
     for alike in by_rounds.values():
         measured = [both for _, _, both in alike]
         ratios, p_values = speed_ratios(measured), speed_p_values(measured)
@@ -136,12 +137,6 @@ def _beside_reference(
             return own, shared
         break  # only the first group that measured the row counts: it is the one that is shown
     return None, None
-
-
-def find_measurement(comparison: Comparison, model: str, metric: str) -> Measurement | None:
-    """Return a model's measurement of a metric, or None."""
-    rows = comparison.measurements.get(model, ())
-    return next((row for row in rows if row.metric == metric), None)
 
 
 def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:

@@ -11,7 +11,8 @@ from typing import Any
 from bench.results.interval import Estimate
 from reports.chart.palette import Mark
 from reports.column import COLUMNS, Column, show
-from reports.ranking import Entry, Group, Rank, has_interval, ranks_of, shared_and_different
+from reports.estimate import has_interval
+from reports.ranking import Entry, Group, Rank, ranks_of, shared_and_different
 from reports.verdict_text import ENDINGS, interval_text
 from reports.warning import PageWarning
 

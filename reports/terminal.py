@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from reports.chart.scaling import efficiencies
 from reports.column import BY_KEY, show
+from reports.estimate import has_interval
 from reports.ranking import (
     Entry,
     Group,
     entries_of,
     groups_of,
-    has_interval,
     ranks_of,
     shared_and_different,
 )

@@ -7,8 +7,9 @@ from markupsafe import Markup
 from bench.results.interval import MOST_SEEDS, Estimate, seeds_needed
 from bench.results.verdict import NOISE_THRESHOLD
 from reports.column import BY_KEY, show, show_column
+from reports.estimate import has_interval
 from reports.pairs import SPEEDS, Floor, Pair, Pairs, is_finite
-from reports.ranking import Entry, Group, best_first, has_interval, pareto_front
+from reports.ranking import Entry, Group, best_first, pareto_front
 
 TRAINING = SPEEDS[0]
 ENDINGS = {

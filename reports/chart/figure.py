@@ -15,7 +15,8 @@ from typing import Any
 from bench.results.interval import Estimate
 from reports.chart.palette import Mark
 from reports.column import BY_KEY
-from reports.ranking import Entry, has_interval
+from reports.estimate import has_interval
+from reports.ranking import Entry
 
 Trace = dict[str, Any]
 MAX_LABEL = 30  # characters of a name in a chart

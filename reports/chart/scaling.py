@@ -16,8 +16,9 @@ from reports.chart.figure import (
     error_bars,
 )
 from reports.chart.palette import HUES, SHAPES, Mark
+from reports.estimate import has_interval
 from reports.pairs import SPEEDS
-from reports.ranking import Entry, Group, has_interval
+from reports.ranking import Entry, Group
 from reports.view import View
 
 SCALING = Chart("scaling", "Scaling")

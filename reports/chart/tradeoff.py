@@ -20,7 +20,8 @@ from reports.chart.figure import (
 from reports.chart.label import Place, place_labels
 from reports.chart.palette import Mark
 from reports.column import BY_KEY, show_column
-from reports.ranking import Entry, Group, best_first, has_interval, pareto_front
+from reports.estimate import has_interval
+from reports.ranking import Entry, Group, best_first, pareto_front
 from reports.view import View
 
 COSTS = (

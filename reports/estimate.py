@@ -1,0 +1,132 @@
+"""A row's figures with their intervals: what the tidy table has, and how sure that is."""
+
+import math
+from collections.abc import Sequence
+
+from bench.results.interval import Estimate, top1_estimate
+from bench.results.record import Comparison, Measurement
+from bench.results.verdict import launched_rate, rate_intervals
+from reports.frame import DERIVED, MEASURED, Field, derived, row_of
+from reports.runs import Cell, Run
+
+# Columns of which a row shows the mean over its seeds.
+SEED_COLUMNS = (
+    "top5",
+    "superclass_top1",
+    "epochs",
+    "best_validation_top1",
+    "top1_best_on_test",
+    "train_seconds",
+    "fit_images_per_second",
+)
+# Columns that are the same for all seeds: a comparison measures a model once.
+MODEL_COLUMNS = (
+    "num_parameters",
+    "multiply_adds",
+    "latency_ms_p50",
+    "latency_ms_p99",
+    *(name for name in MEASURED if name not in SEED_COLUMNS),
+    *DERIVED,
+)
+Intervals = dict[tuple[str, str], tuple[float, float]]  # model, metric -> interval
+
+
+def comparison_intervals(comparison: Comparison | None) -> Intervals:
+    """Return the intervals of everything that a comparison sampled.
+
+    In one call, since a bootstrap of many series takes little longer than that of one.
+    """
+    if comparison is None:
+        return {}
+    sampled = [
+        (model, row)
+        for model, rows in comparison.measurements.items()
+        for row in rows
+        if _is_sampled(row)
+    ]
+    intervals = rate_intervals([row for _, row in sampled])
+    keys = [(model, row.metric) for model, row in sampled]
+    return dict(zip(keys, intervals, strict=True))
+
+
+def _is_sampled(row: Measurement) -> bool:
+    """Return whether a measurement has a value for each round, and so an interval."""
+    return row.images is not None or row.metric == "latency_ms"
+
+
+def estimates_of(cells: Sequence[Cell], run: Run, intervals: Intervals) -> dict[str, Estimate]:
+    """Return every figure of a row by column, with its interval.
+
+    The values are those of the tidy table's rows (`frame.row_of`); where there is no interval, both
+    ends equal the value.
+    """
+    records = [cell.record for cell in cells if cell.record.status == "ok"]
+    if not records:
+        return {}
+    rows = [row_of(record, run.comparison, run=run.name) for record in records]
+    numbers: dict[str, Estimate] = {}
+    for name in SEED_COLUMNS:
+        values = [_number(row[name]) for row in rows if row[name] is not None]
+        if values:
+            numbers[name] = without_interval(sum(values) / len(values))
+    for name in MODEL_COLUMNS:
+        if rows[0][name] is not None:
+            numbers[name] = without_interval(_number(rows[0][name]))
+    numbers |= _sampled_estimates(records[0].model, run, intervals)
+    numbers |= derived(records[0], run.comparison)
+    evaluated = [record.accuracy for record in records if record.accuracy is not None]
+    if evaluated:
+        numbers["top1"] = top1_estimate(evaluated)
+    # JSON has no infinity, and a chart has no place for it.
+    return {name: number for name, number in numbers.items() if math.isfinite(number.value)}
+
+
+def _number(value: Field) -> float:
+    assert isinstance(value, (int, float))
+    return float(value)
+
+
+def _sampled_estimates(model: str, run: Run, intervals: Intervals) -> dict[str, Estimate]:
+    """Return the columns of a model that were sampled round by round, with their intervals."""
+    numbers: dict[str, Estimate] = {}
+    rows = run.comparison.measurements.get(model, ()) if run.comparison else ()
+    for row in rows:
+        interval = intervals.get((model, row.metric))
+        if interval is None:
+            continue
+        if row.metric == "latency_ms":
+            numbers["latency_ms_p50"] = Estimate(row.percentile(50), *interval)
+        elif row.metric in MEASURED:
+            launches = _launches_of(run, model, row.metric)
+            if len(launches) > 1:
+                numbers[row.metric] = launched_rate(launches)
+            else:
+                numbers[row.metric] = Estimate(row.value, *interval)
+    return numbers
+
+
+def _launches_of(run: Run, model: str, metric: str) -> list[Measurement]:
+    """Return what each launch measured of a model."""
+    found: dict[int, Measurement] = {}
+    # From last to first: where several groups of a launch have the model, the first one stands.
+    for comparison in reversed(run.rounds):
+        row = find_measurement(comparison, model, metric)
+        if row:
+            found[comparison.launch] = row
+    return list(found.values())
+
+
+def find_measurement(comparison: Comparison, model: str, metric: str) -> Measurement | None:
+    """Return a model's measurement of a metric, or None."""
+    rows = comparison.measurements.get(model, ())
+    return next((row for row in rows if row.metric == metric), None)
+
+
+def without_interval(value: float) -> Estimate:
+    """Return a value as an estimate that has no interval: both ends are the value."""
+    return Estimate(value, value, value)
+
+
+def has_interval(number: Estimate) -> bool:
+    """Return whether there is an interval to show: both ends known, and not one point."""
+    return math.isfinite(number.low) and math.isfinite(number.high) and number.low < number.high
