@@ -187,7 +187,7 @@ def _build(source: Source | Folder, folder: Path, say: Say) -> Facts:
         )
         return build_folder(source, folder, say)
     say(f"decoding {source.name} ({source.kind}) into the cache, once")
-    train, test, names = synthetic.make() if source.kind == "embedded" else decode(source)
+    train, test, names = synthetic.draw_stand_in() if source.kind == "embedded" else decode(source)
     sets = {"train": canonical(train), "test": canonical(test)}
     superclass_of = superclasses(sets["train"])
     tallies = {part: tally(one.images) for part, one in sets.items()}
