@@ -13,6 +13,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional
 
 from bench.data import folder as folders
+from bench.data import folder_build
 from bench.data.dataset import check_dataset, open_dataset
 from tests.support.image_factory import one_line, use_own_cache
 
@@ -124,7 +125,7 @@ def test_sizes_are_kept_apart_and_the_second_start_decodes_nothing(
 ) -> None:
     small, large = (open_dataset("imagefolder", given, image_size=size) for size in (SIZE, 56))
     assert (small.train.images.shape[1], large.train.images.shape[1]) == (32, 64)
-    monkeypatch.setattr(folders, "decode_square", pytest.fail)
+    monkeypatch.setattr(folder_build, "decode_square", pytest.fail)
     assert open_dataset("imagefolder", given, image_size=SIZE).checksum == small.checksum
 
 

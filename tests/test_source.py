@@ -17,9 +17,10 @@ import pytest
 from numpy.typing import NDArray
 from torchvision import datasets
 
-from bench.data import cache, source
+from bench.data import cache, download
 from bench.data import dataset as data
 from bench.data.dataset import check_dataset, open_dataset
+from bench.data.source import ARCHIVES
 from tests.support.image_factory import (
     NUM_CLASSES,
     TEST,
@@ -178,16 +179,16 @@ def test_auto_takes_the_stand_in_aloud_when_nothing_can_be_fetched(
     answer: Callable[..., Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("urllib.request.urlopen", answer)
-    monkeypatch.setattr(source, "START_SECONDS", 0.5)
+    monkeypatch.setattr(download, "START_SECONDS", 0.5)
     said: list[str] = []
-    chosen = data._choose("auto", tmp_path, said.append)
+    chosen = data._choose_source("auto", tmp_path, said.append)
     assert chosen.name == "synthetic"
     assert any(reason in line for line in said)
     assert any("stand-in" in line for line in said)
     assert any(str(tmp_path) in line for line in said)
     said.clear()
     monkeypatch.setattr("urllib.request.urlopen", pytest.fail)
-    assert data._choose("auto", tmp_path, said.append).name == "synthetic"
+    assert data._choose_source("auto", tmp_path, said.append).name == "synthetic"
     assert any("not trying again" in line for line in said)
 
 
@@ -224,7 +225,7 @@ def test_download_is_taken_where_it_starts(
     monkeypatch.setattr(datasets.CIFAR10, "download", served)
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: (tmp_path / "page").open("rb"))
     (tmp_path / "page").write_text("here")
-    found = source.fetch("cifar10", data.silent)
+    found = download.fetch_archive("cifar10", data.say_nothing)
     assert found is not None
     assert found.folder.parent == fetched
 
@@ -239,13 +240,13 @@ def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
     path.write_bytes(gzip.compress(header + values.tobytes()))
 
 
-@pytest.fixture(params=["mnist", "fashion_mnist"])
+@pytest.fixture(params=[name for name, one in ARCHIVES.items() if one.layout == "idx"])
 def mnist(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[str, Path]:
     """A small set in MNIST's files, with torchvision's sums swapped for theirs."""
     folder, name = tmp_path / "idx", str(request.param)
-    kind = datasets.MNIST if name == "mnist" else datasets.FashionMNIST
+    kind = getattr(datasets, ARCHIVES[name].torchvision_class)
     for part, n in (("train", 60), ("t10k", 20)):
         images, labels = random_images(n, n, size=28, channels=1)
         write_idx(folder / f"{part}-images-idx3-ubyte.gz", images[..., 0])
@@ -337,5 +338,5 @@ def test_broken_download_is_said_and_not_taken(
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: (tmp_path / "page").open("rb"))
     (tmp_path / "page").write_text("here")
     said: list[str] = []
-    assert data._choose("auto", None, said.append).name == "synthetic"
+    assert data._choose_source("auto", None, said.append).name == "synthetic"
     assert any("corrupted" in line for line in said)

@@ -11,6 +11,7 @@ import torch
 from test_folder import SIZE, write_images
 
 from bench.data import folder as folders
+from bench.data import folder_build
 from bench.data.dataset import Dataset, open_dataset
 from bench.data.loader import Batch, Loader, evaluation_batches
 from bench.data.pixels import ModelInput
@@ -78,7 +79,7 @@ def test_nothing_is_kept_but_what_the_images_add_up_to(
 ) -> None:
     first = opened(given, 2)
     assert not list(given.parent.glob("cache/**/*_images.npy"))
-    monkeypatch.setattr(folders, "decode_square", pytest.fail)
+    monkeypatch.setattr(folder_build, "decode_square", pytest.fail)
     assert opened(given, 1).checksum == first.checksum
 
 

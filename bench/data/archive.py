@@ -1,9 +1,13 @@
-"""Data sets from their official archives, by torchvision's own readers and checksums. Importing this imports torch."""
+"""Data sets from their official archives, by torchvision's own readers and checksums.
+
+Importing this imports torch.
+"""
 
 import gzip
 import pickle
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +16,17 @@ from torchvision import datasets
 from torchvision.datasets.utils import calculate_md5, extract_archive
 
 from bench.data.cache import Decoded, Names
-from bench.data.source import ARCHIVES, Source
+from bench.data.source import ARCHIVES, Layout, Source
+
+Reader = Callable[[Source, Any, Path], tuple[Decoded, Decoded, Names]]
 
 
 def read_archive(source: Source) -> tuple[Decoded, Decoded, Names]:
     """Read training set, test set and names; ValueError names a file whose md5 sum is wrong."""
-    kind = getattr(datasets, ARCHIVES[source.name].torchvision_class)
+    archive = ARCHIVES[source.name]
+    dataset_class = getattr(datasets, archive.torchvision_class)
     with tempfile.TemporaryDirectory() as scratch:
-        if source.name == "svhn":
-            return _read_svhn(source, kind)
-        if source.name.endswith("mnist"):
-            return _read_mnist(source, kind, Path(scratch))
-        return _read_cifar(source, kind, Path(scratch))
+        return READERS[archive.layout](source, dataset_class, Path(scratch))
 
 
 def check_md5(path: Path, expected: str) -> None:
@@ -31,78 +34,94 @@ def check_md5(path: Path, expected: str) -> None:
     found = calculate_md5(path) if path.is_file() else "no file"
     if found != expected:
         raise ValueError(
-            f"{path}: md5 {found}, expected {expected}: the file is damaged or altered, fetch it again"
+            f"{path}: md5 {found}, expected {expected}: "
+            "the file is damaged or altered, fetch it again"
         )
 
 
-def _read_cifar(source: Source, kind: Any, scratch: Path) -> tuple[Decoded, Decoded, Names]:
+def read_cifar(source: Source, dataset_class: Any, scratch: Path) -> tuple[Decoded, Decoded, Names]:
+    """Read CIFAR's pickled batches, unpacked into `scratch` where they are packed."""
     archive = ARCHIVES[source.name]
     root = source.folder.parent
     if source.files[0].name == archive.packed:
-        check_md5(source.files[0], kind.tgz_md5)
+        check_md5(source.files[0], dataset_class.tgz_md5)
         extract_archive(str(source.files[0]), str(scratch))
         root = scratch
-    folder = root / archive.base
-    for file, md5 in [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]:
+    folder = root / archive.folder
+    # Checked here, since torchvision's own check doesn't say which file is wrong.
+    meta = dataset_class.meta
+    listed = [*dataset_class.train_list, *dataset_class.test_list]
+    for file, md5 in [*listed, (meta["filename"], meta["md5"])]:
         check_md5(folder / file, md5)
-    train, test = kind(root, train=True), kind(root, train=False)
-    names = Names(
-        tuple(train.classes),
-        tuple(_unpickle(folder / kind.meta["filename"]).get("coarse_label_names", ())),
-    )
+    train = dataset_class(root, train=True)
+    test = dataset_class(root, train=False)
+    superclasses = _unpickle(folder / meta["filename"]).get("coarse_label_names", ())
     return (
-        _cifar_set(train, folder, kind.train_list),
-        _cifar_set(test, folder, kind.test_list),
-        names,
+        _decoded_cifar(train, folder, dataset_class.train_list),
+        _decoded_cifar(test, folder, dataset_class.test_list),
+        Names(tuple(train.classes), tuple(superclasses)),
     )
 
 
-def _cifar_set(opened: Any, folder: Path, files: list[tuple[str, str]]) -> Decoded:
-    """Take torchvision's pixels and labels, and the coarse labels, which it doesn't read, from the files."""
-    coarse = [
-        label for file, _ in files for label in _unpickle(folder / file).get("coarse_labels", ())
-    ]
-    labels = np.asarray(opened.targets, np.int64)
+def _decoded_cifar(opened: Any, folder: Path, files: list[tuple[str, str]]) -> Decoded:
+    """Take torchvision's pixels and labels; the coarse labels, which it doesn't read, from disk."""
+    coarse: list[int] = []
+    for file, _ in files:
+        coarse.extend(_unpickle(folder / file).get("coarse_labels", ()))
     return Decoded(
-        np.asarray(opened.data), labels, np.asarray(coarse, np.int64) if coarse else None
+        images=np.asarray(opened.data),
+        labels=np.asarray(opened.targets, np.int64),
+        coarse=np.asarray(coarse, np.int64) if coarse else None,
     )
 
 
 def _unpickle(path: Path) -> dict[str, Any]:
-    """Load one of the archive's files, whose md5 sum was checked before.
+    """Load one of the archive's files.
 
-    Unpickling runs what the file says.
+    Unpickling runs what the file says: its md5 sum was checked before.
     """
     with path.open("rb") as file:
         content: dict[str, Any] = pickle.load(file, encoding="latin1")
     return content
 
 
-def _read_mnist(source: Source, kind: Any, scratch: Path) -> tuple[Decoded, Decoded, Names]:
-    raw = scratch / ARCHIVES[source.name].base
+def read_idx(source: Source, dataset_class: Any, scratch: Path) -> tuple[Decoded, Decoded, Names]:
+    """Read MNIST's format, gzipped or not.
+
+    torchvision reads only unpacked files that lie under its own root.
+    """
+    raw = scratch / ARCHIVES[source.name].folder
     raw.mkdir(parents=True)
-    sums = dict(kind.resources)
+    published = dict(dataset_class.resources)
     for path in source.files:
+        # Published are the sums of the gzipped files alone.
         if path.suffix == ".gz":
-            check_md5(path, sums[path.name])
+            check_md5(path, published[path.name])
             with gzip.open(path) as packed, (raw / path.stem).open("wb") as file:
                 shutil.copyfileobj(packed, file)
         else:
             shutil.copy(path, raw)
-    train, test = (_mnist_set(kind(scratch, train=part)) for part in (True, False))
-    return train, test, Names(tuple(kind.classes))
+    train = dataset_class(scratch, train=True)
+    test = dataset_class(scratch, train=False)
+    return _decoded_idx(train), _decoded_idx(test), Names(tuple(dataset_class.classes))
 
 
-def _mnist_set(opened: Any) -> Decoded:
+def _decoded_idx(opened: Any) -> Decoded:
     return Decoded(opened.data.numpy()[..., None], opened.targets.numpy().astype(np.int64))
 
 
-def _read_svhn(source: Source, kind: Any) -> tuple[Decoded, Decoded, Names]:
+def read_svhn(source: Source, dataset_class: Any, _: Path) -> tuple[Decoded, Decoded, Names]:
+    """Read SVHN's MATLAB files, whose label 10 is the digit 0."""
     for split, path in zip(("train", "test"), source.files, strict=True):
-        check_md5(path, kind.split_list[split][2])
-    train, test = (kind(source.folder, split=split) for split in ("train", "test"))
-    return _svhn_set(train), _svhn_set(test), Names(tuple("0123456789"))
+        check_md5(path, dataset_class.split_list[split][2])
+    train = dataset_class(source.folder, split="train")
+    test = dataset_class(source.folder, split="test")
+    return _decoded_svhn(train), _decoded_svhn(test), Names(tuple("0123456789"))
 
 
-def _svhn_set(opened: Any) -> Decoded:
+def _decoded_svhn(opened: Any) -> Decoded:
+    # torchvision gives (N, C, H, W).
     return Decoded(np.ascontiguousarray(opened.data.transpose(0, 2, 3, 1)), opened.labels)
+
+
+READERS: dict[Layout, Reader] = {"cifar": read_cifar, "idx": read_idx, "svhn": read_svhn}

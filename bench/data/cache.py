@@ -1,8 +1,7 @@
-"""Decoded data sets on disk: built once, whoever asks first; verified at every start; mapped, never read in. No torch.
+"""Decoded data sets on disk: built once by whoever asks first, verified at every start, mapped.
 
-A set is a folder of .npy files under a manifest with a sha256 of each. It is written aside and
-renamed, under a file lock: ranks that start at once build it once. A folder that doesn't verify is
-built anew, and that is said.
+A set is a sealed folder of .npy files. It is built under a file lock: ranks that start at once
+build it once. A folder that doesn't verify is built anew, and that is said. No torch.
 """
 
 import fcntl
@@ -36,14 +35,16 @@ MANIFEST_FORMAT = ManifestFormat(
     hash_file=hash_file_in_blocks,
     sealed=("stamp", "facts", "sha256"),
 )
-Facts = dict[str, Any]
+CHUNK = 4096  # images that are tallied at a time
+Facts = dict[str, Any]  # what a manifest keeps about a set, as JSON
 Say = Callable[[str], None]
 
 
 def user_cache() -> Path:
     """Name the user's cache folder of this project; it needn't exist."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "zoometry"
+    root = Path(base) if base else Path.home() / ".cache"
+    return root / "zoometry"
 
 
 def writable_cache(say: Say) -> Path:
@@ -60,6 +61,7 @@ def writable_cache(say: Say) -> Path:
         aside = Path(tempfile.gettempdir()) / f"zoometry-{os.getuid()}"
         say(f"the cache {folder} can't be written ({error.strerror}); decoded data goes to {aside}")
     aside.mkdir(mode=0o700, exist_ok=True)
+    # In a temporary folder that all may write to, anybody may have made it before.
     if aside.stat().st_uid != os.getuid():
         raise ValueError(
             f"{aside} belongs to another user: set XDG_CACHE_HOME to a folder that you can write"
@@ -70,10 +72,11 @@ def writable_cache(say: Say) -> Path:
 def open_cached(
     name: str, identity: str, *, stamp: str, build: Callable[[Path], Facts], say: Say
 ) -> tuple[Path, Facts]:
-    """Return the folder of a decoded set and its facts, building it with `build(folder)` if it isn't there.
+    """Return the folder of a decoded set and its facts.
 
-    `identity` says which set it is (sources and sizes), `stamp` in which state its sources are:
-    another stamp rebuilds the same folder. ValueError if the folder can't be written.
+    `build(folder)` fills it if it isn't there. `identity` says which set it is (sources and sizes),
+    `stamp` in which state its sources are: another stamp rebuilds the same folder. ValueError if
+    the folder can't be written.
     """
     root = writable_cache(say)
     key = hashlib.sha256(f"{FORMAT} {name} {identity}".encode()).hexdigest()[:12]
@@ -104,10 +107,7 @@ def verify(folder: Path, stamp: str) -> Facts:
 
 
 def _build(folder: Path, stamp: str, build: Callable[[Path], Facts]) -> Facts:
-    """Build aside, then rename.
-
-    What a killed builder left is removed first: the lock says that nobody else builds.
-    """
+    # What a killed builder left is removed: the lock says that nobody else builds.
     for left in folder.parent.glob(f".{folder.name}.*.part"):
         shutil.rmtree(left, ignore_errors=True)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
@@ -128,13 +128,13 @@ def _build(folder: Path, stamp: str, build: Callable[[Path], Facts]) -> Facts:
 
 @contextmanager
 def locked(folder: Path, kind: int) -> Iterator[None]:
-    """Hold a lock (fcntl.LOCK_SH or LOCK_EX) that stands beside a folder and dies with its holder."""
+    """Hold a lock (fcntl.LOCK_SH or LOCK_EX) that stands beside a folder.
+
+    It dies with its holder.
+    """
     with folder.with_name(f".{folder.name}.lock").open("a") as file:
         fcntl.flock(file, kind)
         yield
-
-
-CHUNK = 4096  # images that are touched at a time
 
 
 @dataclass(frozen=True)
@@ -154,13 +154,12 @@ class Names:
     superclasses: tuple[str, ...] = ()
 
 
-def canonical(one: Decoded) -> Decoded:
+def sort_canonically(decoded: Decoded) -> Decoded:
     """Put a set in canonical order: by the sha256 of each image's pixels, then by label."""
-    sums = [hashlib.sha256(image.tobytes()).digest() for image in one.images]
-    order = sorted(range(len(sums)), key=lambda row: (sums[row], one.labels[row]))
-    return Decoded(
-        one.images[order], one.labels[order], None if one.coarse is None else one.coarse[order]
-    )
+    sums = [hashlib.sha256(image.tobytes()).digest() for image in decoded.images]
+    order = sorted(range(len(sums)), key=lambda row: (sums[row], decoded.labels[row]))
+    coarse = None if decoded.coarse is None else decoded.coarse[order]
+    return Decoded(decoded.images[order], decoded.labels[order], coarse)
 
 
 class Tally:
@@ -170,6 +169,7 @@ class Tally:
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
+        self.num_images = shape[0]
         self.total = hashlib.sha256(str(shape).encode())
         self.counts = np.zeros((shape[-1], 256), np.int64)
 
@@ -186,41 +186,45 @@ class Tally:
         return total.hexdigest()
 
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Compute mean and deviation of each channel on the scale 0 to 1, from exact integer counts."""
-        levels, num_pixels = np.arange(256), self.counts.sum(1)
+        """Compute each channel's mean and standard deviation on the scale 0 to 1.
+
+        From exact integer counts, so that they don't depend on the order of the images.
+        """
+        levels = np.arange(256)
+        num_pixels = self.counts.sum(1)
         mean = self.counts @ levels / num_pixels
         std = np.sqrt(self.counts @ levels**2 / num_pixels - mean**2)
         return (mean / 255).tolist(), (std / 255).tolist()
 
 
-def tally(images: NDArray[np.uint8]) -> Tally:
+def tally_images(images: NDArray[np.uint8]) -> Tally:
     """Add up a set that is there."""
-    whole = Tally(images.shape)
+    tally = Tally(images.shape)
     for start in range(0, len(images), CHUNK):
-        whole.add(images[start : start + CHUNK])
-    return whole
+        tally.add(images[start : start + CHUNK])
+    return tally
 
 
-def superclasses(one: Decoded) -> list[int]:
-    """Read each class's superclass off the images.
+def find_superclasses(decoded: Decoded) -> list[int]:
+    """Read each class's superclass off the labels of the images.
 
     Empty without coarse labels, ValueError if a class has two.
     """
-    if one.coarse is None:
+    if decoded.coarse is None:
         return []
-    pairs = sorted(
-        {(int(fine), int(coarse)) for fine, coarse in zip(one.labels, one.coarse, strict=True)}
-    )
-    if len(pairs) != len({fine for fine, _ in pairs}):
-        raise ValueError("the coarse labels are damaged: one class lies in two superclasses")
-    return [coarse for _, coarse in pairs]
+    superclass_of: dict[int, int] = {}
+    labels = zip(decoded.labels.tolist(), decoded.coarse.tolist(), strict=True)
+    for fine, coarse in labels:
+        if superclass_of.setdefault(fine, coarse) != coarse:
+            raise ValueError("the coarse labels are damaged: one class lies in two superclasses")
+    return [superclass_of[fine] for fine in sorted(superclass_of)]
 
 
-def write_set(folder: Path, part: str, one: Decoded, margin: int) -> None:
+def write_set(folder: Path, part: str, decoded: Decoded, margin: int) -> None:
     """Store a set inside a margin of zeros.
 
     `PART_images.npy` (N, S + 2 margin, S + 2 margin, C), `PART_labels.npy`.
     """
     border = ((0, 0), (margin, margin), (margin, margin), (0, 0))
-    np.save(folder / f"{part}_images.npy", np.pad(one.images, border))
-    np.save(folder / f"{part}_labels.npy", one.labels)
+    np.save(folder / f"{part}_images.npy", np.pad(decoded.images, border))
+    np.save(folder / f"{part}_labels.npy", decoded.labels)

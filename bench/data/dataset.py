@@ -1,11 +1,12 @@
-"""Data sets: found, decoded once, put in canonical order, split, and mapped into memory. No torch unless it decodes.
+"""Data sets: found, decoded once, put in canonical order, split, and mapped into memory.
 
-Canonical order is by the sha256 of the pixels, then the label: the same from every source, and as
-good as random, so that the first tenth of a class is a fixed random tenth on every machine.
+No torch unless it decodes. Canonical order is by the sha256 of the pixels, then the label: the same
+from every source, and as good as random, so that the first tenth of a class is a fixed random tenth
+on every machine.
 """
 
-import difflib
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,24 +14,27 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import source as sources
 from bench.data import synthetic
 from bench.data.cache import (
     Decoded,
     Facts,
     Say,
-    canonical,
+    find_superclasses,
     open_cached,
-    superclasses,
-    tally,
+    sort_canonically,
+    tally_images,
     write_set,
 )
-from bench.data.folder import Folder, FolderImages, build_folder, find_folder
+from bench.data.download import fetch_archive
+from bench.data.folder import Folder, FolderImages, find_folder
+from bench.data.folder_build import build_folder
 from bench.data.reader import decode
-from bench.data.source import Source
+from bench.data.source import ARCHIVES, Source, explain_missing, find_source, list_roots
+from zoo.suggest import unknown
 
 Protocol = Literal["split", "published"]
-DATASETS = ("auto", *sources.ARCHIVES, "imagefolder", "synthetic")
+DATASETS = ("auto", *ARCHIVES, "imagefolder", "synthetic")
+EMBEDDED = Source("synthetic", "embedded", Path("/"))
 MARGIN = 4  # zeros around an image of 32 px: a crop moves by up to 4 px each way
 VALIDATION_SHARE = 10  # one in ten images of each class
 
@@ -47,7 +51,7 @@ CHECKSUMS = {
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One stored set in canonical order, memory-mapped: read it, and it stays on disk's cached pages.
+    """One stored set in canonical order, memory-mapped: what is read stays in the page cache.
 
     `images` are (N, size + 2 margin, size + 2 margin, C) uint8; the centre window is the image.
     `labels` are (N,). Of a folder that is decoded as it goes, `images` decodes the rows that it is
@@ -60,11 +64,11 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set with its split. `mean` and `std` are of the whole training set's pixels, on the scale 0 to 1.
+    """A data set with its split.
 
-    `checksum` covers the pixels and labels of both sets in canonical order. `train_indices` and
-    `validation_indices` point into `train`; under the protocol `published` the first are all and
-    the second none.
+    `mean` and `std` are of the whole training set's pixels, on the scale 0 to 1. `checksum` covers
+    the pixels and labels of both sets in canonical order. `train_indices` and `validation_indices`
+    point into `train`; under the protocol `published` the first are all and the second none.
     """
 
     name: str
@@ -85,8 +89,8 @@ class Dataset:
     std: tuple[float, ...]
 
 
-def silent(line: str) -> None:
-    """Say nothing."""
+def say_nothing(line: str) -> None:
+    """Drop a line that would be said."""
 
 
 def check_dataset(
@@ -95,25 +99,24 @@ def check_dataset(
     *,
     image_size: int | None = None,
     workers: int | None = None,
-    say: Say = silent,
+    say: Say = say_nothing,
 ) -> None:
-    """Check that a data set can be opened, without decoding; ValueError says where a named one was looked for.
+    """Check that a data set can be opened, without decoding it.
 
     One that is named but isn't there is fetched if no folder was given, as `auto` is when it is
-    opened.
+    opened. ValueError says where a named one was looked for.
     """
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}{hint}")
+        raise ValueError(unknown("--dataset", name, DATASETS))
     if workers and name != "imagefolder":
         raise ValueError(
-            f"--workers {workers}: {name} is decoded once into the cache; workers decode an imagefolder"
+            f"--workers {workers}: {name} is decoded once into the cache; "
+            "workers decode an imagefolder"
         )
     if name == "auto":
-        sources.roots(data_dir)
+        list_roots(data_dir)
     elif name == "imagefolder":
-        find_folder(data_dir, image_size, silent, num_workers=workers)
+        find_folder(data_dir, image_size, say_nothing, num_workers=workers)
     elif name != "synthetic":
         _find_or_fetch(name, data_dir, say)
 
@@ -126,7 +129,7 @@ def open_dataset(
     image_size: int | None = None,
     skip_unreadable: bool = False,
     workers: int | None = None,
-    say: Say = silent,
+    say: Say = say_nothing,
 ) -> Dataset:
     """Open a data set by name, decoding it into the cache if this is its first time.
 
@@ -140,21 +143,20 @@ def open_dataset(
             data_dir, image_size, say, skip_unreadable=skip_unreadable, num_workers=workers
         )
     else:
-        source = _choose(name, data_dir, say)
-    stamp = f"{source.stamp} {_expected(source.name)}"
+        source = _choose_source(name, data_dir, say)
     folder, facts = open_cached(
         source.name,
         source.identity,
-        stamp=stamp,
+        stamp=f"{source.stamp} {_expected_checksums(source.name)}",
         build=lambda aside: _build(source, aside, say),
         say=say,
     )
-    return _dataset(source, folder, facts, protocol)
+    return _map_dataset(source, folder, facts, protocol)
 
 
-def _choose(name: str, data_dir: Path | None, say: Say) -> Source:
+def _choose_source(name: str, data_dir: Path | None, say: Say) -> Source:
     if name == "auto":
-        return sources.find("cifar100", data_dir) or _fetch_or_embedded(data_dir, say)
+        return find_source("cifar100", data_dir) or _fetch_or_embedded(data_dir, say)
     if name == "synthetic":
         return EMBEDDED
     check_dataset(name, data_dir, say=say)
@@ -162,99 +164,103 @@ def _choose(name: str, data_dir: Path | None, say: Say) -> Source:
 
 
 def _find_or_fetch(name: str, data_dir: Path | None, say: Say) -> Source:
-    found = sources.find(name, data_dir) or (sources.fetch(name, say) if data_dir is None else None)
-    if not found:
-        raise sources.missing(name, data_dir)
+    found = find_source(name, data_dir)
+    # A folder that was named is not filled for the user.
+    if found is None and data_dir is None:
+        found = fetch_archive(name, say)
+    if found is None:
+        raise ValueError(explain_missing(name, data_dir))
     return found
 
 
 def _fetch_or_embedded(data_dir: Path | None, say: Say) -> Source:
-    say(f"CIFAR-100 is not in {', '.join(str(root) for root in sources.roots(data_dir))}")
-    fetched = sources.fetch("cifar100", say)
-    if not fetched:
+    say(f"CIFAR-100 is not in {', '.join(str(root) for root in list_roots(data_dir))}")
+    fetched = fetch_archive("cifar100", say)
+    if fetched is None:
         say("using the embedded stand-in `synthetic`: its figures say nothing about real images")
-    return fetched or EMBEDDED
-
-
-EMBEDDED = Source("synthetic", "embedded", Path("/"))
+        return EMBEDDED
+    return fetched
 
 
 def _build(source: Source | Folder, folder: Path, say: Say) -> Facts:
     """Decode, order, check and write a set; returns what the cache keeps about it."""
     if isinstance(source, Folder):
-        say(
-            f"decoding {source.name} once, {'to check and count it' if source.num_workers else 'into the cache'}"
-        )
+        purpose = "to check and count it" if source.num_workers else "into the cache"
+        say(f"decoding {source.name} once, {purpose}")
         return build_folder(source, folder, say)
     say(f"decoding {source.name} ({source.kind}) into the cache, once")
-    train, test, names = synthetic.draw_stand_in() if source.kind == "embedded" else decode(source)
-    sets = {"train": canonical(train), "test": canonical(test)}
-    superclass_of = superclasses(sets["train"])
-    tallies = {part: tally(one.images) for part, one in sets.items()}
-    sums = {part: tallies[part].checksum(one.labels) for part, one in sets.items()}
-    sums["both"] = hashlib.sha256(
-        f"{sums['train']} {sums['test']} {superclass_of}".encode()
-    ).hexdigest()
+    if source.kind == "embedded":
+        train, test, names = synthetic.draw_stand_in()
+    else:
+        train, test, names = decode(source)
+    train, test = sort_canonically(train), sort_canonically(test)
+    superclass_of = find_superclasses(train)
+    train_tally = tally_images(train.images)
+    sums = {
+        "train": train_tally.checksum(train.labels),
+        "test": tally_images(test.images).checksum(test.labels),
+    }
+    whole = f"{sums['train']} {sums['test']} {superclass_of}"
+    sums["both"] = hashlib.sha256(whole.encode()).hexdigest()
     _check_sums(source, sums)
-    class_names = names.classes or tuple(str(i) for i in range(int(train.labels.max()) + 1))
+    num_classes = int(train.labels.max()) + 1
+    class_names = names.classes or tuple(str(label) for label in range(num_classes))
+    numbered = [str(number) for number in range(len(set(superclass_of)))]
+    sets = {"train": train, "test": test}
     _check_labels(source, sets, len(class_names))
-    for part, one in sets.items():
-        write_set(folder, part, one, MARGIN)
-    mean, std = tallies["train"].statistics()
+    for part, decoded in sets.items():
+        write_set(folder, part, decoded, MARGIN)
+    mean, std = train_tally.statistics()
     return {
         "checksum": sums["both"],
         "size": train.images.shape[1],
         "margin": MARGIN,
         "class_names": class_names,
-        "superclass_names": names.superclasses or [str(i) for i in range(len(set(superclass_of)))],
+        "superclass_names": names.superclasses or numbered,
         "superclass_of": superclass_of,
         "mean": mean,
         "std": std,
     }
 
 
-def _expected(name: str) -> dict[str, str]:
+def _expected_checksums(name: str) -> dict[str, str]:
     """Look up what the parts of a set must add up to, where that is known."""
     return {part: total for (known, part), total in CHECKSUMS.items() if known == name}
 
 
-def _check_sums(source: Source, sums: dict[str, str]) -> None:
+def _check_sums(source: Source, sums: Mapping[str, str]) -> None:
     files = {"train": source.train, "test": source.test or source.train, "both": source.files}
+    expected = _expected_checksums(source.name)
     for part, found in sums.items():
-        expected = _expected(source.name).get(part, found)
-        if found != expected:
+        if found != expected.get(part, found):
             names = ", ".join(str(path) for path in files[part]) or source.name
+            # Where both sets add up and the whole doesn't, it is the superclasses that differ.
             what = "labels have" if part == "both" else f"{part} images have"
             raise ValueError(
-                f"{names}: the {what} checksum {found}, expected {expected}: the data is damaged or altered"
+                f"{names}: the {what} checksum {found}, expected {expected[part]}: "
+                "the data is damaged or altered"
             )
 
 
-def _check_labels(source: Source, sets: dict[str, Decoded], num_classes: int) -> None:
-    for part, one in sets.items():
-        if one.labels.min() < 0 or one.labels.max() >= num_classes:
-            file = (source.train if part == "train" else source.test or source.train)[0]
+def _check_labels(source: Source, sets: Mapping[str, Decoded], num_classes: int) -> None:
+    for part, decoded in sets.items():
+        low, high = decoded.labels.min(), decoded.labels.max()
+        if low < 0 or high >= num_classes:
+            files = source.train if part == "train" else source.test or source.train
             raise ValueError(
-                f"{file}: labels from {one.labels.min()} to {one.labels.max()}, but there are {num_classes} classes"
+                f"{files[0]}: labels from {low} to {high}, but there are {num_classes} classes"
             )
 
 
-def _mapped(source: Source | Folder, folder: Path, part: Literal["train", "test"]) -> ImageSet:
-    """Map a stored set.
-
-    Copy-on-write, which nobody uses: torch warns about arrays that it may not write to.
-    """
-    labels = np.load(folder / f"{part}_labels.npy")
-    if isinstance(source, Folder) and source.num_workers:
-        return ImageSet(FolderImages(source, part, np.load(folder / f"{part}_rows.npy")), labels)
-    return ImageSet(np.load(folder / f"{part}_images.npy", mmap_mode="c"), labels)
-
-
-def _dataset(source: Source | Folder, folder: Path, facts: Facts, protocol: Protocol) -> Dataset:
-    train = _mapped(source, folder, "train")
-    everything, nothing = np.arange(len(train.labels)), np.zeros(0, np.int64)
-    rows, held_out = split(train.labels) if protocol == "split" else (everything, nothing)
-    skipped = f", {n} unreadable images left out" if (n := facts.get("num_skipped")) else ""
+def _map_dataset(
+    source: Source | Folder, folder: Path, facts: Facts, protocol: Protocol
+) -> Dataset:
+    train = _map_set(source, folder, "train")
+    rows, held_out = np.arange(len(train.labels)), np.zeros(0, np.int64)
+    if protocol == "split":
+        rows, held_out = split(train.labels)
+    num_skipped = facts.get("num_skipped", 0)
+    skipped = f", {num_skipped} unreadable images left out" if num_skipped else ""
     return Dataset(
         name=source.name,
         stand_in=source.kind == "embedded",
@@ -263,7 +269,7 @@ def _dataset(source: Source | Folder, folder: Path, facts: Facts, protocol: Prot
         size=facts["size"],
         margin=facts["margin"],
         train=train,
-        test=_mapped(source, folder, "test"),
+        test=_map_set(source, folder, "test"),
         train_indices=rows,
         validation_indices=held_out,
         protocol=protocol,
@@ -275,33 +281,42 @@ def _dataset(source: Source | Folder, folder: Path, facts: Facts, protocol: Prot
     )
 
 
-def split(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut the validation set: the first tenth of each class in canonical order (at least one image of two or more).
+def _map_set(source: Source | Folder, folder: Path, part: Literal["train", "test"]) -> ImageSet:
+    labels = np.load(folder / f"{part}_labels.npy")
+    if isinstance(source, Folder) and source.num_workers:
+        rows = np.load(folder / f"{part}_rows.npy")
+        return ImageSet(FolderImages(source, part, rows), labels)
+    # Copy-on-write, although nobody writes: torch warns about arrays that it may not write to.
+    return ImageSet(np.load(folder / f"{part}_images.npy", mmap_mode="c"), labels)
 
-    Returns the rows that are left and the rows cut off, both ascending.
+
+def split(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut the validation set: the first tenth of each class in canonical order.
+
+    At least one image of two or more. Returns the rows that are left and the rows cut off, both
+    ascending.
     """
     held_out = np.zeros(len(labels), bool)
     for label in range(int(labels.max()) + 1):
         rows = np.flatnonzero(labels == label)
-        held_out[rows[: max(len(rows) // VALIDATION_SHARE, int(len(rows) > 1))]] = True
+        least = 1 if len(rows) > 1 else 0
+        held_out[rows[: max(len(rows) // VALIDATION_SHARE, least)]] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def class_counts(dataset: Dataset) -> NDArray[np.int64]:
     """Count the training images of each class."""
-    return np.bincount(
-        dataset.train.labels[dataset.train_indices], minlength=len(dataset.class_names)
-    )
+    labels = dataset.train.labels[dataset.train_indices]
+    return np.bincount(labels, minlength=len(dataset.class_names))
 
 
 def describe_classes(dataset: Dataset) -> str:
     """Say how many training images the classes have: `450 to 500 of a class (1.11 to 1)`."""
-    low, high = int((counts := class_counts(dataset)).min()), int(counts.max())
-    return (
-        f"{high:,} of each class"
-        if low == high
-        else f"{low:,} to {high:,} of a class ({high / max(1, low):.2f} to 1)"
-    )
+    counts = class_counts(dataset)
+    low, high = int(counts.min()), int(counts.max())
+    if low == high:
+        return f"{high:,} of each class"
+    return f"{low:,} to {high:,} of a class ({high / max(1, low):.2f} to 1)"
 
 
 def class_weights(dataset: Dataset) -> NDArray[np.float32]:
@@ -309,5 +324,6 @@ def class_weights(dataset: Dataset) -> NDArray[np.float32]:
 
     N / (number of classes * images of the class).
     """
+    # A class without training images has no weight to get: 1 only avoids the division by zero.
     counts = np.maximum(class_counts(dataset), 1)
     return np.asarray(counts.sum() / (len(counts) * counts), np.float32)

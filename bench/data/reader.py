@@ -1,19 +1,20 @@
-"""Data sets out of their files.
-
-The hub's parquet here, official archives in `archive.py`, to uint8 arrays.
-"""
+"""Data sets out of their files: the hub's parquet here, official archives in `archive.py`."""
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from bench.data.cache import Decoded, Names
-from bench.data.source import LABEL_COLUMNS, Source, open_parquet
+from bench.data.source import ARCHIVES, Source, open_parquet
 
-FAST_FORMATS = ("PNG", "WEBP")  # tried first: Pillow's own guess costs as much as the decoding
+# Tried first: Pillow's own guess at the format costs as much as the decoding.
+FAST_FORMATS = ("PNG", "WEBP")
 
 
 def decode(source: Source) -> tuple[Decoded, Decoded, Names]:
@@ -26,55 +27,50 @@ def decode(source: Source) -> tuple[Decoded, Decoded, Names]:
         from bench.data.archive import read_archive
 
         return read_archive(source)
-    return (
-        _read_parquet(source.name, source.train),
-        _read_parquet(source.name, source.test),
-        _names(source),
-    )
+    train = _read_parquet(source.name, source.train)
+    test = _read_parquet(source.name, source.test)
+    return train, test, _read_names(source)
 
 
-def _read_parquet(name: str, paths: tuple[Path, ...]) -> Decoded:
+def _read_parquet(name: str, paths: Sequence[Path]) -> Decoded:
     parts = [_read_file(name, path) for path in paths]
     coarse = [part.coarse for part in parts if part.coarse is not None]
     return Decoded(
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate(coarse) if coarse else None,
+        images=np.concatenate([part.images for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        coarse=np.concatenate(coarse) if coarse else None,
     )
 
 
 def _read_file(name: str, path: Path) -> Decoded:
+    table = _read_table(path)
+    image_column = "img" if "img" in table.column_names else "image"
+    label_column = ARCHIVES[name].label_column
+    if not {image_column, label_column} <= set(table.column_names):
+        raise ValueError(
+            f"{path}: columns {table.column_names}, but {name} has img and {label_column}"
+        )
+    rows = enumerate(table[image_column].to_pylist())
+    images = np.stack([_decode_image(content["bytes"], path, row) for row, content in rows])
+    coarse = None
+    if "coarse_label" in table.column_names:
+        coarse = table["coarse_label"].to_numpy().astype(np.int64)
+    return Decoded(images, table[label_column].to_numpy().astype(np.int64), coarse)
+
+
+def _read_table(path: Path) -> Any:
+    # Imported here: it is loaded where parquet files were found, and nowhere else.
     import pyarrow
 
     try:
-        table = open_parquet(path).read()
+        return open_parquet(path).read()
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path}: damaged parquet file ({str(error).splitlines()[0]})") from error
-    column = "img" if "img" in table.column_names else "image"
-    if column not in table.column_names or LABEL_COLUMNS[name] not in table.column_names:
-        raise ValueError(
-            f"{path}: columns {table.column_names}, but {name} has img and {LABEL_COLUMNS[name]}"
-        )
-    images = np.stack(
-        [_decode_image(row["bytes"], path, i) for i, row in enumerate(table[column].to_pylist())]
-    )
-    labels = table[LABEL_COLUMNS[name]].to_numpy().astype(np.int64)
-    coarse = (
-        table["coarse_label"].to_numpy().astype(np.int64)
-        if "coarse_label" in table.column_names
-        else None
-    )
-    return Decoded(images, labels, coarse)
 
 
 def _decode_image(content: bytes, path: Path, row: int) -> NDArray[np.uint8]:
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        try:
-            image: Image.Image = Image.open(io.BytesIO(content), formats=FAST_FORMATS)
-        except UnidentifiedImageError:
-            image = Image.open(io.BytesIO(content))
+        image = _open_image(content)
         pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except (OSError, ValueError, SyntaxError) as error:
         raise ValueError(f"{path}: row {row} is not a readable image ({error})") from error
@@ -83,9 +79,18 @@ def _decode_image(content: bytes, path: Path, row: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def _names(source: Source) -> Names:
+def _open_image(content: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(content), formats=FAST_FORMATS)
+    except UnidentifiedImageError:
+        return Image.open(io.BytesIO(content))
+
+
+def _read_names(source: Source) -> Names:
     """Read the names that the hub writes into the schema's metadata."""
     metadata = open_parquet(source.train[0]).schema_arrow.metadata or {}
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    fine = features.get(LABEL_COLUMNS[source.name], {}).get("names", ())
-    return Names(tuple(fine), tuple(features.get("coarse_label", {}).get("names", ())))
+    described = json.loads(metadata.get(b"huggingface", b"{}"))
+    features = described.get("info", {}).get("features", {})
+    fine = features.get(ARCHIVES[source.name].label_column, {}).get("names", ())
+    coarse = features.get("coarse_label", {}).get("names", ())
+    return Names(tuple(fine), tuple(coarse))

@@ -1,28 +1,20 @@
-"""Where the files of a data set are: found on disk, or fetched. Nothing is decoded here. No torch until a download.
+"""Where the files of a data set are. Nothing is decoded or fetched here.
 
 A set is looked for in the folder itself, in DIR/NAME and in the sub-folders of the hub's and
 torchvision's layouts.
 """
 
-import fcntl
 import hashlib
 import os
-import socket
-import threading
-import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.data.cache import Say, locked, user_cache
+from bench.data.cache import user_cache
 
-Kind = Literal["parquet", "archive", "embedded", "folder"]
-START_SECONDS = 8.0  # a download that hasn't begun by then is given up; 10 s with all around it
-STALL_SECONDS = 30.0  # a download that stands still for so long has broken off
-RETRY_SECONDS = (
-    60.0  # ranks that start together must agree: after a failed try nobody tries again so soon
-)
+Kind = Literal["parquet", "archive", "embedded"]
+Layout = Literal["cifar", "idx", "svhn"]
+PARQUET_FOLDERS = ("", "data", "plain_text")  # of the hub's repositories
 
 
 @dataclass(frozen=True)
@@ -54,127 +46,148 @@ class Source:
         total = hashlib.sha256()
         for path in self.files:
             stat = path.stat()
-            total.update(
-                f"{path.relative_to(self.folder)} {stat.st_size} {stat.st_mtime_ns}\n".encode()
-            )
+            name = path.relative_to(self.folder)
+            total.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         return total.hexdigest()
 
 
 @dataclass(frozen=True)
 class Archive:
-    """An official archive: torchvision's class for it, its files as they lie unpacked, and where it is fetched from.
+    """A data set that torchvision knows: who reads its official files, and where they are.
 
-    `base` is the folder of the files under torchvision's root; `packed` the one file that they come
-    in, if they do.
+    `layout` is how the files are read (READERS in archive.py). `folder` is where they lie unpacked
+    under torchvision's root, `packed` the one file that they come in, if they do. `label_column` is
+    that of the hub's parquet files; without one there are none.
     """
 
     torchvision_class: str
-    base: str
+    layout: Layout
+    folder: str
     train: tuple[str, ...]
     test: tuple[str, ...]
     url: str
     packed: str = ""
+    label_column: str = ""
 
 
-IDX = ("images-idx3-ubyte", "labels-idx1-ubyte")
-CIFAR_SITE = "https://www.cs.toronto.edu/~kriz/"
-ARCHIVES = {
-    "cifar100": Archive(
-        "CIFAR100",
-        "cifar-100-python",
-        ("train", "meta"),
-        ("test",),
-        f"{CIFAR_SITE}cifar-100-python.tar.gz",
-        packed="cifar-100-python.tar.gz",
-    ),
-    "cifar10": Archive(
-        "CIFAR10",
-        "cifar-10-batches-py",
-        (*(f"data_batch_{i}" for i in range(1, 6)), "batches.meta"),
-        ("test_batch",),
-        f"{CIFAR_SITE}cifar-10-python.tar.gz",
-        packed="cifar-10-python.tar.gz",
-    ),
-    "mnist": Archive(
-        "MNIST",
-        "MNIST/raw",
-        tuple(f"train-{kind}" for kind in IDX),
-        tuple(f"t10k-{kind}" for kind in IDX),
-        "https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz",
-    ),
-    "fashion_mnist": Archive(
-        "FashionMNIST",
-        "FashionMNIST/raw",
-        tuple(f"train-{kind}" for kind in IDX),
-        tuple(f"t10k-{kind}" for kind in IDX),
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-images-idx3-ubyte.gz",
-    ),
-    "svhn": Archive(
-        "SVHN",
-        "",
-        ("train_32x32.mat",),
-        ("test_32x32.mat",),
-        "http://ufldl.stanford.edu/housenumbers/train_32x32.mat",
-    ),
-}
-LABEL_COLUMNS = {"cifar100": "fine_label", "cifar10": "label"}
-PARQUET_FOLDERS = ("", "data", "plain_text")
-
-
-def roots(data_dir: Path | None) -> list[Path]:
-    """List the folders to look in.
-
-    `data_dir` alone if it is given, else $ZOOMETRY_DATA and the user's cache.
-    """
-    if data_dir is not None:
-        return [_existing(data_dir, "--data-dir")]
-    named = os.environ.get("ZOOMETRY_DATA")
-    return ([_existing(Path(named), "ZOOMETRY_DATA")] if named else []) + [user_cache()]
-
-
-def _existing(folder: Path, what: str) -> Path:
-    if not folder.is_dir():
-        raise ValueError(f"{what} {folder}: no such folder")
-    return folder
-
-
-def find(name: str, data_dir: Path | None) -> Source | None:
-    """Find a set's files, parquet before archive; None if they aren't there."""
-    for root in roots(data_dir):
-        for folder in (root, root / name):
-            source = _parquet(name, folder) or _archive(name, folder)
-            if source:
-                return source
-    return None
-
-
-def missing(name: str, data_dir: Path | None) -> ValueError:
-    """Build the error for a set that isn't there: where it was looked for, and how to get it."""
-    looked = ", ".join(f"{root} and {root / name}" for root in roots(data_dir))
-    archive = ARCHIVES[name]
-    for place in (
-        place
-        for root in roots(data_dir)
-        for folder in (root, root / name)
-        for place in _places(name, folder)
-    ):
-        lacking = [file for file in archive.train + archive.test if not _either(place / file)]
-        if lacking and len(lacking) < len(archive.train + archive.test):
-            return ValueError(
-                f"data set {name!r} in {place} lacks {', '.join(lacking)} (from {archive.url})"
-            )
-    files = archive.packed or ", ".join(archive.train + archive.test)
-    hub = "train-*.parquet and test-*.parquet, or " if name in LABEL_COLUMNS else ""
-    return ValueError(
-        f"data set {name!r} not found in {looked}: put {hub}{files} there (from {archive.url})"
+def mnist_archive(torchvision_class: str, url: str) -> Archive:
+    """Describe a set in MNIST's format, of which `url` is the folder."""
+    kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
+    return Archive(
+        torchvision_class,
+        layout="idx",
+        folder=f"{torchvision_class}/raw",
+        train=tuple(f"train-{kind}" for kind in kinds),
+        test=tuple(f"t10k-{kind}" for kind in kinds),
+        url=f"{url}/train-images-idx3-ubyte.gz",
     )
 
 
-def _parquet(name: str, folder: Path) -> Source | None:
-    for place in (folder / sub for sub in PARQUET_FOLDERS if name in LABEL_COLUMNS):
-        train, test = sorted(place.glob("train-*.parquet")), sorted(place.glob("test-*.parquet"))
-        if train and test and LABEL_COLUMNS[name] in open_parquet(train[0]).schema_arrow.names:
-            return Source(name, "parquet", place, tuple(train), tuple(test))
+# To add a data set of torchvision's, add a row.
+ARCHIVES = {
+    "cifar100": Archive(
+        "CIFAR100",
+        layout="cifar",
+        folder="cifar-100-python",
+        train=("train", "meta"),
+        test=("test",),
+        url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        packed="cifar-100-python.tar.gz",
+        label_column="fine_label",
+    ),
+    "cifar10": Archive(
+        "CIFAR10",
+        layout="cifar",
+        folder="cifar-10-batches-py",
+        train=(*(f"data_batch_{number}" for number in range(1, 6)), "batches.meta"),
+        test=("test_batch",),
+        url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        packed="cifar-10-python.tar.gz",
+        label_column="label",
+    ),
+    "mnist": mnist_archive("MNIST", "https://ossci-datasets.s3.amazonaws.com/mnist"),
+    "fashion_mnist": mnist_archive(
+        "FashionMNIST", "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+    ),
+    "svhn": Archive(
+        "SVHN",
+        layout="svhn",
+        folder="",
+        train=("train_32x32.mat",),
+        test=("test_32x32.mat",),
+        url="http://ufldl.stanford.edu/housenumbers/train_32x32.mat",
+    ),
+}
+
+
+def list_roots(data_dir: Path | None) -> list[Path]:
+    """List the folders to look in: `data_dir` alone, else $ZOOMETRY_DATA and the user's cache.
+
+    ValueError if a folder that was named doesn't exist.
+    """
+    if data_dir is not None:
+        _check_exists(data_dir, "--data-dir")
+        return [data_dir]
+    named = os.environ.get("ZOOMETRY_DATA")
+    if not named:
+        return [user_cache()]
+    _check_exists(Path(named), "ZOOMETRY_DATA")
+    return [Path(named), user_cache()]
+
+
+def _check_exists(folder: Path, what: str) -> None:
+    if not folder.is_dir():
+        raise ValueError(f"{what} {folder}: no such folder")
+
+
+def _candidates(name: str, data_dir: Path | None) -> list[Path]:
+    folders = []
+    for root in list_roots(data_dir):
+        folders += [root, root / name]
+    return folders
+
+
+def find_source(name: str, data_dir: Path | None) -> Source | None:
+    """Find a set's files, parquet before archive; None if they aren't there."""
+    for folder in _candidates(name, data_dir):
+        source = _find_parquet(name, folder) or find_archive(name, folder)
+        if source:
+            return source
+    return None
+
+
+def explain_missing(name: str, data_dir: Path | None) -> str:
+    """Say where a set was looked for and how to get it, or what a half of it lacks."""
+    archive = ARCHIVES[name]
+    files = archive.train + archive.test
+    for folder in _candidates(name, data_dir):
+        for place in _unpacked_places(archive, folder):
+            lacking = [file for file in files if not _is_there(place / file)]
+            if lacking and len(lacking) < len(files):
+                names = ", ".join(lacking)
+                return f"data set {name!r} in {place} lacks {names} (from {archive.url})"
+    looked = ", ".join(f"{root} and {root / name}" for root in list_roots(data_dir))
+    wanted = archive.packed or ", ".join(files)
+    if archive.label_column:
+        wanted = f"train-*.parquet and test-*.parquet, or {wanted}"
+    return f"data set {name!r} not found in {looked}: put {wanted} there (from {archive.url})"
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether a file is there, gzipped or not."""
+    return path.is_file() or path.with_name(path.name + ".gz").is_file()
+
+
+def _find_parquet(name: str, folder: Path) -> Source | None:
+    column = ARCHIVES[name].label_column
+    if not column:
+        return None
+    for place in (folder / inner for inner in PARQUET_FOLDERS):
+        train = tuple(sorted(place.glob("train-*.parquet")))
+        test = tuple(sorted(place.glob("test-*.parquet")))
+        # The names of the files say nothing: only the columns tell one set from another.
+        if train and test and column in open_parquet(train[0]).schema_arrow.names:
+            return Source(name, "parquet", place, train, test)
     return None
 
 
@@ -183,114 +196,39 @@ def open_parquet(path: Path) -> Any:
 
     ValueError with its name if its end is missing or damaged.
     """
+    # Imported here: it costs as much as all else that a start loads, and most sets don't need it.
     import pyarrow
     from pyarrow import parquet
 
     try:
         return parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{path}: truncated or not a parquet file ({str(error).splitlines()[0]})"
-        ) from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: truncated or not a parquet file ({reason})") from error
 
 
-def _archive(name: str, folder: Path) -> Source | None:
-    """Find an archive's files, gzipped or not, under torchvision's root or in the folder itself.
+def find_archive(name: str, folder: Path) -> Source | None:
+    """Find an archive's unpacked files, gzipped or not, or else its one packed file.
 
-    Else its one file.
+    Under torchvision's root or in the folder itself.
     """
     archive = ARCHIVES[name]
-    for place in _places(name, folder):
+    for place in _unpacked_places(archive, folder):
         for suffix in ("", ".gz"):
-            train, test = (
-                tuple(place / (file + suffix) for file in part)
-                for part in (archive.train, archive.test)
-            )
+            train = tuple(place / (file + suffix) for file in archive.train)
+            test = tuple(place / (file + suffix) for file in archive.test)
             if all(path.is_file() for path in train + test):
                 return Source(name, "archive", place, train, test)
     packed = folder / archive.packed
-    return Source(name, "archive", folder, (packed,)) if packed.is_file() else None
+    if packed.is_file():
+        return Source(name, "archive", folder, (packed,))
+    return None
 
 
-def _places(name: str, folder: Path) -> list[Path]:
-    """Where an archive's unpacked files may lie.
-
-    Under torchvision's root, or in the folder itself.
-    """
-    archive = ARCHIVES[name]
-    inside = [folder] if not archive.packed or folder.name == archive.base else []
-    return [folder / archive.base, *inside]
-
-
-def _either(path: Path) -> bool:
-    """Whether a file is there, gzipped or not."""
-    return path.is_file() or path.with_name(path.name + ".gz").is_file()
-
-
-def fetch(name: str, say: Say) -> Source | None:
-    """Download an official archive into the user's cache; None, said, if that can't start within 10 s.
-
-    One process downloads, the others wait for it. Progress is torchvision's own bar. None, said,
-    too if the download breaks off, stands still or has a wrong md5 sum.
-    """
-    folder = user_cache() / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "download", fcntl.LOCK_EX):
-            return _archive(name, folder) or _fetch(name, folder, say)
-    except OSError as error:
-        say(f"{name} can't be downloaded to {folder} ({error.strerror or error})")
-        return None
-
-
-def _fetch(name: str, folder: Path, say: Say) -> Source | None:
-    failed, url = folder / "download-failed", ARCHIVES[name].url
-    if failed.exists() and time.time() - failed.stat().st_mtime < RETRY_SECONDS:
-        say(f"{name}: a download has just failed; not trying again for {RETRY_SECONDS:.0f} s")
-        return None
-    fault = _why_unreachable(url)
-    if not fault:
-        say(f"downloading {name} to {folder}")
-        fault = _download(name, folder)
-    if fault:
-        say(f"{name} can't be downloaded from {url} ({fault})")
-        failed.touch()
-    return None if fault else _archive(name, folder)
-
-
-def _why_unreachable(url: str) -> str:
-    """Ask for the first byte of a file; say why it doesn't come, or nothing.
-
-    A look-up of names can hang: a thread.
-    """
-    answer: list[str] = []
-
-    def ask() -> None:
-        try:
-            with urllib.request.urlopen(url, timeout=START_SECONDS) as response:
-                response.read(1)
-            answer.append("")
-        except (OSError, ValueError) as error:
-            answer.append(str(getattr(error, "reason", error)) or type(error).__name__)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(START_SECONDS)
-    return answer[0] if answer else f"no answer within {START_SECONDS:.0f} s"
-
-
-def _download(name: str, folder: Path) -> str:
-    """Let torchvision download and check an archive; say what went wrong, or nothing."""
-    from torchvision import datasets
-
-    kind = getattr(datasets, ARCHIVES[name].torchvision_class)
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(STALL_SECONDS)
-    try:
-        for part in ({"split": "train"}, {"split": "test"}) if name == "svhn" else ({},):
-            kind(folder, download=True, **part)
-    except (OSError, EOFError, RuntimeError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-    finally:
-        socket.setdefaulttimeout(before)
-    return ""
+def _unpacked_places(archive: Archive, folder: Path) -> list[Path]:
+    """List where unpacked files may lie: under torchvision's root, or in the folder itself."""
+    places = [folder / archive.folder]
+    # The files of a packed set have names like `train`: only their own folder is taken for theirs.
+    if not archive.packed or folder.name == archive.folder:
+        places.append(folder)
+    return places

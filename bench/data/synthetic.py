@@ -149,7 +149,7 @@ def _draw_inks(labels: NDArray[np.int64], samples: NDArray[np.int64]) -> NDArray
     """Draw the colours (n, 3) of the ink, with the tint of each class's texture."""
     bits = draw_bits(SEED, Purpose.INK, samples[:, None], np.arange(3))
     tint = TINT * TINTED[labels % len(TEXTURES)]
-    return (DARKEST_INK + to_integers(bits, INKS) + tint).astype(np.int16)
+    return np.asarray(DARKEST_INK + to_integers(bits, INKS) + tint, np.int16)
 
 
 def _place_drawings(
