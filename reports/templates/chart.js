@@ -1,10 +1,10 @@
-// The charts: plotly is unpacked when the first chart comes near the window, and each chart drawn when it is first seen.
+// The charts: plotly is unpacked when the browser is idle or a chart comes near the window; each chart is drawn when it first does.
 const drawn = new Set();
 let plotlyReady = null;
 
 function loadPlotly() {
   plotlyReady ??= unpack("plotly").then((text) => {
-    // Its map library adds a style sheet that no chart here needs and that the policy forbids: keep it out.
+    // plotly's map library adds a style sheet that no chart here needs and that the policy forbids.
     const append = document.head.appendChild;
     document.head.appendChild = (node) => (node.tagName === "STYLE" && node.textContent ? node : append.call(document.head, node));
     append.call(document.head, element("script", {}, text));
@@ -30,7 +30,7 @@ function themed(trace) {
   return plain;
 }
 
-// Where numbers stand on the colours, these end half way, so that the theme's text can be read on all of them.
+// Under numbers the scale ends half way to the full hue, so that the theme's text can be read on all of it.
 function scale(diverging) {
   return diverging
     ? [[0, halfway(hue(1))], [0.5, colour("--ground")], [1, halfway(hue(0))]]
@@ -63,7 +63,6 @@ function layoutOf(figure, narrow, width) {
   };
 }
 
-const TITLES = { epoch: "Epoch", seconds: "Seconds", images: "Images", top1: "Validation top-1 (%)", loss: "Training loss" };
 const MAX_LINES = 12; // models whose curves are shown at first; the legend turns on the others
 
 function curveTraces(figure, rows = null) {

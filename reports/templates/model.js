@@ -1,4 +1,4 @@
-// Each model's part, made when it is first opened.
+// Each model's part of the page, made when it is first opened.
 const made = new Set();
 
 function facts(pairs) {
@@ -33,10 +33,10 @@ function classesPart(model) {
   if (base?.classes && base.dataset === model.dataset) {
     const gains = known.map(([value, c]) => [value - base.classes[c], c]).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
     const points = ([value, c]) => `${names[c]}: ${signed(value)} points`;
-    lists.push(listPart(`Gained against ${data.rows[base.i].model}`, gains.filter(([v]) => v > 0).slice(0, 6).map(points)));
-    lists.push(listPart(`Lost against ${data.rows[base.i].model}`, gains.filter(([v]) => v < 0).slice(-6).reverse().map(points)));
+    lists.push(listPart(`Gains over ${data.rows[base.i].model}`, gains.filter(([v]) => v > 0).slice(0, 6).map(points)));
+    lists.push(listPart(`Losses to ${data.rows[base.i].model}`, gains.filter(([v]) => v < 0).slice(-6).reverse().map(points)));
   }
-  if (model.confused.length) lists.push(listPart("Most often taken for another", model.confused.map(([a, b, n]) => `${names[a]} as ${names[b]}, ${n} times`)));
+  if (model.confused.length) lists.push(listPart("Most often confused", model.confused.map(([a, b, n]) => `${names[a]} as ${names[b]}, ${n} times`)));
   return part("Classes", element("div", { class: "classes" }, ...lists));
 }
 
@@ -54,7 +54,7 @@ function curvesPart(model) {
   const traces = curveTraces(figure, [model.i]).map((trace, seed) => ({ ...trace, name: trace.hovertext[0].split(", ").pop(), showlegend: true, hue: seed }));
   const lasts = traces.map((trace) => trace.y.at(-1)).filter((value) => value !== null);
   const [low, high] = [Math.min(...lasts), Math.max(...lasts)].map((value) => value.toFixed(1));
-  const caption = lasts.length > 1 ? `Ends at ${low} to ${high} % over ${lasts.length} seeds.` : lasts.length ? `Ends at ${low} %, one seed.` : "No validation.";
+  const caption = lasts.length > 1 ? `The ${lasts.length} seeds end at ${low} to ${high} %.` : lasts.length ? `The one seed ends at ${low} %.` : "Not evaluated on validation.";
   return smallChart("Curves by seed", { ...figure, kind: "plain", traces }, traces, caption);
 }
 
@@ -62,7 +62,7 @@ function confusionPart(model) {
   const names = data.datasets[model.dataset].superclasses;
   const trace = { type: "heatmap", x: names.map(shorten), y: names.map(shorten), z: model.confusion, names: { x: names, y: names }, hovertemplate: "%{y} as %{x}: %{z}<extra></extra>" };
   const figure = { key: "confusion", x: "Answered", y: "True superclass", traces: [trace], layout: { yaxis: { autorange: "reversed" }, xaxis: { tickangle: -50 }, rows: 12, value: "Images" } };
-  const caption = model.within === null ? "Every image is right." : `${model.within.toFixed(0)} % of the wrong answers stay within the right superclass.`;
+  const caption = model.within === null ? "No wrong answers." : `${model.within.toFixed(0)} % of the wrong answers stay within the right superclass.`;
   return smallChart("Confusion of superclasses", figure, [trace], caption);
 }
 

@@ -1,4 +1,4 @@
-// What happens when: the page comes alive, and each control is wired.
+// Wires each control, then starts the page.
 function showTheme() {
   const root = document.documentElement;
   if (state.theme) root.dataset.theme = state.theme;

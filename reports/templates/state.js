@@ -1,4 +1,4 @@
-// What the page shows, kept in the address so that a link restores it.
+// The state of the page, kept in the address so that a link restores it.
 "use strict";
 const $ = (selector, within = document) => within.querySelector(selector);
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];

@@ -1,7 +1,7 @@
-// The ranking: order, search, filters, columns, baseline, and the files that hold what is shown.
+// The table: order, search, filters, columns, baseline, and the downloads of what is shown.
 const rowElements = new Map();
 const bodies = [];
-const AT_ONCE = 60; // rows that are laid out before the next frame; the rest of a long table follows while nothing else happens
+const AT_ONCE = 60; // rows that are laid out before the next frame; the rest of a long table follows when the browser is idle
 let following = 0;
 
 function findRows() {
@@ -85,7 +85,7 @@ function ratio(value) {
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value >= 0.1 ? value.toFixed(3) : value.toPrecision(2);
 }
 
-// A row against the baseline: what was compared pair by pair with a verdict, any other figure as a plain ratio.
+// A row against the baseline: with a verdict where pairs were compared, else as a plain ratio.
 function against(row, column) {
   const base = data.rows[state.base];
   if (row.i === base.i || row.group !== base.group) return null;

@@ -157,7 +157,7 @@ def test_the_bottleneck_is_named_from_the_three_rates(demo: Opened) -> None:
         rates = {m.metric: 128 / statistics.median(m.values[0]) for m in measurements(animal)[:3]}
         expected = 100 * rates["train_images_per_second"] / rates["train_step_images_per_second"]
         assert shares[animal.name, "Step alone"] == pytest.approx(expected, rel=1e-4)
-    assert "The step itself is the bottleneck" in demo.page.inner_text("#caption-bottleneck")
+    assert "The step is the bottleneck" in demo.page.inner_text("#caption-bottleneck")
 
 
 def test_time_to_accuracy_is_the_first_epoch_that_reached_it(demo: Opened) -> None:
@@ -248,9 +248,9 @@ def test_classes_gained_and_lost_follow_the_baseline(demo: Opened) -> None:
     first = demo.page.locator(
         "details.model"
     ).first  # another test may have opened others of this page
-    assert first.get_by_text("Gained against").count() == 0
+    assert first.get_by_text("Gains over").count() == 0
     demo.page.select_option("#baseline", label="resnet18")
-    assert first.get_by_text("Gained against resnet18").count() == 1
+    assert first.get_by_text("Gains over resnet18").count() == 1
 
 
 def test_confusion_counts_every_image(demo: Opened) -> None:
