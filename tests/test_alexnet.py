@@ -13,6 +13,7 @@ from zoo import cost, create_model
 from zoo.__main__ import main
 from zoo.alexnet import AlexNet
 from zoo.layer import LocalResponseNorm
+from zoo.spec import LayerCost
 
 PAPER = {  # layer: (output shape, weights and biases, multiply-adds with two towers)
     "conv1": ((96, 55, 55), 34_944, 105_415_200),
@@ -27,7 +28,7 @@ PAPER = {  # layer: (output shape, weights and biases, multiply-adds with two to
 VARIANTS = ("two_tower", "grouped", "single_tower", "single_tower_narrow", "half", "owt")
 
 
-def layers(name: str, num_classes: int = 1000) -> dict[str, cost.LayerCost]:
+def layers(name: str, num_classes: int = 1000) -> dict[str, LayerCost]:
     with torch.device("meta"):
         model = create_model(name, num_classes=num_classes)
     return {layer.name: layer for layer in cost.layer_costs(model, image_size=224)}

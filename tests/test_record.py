@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from bench.results.record import Measurement, RunRecord, cell_name
 from bench.results.storage import read, write_bytes, write_json
 
+OLD_RECORD = Path(__file__).parent / "data" / "run" / "cells" / "lenet5-s0" / "record.json"
+
 
 def measurement(
     values: list[list[float]], *, images: int | None = None, merge: str = "slowest"
@@ -85,6 +87,25 @@ def test_a_cells_folder_is_one_folder_whatever_the_model_is_called(name: str) ->
     assert Path(folder).name == folder
     assert len(folder.encode()) < 255
     assert folder.endswith("-s3")
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"multiply_adds": "many"}, "multiply_adds"),
+        ({"name": None}, "name"),
+    ],
+)
+def test_a_layer_is_checked_as_strictly_as_its_record(
+    change: dict[str, object], fault: str, tmp_path: Path
+) -> None:
+    written = json.loads(OLD_RECORD.read_text())
+    written["layers"][0].update(change)
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(written))
+    with pytest.raises(ValueError, match=fault):
+        read(path, RunRecord)
 
 
 @pytest.mark.parametrize(

@@ -8,30 +8,15 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.spec import LayerCost
+
 COUNTED_OPERATIONS = frozenset({"aten.convolution", "aten._convolution", "aten.mm", "aten.addmm"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerCost:
-    """One layer for one image: output shape without the batch, parameters of its own, forward multiply-adds.
-
-    `activation_bytes` is the size of its output in float32, over all its calls; 0 where it writes
-    over its input.
-    """
-
-    name: str
-    kind: str
-    output_shape: tuple[int, ...]
-    num_parameters: int
-    multiply_adds: int
-    activation_bytes: int
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 
 from zoo import cost, registry
 from zoo.library import namesakes
-from zoo.spec import ModelSpec
+from zoo.spec import LayerCost, ModelSpec
 from zoo.two_tower import crossings
 
 
@@ -22,7 +22,7 @@ class Description:
     spec: ModelSpec
     num_classes: int
     image_size: int
-    layers: Sequence[cost.LayerCost]
+    layers: Sequence[LayerCost]
     kernels: Mapping[str, str]
     num_parameters: int
 

@@ -39,8 +39,24 @@ class ModelSpec:
     tags: tuple[str, ...] = ()
     defaults: Mapping[str, float | int | str] = field(default_factory=dict)
     parallelise: Mapping[str, str] = field(default_factory=dict)
-    learner: str | None = None
     notes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCost:
+    """What one layer costs for one image; a record keeps it as it stands here.
+
+    `output_shape` is without the batch, `num_parameters` are the layer's own, `multiply_adds` are
+    of its forward pass, and `activation_bytes` is the size of its output in float32 over all its
+    calls: 0 where it writes over its input.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    num_parameters: int
+    multiply_adds: int
+    activation_bytes: int
 
 
 @runtime_checkable

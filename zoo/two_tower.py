@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo import weights
 from zoo.alexnet import PAPER, SMALL, AlexNet, Design, Figure, Part, join, switched
-from zoo.cost import LayerCost
+from zoo.spec import LayerCost
 from zoo.weights import State
 
 

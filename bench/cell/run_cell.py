@@ -1,6 +1,5 @@
 """`run_cell`: one model with one seed, from its spec to its record, in whatever process."""
 
-import dataclasses
 import shutil
 import traceback
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from bench.environment import describe_run
 from bench.request.command_line import check_folder
 from bench.request.config import NONE, RunConfig, to_json
 from bench.request.recipe import get_recipe
-from bench.results.record import Layer, Measurement, RunRecord, Status, cell_name, now
+from bench.results.record import Measurement, RunRecord, Status, cell_name, now
 from bench.results.storage import read, write, write_json
 from bench.train import checkpoint
 from bench.train.build import (
@@ -242,7 +241,7 @@ def _train(
     size = keep.record.data.image_size
     layers = layer_costs(model, image_size=size, in_channels=spec.in_channels)
     keep.update(
-        layers=tuple(Layer(**dataclasses.asdict(layer)) for layer in layers),
+        layers=tuple(layers),
         num_parameters=count_parameters(model),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
     )

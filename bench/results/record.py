@@ -13,6 +13,8 @@ from typing import Literal
 from pydantic import ConfigDict, JsonValue
 from pydantic.dataclasses import dataclass
 
+from zoo.spec import LayerCost
+
 SCHEMA = 2
 
 Status = Literal["started", "ok", "oom", "diverged", "failed", "interrupted"]
@@ -59,18 +61,6 @@ class Measurement:
         """The smallest merged raw value that at least `percent` % of all do not exceed (nearest rank)."""
         ordered = sorted(self.merged)
         return ordered[max(0, -(-len(ordered) * percent // 100).__int__() - 1)]
-
-
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
-class Layer:
-    """One layer of a model for one image: output shape without the batch, and what it costs."""
-
-    name: str
-    kind: str
-    output_shape: tuple[int, ...]
-    num_parameters: int
-    multiply_adds: int
-    activation_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -161,7 +151,7 @@ class RunRecord:
     error: str | None = None
     config: dict[str, JsonValue]
     spec: dict[str, JsonValue]
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[LayerCost, ...] = ()
     environment: dict[str, JsonValue]
     data: DataInfo
     epochs: tuple[Epoch, ...] = ()

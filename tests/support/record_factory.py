@@ -17,12 +17,12 @@ from bench.results.record import (
     Comparison,
     DataInfo,
     Epoch,
-    Layer,
     Measurement,
     RunRecord,
     cell_name,
 )
 from bench.results.storage import write, write_json
+from zoo.spec import LayerCost
 
 WHEN = "2026-11-22T01:02:03+00:00"
 
@@ -140,11 +140,11 @@ def epochs(animal: Animal, seed: int, count: int) -> tuple[Epoch, ...]:
     return tuple(rows)
 
 
-def layers(animal: Animal) -> tuple[Layer, ...]:
+def layers(animal: Animal) -> tuple[LayerCost, ...]:
     """Three layers that share the model's costs."""
     rest = animal.num_parameters // 2
     return (
-        Layer(
+        LayerCost(
             name="conv1",
             kind="Conv2d",
             output_shape=(6, 28, 28),
@@ -152,7 +152,7 @@ def layers(animal: Animal) -> tuple[Layer, ...]:
             multiply_adds=animal.multiply_adds // 3,
             activation_bytes=18_816,
         ),
-        Layer(
+        LayerCost(
             name="relu",
             kind="ReLU",
             output_shape=(6, 28, 28),
@@ -160,7 +160,7 @@ def layers(animal: Animal) -> tuple[Layer, ...]:
             multiply_adds=0,
             activation_bytes=18_816,
         ),
-        Layer(
+        LayerCost(
             name="fc",
             kind="Linear",
             output_shape=(100,),
