@@ -13,7 +13,7 @@ from bench.distributed.runtime import Runtime
 from bench.request.command_line import parse
 from zoo import create_model, layer
 from zoo.cost import count_parameters
-from zoo.layer import LocalResponseNorm, PointwiseConv2d, with_products
+from zoo.layer import LocalResponseNorm, PointwiseConv2d, use_matrix_products
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -154,7 +154,7 @@ def test_a_product_equals_torchs_convolution(
     channels: tuple[int, int], side: int, bias: bool, layout: str
 ) -> None:
     theirs = nn.Conv2d(*channels, 1, bias=bias).double()
-    ours = with_products(nn.Sequential(nn.Conv2d(*channels, 1, bias=bias).double()))[0]
+    ours = use_matrix_products(nn.Sequential(nn.Conv2d(*channels, 1, bias=bias).double()))[0]
     ours.load_state_dict(theirs.state_dict())
     for module in (ours, theirs):
         module.to(memory_format=LAYOUTS[layout])
@@ -180,7 +180,7 @@ def test_only_plain_pointwise_convolutions_become_products() -> None:
     kinds = [type(module) for module in others]
     model = nn.Sequential(*others, nn.Conv2d(4, 4, 1))
     names = list(model.state_dict())
-    assert [type(module) for module in with_products(model)] == [*kinds, PointwiseConv2d]
+    assert [type(module) for module in use_matrix_products(model)] == [*kinds, PointwiseConv2d]
     assert list(model.state_dict()) == names
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from tests.support.processes import ROOT, run_command
 from zoo import check_name, create_model, expand, list_models, resolve
 from zoo.__main__ import main
-from zoo.library import library_models, twins
+from zoo.library import library_models, explain_shared_names
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
 
@@ -134,10 +134,10 @@ def test_a_name_that_a_library_has_too_is_said(capsys: pytest.CaptureFixture[str
         "the libraries have models of this name too: tv:resnet18, timm:resnet18"
         in capsys.readouterr().out
     )
-    assert twins(["lenet5", "resnet18", "timm:resnet18"]) == (
+    assert explain_shared_names(["lenet5", "resnet18", "timm:resnet18"]) == (
         "resnet18: the zoo's own is meant; the libraries' of the same name are tv:NAME and timm:NAME"
     )
-    assert twins(["lenet5"]) == ""
+    assert explain_shared_names(["lenet5"]) == ""
 
 
 def test_expand_keeps_the_order_and_drops_duplicates() -> None:

@@ -20,9 +20,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
 from zoo import create_model
-from zoo.alexnet import AlexNet, Figure, join
-from zoo.tower import Mesh, OneWeirdTrick, one_weird_trick, tower_of_mesh
-from zoo.two_tower import TwoTower, load, place, split
+from zoo.alexnet import AlexNet, AlexNetForm, join_towers
+from zoo.tower import OneWeirdTrick, SharedAlexNet, one_weird_trick, tower_of_mesh
+from zoo.two_tower import TwoTower, load, place, take_tower
 from zoo.weights import load_pretrained
 
 NUM_STEPS = 20
@@ -141,8 +141,8 @@ def test_place_refuses(name: str, devices: list[str] | None) -> None:
 @pytest.mark.parametrize("target", ["alexnet_grouped_cifar", "alexnet_two_tower_cifar"])
 def test_weights_go_from_either_form_into_either(source: str, target: str) -> None:
     given, taker = build(source), create_model(target, num_classes=5, **SMALL)
-    assert isinstance(given, Figure)
-    assert isinstance(taker, Figure)
+    assert isinstance(given, AlexNetForm)
+    assert isinstance(taker, AlexNetForm)
     load(taker, given.state_dict())
     assert_equal(taker.grouped_state(), given.grouped_state())
     other = create_model(target, num_classes=5, **SMALL)
@@ -166,10 +166,10 @@ def test_weights_that_do_not_fit_are_refused_by_name_and_change_nothing() -> Non
 
 def test_join_refuses_towers_that_differ_in_their_parameters() -> None:
     state = build("alexnet_grouped_cifar").state_dict()
-    towers = [split(state, 0), split(state, 1)]
+    towers = [take_tower(state, 0), take_tower(state, 1)]
     del towers[1]["fc7.bias"]
     with pytest.raises(ValueError, match=r"not every tower has fc7\.bias"):
-        join(towers)
+        join_towers(towers)
 
 
 def on_processes(
@@ -213,7 +213,7 @@ def train_on_mesh(
     mesh = init_device_mesh("cpu", (data_size, 2), mesh_dim_names=("data", "model"))
     data_rank, model_rank = mesh.get_coordinate() or (0, 0)
     net = FUNCTIONS[way](build(name, dtype), group=mesh.get_group("model"), rank=model_rank, size=2)
-    assert isinstance(net, Mesh)
+    assert isinstance(net, SharedAlexNet)
     wrapped: nn.Module = net
     if data_size > 1:
         wrapped = DistributedDataParallel(net, process_group=mesh.get_group("data"))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.models import densenet121, googlenet, squeezenet1_1
 
 from zoo import create_model, weights
-from zoo.external import trained_state
+from zoo.external import fetch_trained_state
 
 
 def copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -74,7 +74,7 @@ def test_the_first_parameter_that_does_not_fit_is_named_and_nothing_changes() ->
 
 def test_models_of_ours_have_no_published_weights() -> None:
     with pytest.raises(ValueError, match="lenet5 has no published weights"):
-        trained_state("lenet5")
+        fetch_trained_state("lenet5")
 
 
 def test_torchvisions_old_names_and_missing_counters_are_understood() -> None:

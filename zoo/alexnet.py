@@ -2,10 +2,10 @@
 
 One network, `AlexNet`, and one table of what differs, `Design`. The paper's figure, at 224 px:
 
-    image       conv1  LRN pool   conv2  LRN pool     conv3   conv4   conv5   pool   fc6     fc7     fc8
-    3x224x224   48x55x55   27x27  128x27x27  13x13    192x13  192x13  128x13   6x6   2048    2048    half the classes
-            \\                                  both X                         both X  both X  both X  both
-                48x55x55   27x27  128x27x27  13x13    192x13  192x13  128x13   6x6   2048    2048    the other half
+    image     conv1 LRN pool  conv2 LRN pool   conv3  conv4  conv5  pool  fc6    fc7    fc8
+    3x224x224 48x55x55  27x27 128x27x27 13x13  192x13 192x13 128x13 6x6   2048   2048   classes/2
+            \\                               both X                  both X both X both X
+              48x55x55  27x27 128x27x27 13x13  192x13 192x13 128x13 6x6   2048   2048   classes/2
 
 Two towers that read each other at conv3 and at the fully connected layers, and nowhere else. On one
 device that is `groups=2` in conv2, conv4 and conv5, and LRN over each half of the maps: this file.
@@ -26,10 +26,10 @@ from zoo.initial import centre_filters
 from zoo.layer import LocalResponseNorm
 from zoo.weights import State
 
-ALPHA = {
-    "code": 1e-4,
-    "paper": 5e-4,
-}  # the authors' code, as torch, divided alpha by the 5 neighbours; the paper doesn't
+# The authors' code, as torch, divides alpha by the 5 neighbours; the paper's formula doesn't.
+ALPHA = {"code": 1e-4, "paper": 5e-4}
+# Section 5: their biases are 1, so that their ReLUs get positive inputs at the start.
+BIASED_LAYERS = ("conv2", "conv4", "conv5", "fc6", "fc7")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,11 @@ SMALL = Stem(padding=5, pool_padding=1, side=1)  # 32 px: 8, 4, 2, 1; the total 
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What one AlexNet has and another hasn't; the values here are the paper's."""
+    """What one AlexNet has and another hasn't; the values here are the paper's.
+
+    `dropped` are the layers whose inputs are dropped: in the paper the outputs of fc6 and fc7.
+    `adaptive` averages the last maps to `stem.side` first, whatever the image's size.
+    """
 
     widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
     hidden: int = 4096
@@ -62,11 +66,8 @@ class Design:
     pooling: Literal["overlapping", "plain"] = "overlapping"
     activation: Literal["relu", "tanh"] = "relu"
     dropout: float = 0.5
-    dropped: tuple[str, str] = (
-        "fc7",
-        "fc8",
-    )  # whose inputs are dropped: the outputs of fc6 and fc7
-    adaptive: bool = False  # average the last maps to `stem.side` first, whatever the image's size
+    dropped: tuple[str, str] = ("fc7", "fc8")
+    adaptive: bool = False
     init: Literal["paper", "default", "kaiming", "he"] = "paper"
     stem: Stem = PUBLISHED
 
@@ -78,28 +79,29 @@ HALF = replace(SINGLE_TOWER, widths=(48, 128, 192, 192, 128), hidden=2048)
 OWT = replace(SINGLE_TOWER, widths=(64, 192, 384, 256, 256), dropped=("fc6", "fc7"))
 
 
-class Figure(nn.Module):
-    """The way of an image through any AlexNet; `run` says where its five parts are computed."""
+class AlexNetForm(nn.Module):
+    """Any AlexNet, whole or shared: `run` says where its five parts are computed.
+
+    The parts are cut where the towers read each other, so that a form has to say only how they
+    exchange what a part gave.
+    """
 
     design: Design
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, num_classes) scores."""
-        x = self.run(early, images)
-        x = self.run(late, x)
-        x = self.run(sixth, self.drop("fc6", x))
-        x = self.run(seventh, self.drop("fc7", x))
-        return self.run(eighth, self.drop("fc8", x))
+        x = self.run(apply_conv1_conv2, images)
+        x = self.run(apply_conv3_to_conv5, x)
+        x = self.run(apply_fc6, self.drop("fc6", x))
+        x = self.run(apply_fc7, self.drop("fc7", x))
+        return self.run(apply_fc8, self.drop("fc8", x))
 
     def run(self, part: "Part", x: Tensor) -> Tensor:
-        """Run one part of the network on all that the part before gave.
-
-        (N, all maps or units, ...).
-        """
+        """Run one part on (N, all maps or units, ...), all that the part before it gave."""
         raise NotImplementedError
 
     def own_state(self, grouped: State) -> dict[str, Tensor]:
-        """Turn the weights of the grouped network into this form's, or this rank's share of them."""
+        """Turn the grouped network's weights into this form's, or this rank's share of them."""
         raise NotImplementedError
 
     def grouped_state(self) -> dict[str, Tensor]:
@@ -109,19 +111,20 @@ class Figure(nn.Module):
     def adopt(self, state: State) -> State:
         """Turn the weights of any form of an AlexNet into this form's.
 
-        ValueError where a tower lacks a parameter.
+        Raise ValueError where a tower lacks a parameter.
         """
-        return self.own_state(regrouped(state))
+        return self.own_state(to_grouped_state(state))
 
     def drop(self, layer: str, x: Tensor) -> Tensor:
         """Drop values of a layer's input, of all towers at once.
 
-        Whoever counts from the same seed drops the same.
+        Ranks that count from the same seed so drop the same values.
         """
-        return F.dropout(x, self.design.dropout, self.training and layer in self.design.dropped)
+        active = self.training and layer in self.design.dropped
+        return F.dropout(x, self.design.dropout, active)
 
 
-class AlexNet(Figure):
+class AlexNet(AlexNetForm):
     """An AlexNet of one design on one device; with `tower`, the layers of that tower alone."""
 
     def __init__(
@@ -129,22 +132,30 @@ class AlexNet(Figure):
     ) -> None:
         super().__init__()
         self.design = design
-        parts = 1 if tower is None else design.towers
-        maps, groups, stem = design.widths, design.towers // parts, design.stem
-        own = [width // parts for width in maps]
-        own_classes = [len(part) for part in torch.arange(num_classes, device="cpu").chunk(parts)]
+        stem = design.stem
+        # One tower has its share of every layer's outputs; conv3 and the fully connected layers
+        # read the outputs of all towers, so their inputs aren't shared out.
+        num_shares = 1 if tower is None else design.towers
+        groups = design.towers // num_shares
+        maps = design.widths
+        own = [width // num_shares for width in maps]
+        hidden = design.hidden // num_shares
+        # Where the towers don't divide the classes, the first have one more, as Tensor.chunk cuts.
+        classes = torch.arange(num_classes, device="cpu").chunk(num_shares)
         self.conv1 = nn.Conv2d(in_channels, own[0], stem.kernel, stem.stride, stem.padding)
-        self.norm1, self.pool1 = normalisation(design, groups), pooling(design)
+        self.norm1 = build_norm(design, groups)
+        self.pool1 = build_pool(design)
         self.conv2 = nn.Conv2d(own[0], own[1], 5, padding=2, groups=groups)
-        self.norm2, self.pool2 = normalisation(design, groups), pooling(design)
-        self.conv3 = nn.Conv2d(maps[1], own[2], 3, padding=1)  # reads both towers
+        self.norm2 = build_norm(design, groups)
+        self.pool2 = build_pool(design)
+        self.conv3 = nn.Conv2d(maps[1], own[2], 3, padding=1)
         self.conv4 = nn.Conv2d(own[2], own[3], 3, padding=1, groups=groups)
         self.conv5 = nn.Conv2d(own[3], own[4], 3, padding=1, groups=groups)
-        self.pool5 = pooling(design)
+        self.pool5 = build_pool(design)
         self.to_side = nn.AdaptiveAvgPool2d(stem.side) if design.adaptive else nn.Identity()
-        self.fc6 = nn.Linear(maps[4] * stem.side**2, design.hidden // parts)
-        self.fc7 = nn.Linear(design.hidden, design.hidden // parts)
-        self.fc8 = nn.Linear(design.hidden, own_classes[tower or 0])
+        self.fc6 = nn.Linear(maps[4] * stem.side**2, hidden)
+        self.fc7 = nn.Linear(design.hidden, hidden)
+        self.fc8 = nn.Linear(design.hidden, len(classes[tower or 0]))
         initialise(self, design.init)
 
     def run(self, part: "Part", x: Tensor) -> Tensor:
@@ -152,69 +163,66 @@ class AlexNet(Figure):
         return part(self, x)
 
     def own_state(self, grouped: State) -> dict[str, Tensor]:
-        """The grouped network's are its own."""
+        """Return the grouped network's weights, which are its own."""
         return dict(grouped)
 
     def grouped_state(self) -> dict[str, Tensor]:
-        """The grouped network's are its own."""
+        """Return its own weights, which are the grouped network's."""
         return self.state_dict()
 
     def activate(self, x: Tensor) -> Tensor:
-        """Apply the activation over its input, which nothing else needs."""
+        """Apply the activation in place: nothing else reads its input."""
         return x.relu_() if self.design.activation == "relu" else x.tanh_()
 
 
 Part = Callable[[AlexNet, Tensor], Tensor]
 
 
-def early(net: AlexNet, images: Tensor) -> Tensor:
-    """conv1 and conv2, each with its normalisation and pooling."""
-    x = net.pool1(net.norm1(net.activate(net.conv1(images))))
-    maps: Tensor = net.pool2(net.norm2(net.activate(net.conv2(x))))
+def apply_conv1_conv2(net: AlexNet, images: Tensor) -> Tensor:
+    """Apply conv1 and conv2, each with its normalisation and pooling."""
+    x = net.activate(net.conv1(images))
+    x = net.pool1(net.norm1(x))
+    x = net.activate(net.conv2(x))
+    maps: Tensor = net.pool2(net.norm2(x))
     return maps
 
 
-def late(net: AlexNet, x: Tensor) -> Tensor:
-    """conv3, conv4, conv5 and the last pooling, flat."""
+def apply_conv3_to_conv5(net: AlexNet, x: Tensor) -> Tensor:
+    """Apply conv3, conv4, conv5 and the last pooling; return (N, units)."""
     x = net.activate(net.conv3(x))
     x = net.activate(net.conv4(x))
-    x = net.pool5(net.activate(net.conv5(x)))
-    flat: Tensor = net.to_side(x).flatten(1)
-    return flat
+    x = net.activate(net.conv5(x))
+    x = net.to_side(net.pool5(x))
+    return x.flatten(1)
 
 
-def sixth(net: AlexNet, x: Tensor) -> Tensor:
-    """fc6."""
+def apply_fc6(net: AlexNet, x: Tensor) -> Tensor:
+    """Apply fc6."""
     return net.activate(net.fc6(x))
 
 
-def seventh(net: AlexNet, x: Tensor) -> Tensor:
-    """fc7."""
+def apply_fc7(net: AlexNet, x: Tensor) -> Tensor:
+    """Apply fc7."""
     return net.activate(net.fc7(x))
 
 
-def eighth(net: AlexNet, x: Tensor) -> Tensor:
-    """fc8."""
+def apply_fc8(net: AlexNet, x: Tensor) -> Tensor:
+    """Apply fc8."""
     scores: Tensor = net.fc8(x)
     return scores
 
 
-def normalisation(design: Design, groups: int) -> nn.Module:
-    """Local response normalisation within a tower (section 3.3.
-
-    K = 2, n = 5, beta = 0.75), or nothing.
-    """
-    return (
-        nn.Identity()
-        if design.lrn == "off"
-        else LocalResponseNorm(5, ALPHA[design.lrn], 0.75, 2.0, groups=groups)
-    )
+def build_norm(design: Design, groups: int) -> nn.Module:
+    """Build local response normalisation within each tower, or the identity (section 3.3)."""
+    if design.lrn == "off":
+        return nn.Identity()
+    return LocalResponseNorm(size=5, alpha=ALPHA[design.lrn], beta=0.75, k=2.0, groups=groups)
 
 
-def pooling(design: Design) -> nn.Module:
-    """Max pooling by 2, over windows of 3 (overlapping, as in the paper) or of 2.
+def build_pool(design: Design) -> nn.Module:
+    """Build max pooling by 2, over windows of 3 (overlapping, as in the paper) or of 2.
 
-    The sides are the same.
+    Either gives maps of the same side (section 3.4).
     """
     if design.pooling == "plain":
         return nn.MaxPool2d(2, 2)
@@ -222,17 +230,17 @@ def pooling(design: Design) -> nn.Module:
 
 
 def initialise(net: nn.Module, init: str) -> None:
-    """Set the weights: `paper` section 5, `kaiming` as a teaching port does, `he` (2015, centred) for a quick start.
+    """Draw the weights in one of four ways.
 
-    `default` leaves torch's; `he` starts the scores near 0. Biases are 0, but for the paper's ones
-    of 1.
+    `paper`: section 5, N(0, 0.01), some biases 1. `kaiming`: as a widespread teaching port.
+    `he`: He et al. (2015) with centred filters and scores that start near 0, for a quick start.
+    `default`: torch's own, untouched. Biases are 0, but for the paper's ones.
     """
-    layers = {
-        name: layer
-        for name, layer in net.named_children()
-        if isinstance(layer, nn.Conv2d | nn.Linear)
-    }
-    for name, layer in layers.items() if init != "default" else ():
+    if init == "default":
+        return
+    for name, layer in net.named_children():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
         if init == "he" and name != "fc8":
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         elif init == "kaiming" and name.startswith("conv"):
@@ -240,68 +248,77 @@ def initialise(net: nn.Module, init: str) -> None:
         else:
             nn.init.normal_(layer.weight, std=0.001 if init == "he" else 0.01)
         assert layer.bias is not None
-        nn.init.constant_(
-            layer.bias, float(init == "paper" and name in ("conv2", "conv4", "conv5", "fc6", "fc7"))
-        )
+        has_bias = init == "paper" and name in BIASED_LAYERS
+        nn.init.constant_(layer.bias, 1.0 if has_bias else 0.0)
     if init == "he":
         centre_filters(net)
 
 
-def join(states: Sequence[State]) -> dict[str, Tensor]:
-    """Put the states of all towers together as a grouped network's.
+def join_towers(states: Sequence[State]) -> dict[str, Tensor]:
+    """Put the states of all towers together as a grouped network's, on the first one's devices.
 
-    ValueError where a tower lacks a parameter.
+    Raise ValueError where a tower lacks a parameter.
     """
+    first = states[0]
     for state in states[1:]:
-        for name in sorted(states[0].keys() ^ state.keys()):
-            raise ValueError(f"not every tower has {name}")
-    return {
-        name: torch.cat([state[name].to(states[0][name].device) for state in states])
-        for name in states[0]
-    }
+        differing = sorted(first.keys() ^ state.keys())
+        if differing:
+            raise ValueError(f"not every tower has {differing[0]}")
+    joined = {}
+    for name, tensor in first.items():
+        parts = [state[name].to(tensor.device) for state in states]
+        joined[name] = torch.cat(parts)
+    return joined
 
 
-def regrouped(state: State) -> State:
+def to_grouped_state(state: State) -> State:
     """Return the state of a network in towers (`towers.0.conv1.weight`) as a grouped network's.
 
-    Others as they are.
+    Any other state is returned as it is.
     """
     towers: dict[int, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         found = re.fullmatch(r"towers\.(\d+)\.(.+)", name)
         if found:
             towers.setdefault(int(found[1]), {})[found[2]] = tensor
-    return join([towers[i] for i in sorted(towers)]) if towers else state
+    if not towers:
+        return state
+    return join_towers([towers[number] for number in sorted(towers)])
 
 
-def switched(design: Design, switches: dict[str, Any]) -> Design:
-    """Change a design. ValueError for a switch that it lacks, or a value that the switch hasn't."""
+def apply_switches(design: Design, switches: dict[str, Any]) -> Design:
+    """Return a design with some values changed.
+
+    Raise ValueError for a switch that `Design` lacks, or a value that the switch doesn't allow.
+    """
     known = get_type_hints(Design)
     for switch, value in switches.items():
         if switch not in known:
             raise ValueError(f"an AlexNet has no switch {switch!r}; it has {', '.join(known)}")
-        allowed = get_args(known[switch]) if get_origin(known[switch]) is Literal else ()
-        if allowed and value not in allowed:
-            raise ValueError(f"an AlexNet's {switch} is {' or '.join(allowed)}, not {value!r}")
+        kind = known[switch]
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            allowed = " or ".join(get_args(kind))
+            raise ValueError(f"an AlexNet's {switch} is {allowed}, not {value!r}")
     return replace(design, **switches)
 
 
-def variant(design: Design, **changes: Any) -> Callable[..., nn.Module]:
-    """Make the function that builds one design, with the usual arguments and the design's own switches."""
+def make_builder(design: Design, **changes: Any) -> Callable[..., nn.Module]:
+    """Return the function that builds one design, with the design's own switches."""
+    changed = replace(design, **changes)
 
     def build(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
-        return AlexNet(switched(replace(design, **changes), switches), num_classes, in_channels)
+        return AlexNet(apply_switches(changed, switches), num_classes, in_channels)
 
     return build
 
 
-alexnet_grouped = variant(PAPER)
-alexnet_grouped_cifar = variant(PAPER, stem=SMALL, init="he")
-alexnet_single_tower = variant(SINGLE_TOWER)
-alexnet_single_tower_cifar = variant(SINGLE_TOWER, stem=SMALL, init="he")
-alexnet_single_tower_narrow = variant(NARROW)
-alexnet_single_tower_narrow_cifar = variant(NARROW, stem=SMALL)
-alexnet_half = variant(HALF)
-alexnet_half_cifar = variant(HALF, stem=SMALL, init="he")
-alexnet_owt = variant(OWT)
-alexnet_owt_cifar = variant(OWT, stem=SMALL, init="he")
+alexnet_grouped = make_builder(PAPER)
+alexnet_grouped_cifar = make_builder(PAPER, stem=SMALL, init="he")
+alexnet_single_tower = make_builder(SINGLE_TOWER)
+alexnet_single_tower_cifar = make_builder(SINGLE_TOWER, stem=SMALL, init="he")
+alexnet_single_tower_narrow = make_builder(NARROW)
+alexnet_single_tower_narrow_cifar = make_builder(NARROW, stem=SMALL)
+alexnet_half = make_builder(HALF)
+alexnet_half_cifar = make_builder(HALF, stem=SMALL, init="he")
+alexnet_owt = make_builder(OWT)
+alexnet_owt_cifar = make_builder(OWT, stem=SMALL, init="he")

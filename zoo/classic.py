@@ -8,24 +8,24 @@ from torch import nn
 
 from zoo.layer import LocalResponseNorm
 
-IMAGE_SIZE = 32
+IMAGE_SIZE = 32  # pixels
 
 
 def mlp(
     *, num_classes: int = 100, in_channels: int = 3, hidden: Sequence[int] = (512, 256)
 ) -> nn.Module:
-    """A feed-forward network: ReLU layers of `hidden` units on the pixels of a 32 px image."""
+    """Build a feed-forward network: ReLU layers of `hidden` units on a 32 px image's pixels."""
     sizes = (in_channels * IMAGE_SIZE**2, *hidden)
-    layers = [
-        layer
-        for before, after in pairwise(sizes)
-        for layer in (nn.Linear(before, after), nn.ReLU())
-    ]
-    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(sizes[-1], num_classes))
+    layers: list[nn.Module] = [nn.Flatten()]
+    for before, after in pairwise(sizes):
+        layers.append(nn.Linear(before, after))
+        layers.append(nn.ReLU())
+    layers.append(nn.Linear(sizes[-1], num_classes))
+    return nn.Sequential(*layers)
 
 
 def convnet(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
-    """The small ConvNet of the CIFAR-10 tutorials: 32 and 64 maps, 512 units."""
+    """Build the small ConvNet of the CIFAR-10 tutorials: 32 and 64 maps, 512 units."""
     return nn.Sequential(
         nn.Conv2d(in_channels, 32, 3, padding=1),
         nn.ReLU(),
@@ -47,10 +47,10 @@ def cuda_convnet(
     lrn: bool = True,
     activation: Literal["relu", "tanh"] = "relu",
 ) -> nn.Module:
-    """The four-layer CNN of cuda-convnet ("18 %", Krizhevsky 2012): LRN over 3 maps after the first two poolings.
+    """Build the four-layer CNN of cuda-convnet ("18 %", Krizhevsky 2012).
 
-    Its initial weights are torch's: the published ones, N(0, 0.0001) in the first layer, sit at
-    chance for long.
+    LRN over 3 maps follows the first two poolings. Its initial weights are torch's: the published
+    ones, N(0, 0.0001) in the first layer, sit at chance for long.
     """
     act = nn.ReLU if activation == "relu" else nn.Tanh
 
@@ -60,7 +60,7 @@ def cuda_convnet(
     return nn.Sequential(
         nn.Conv2d(in_channels, 32, 5, padding=2),
         nn.MaxPool2d(3, 2, ceil_mode=True),
-        act(),
+        act(),  # after the pooling in the first layer alone, as its layer definition has it
         norm(),
         nn.Conv2d(32, 32, 5, padding=2),
         act(),
@@ -75,39 +75,39 @@ def cuda_convnet(
 
 
 def nin(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
-    """Network in Network (Lin, Chen, Yan 2013).
+    """Build Network in Network (Lin, Chen, Yan 2013).
 
-    1x1 convolutions after each larger one, the mean of a map a class.
+    1x1 convolutions follow each larger one, and a class's score is the mean of its map.
     """
     return nn.Sequential(
-        *_mlpconv(in_channels, 192, 160, 96, kernel=5),
+        *_mlpconv(in_channels, (192, 160, 96), kernel=5),
         nn.MaxPool2d(3, 2, ceil_mode=True),
         nn.Dropout(0.5),
-        *_mlpconv(96, 192, 192, 192, kernel=5),
+        *_mlpconv(96, (192, 192, 192), kernel=5),
         nn.AvgPool2d(3, 2, ceil_mode=True),
         nn.Dropout(0.5),
-        *_mlpconv(192, 192, 192, num_classes, kernel=3),
+        *_mlpconv(192, (192, 192, num_classes), kernel=3),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
 
 
-def _mlpconv(inputs: int, *maps: int, kernel: int) -> list[nn.Module]:
-    """A convolution and two of 1x1, each with ReLU."""
-    kernels = (kernel, 1, 1)
-    return [
-        layer
-        for (before, after), size in zip(pairwise((inputs, *maps)), kernels, strict=True)
-        for layer in (_he(nn.Conv2d(before, after, size, padding=size // 2)), nn.ReLU())
-    ]
+def _mlpconv(in_maps: int, maps: Sequence[int], *, kernel: int) -> list[nn.Module]:
+    """Build a convolution of `kernel` and further ones of 1x1, each with ReLU."""
+    layers: list[nn.Module] = []
+    for after in maps:
+        convolution = nn.Conv2d(in_maps, after, kernel, padding=kernel // 2)
+        layers += [_draw_he(convolution), nn.ReLU()]
+        in_maps, kernel = after, 1
+    return layers
 
 
 def all_cnn(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
-    """All-CNN-C (Springenberg et al.
+    """Build All-CNN-C (Springenberg et al. 2014, table 1).
 
-    2014, table 1): strides instead of pooling, the mean of a map a class.
+    Strides replace pooling, and a class's score is the mean of its map.
     """
-    plan = (
+    plan = (  # maps, kernel, stride
         (96, 3, 1),
         (96, 3, 1),
         (96, 3, 2),
@@ -121,13 +121,15 @@ def all_cnn(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
     layers: list[nn.Module] = [nn.Dropout(0.2)]
     before = in_channels
     for maps, kernel, stride in plan:
-        layers += [_he(nn.Conv2d(before, maps, kernel, stride, kernel // 2)), nn.ReLU()]
-        layers += [nn.Dropout(0.5)] if stride == 2 else []
+        convolution = nn.Conv2d(before, maps, kernel, stride, padding=kernel // 2)
+        layers += [_draw_he(convolution), nn.ReLU()]
+        if stride == 2:
+            layers.append(nn.Dropout(0.5))
         before = maps
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-def _he(convolution: nn.Conv2d) -> nn.Conv2d:
-    """Draw weights as He (2015): nothing normalises these deep stacks."""
+def _draw_he(convolution: nn.Conv2d) -> nn.Conv2d:
+    """Draw weights as in He et al. (2015): nothing normalises these deep stacks."""
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     return convolution

@@ -5,9 +5,10 @@ takes no time.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.spec import LayerCost
 
+# Of convolutions and linear layers; attention's products of activations aren't counted.
 COUNTED_OPERATIONS = frozenset({"aten.convolution", "aten._convolution", "aten.mm", "aten.addmm"})
+FLOAT_BYTES = 4  # activations are counted in float32
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call of a module wrote: its shape without the batch, and the bytes that are new."""
+
+    shape: tuple[int, ...]
+    num_bytes: int
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -25,87 +36,99 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def layer_costs(model: nn.Module, *, image_size: int, in_channels: int = 3) -> list[LayerCost]:
-    """Count the layers that run on one (1, in_channels, image_size, image_size) image, in the order they first ran.
+    """Count the layers that run on one (1, in_channels, image_size, image_size) image.
 
-    Multiply-adds are of convolutions and linear layers only, half of what `FlopCounterMode` counts
-    for them. The model is left as it was. A module that holds others is a layer where it has
-    parameters or multiply-adds of its own.
+    Return them in the order in which they first ran. Multiply-adds are of convolutions and linear
+    layers only, half of what `FlopCounterMode` counts for them. The model is left as it was. A
+    module that holds others is a layer where it has parameters or multiply-adds of its own.
     """
-    meta = _on_meta(model).eval()
-    outputs: dict[str, list[tuple[tuple[int, ...], int]]] = {}
-    with _recording(meta, outputs), FlopCounterMode(display=False) as counter:
+    meta = _copy_to_meta(model).eval()
+    calls: dict[str, list[Call]] = {}
+    with _recording(meta, calls), FlopCounterMode(display=False) as counter:
         meta(torch.empty(1, in_channels, image_size, image_size, device="meta"))
-    return list(_layers(meta, outputs, counter.get_flop_counts()))
+    counts = MultiplyAdds(meta, counter.get_flop_counts())
+    layers = [_cost_layer(meta, name, made, counts) for name, made in calls.items()]
+    return [layer for layer in layers if layer is not None]
 
 
-def _layers(
-    model: nn.Module, outputs: dict[str, Any], flops: dict[str, dict[Any, int]]
-) -> Iterator[LayerCost]:
-    """Join what each module wrote with what it computed itself."""
-    for name, calls in outputs.items():
-        module = model.get_submodule(name)
-        num_parameters = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-        multiply_adds = _own_multiply_adds(model, name, flops)
-        if isinstance(module, nn.Identity):
-            continue
-        if any(True for _ in module.children()) and not num_parameters and not multiply_adds:
-            continue
-        yield LayerCost(
-            name=name,
-            kind=type(module).__name__,
-            output_shape=calls[-1][0],
-            num_parameters=num_parameters,
-            multiply_adds=multiply_adds,
-            activation_bytes=sum(size for _, size in calls),
-        )
+class MultiplyAdds:
+    """The multiply-adds of a model's modules, from what `FlopCounterMode` counted for each.
+
+    It counts for a module all that ran within it, under its path behind the class of the model:
+    `LeNet5.conv1`.
+    """
+
+    def __init__(self, model: nn.Module, flops: Mapping[str, Mapping[Any, int]]) -> None:
+        self.model = model
+        self.flops = flops
+
+    def of(self, name: str) -> int:
+        """Return the multiply-adds of a module with those of the modules in it."""
+        counted = self.flops.get(self._key(name), {})
+        flops = 0
+        for operation, count in counted.items():
+            if str(operation) in COUNTED_OPERATIONS:
+                flops += count
+        return flops // 2  # a multiply-add is two operations
+
+    def own(self, name: str) -> int:
+        """Return the multiply-adds of a module without those of the modules in it."""
+        return self.of(name) - self._inner(name)
+
+    def _inner(self, name: str) -> int:
+        """Return the multiply-adds of the modules in a module.
+
+        A list of modules is never called itself, so that nothing is counted for it: what it holds
+        is asked instead.
+        """
+        inner = 0
+        for child, _ in self.model.get_submodule(name).named_children():
+            path = f"{name}.{child}".lstrip(".")
+            was_called = self._key(path) in self.flops
+            inner += self.of(path) if was_called else self._inner(path)
+        return inner
+
+    def _key(self, name: str) -> str:
+        kind = type(self.model).__name__
+        return f"{kind}.{name}" if name else kind
 
 
-def _own_multiply_adds(model: nn.Module, name: str, flops: dict[str, dict[Any, int]]) -> int:
-    """Multiply-adds of a module without those of the modules in it."""
-    return _multiply_adds(model, name, flops) - _inner_multiply_adds(model, name, flops)
-
-
-def _inner_multiply_adds(model: nn.Module, name: str, flops: dict[str, dict[Any, int]]) -> int:
-    """Multiply-adds of the modules in a module, through lists of modules that are never called themselves."""
-    inner = 0
-    for child, _ in model.get_submodule(name).named_children():
-        path = f"{name}.{child}".lstrip(".")
-        was_called = f"{type(model).__name__}.{path}" in flops
-        inner += (
-            _multiply_adds(model, path, flops)
-            if was_called
-            else _inner_multiply_adds(model, path, flops)
-        )
-    return inner
-
-
-def _multiply_adds(model: nn.Module, name: str, flops: dict[str, dict[Any, int]]) -> int:
-    counted = flops.get(f"{type(model).__name__}.{name}" if name else type(model).__name__, {})
-    return (
-        sum(count for operation, count in counted.items() if str(operation) in COUNTED_OPERATIONS)
-        // 2
+def _cost_layer(
+    model: nn.Module, name: str, calls: list[Call], counts: MultiplyAdds
+) -> LayerCost | None:
+    """Join what a module wrote with what it computed itself; None where it is no layer."""
+    module = model.get_submodule(name)
+    if isinstance(module, nn.Identity):
+        return None
+    num_parameters = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+    multiply_adds = counts.own(name)
+    holds_others = next(module.children(), None) is not None
+    if holds_others and not num_parameters and not multiply_adds:
+        return None
+    return LayerCost(
+        name=name,
+        kind=type(module).__name__,
+        output_shape=calls[-1].shape,
+        num_parameters=num_parameters,
+        multiply_adds=multiply_adds,
+        activation_bytes=sum(call.num_bytes for call in calls),
     )
 
 
 @contextmanager
-def _recording(
-    model: nn.Module, outputs: dict[str, list[tuple[tuple[int, ...], int]]]
-) -> Iterator[None]:
-    """Note the shape and bytes of every module's output, by name, while the context lasts."""
+def _recording(model: nn.Module, calls: dict[str, list[Call]]) -> Iterator[None]:
+    """Note every call of every module, by its name, while the context lasts."""
+    names = {module: name for name, module in model.named_modules()}
 
-    def note(name: str, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor):
-            in_place = any(output is value for value in inputs)
-            outputs.setdefault(name, []).append(
-                (tuple(output.shape[1:]), 0 if in_place else 4 * output.numel())
-            )
+    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if not isinstance(output, Tensor):
+            return
+        in_place = any(output is value for value in inputs)
+        num_bytes = 0 if in_place else FLOAT_BYTES * output.numel()
+        made = calls.setdefault(names[module], [])
+        made.append(Call(tuple(output.shape[1:]), num_bytes))
 
-    handles = [
-        module.register_forward_hook(
-            lambda _, inputs, output, name=name: note(name, inputs, output)
-        )
-        for name, module in model.named_modules()
-    ]
+    handles = [module.register_forward_hook(note) for module in names]
     try:
         yield
     finally:
@@ -113,31 +136,34 @@ def _recording(
             handle.remove()
 
 
-def _on_meta(model: nn.Module) -> nn.Module:
-    """Copy a model to the `meta` device without copying its numbers."""
+def _copy_to_meta(model: nn.Module) -> nn.Module:
+    """Copy a model to the `meta` device without copying its numbers.
+
+    `deepcopy` takes for every tensor what its memo holds already.
+    """
     memo: dict[int, Any] = {}
-    for tensor in [*model.parameters(), *model.buffers()]:
-        empty = torch.empty_like(tensor, device="meta")
-        is_parameter = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = (
-            nn.Parameter(empty, requires_grad=tensor.requires_grad) if is_parameter else empty
-        )
+    for parameter in model.parameters():
+        empty = torch.empty_like(parameter, device="meta")
+        memo[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     return deepcopy(model, memo)
 
 
 def total_stride(model: nn.Module, *, image_size: int, in_channels: int = 3) -> int:
-    """Say how many pixels of the image one pixel of the last maps stands for, along a side.
+    """Return how many pixels of the image one pixel of the last maps stands for, along a side.
 
     The product of the strides of convolutions and pooling, where branches that go from one size to
     the same other one count once. Pooling that averages everything that is left is not a stride.
     """
-    meta = _on_meta(model).eval()
-    strides: dict[tuple[int, int], int] = {}
+    meta = _copy_to_meta(model).eval()
+    strides: dict[tuple[int, int], int] = {}  # by the side before and after
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         before, after = inputs[0].shape[-1], output.shape[-1]
         stride: Any = module.stride
-        stride = stride if isinstance(stride, int) else stride[-1]
+        if not isinstance(stride, int):
+            stride = stride[-1]
         averages_all = isinstance(module, nn.AvgPool2d) and after == 1
         if stride > 1 and not averages_all:
             strides[before, after] = stride

@@ -2,17 +2,21 @@
 
 from torch import nn
 
-from zoo.external import densenet, of_torchvision
-from zoo.stem import fitted, small_kernel
+from zoo.external import build_densenet, from_torchvision
+from zoo.stem import adapt_stem, use_small_kernel
 
-densenet121 = of_torchvision("densenet121")
-densenet121_cifar = fitted(
-    densenet121, without=("features.pool0",), then=small_kernel("features.conv0")
+densenet121 = from_torchvision("densenet121")
+densenet121_cifar = adapt_stem(
+    densenet121, without=("features.pool0",), then=use_small_kernel("features.conv0")
 )
 
 
-def _densenet_bc_100_12(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
-    return densenet(
+def build_bc_100_12(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
+    """Build DenseNet-BC of depth 100 and growth rate 12, with the stem for ImageNet.
+
+    100 layers: conv0, 3 blocks of 16 pairs, 2 transitions, the linear layer (section 4.2).
+    """
+    return build_densenet(
         num_classes=num_classes,
         in_channels=in_channels,
         growth_rate=12,
@@ -22,8 +26,8 @@ def _densenet_bc_100_12(*, num_classes: int = 100, in_channels: int = 3) -> nn.M
 
 
 # The published stem for 32 px has neither normalisation nor pooling.
-densenet_bc_100_12 = fitted(
-    _densenet_bc_100_12,
+densenet_bc_100_12 = adapt_stem(
+    build_bc_100_12,
     without=("features.norm0", "features.relu0", "features.pool0"),
-    then=small_kernel("features.conv0"),
+    then=use_small_kernel("features.conv0"),
 )

@@ -10,14 +10,17 @@ import torch
 from torch import nn
 
 from zoo import cost, registry
-from zoo.library import namesakes
+from zoo.library import find_namesakes
 from zoo.spec import LayerCost, ModelSpec
-from zoo.two_tower import crossings
+from zoo.two_tower import describe_crossings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A model's spec and the layers that one image of `image_size` px goes through."""
+    """A model's spec and the layers that one image of `image_size` px goes through.
+
+    `kernels` says by layer what one unit of it reads.
+    """
 
     spec: ModelSpec
     num_classes: int
@@ -32,7 +35,7 @@ class Description:
         return sum(layer.multiply_adds for layer in self.layers)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, in JSON's types."""
+        """Return everything, in JSON's types."""
         return {
             "spec": dataclasses.asdict(self.spec),
             "num_classes": self.num_classes,
@@ -43,74 +46,76 @@ class Description:
         }
 
     def heading(self) -> list[str]:
-        """Lines above the table of layers."""
+        """Return the lines above the table of layers."""
         spec = self.spec
         origin = f" ({spec.year}): {spec.paper}" if spec.year else ""
+        image = _times((spec.in_channels, self.image_size, self.image_size))
         lines = [
             f"{spec.name}: {spec.family}{origin}",
-            f"input {spec.in_channels}x{self.image_size}x{self.image_size}, {self.num_classes} classes, "
-            f"total stride {spec.total_stride}, stem: {spec.stem}",
+            f"input {image}, {self.num_classes} classes, total stride {spec.total_stride}, "
+            f"stem: {spec.stem}",
         ]
-        same = (
-            f"the libraries have models of this name too: {', '.join(others)}"
-            if (others := namesakes(spec.name))
-            else ""
-        )
-        return [*lines, *(line for line in (spec.notes, same) if line), ""]
+        if spec.notes:
+            lines.append(spec.notes)
+        namesakes = find_namesakes(spec.name)
+        if namesakes:
+            lines.append(f"the libraries have models of this name too: {', '.join(namesakes)}")
+        return [*lines, ""]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """One row a layer: name, kind, kernel, output shape, parameters, multiply-adds."""
-        return [
-            (
-                layer.name or "(model)",
-                layer.kind,
-                self.kernels.get(layer.name, ""),
-                _times(layer.output_shape),
-                f"{layer.num_parameters:,}",
-                f"{layer.multiply_adds:,}",
-            )
-            for layer in self.layers
-        ]
+        """Return a row a layer: name, kind, kernel, output shape, parameters, multiply-adds."""
+        rows: list[tuple[str, ...]] = []
+        for layer in self.layers:
+            name = layer.name or "(model)"
+            kernel = self.kernels.get(layer.name, "")
+            shape = _times(layer.output_shape)
+            counts = (f"{layer.num_parameters:,}", f"{layer.multiply_adds:,}")
+            rows.append((name, layer.kind, kernel, shape, *counts))
+        return rows
 
     def footing(self) -> list[str]:
-        """Lines below the table of layers."""
+        """Return the lines below the table of layers."""
+        # The paper counts as units what convolutions and linear layers give (section 3.5).
         units = sum(math.prod(layer.output_shape) for layer in self.layers if layer.multiply_adds)
         megabytes = sum(layer.activation_bytes for layer in self.layers) / 1e6
         return [
             "",
-            f"{self.num_parameters:,} parameters, {self.multiply_adds:,} multiply-adds, {units:,} units, "
-            f"{megabytes:.1f} MB of activations an image (float32)",
-            *crossings(self.layers),
+            f"{self.num_parameters:,} parameters, {self.multiply_adds:,} multiply-adds, "
+            f"{units:,} units, {megabytes:.1f} MB of activations an image (float32)",
+            *describe_crossings(self.layers),
         ]
 
 
 def describe(name: str, *, num_classes: int = 100, image_size: int | None = None) -> Description:
-    """Build a model without its numbers and count it, at its own image size unless another is given."""
+    """Build a model without its numbers and count it at `image_size`, by default its own.
+
+    Raise ValueError as `zoo.create_model` does.
+    """
     spec = registry.resolve(name, num_classes=num_classes)
     size = image_size or spec.image_size
     with torch.device("meta"):
         model = registry.create_model(name, num_classes=num_classes)
     layers = cost.layer_costs(model, image_size=size, in_channels=spec.in_channels)
+    kernels = {layer.name: describe_kernel(model.get_submodule(layer.name)) for layer in layers}
     return Description(
         spec=spec,
         num_classes=num_classes,
         image_size=size,
         layers=layers,
-        kernels={layer.name: kernel(model.get_submodule(layer.name)) for layer in layers},
+        kernels=kernels,
         num_parameters=cost.count_parameters(model),
     )
 
 
-def kernel(layer: nn.Module) -> str:
+def describe_kernel(layer: nn.Module) -> str:
     """Say what one unit of a convolution reads, as the AlexNet paper does.
 
-    5x5x48 is 5 by 5 pixels of 48 maps.
+    5x5x48 is 5 by 5 pixels of 48 maps; empty for any other layer.
     """
-    return (
-        _times((*layer.weight.shape[2:], layer.weight.shape[1]))
-        if isinstance(layer, nn.Conv2d)
-        else ""
-    )
+    if not isinstance(layer, nn.Conv2d):
+        return ""
+    _, num_maps, height, width = layer.weight.shape
+    return _times((height, width, num_maps))
 
 
 def _times(shape: Iterable[int]) -> str:

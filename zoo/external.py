@@ -1,12 +1,14 @@
-"""Models of torchvision, of timm and of the user's own files, imported only when one is built."""
+"""Models of torchvision, of timm and of the user's own files.
 
-import difflib
+The libraries are imported only when a model of theirs is built or described: they take seconds.
+"""
+
 import importlib.util
 import inspect
 import re
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -18,46 +20,62 @@ from torch import nn
 
 from zoo import cost, stem
 from zoo.spec import ModelSpec
+from zoo.suggest import did_you_mean
 
-USER_IMAGE_SIZE = 32
+PUBLISHED_IMAGE_SIZE = 224  # pixels, of ImageNet models that don't say what they were trained at
+USER_IMAGE_SIZE = 32  # pixels, of a user's network that doesn't say
 FETCH_SECONDS = 30.0  # a download that stands still for so long has broken off
+MOST_CAUSE = 200  # characters of a library's message that are passed on
 
 
-def torchvision_model(
+def build_torchvision(
     name: str, *, num_classes: int, in_channels: int = 3, **switches: Any
 ) -> nn.Module:
     """Build a torchvision classifier with fresh weights.
 
-    ValueError for a name that torchvision lacks.
+    It maps (N, in_channels, H, W) float32 images to (N, num_classes) scores. Raise ValueError for a
+    name that torchvision lacks.
     """
     from torchvision import models
 
     known = models.list_models(models)
     if name not in known:
-        raise ValueError(f"torchvision has no model {name!r}{_nearest(name, known)}")
+        raise ValueError(_unknown_model("torchvision", name, known))
     if name in ("googlenet", "inception_v3"):
+        # Without the auxiliary classifiers, which give a second and third output in training; and
+        # torchvision warns unless it is told whether to draw the weights.
         switches = {"aux_logits": False, "init_weights": True, **switches}
     model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **switches)
     return stem.read_channels(model, in_channels)
 
 
-def timm_model(name: str, *, num_classes: int, in_channels: int = 3, **switches: Any) -> nn.Module:
-    """Build a timm classifier with fresh weights. ValueError for a name that timm lacks."""
+def build_timm(name: str, *, num_classes: int, in_channels: int = 3, **switches: Any) -> nn.Module:
+    """Build a timm classifier with fresh weights.
+
+    It maps (N, in_channels, H, W) float32 images to (N, num_classes) scores. Raise ValueError for a
+    name that timm lacks.
+    """
     import timm
 
     if not timm.is_model(name):
-        raise ValueError(f"timm has no model {name!r}{_nearest(name, timm.list_models())}")
+        raise ValueError(_unknown_model("timm", name, timm.list_models()))
     model: nn.Module = timm.create_model(
         name, num_classes=num_classes, in_chans=in_channels, **switches
     )
     return model
 
 
-def trained_state(name: str) -> dict[str, torch.Tensor]:
-    """Fetch the weights that `tv:NAME` or `timm:NAME` was published with, from its library's cache or hub.
+def _unknown_model(library: str, name: str, known: list[str]) -> str:
+    """Refuse a name without `unknown`'s list of all: a library has hundreds of models."""
+    hint = did_you_mean(name, known)
+    return f"{library} has no model {name!r}" + (f"; {hint}" if hint else "")
 
-    ValueError for a model of ours or of a user, one without such weights, or where they can't be
-    fetched.
+
+def fetch_trained_state(name: str) -> dict[str, torch.Tensor]:
+    """Return the weights that `tv:NAME` or `timm:NAME` was published with.
+
+    They come from the library's cache, or else its hub. Raise ValueError for a model of ours or of
+    a user, for one without such weights, and where they can't be fetched.
     """
     library, _, rest = name.rpartition(":")
     if library not in ("tv", "timm"):
@@ -68,12 +86,11 @@ def trained_state(name: str) -> dict[str, torch.Tensor]:
     socket.setdefaulttimeout(FETCH_SECONDS)
     try:
         return _torchvision_state(rest) if library == "tv" else _timm_state(rest)
-    except (
-        Exception
-    ) as error:  # whatever a library's downloader makes of a network that isn't there
-        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+    except Exception as error:
+        # Each library's downloader raises what it likes where there is no network.
+        cause = f"{type(error).__name__}: {error}".splitlines()[0][:MOST_CAUSE]
         raise ValueError(
-            f"its published weights can't be fetched ({cause[:200]}); give a file instead"
+            f"its published weights can't be fetched ({cause}); give a file instead"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
@@ -82,9 +99,8 @@ def trained_state(name: str) -> dict[str, torch.Tensor]:
 def _torchvision_state(name: str) -> dict[str, torch.Tensor]:
     from torchvision import models
 
-    state: dict[str, torch.Tensor] = models.get_model_weights(name).DEFAULT.get_state_dict(
-        progress=False, check_hash=True
-    )
+    weights = models.get_model_weights(name).DEFAULT
+    state: dict[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     return state
 
 
@@ -92,55 +108,54 @@ def _timm_state(name: str) -> dict[str, torch.Tensor]:
     import timm
     from huggingface_hub import constants
 
+    # Offline, the hub's client retries for half a minute, printing as it goes, before it looks in
+    # its cache. It reads HF_HUB_OFFLINE from the environment once, when it is imported, so the
+    # constant is what can still be set, and only for as long as this fetch takes.
     before = constants.HF_HUB_OFFLINE
-    # The hub's client tries for half a minute, aloud, before it looks in its cache.
-    constants.HF_HUB_OFFLINE = before or not _is_known(urlsplit(constants.ENDPOINT).hostname or "")
+    hub = urlsplit(constants.ENDPOINT).hostname or ""
+    constants.HF_HUB_OFFLINE = before or not _has_address(hub)
     try:
         return dict(timm.create_model(name, pretrained=True).state_dict())
     finally:
         constants.HF_HUB_OFFLINE = before
 
 
-def _is_known(host: str) -> bool:
-    """Whether the network knows a host's address."""
+def _has_address(host: str) -> bool:
+    """Return whether the network knows a host's address."""
     try:
         return bool(socket.getaddrinfo(host, 443))
     except OSError:
         return False
 
 
-def of_torchvision(name: str, **fixed: Any) -> Callable[..., nn.Module]:
-    """Make the function that builds a torchvision model under a name of ours."""
+def from_torchvision(name: str, **fixed: Any) -> Callable[..., nn.Module]:
+    """Return the function that builds a torchvision model under a name of ours."""
 
-    def build_torchvision(
-        *, num_classes: int = 100, in_channels: int = 3, **switches: Any
-    ) -> nn.Module:
-        return torchvision_model(
-            name, num_classes=num_classes, in_channels=in_channels, **{**fixed, **switches}
-        )
+    def build(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
+        options = {**fixed, **switches}
+        return build_torchvision(name, num_classes=num_classes, in_channels=in_channels, **options)
 
-    return build_torchvision
+    return build
 
 
-def of_timm(name: str, **fixed: Any) -> Callable[..., nn.Module]:
-    """Make the function that builds a timm model under a name of ours."""
+def from_timm(name: str, **fixed: Any) -> Callable[..., nn.Module]:
+    """Return the function that builds a timm model under a name of ours."""
 
-    def build_timm(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
-        return timm_model(
-            name, num_classes=num_classes, in_channels=in_channels, **{**fixed, **switches}
-        )
+    def build(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
+        options = {**fixed, **switches}
+        return build_timm(name, num_classes=num_classes, in_channels=in_channels, **options)
 
-    return build_timm
+    return build
 
 
-def densenet(*, num_classes: int, in_channels: int, **design: Any) -> nn.Module:
+def build_densenet(*, num_classes: int, in_channels: int, **design: Any) -> nn.Module:
     """Build torchvision's DenseNet of another design than those that it names."""
     from torchvision.models import DenseNet
 
     return stem.read_channels(DenseNet(num_classes=num_classes, **design), in_channels)
 
 
-def nasnet_a(*, num_classes: int, in_channels: int, **design: Any) -> nn.Module:
+def build_nasnet_a(*, num_classes: int, in_channels: int, **design: Any) -> nn.Module:
     """Build timm's NASNet-A (6 cells a stage) of another width than the one that it names."""
     from timm.models.nasnet import NASNetALarge
 
@@ -148,100 +163,103 @@ def nasnet_a(*, num_classes: int, in_channels: int, **design: Any) -> nn.Module:
     return model
 
 
-def user_model(name: str, *, num_classes: int, **switches: Any) -> nn.Module:
-    """Call FUNCTION of FILE.py with `num_classes` and what else it takes, and check that a model came back."""
+def build_user_model(name: str, *, num_classes: int, **switches: Any) -> nn.Module:
+    """Call FUNCTION of FILE.py with `num_classes` and what else it takes.
+
+    Raise ValueError for a switch that the function lacks, and where it returns no module.
+    """
     function = _user_function(name)
-    model = function(**_accepted(name, function, {"num_classes": num_classes, **switches}))
+    arguments = _accepted(name, function, {"num_classes": num_classes, **switches})
+    model = function(**arguments)
     if not isinstance(model, nn.Module):
         raise ValueError(f"{name} returned a {type(model).__name__}, not a torch.nn.Module")
     return model
 
 
-def build(name: str, *, num_classes: int, **switches: Any) -> nn.Module:
+def build_foreign(name: str, *, num_classes: int, **switches: Any) -> nn.Module:
     """Build a foreign model by its full name (`tv:`, `timm:`, `FILE.py:FUNCTION`)."""
     library, _, rest = name.rpartition(":")
     if library == "tv":
-        return torchvision_model(rest, num_classes=num_classes, **switches)
+        return build_torchvision(rest, num_classes=num_classes, **switches)
     if library == "timm":
-        return timm_model(rest, num_classes=num_classes, **switches)
-    return user_model(name, num_classes=num_classes, **switches)
+        return build_timm(rest, num_classes=num_classes, **switches)
+    return build_user_model(name, num_classes=num_classes, **switches)
 
 
-def describe(name: str, *, num_classes: int, **switches: Any) -> ModelSpec:
-    """Build a foreign model, count it at its own image size, and say what is known of it."""
+def describe_foreign(name: str, *, num_classes: int, **switches: Any) -> ModelSpec:
+    """Build a foreign model, count it at its own image size, and return what is known of it.
+
+    torch's random state is left as it was.
+    """
     library, _, rest = name.rpartition(":")
-    known = {"tv": _torchvision_facts, "timm": _timm_facts}.get(library, _user_facts)(name, rest)
+    if library == "tv":
+        facts = _torchvision_facts(rest)
+    elif library == "timm":
+        facts = _timm_facts(rest)
+    else:
+        facts = _user_facts(name)
+    image_size = facts["image_size"]
     random_state = torch.get_rng_state()
-    model = build(name, num_classes=num_classes, **switches)
+    model = build_foreign(name, num_classes=num_classes, **switches)
     torch.set_rng_state(random_state)
-    layers = cost.layer_costs(model, image_size=known["image_size"])
+    layers = cost.layer_costs(model, image_size=image_size)
     return ModelSpec(
         name=name,
-        total_stride=cost.total_stride(model, image_size=known["image_size"]),
+        year=0,  # neither library says, and the catalogue's years are of papers
+        paper="",
+        total_stride=cost.total_stride(model, image_size=image_size),
         num_parameters=cost.count_parameters(model),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
-        at=(num_classes, known["image_size"]),
-        **known,
+        at=(num_classes, image_size),
+        **facts,
     )
 
 
-def _torchvision_facts(name: str, rest: str) -> dict[str, Any]:
+def _torchvision_facts(name: str) -> dict[str, Any]:
     from torchvision import models
 
-    facts: dict[str, Any] = {
-        "family": _family(rest),
-        "file": "external",
-        "source": "torchvision",
-        "year": 0,
-        "paper": "",
-        "image_size": 224,
-    }
-    if rest in models.list_models(models):
-        transform = models.get_model_weights(rest).DEFAULT.transforms()
-        facts |= {
-            "image_size": transform.crop_size[0],
-            "mean": tuple(transform.mean),
-            "std": tuple(transform.std),
-        }
+    facts = _library_facts("torchvision", name)
+    if name in models.list_models(models):
+        transform = models.get_model_weights(name).DEFAULT.transforms()
+        facts["image_size"] = transform.crop_size[0]
+        facts["mean"] = tuple(transform.mean)
+        facts["std"] = tuple(transform.std)
     return facts
 
 
-def _timm_facts(name: str, rest: str) -> dict[str, Any]:
+def _timm_facts(name: str) -> dict[str, Any]:
     import timm
 
-    facts: dict[str, Any] = {
-        "family": _family(rest),
-        "file": "external",
-        "source": "timm",
-        "year": 0,
-        "paper": "",
-        "image_size": 224,
-    }
-    known = timm.models.get_pretrained_cfg(rest) if timm.is_model(rest) else None
+    facts = _library_facts("timm", name)
+    known = timm.models.get_pretrained_cfg(name) if timm.is_model(name) else None
     if known is not None:
-        facts |= {
-            "image_size": known.input_size[-1],
-            "mean": tuple(known.mean),
-            "std": tuple(known.std),
-        }
+        facts["image_size"] = known.input_size[-1]
+        facts["mean"] = tuple(known.mean)
+        facts["std"] = tuple(known.std)
     return facts
 
 
-def _user_facts(name: str, rest: str) -> dict[str, Any]:
-    function = _user_function(name)
-    size = getattr(
-        function,
-        "image_size",
-        getattr(sys.modules[function.__module__], "image_size", USER_IMAGE_SIZE),
-    )
+def _library_facts(library: str, name: str) -> dict[str, Any]:
+    """Return what holds of a library's model whose published weights say nothing.
+
+    Its family is guessed from its name: what stands before the first digit, dot or underscore.
+    """
+    family = re.split(r"[\d_.]", name)[0] or name
     return {
-        "family": "user",
-        "file": name.rpartition(":")[0],
-        "source": "file",
-        "year": 0,
-        "paper": "",
-        "image_size": int(size),
+        "family": family,
+        "file": "external",
+        "source": library,
+        "image_size": PUBLISHED_IMAGE_SIZE,
     }
+
+
+def _user_facts(name: str) -> dict[str, Any]:
+    """Say what a user's function or, failing that, its file says of itself: `image_size`."""
+    function = _user_function(name)
+    of_file = getattr(sys.modules[function.__module__], "image_size", USER_IMAGE_SIZE)
+    size = getattr(function, "image_size", of_file)
+    file, _, _ = name.rpartition(":")
+    return {"family": "user", "file": file, "source": "file", "image_size": int(size)}
 
 
 def _user_function(name: str) -> Callable[..., Any]:
@@ -249,12 +267,9 @@ def _user_function(name: str) -> Callable[..., Any]:
     module = _user_module(Path(file).resolve())
     function = getattr(module, rest, None)
     if not callable(function):
-        known = [
-            key
-            for key, value in vars(module).items()
-            if callable(value) and not key.startswith("_")
-        ]
-        raise ValueError(f"{file} has no function {rest!r}{_nearest(rest, known)}")
+        public = {key: value for key, value in vars(module).items() if not key.startswith("_")}
+        hint = did_you_mean(rest, [key for key, value in public.items() if callable(value)])
+        raise ValueError(f"{file} has no function {rest!r}" + (f"; {hint}" if hint else ""))
     checked: Callable[..., Any] = function
     return checked
 
@@ -272,15 +287,16 @@ def _user_module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(found)
     sys.modules[name] = module
     if str(path.parent) not in sys.path:
+        # At the end, so that the user's files can't hide a library's or Python's own.
         sys.path.append(str(path.parent))
     found.loader.exec_module(module)
     return module
 
 
 def _accepted(name: str, function: Callable[..., Any], switches: dict[str, Any]) -> dict[str, Any]:
-    """Keep the arguments that a user's function takes.
+    """Return the arguments that a user's function takes; only `num_classes` is dropped in silence.
 
-    Only `num_classes` may be dropped in silence.
+    Raise ValueError for any other that it lacks.
     """
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
@@ -288,17 +304,6 @@ def _accepted(name: str, function: Callable[..., Any], switches: dict[str, Any])
     taken = {parameter.name for parameter in parameters}
     refused = [key for key in switches if key not in taken and key != "num_classes"]
     if refused:
-        raise ValueError(
-            f"{name} takes no {refused[0]!r}; it takes {', '.join(sorted(taken)) or 'nothing'}"
-        )
+        names = ", ".join(sorted(taken)) or "nothing"
+        raise ValueError(f"{name} takes no {refused[0]!r}; it takes {names}")
     return {key: value for key, value in switches.items() if key in taken}
-
-
-def _family(name: str) -> str:
-    """Guess a family from a library's name: what stands before the first digit or underscore."""
-    return re.split(r"[\d_.]", name)[0] or name
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else ""

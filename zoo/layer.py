@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-BLOCK_ELEMENTS = (
-    1 << 17
-)  # a thread's: a block and its scratch stay in a core's cache while a dozen operations pass
+# Of one thread: a block (512 KiB of float32) and its scratch stay in a core's cache while a dozen
+# operations pass over them.
+BLOCK_ELEMENTS = 1 << 17
 
 
 class LocalResponseNorm(nn.Module):
@@ -26,19 +26,23 @@ class LocalResponseNorm(nn.Module):
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *, groups: int = 1
     ) -> None:
         super().__init__()
-        self.size, self.alpha, self.beta, self.k, self.groups = size, alpha, beta, k, groups
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+        self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, ...) to the same shape. ValueError where `groups` doesn't divide C."""
+        """Map (N, C, ...) to the same shape. Raise ValueError where `groups` doesn't divide C."""
         if x.dim() < 3 or x.shape[1] % self.groups:
+            shape = tuple(x.shape)
             raise ValueError(
-                f"LRN in {self.groups} groups can't read {tuple(x.shape)}: (N, C, ...), C a multiple"
+                f"LRN in {self.groups} groups can't read {shape}: (N, C, ...), C a multiple"
             )
+        settings = (self.size, self.alpha, self.beta, self.k, self.groups)
         if torch.compiler.is_compiling():
-            return _formula(x, self.size, self.alpha, self.beta, self.k, self.groups)
-        y: Tensor = _LocalResponseNorm.apply(
-            x, self.size, self.alpha, self.beta, self.k, self.groups
-        )
+            return _apply_formula(x, *settings)
+        y: Tensor = _LocalResponseNorm.apply(x, *settings)
         return y
 
     def extra_repr(self) -> str:
@@ -57,49 +61,52 @@ class PointwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, out_channels, H, W), in the input's layout."""
-        if not (self._is_channels_last() and x.is_contiguous(memory_format=torch.channels_last)):
+        # Weights of one pixel are contiguous in either layout; their strides say which was meant.
+        was_laid_out = self.weight.stride(3) == self.in_channels
+        if not (was_laid_out and x.is_contiguous(memory_format=torch.channels_last)):
             return super().forward(x)
-        weight = self.weight.permute(0, 2, 3, 1).flatten(
-            1
-        )  # not flatten alone: gradients take the weights' strides
-        return F.linear(x.permute(0, 2, 3, 1), weight, self.bias).permute(0, 3, 1, 2)
-
-    def _is_channels_last(self) -> bool:
-        """Whether the weights were laid out so.
-
-        Of one pixel, they are contiguous in either layout.
-        """
-        return self.weight.stride(3) == self.in_channels
+        # Permuted, not flattened alone: a gradient takes its weights' strides, which DDP wants.
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
+        products = F.linear(x.permute(0, 2, 3, 1), weight, self.bias)
+        return products.permute(0, 3, 1, 2)
 
 
-def with_products(model: nn.Module) -> nn.Module:
-    """Make a model's plain 1x1 convolutions `PointwiseConv2d`, in place.
+def use_matrix_products(model: nn.Module) -> nn.Module:
+    """Make a model's plain 1x1 convolutions `PointwiseConv2d`, in place, and return the model.
 
-    Weights, names and hooks stay as they are.
+    Parameters, names and hooks stay as they are.
     """
     for module in model.modules():
         if type(module) is nn.Conv2d and _is_pointwise(module):
+            # The class is changed, as torch's own LazyConv2d becomes a Conv2d. Putting another
+            # module in its place would lose what its owner keeps besides the name: references in
+            # lists, hooks and their handles, a module that stands under two names, the root.
             module.__class__ = PointwiseConv2d
     return model
 
 
 def _is_pointwise(conv: nn.Conv2d) -> bool:
-    """Whether each output is a weighted sum of the channels at its own place."""
+    """Return whether each output is a weighted sum of the channels at its own place."""
     unpadded = conv.padding in ((0, 0), "valid", "same")
     return conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1 and unpadded
 
 
-def _formula(x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int) -> Tensor:
-    """The definition in whole-tensor operations, which a compiler fuses."""
+def _apply_formula(
+    x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int
+) -> Tensor:
+    """Apply the definition in whole-tensor operations, which a compiler fuses."""
     wide = _widen(x)
     maps = wide.reshape(len(x), groups, x.shape[1] // groups, -1)
     squares = F.pad(maps * maps, (0, 0, size // 2, (size - 1) // 2))
-    total = sum((squares[:, :, i : i + maps.shape[2]] for i in range(size)), torch.zeros(()))
-    return (wide * (k + alpha / size * total).pow(-beta).reshape(x.shape)).to(x.dtype)
+    total = torch.zeros(())
+    for shift in range(size):
+        total = total + squares[:, :, shift : shift + maps.shape[2]]
+    scale = (k + alpha / size * total).pow(-beta)
+    return (wide * scale.reshape(x.shape)).to(x.dtype)
 
 
 class _LocalResponseNorm(torch.autograd.Function):
-    """LRN in blocks that fit a cache; keeps only its input and computes the rest again on the way back.
+    """LRN in blocks that fit a cache; keeps only its input and computes the rest again backward.
 
     With s = k + alpha/n * W(x^2), where W sums a window, y = x s^-b has the gradient
     dx = g s^-b - 2 alpha b / n * x * W'(g x s^-(b+1)); W' is W with its window turned round.
@@ -110,7 +117,7 @@ class _LocalResponseNorm(torch.autograd.Function):
         ctx: Any, x: Tensor, size: int, alpha: float, beta: float, k: float, groups: int
     ) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.settings = size, alpha, beta, k, groups
+        ctx.settings = (size, alpha, beta, k, groups)
         wide = _dense(_widen(x))
         y = torch.empty_like(wide)
         windows = _Windows(wide, size, groups, scale=alpha / size, offset=k / size)
@@ -138,12 +145,12 @@ class _LocalResponseNorm(torch.autograd.Function):
 
 
 class _Windows:
-    """Sums of `scale` * a * b + `offset` over windows of `size` neighbouring channels, a block of rows at a time.
+    """Sums of `scale` * a * b + `offset` over windows of neighbouring channels, block by block.
 
     A tensor is seen as (rows, groups, maps, inner): rows are pixels in channels-last and images
     otherwise, inner is what lies between two maps. Each group is copied in between borders of
     `offset`, so that flat shifted additions do for all of a block, and no window reads another
-    group. `turned` sums the mirrored window, for an even size.
+    group. `turned` sums the mirrored window, which differs where `size` is even.
     """
 
     def __init__(
@@ -156,57 +163,60 @@ class _Windows:
         offset: float = 0.0,
         turned: bool = False,
     ) -> None:
-        self.size, self.groups, self.scale = size, groups, scale
+        self.size = size
+        self.groups = groups
+        self.scale = scale
         self.before = (size - 1) // 2 if turned else size // 2
-        rows, _, maps, self.inner = self._rows(like).shape
-        elements = (
-            BLOCK_ELEMENTS * torch.get_num_threads() if like.device.type == "cpu" else like.numel()
-        )
-        self.rows_of_block = min(rows, max(1, elements // (groups * maps * self.inner)))
-        self.maps = maps
+        num_rows, _, self.maps, self.inner = self._rows(like).shape
+        # One block elsewhere: a kernel launch for each would cost more than a cache saves.
+        elements = like.numel()
+        if like.device.type == "cpu":
+            elements = BLOCK_ELEMENTS * torch.get_num_threads()
+        elements_of_row = groups * self.maps * self.inner
+        self.rows_of_block = min(num_rows, max(1, elements // elements_of_row))
         self.offset = like.new_full((), offset)
-        self.padded = like.new_full(
-            (self.rows_of_block, groups, maps + size - 1, self.inner), offset
-        )
+        shape = (self.rows_of_block, groups, self.maps + size - 1, self.inner)
+        self.padded = like.new_full(shape, offset)
+        # `_widened` halves the window until it is 1, and needs a tensor for each halving.
         self.scratch = [torch.empty_like(self.padded) for _ in range(size.bit_length() - 1)]
 
     def blocks(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Cut dense tensors of one shape into blocks of (rows, groups, maps, inner)."""
-        return zip(
-            *(torch.split(self._rows(tensor), self.rows_of_block) for tensor in tensors),
-            strict=True,
-        )
+        cut = [torch.split(self._rows(tensor), self.rows_of_block) for tensor in tensors]
+        return zip(*cut, strict=True)
 
     def sums(self, a: Tensor, b: Tensor) -> Tensor:
-        """Sum over each window of a block. The result is a view, overwritten by the next call."""
+        """Sum over each window of a block; the result is a view, overwritten by the next call."""
         padded = self.padded[: len(a)]
-        torch.addcmul(
-            self.offset,
-            a,
-            b,
-            value=self.scale,
-            out=padded[:, :, self.before : self.before + self.maps],
-        )
+        inside = padded[:, :, self.before : self.before + self.maps]
+        torch.addcmul(self.offset, a, b, value=self.scale, out=inside)
         summed = self._widened(self.size, padded, self.scratch)
         return summed[:, :, : self.maps]
 
     def _widened(self, size: int, single: Tensor, scratch: list[Tensor]) -> Tensor:
-        """Sum windows of `size` by adding two of half of it, and one more value where it is odd."""
+        """Sum windows of `size` by adding two of half of it, and one more value where it is odd.
+
+        Whole blocks are added flat, shifted by so many maps. Sums that run over from one row or
+        group into the next stand behind the `maps` that `sums` takes.
+        """
         if size == 1:
             return single
-        half, summed = self._widened(size // 2, single, scratch[1:]), scratch[0][: len(single)]
+        half = self._widened(size // 2, single, scratch[1:]).view(-1)
+        summed = scratch[0][: len(single)]
         length = single.numel() - (size - 1) * self.inner
-        total, step = summed.view(-1)[:length], size // 2 * self.inner
-        torch.add(half.view(-1)[:length], half.view(-1)[step : step + length], out=total)
+        total = summed.view(-1)[:length]
+        shift = size // 2 * self.inner
+        torch.add(half[:length], half[shift : shift + length], out=total)
         if size % 2:
             total += single.view(-1)[-length:]
         return summed
 
     def _rows(self, x: Tensor) -> Tensor:
         """View a dense tensor (N, C, ...) as (rows, groups, maps, inner)."""
+        maps = x.shape[1] // self.groups
         if x.is_contiguous():
-            return x.view(len(x), self.groups, x.shape[1] // self.groups, -1)
-        return x.movedim(1, -1).view(-1, self.groups, x.shape[1] // self.groups, 1)
+            return x.view(len(x), self.groups, maps, -1)
+        return x.movedim(1, -1).view(-1, self.groups, maps, 1)
 
 
 def _negative_power(s: Tensor, beta: float) -> Tensor:
@@ -214,11 +224,11 @@ def _negative_power(s: Tensor, beta: float) -> Tensor:
     if beta != 0.75:
         return s.pow(-beta)
     root = s.rsqrt()
-    return root.sqrt().mul_(root)
+    return root.sqrt().mul_(root)  # s^-1/4 * s^-1/2
 
 
 def _widen(x: Tensor) -> Tensor:
-    """Half precision as float32."""
+    """Return half precision as float32, in which a sum of squares doesn't overflow."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 

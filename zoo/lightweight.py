@@ -10,23 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.external import of_timm, of_torchvision
+from zoo.external import from_timm, from_torchvision
 from zoo.initial import centre_filters
-from zoo.stem import fitted
-
-
-def _add_border(model: nn.Module) -> None:
-    """Give the first convolution of a SqueezeNet a border, so that all of a small image is read."""
-    first = model.get_submodule("features.0")
-    assert isinstance(first, nn.Conv2d)
-    first.padding = (first.kernel_size[0] // 2, first.kernel_size[1] // 2)
+from zoo.stem import adapt_stem, set_border
 
 
 def _leave_chance(model: nn.Module) -> None:
-    """Start a SqueezeNet so that it learns soon: filters of mean 0, and scores on the open side of their ReLU.
+    """Start a SqueezeNet so that it learns soon: filters of mean 0, scores above 0.
 
     SqueezeNet rectifies its scores; with biases of 0 half of them give no gradient, and at high
-    rates all die.
+    learning rates all die.
     """
     centre_filters(model)
     last = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)][-1]
@@ -34,49 +27,66 @@ def _leave_chance(model: nn.Module) -> None:
     nn.init.ones_(last.bias)
 
 
-squeezenet1_0 = fitted(of_torchvision("squeezenet1_0"), then=_leave_chance)
-squeezenet1_1 = fitted(of_torchvision("squeezenet1_1"), then=_leave_chance)
-squeezenet1_0_cifar = fitted(squeezenet1_0, stride_1=("features.0",), then=_add_border)
-squeezenet1_1_cifar = fitted(squeezenet1_1, stride_1=("features.0",), then=_add_border)
+squeezenet1_0 = adapt_stem(from_torchvision("squeezenet1_0"), then=_leave_chance)
+squeezenet1_1 = adapt_stem(from_torchvision("squeezenet1_1"), then=_leave_chance)
+# torchvision's first convolutions have no border; with one, all of a small image is read.
+squeezenet1_0_cifar = adapt_stem(
+    squeezenet1_0,
+    stride_1=("features.0",),
+    then=lambda model: set_border(model, "features.0", 3),
+)
+squeezenet1_1_cifar = adapt_stem(
+    squeezenet1_1,
+    stride_1=("features.0",),
+    then=lambda model: set_border(model, "features.0", 1),
+)
 
-mobilenet_v1, mobilenet_v2 = of_timm("mobilenetv1_100"), of_torchvision("mobilenet_v2")
-mobilenet_v1_cifar = fitted(mobilenet_v1, stride_1=("conv_stem", "blocks.1.0.conv_dw"))
-mobilenet_v2_cifar = fitted(mobilenet_v2, stride_1=("features.0.0", "features.2.conv.1.0"))
-mobilenet_v3_small = of_torchvision("mobilenet_v3_small")
-mobilenet_v3_small_cifar = fitted(
+mobilenet_v1 = from_timm("mobilenetv1_100")
+mobilenet_v1_cifar = adapt_stem(mobilenet_v1, stride_1=("conv_stem", "blocks.1.0.conv_dw"))
+mobilenet_v2 = from_torchvision("mobilenet_v2")
+mobilenet_v2_cifar = adapt_stem(mobilenet_v2, stride_1=("features.0.0", "features.2.conv.1.0"))
+mobilenet_v3_small = from_torchvision("mobilenet_v3_small")
+mobilenet_v3_small_cifar = adapt_stem(
     mobilenet_v3_small, stride_1=("features.0.0", "features.1.block.0.0")
 )
-mobilenet_v4_conv_small = of_timm("mobilenetv4_conv_small")
-mobilenet_v4_conv_small_cifar = fitted(
+mobilenet_v4_conv_small = from_timm("mobilenetv4_conv_small")
+mobilenet_v4_conv_small_cifar = adapt_stem(
     mobilenet_v4_conv_small, stride_1=("conv_stem", "blocks.0.0.conv")
 )
 
-shufflenet_v2_x1_0 = of_torchvision("shufflenet_v2_x1_0")
-shufflenet_v2_x1_0_cifar = fitted(shufflenet_v2_x1_0, stride_1=("conv1.0",), without=("maxpool",))
+shufflenet_v2_x1_0 = from_torchvision("shufflenet_v2_x1_0")
+shufflenet_v2_x1_0_cifar = adapt_stem(
+    shufflenet_v2_x1_0, stride_1=("conv1.0",), without=("maxpool",)
+)
 
-mnasnet1_0 = of_torchvision("mnasnet1_0")
-mnasnet1_0_cifar = fitted(mnasnet1_0, stride_1=("layers.0", "layers.8.0.layers.3"))
-efficientnet_b0 = of_torchvision("efficientnet_b0")
-efficientnet_b0_cifar = fitted(efficientnet_b0, stride_1=("features.0.0", "features.2.0.block.1.0"))
-ghostnet = of_timm("ghostnet_100")
-ghostnet_cifar = fitted(
+mnasnet1_0 = from_torchvision("mnasnet1_0")
+mnasnet1_0_cifar = adapt_stem(mnasnet1_0, stride_1=("layers.0", "layers.8.0.layers.3"))
+efficientnet_b0 = from_torchvision("efficientnet_b0")
+efficientnet_b0_cifar = adapt_stem(
+    efficientnet_b0, stride_1=("features.0.0", "features.2.0.block.1.0")
+)
+ghostnet = from_timm("ghostnet_100")
+# A block's shortcut is strided with it, else their maps couldn't be added.
+ghostnet_cifar = adapt_stem(
     ghostnet, stride_1=("conv_stem", "blocks.1.0.conv_dw", "blocks.1.0.shortcut.0")
 )
 
 
 class ShuffleUnit(nn.Module):
-    """Grouped 1x1 convolutions around a depthwise 3x3, the maps shuffled between the groups (figure 2)."""
+    """Grouped 1x1 convolutions around a depthwise 3x3, maps shuffled between groups (figure 2)."""
 
     def __init__(self, in_maps: int, maps: int, stride: int, groups: int, *, first: bool) -> None:
         super().__init__()
         conv = partial(nn.Conv2d, bias=False)
         middle = maps // 4
-        added = maps - in_maps if stride == 2 else maps  # the shortcut's maps are put beside these
-        self.groups, self.stride = groups, stride
+        # At stride 2 the shortcut's maps are put beside these, else it is added to them.
+        added = maps - in_maps if stride == 2 else maps
+        # The first unit of all reads 24 maps, too few for groups.
+        reduce_groups = 1 if first else groups
+        self.groups = groups
+        self.stride = stride
         self.reduce = nn.Sequential(
-            conv(in_maps, middle, 1, groups=1 if first else groups),
-            nn.BatchNorm2d(middle),
-            nn.ReLU(),
+            conv(in_maps, middle, 1, groups=reduce_groups), nn.BatchNorm2d(middle), nn.ReLU()
         )
         self.depthwise = nn.Sequential(
             conv(middle, middle, 3, stride, 1, groups=middle), nn.BatchNorm2d(middle)
@@ -87,8 +97,10 @@ class ShuffleUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_maps, H, W) to (N, maps, H / stride, W / stride)."""
         shortcut = self.shortcut(x)
-        x = self.expand(self.depthwise(F.channel_shuffle(self.reduce(x), self.groups)))
-        return F.relu(torch.cat([shortcut, x], 1) if self.stride == 2 else x + shortcut)
+        x = F.channel_shuffle(self.reduce(x), self.groups)
+        x = self.expand(self.depthwise(x))
+        joined = torch.cat([shortcut, x], 1) if self.stride == 2 else x + shortcut
+        return F.relu(joined)
 
 
 class ShuffleNet(nn.Module):
@@ -106,29 +118,27 @@ class ShuffleNet(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, 24, 3, 2, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(24)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        units = []
+        units: list[nn.Module] = []
         before = 24
-        for stage, (maps, num_units) in enumerate(zip(widths, (4, 8, 4), strict=True)):
+        for maps, num_units in zip(widths, (4, 8, 4), strict=True):
             for i in range(num_units):
-                units.append(
-                    ShuffleUnit(
-                        before, maps, 2 if i == 0 else 1, groups, first=stage == 0 and i == 0
-                    )
-                )
+                stride = 2 if i == 0 else 1
+                units.append(ShuffleUnit(before, maps, stride, groups, first=not units))
                 before = maps
         self.units = nn.Sequential(*units)
         self.fc = nn.Linear(widths[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, num_classes) scores."""
-        x = self.units(self.maxpool(F.relu(self.norm1(self.conv1(images)))))
+        x = F.relu(self.norm1(self.conv1(images)))
+        x = self.units(self.maxpool(x))
         scores: Tensor = self.fc(x.mean((2, 3)))
         return scores
 
 
 def shufflenet_v1(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
-    """ShuffleNet 1x with 3 groups."""
+    """Build ShuffleNet 1x with 3 groups."""
     return ShuffleNet(num_classes, in_channels)
 
 
-shufflenet_v1_cifar = fitted(shufflenet_v1, stride_1=("conv1",), without=("maxpool",))
+shufflenet_v1_cifar = adapt_stem(shufflenet_v1, stride_1=("conv1",), without=("maxpool",))

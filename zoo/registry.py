@@ -6,7 +6,6 @@ function that builds it: `alexnet_grouped_cifar@activation=tanh,lrn=off`.
 """
 
 import contextlib
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -16,43 +15,56 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue import CATALOGUE
-from zoo.library import namesakes
-from zoo.spec import ModelSpec as ModelSpec
+from zoo.library import find_namesakes
+from zoo.spec import ModelSpec
+from zoo.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
 
 GLOB_CHARACTERS = frozenset("*?[")
+SPECS = {spec.name: spec for spec in CATALOGUE}
 
 
 def list_models(pattern: str = "*") -> list[ModelSpec]:
-    """List our own models whose names match a glob, in the order of the catalogue."""
+    """Return our own models whose names match a glob, in the order of the catalogue.
+
+    Empty where none matches. Needs no torch.
+
+        >>> [spec.name for spec in list_models("lenet*")]
+        ['lenet5', 'lenet5_1998']
+    """
     return [spec for spec in CATALOGUE if fnmatchcase(spec.name, pattern)]
 
 
 def is_glob(name: str) -> bool:
-    """Say whether a name stands for many of ours."""
+    """Return whether a name stands for many of ours."""
     return not GLOB_CHARACTERS.isdisjoint(name) and not _is_foreign(name)
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError unless `name` can be a model. Of foreign names the form is checked, and FILE.
+    """Raise ValueError, with the nearest names, unless `name` can be a model.
 
-    Needs no torch, so that a request can be refused before anything starts.
+    Of a foreign name the form is checked, and that FILE.py exists. Needs no torch, so that a
+    request can be refused before anything starts.
     """
     base, _ = split_switches(name)
     if _is_foreign(base):
         _check_foreign(base)
-    elif base not in _specs():
-        raise ValueError(f"unknown model {base!r}{_nearest(base)}; `python -m zoo` lists all")
+    elif base not in SPECS:
+        raise ValueError(f"unknown model {base!r}{_hint(base)}; `python -m zoo` lists all")
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """Turn names and globs into names: order kept, duplicates dropped.
+    """Return the names that names and globs stand for: order kept, duplicates dropped.
 
-    ValueError where nothing matches.
+    Raise ValueError for an unknown name, a glob that matches nothing, and an empty list. Needs no
+    torch.
+
+        >>> expand(["tv:resnet18", "lenet*", "lenet5"])
+        ['tv:resnet18', 'lenet5', 'lenet5_1998']
     """
-    found: dict[str, None] = {}
+    found: dict[str, None] = {}  # an ordered set
     for name in names:
         if not is_glob(name):
             check_name(name)
@@ -60,10 +72,9 @@ def expand(names: Sequence[str]) -> list[str]:
             continue
         matches = list_models(name)
         if not matches:
-            raise ValueError(
-                f"no model matches {name!r}{_nearest(name)}; `python -m zoo` lists all"
-            )
-        found.update(dict.fromkeys(spec.name for spec in matches))
+            raise ValueError(f"no model matches {name!r}{_hint(name)}; `python -m zoo` lists all")
+        for spec in matches:
+            found[spec.name] = None
     if not found:
         raise ValueError("no model given; name at least one, `python -m zoo` lists all")
     return list(found)
@@ -72,20 +83,29 @@ def expand(names: Sequence[str]) -> list[str]:
 def resolve(name: str, *, num_classes: int = 100) -> ModelSpec:
     """Return what is known of a model.
 
-    A foreign or switched one is built for `num_classes` and counted.
+    One of ours is looked up, without torch; its counts are for 100 classes. A foreign or switched
+    one is built for `num_classes` and counted; `ModelSpec.at` says which. Raise ValueError for a
+    name that isn't there or a switch that the model lacks.
+
+        >>> resolve("lenet5").num_parameters
+        69656
+        >>> resolve("tv:resnet18", num_classes=1000).num_parameters
+        11689512
     """
     check_name(name)
     base, switches = split_switches(name)
     if _is_foreign(base):
-        from zoo import external
+        from zoo import external  # nested: imports torch
 
-        return replace(external.describe(base, num_classes=num_classes, **switches), name=name)
-    return _switched(name, _specs()[base], num_classes) if switches else _specs()[base]
+        spec = external.describe_foreign(base, num_classes=num_classes, **switches)
+        return replace(spec, name=name)
+    spec = SPECS[base]
+    return _recount(spec, name, num_classes) if switches else spec
 
 
-def _switched(name: str, spec: ModelSpec, num_classes: int) -> ModelSpec:
-    """A spec of ours with the counts of the switched model."""
-    import torch
+def _recount(spec: ModelSpec, name: str, num_classes: int) -> ModelSpec:
+    """Return a spec of ours with the name and the counts of the switched model."""
+    import torch  # nested, with zoo.cost: only a switched model pays for them
 
     from zoo import cost
 
@@ -104,10 +124,17 @@ def _switched(name: str, spec: ModelSpec, num_classes: int) -> ModelSpec:
 def create_model(
     name: str, *, num_classes: int = 100, in_channels: int | None = None, **switches: Any
 ) -> "nn.Module":
-    """Build a model with fresh weights (torch's random state decides them). The function of its name takes `switches`.
+    """Build a model with fresh weights, drawn from torch's random state.
 
-    Its input is (N, in_channels, H, W) float32, its output (N, num_classes) scores. ValueError for
-    a name that is not there or a switch that the model lacks.
+    It maps (N, in_channels, H, W) float32 images to (N, num_classes) float32 scores;
+    `resolve(name).image_size` is the H and W that it is meant for. `in_channels` is the model's own
+    unless given: 3, but 1 for `lenet5_1998`. `switches` go to the function of the model's name,
+    and take precedence over those behind an `@` in `name`. Raise ValueError for a name that isn't
+    there or a switch that the model lacks.
+
+        >>> model = create_model("resnet18_cifar", num_classes=10)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
     check_name(name)
     name, named = split_switches(name)
@@ -115,32 +142,39 @@ def create_model(
     if in_channels is not None:
         switches["in_channels"] = in_channels
     if _is_foreign(name):
-        from zoo import external
+        from zoo import external  # nested: imports torch
 
-        return external.build(name, num_classes=num_classes, **switches)
-    build = getattr(importlib.import_module(f"zoo.{_specs()[name].file}"), name)
+        return external.build_foreign(name, num_classes=num_classes, **switches)
+    module = importlib.import_module(f"zoo.{SPECS[name].file}")
+    build = getattr(module, name)
     _check_switches(name, build, switches)
     model: nn.Module = build(num_classes=num_classes, **switches)
     return model
 
 
 def split_switches(name: str) -> tuple[str, dict[str, bool | int | float | str]]:
-    """Split `NAME@SWITCH=VALUE,SWITCH=VALUE` into the name and its switches, of which there may be none."""
+    """Split `NAME@SWITCH=VALUE,SWITCH=VALUE` into the name and its switches, if any.
+
+    Raise ValueError for a switch without a name or a value.
+    """
+    # A colon stands before the name alone: an @ in the path of FILE.py is no switch.
     head, colon, tail = name.rpartition(":")
     base, at, rest = tail.partition("@")
-    switches = {}
-    for one in rest.split(",") if at else ():
+    switches: dict[str, bool | int | float | str] = {}
+    if not at:
+        return name, switches
+    for one in rest.split(","):
         switch, _, value = one.partition("=")
         if not switch.isidentifier() or not value:
             raise ValueError(
                 f"{name!r}: {one!r} is no switch; write NAME@SWITCH=VALUE,SWITCH=VALUE"
             )
-        switches[switch] = _value(value)
+        switches[switch] = _parse_value(value)
     return head + colon + base, switches
 
 
-def _value(text: str) -> bool | int | float | str:
-    """A switch's value: true, false, a number, else the text itself."""
+def _parse_value(text: str) -> bool | int | float | str:
+    """Return a switch's value: true, false, a number, else the text itself."""
     if text in ("true", "false"):
         return text == "true"
     for kind in (int, float):
@@ -150,16 +184,14 @@ def _value(text: str) -> bool | int | float | str:
 
 
 def _check_switches(name: str, build: Callable[..., object], switches: Mapping[str, Any]) -> None:
+    """Raise ValueError for a switch that `build` lacks, unless it checks its switches itself."""
     parameters = inspect.signature(build).parameters.values()
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        known = [parameter.name for parameter in parameters if parameter.name != "num_classes"]
-        for switch in switches:
-            if switch not in known:
-                raise ValueError(f"{name} has no switch {switch!r}; it has {', '.join(known)}")
-
-
-def _specs() -> dict[str, ModelSpec]:
-    return {spec.name: spec for spec in CATALOGUE}
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters if parameter.name != "num_classes"]
+    for switch in switches:
+        if switch not in known:
+            raise ValueError(f"{name} has no switch {switch!r}; it has {', '.join(known)}")
 
 
 def _is_foreign(name: str) -> bool:
@@ -179,8 +211,13 @@ def _check_foreign(name: str) -> None:
         raise ValueError(f"no file {library!r} for model {name!r} (looked in {Path.cwd()})")
 
 
-def _nearest(name: str) -> str:
-    if others := namesakes(name):
-        return f"; did you mean {' or '.join(others)}?"
-    close = difflib.get_close_matches(name, list(_specs()), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+def _hint(name: str) -> str:
+    """Return `; did you mean ...?`: a library's model of this very name, else near names of ours.
+
+    Not `suggest.unknown`, which lists all where none is near: there are too many.
+    """
+    namesakes = find_namesakes(name)
+    if namesakes:
+        return f"; did you mean {' or '.join(namesakes)}?"
+    hint = did_you_mean(name, SPECS)
+    return f"; {hint}" if hint else ""

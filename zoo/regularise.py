@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo.alexnet import Figure
+from zoo.alexnet import AlexNetForm
 from zoo.registry import create_model
 from zoo.spec import ModelSpec
 
@@ -20,56 +20,68 @@ def build_regularised(
     """Build a model whose dropout and stochastic depth have these rates instead of its own.
 
     Stochastic depth grows with depth, up to `drop_path` at the last block (Huang et al. 2016).
-    ValueError for a model that hasn't what is asked for.
+    Raise ValueError for a model that lacks what is asked for.
     """
     if spec.source == "timm":
-        return _of_timm(spec, num_classes, {"drop_rate": dropout, "drop_path_rate": drop_path})
+        return _build_timm(spec, num_classes, dropout, drop_path)
     model = create_model(spec.name, num_classes=num_classes)
     if dropout is not None and not set_dropout(model, dropout):
-        raise ValueError(
-            f"--dropout {dropout}: {spec.name} has no dropout; leave one of the two away"
-        )
+        raise ValueError(f"--dropout {dropout}: {spec.name} has no dropout; drop one of the two")
     if drop_path is not None and not set_drop_path(model, drop_path):
         raise ValueError(
-            f"--drop-path {drop_path}: {spec.name} has no stochastic depth; leave one of the two away"
+            f"--drop-path {drop_path}: {spec.name} has no stochastic depth; drop one of the two"
         )
     return model
 
 
-def _of_timm(spec: ModelSpec, num_classes: int, rates: dict[str, float | None]) -> nn.Module:
-    """timm puts its layers in only where a rate is given when the model is built."""
-    asked: dict[str, Any] = {name: rate for name, rate in rates.items() if rate is not None}
+def _build_timm(
+    spec: ModelSpec, num_classes: int, dropout: float | None, drop_path: float | None
+) -> nn.Module:
+    """Let timm set the rates: it puts such layers in only where a rate is given from the start."""
+    rates: dict[str, Any] = {}
+    flags = []
+    if dropout is not None:
+        rates["drop_rate"] = dropout
+        flags.append("--dropout")
+    if drop_path is not None:
+        rates["drop_path_rate"] = drop_path
+        flags.append("--drop-path")
     try:
-        return create_model(spec.name, num_classes=num_classes, **asked)
+        return create_model(spec.name, num_classes=num_classes, **rates)
     except TypeError as error:
-        if not any(name in str(error) for name in asked):
+        # timm hands its options on to a network's own constructor, which refuses those it lacks.
+        if not any(name in str(error) for name in rates):
             raise
-        flags = ", ".join("--dropout" if name == "drop_rate" else "--drop-path" for name in asked)
         raise ValueError(
-            f"{flags}: {spec.name} of timm can't be built so ({error}); leave it away"
+            f"{', '.join(flags)}: {spec.name} of timm can't be built so ({error}); leave it out"
         ) from error
 
 
 def set_dropout(model: nn.Module, rate: float) -> bool:
-    """Give every dropout of a model that drops anything this rate; says whether there was one."""
+    """Give every dropout of a model that drops anything this rate; return whether one did."""
     found = False
     for module in model.modules():
+        # torch's dropouts of one, two and three dimensions have no other class in common.
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-            module.p, found = rate, True
-        elif isinstance(module, Figure):
-            module.design, found = replace(module.design, dropout=rate), True
+            module.p = rate
+            found = True
+        elif isinstance(module, AlexNetForm):
+            module.design = replace(module.design, dropout=rate)
+            found = True
     return found
 
 
 def set_drop_path(model: nn.Module, rate: float) -> bool:
     """Scale torchvision's stochastic depth to this rate at the deepest block.
 
-    Says whether there was any.
+    Return whether there was any.
     """
-    from torchvision.ops import StochasticDepth
+    from torchvision.ops import StochasticDepth  # nested: torchvision takes seconds to import
 
     layers = [module for module in model.modules() if isinstance(module, StochasticDepth)]
     deepest = max((layer.p for layer in layers), default=0.0)
+    if deepest == 0:
+        return False
     for layer in layers:
-        layer.p *= rate / deepest if deepest else 0.0
-    return deepest > 0
+        layer.p *= rate / deepest
+    return True

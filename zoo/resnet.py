@@ -1,6 +1,6 @@
-"""Residual networks: ResNet (He et al.
+"""Residual networks.
 
-2015), pre-activation (2016), wide, ResNeXt, squeeze-and-excitation.
+ResNet (He et al. 2015), with pre-activation (2016), wide, ResNeXt, squeeze-and-excitation.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,41 +9,48 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.external import of_timm, of_torchvision
-from zoo.stem import fitted, small_kernel
+from zoo.external import from_timm, from_torchvision
+from zoo.stem import adapt_stem, use_small_kernel
 
 conv3x3 = partial(nn.Conv2d, kernel_size=3, padding=1, bias=False)
-small = partial(fitted, without=("maxpool",), then=small_kernel("conv1"))
+adapt_resnet = partial(adapt_stem, without=("maxpool",), then=use_small_kernel("conv1"))
 
-resnet18, resnet34, resnet50 = (
-    of_torchvision("resnet18"),
-    of_torchvision("resnet34"),
-    of_torchvision("resnet50"),
-)
-resnet18_cifar, resnet34_cifar, resnet50_cifar = small(resnet18), small(resnet34), small(resnet50)
-resnext50_32x4d = of_torchvision("resnext50_32x4d")
-resnext50_32x4d_cifar = small(resnext50_32x4d)
-se_resnet18, se_resnet50 = of_timm("seresnet18"), of_timm("seresnet50")
-se_resnet18_cifar, se_resnet50_cifar = small(se_resnet18), small(se_resnet50)
+resnet18 = from_torchvision("resnet18")
+resnet18_cifar = adapt_resnet(resnet18)
+resnet34 = from_torchvision("resnet34")
+resnet34_cifar = adapt_resnet(resnet34)
+resnet50 = from_torchvision("resnet50")
+resnet50_cifar = adapt_resnet(resnet50)
+resnext50_32x4d = from_torchvision("resnext50_32x4d")
+resnext50_32x4d_cifar = adapt_resnet(resnext50_32x4d)
+se_resnet18 = from_timm("seresnet18")
+se_resnet18_cifar = adapt_resnet(se_resnet18)
+se_resnet50 = from_timm("seresnet50")
+se_resnet50_cifar = adapt_resnet(se_resnet50)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut without weights (option A).
+    """Two 3x3 convolutions and a shortcut without weights (option A of section 4.2).
 
-    Every second pixel, missing maps zero.
+    The shortcut takes every second pixel, and the maps that it lacks are zero.
     """
 
     def __init__(self, in_maps: int, maps: int, stride: int) -> None:
         super().__init__()
-        self.stride, self.missing = stride, maps - in_maps
-        self.conv1, self.bn1 = conv3x3(in_maps, maps, stride=stride), nn.BatchNorm2d(maps)
-        self.conv2, self.bn2 = conv3x3(maps, maps), nn.BatchNorm2d(maps)
+        self.stride = stride
+        self.missing = maps - in_maps
+        self.conv1 = conv3x3(in_maps, maps, stride=stride)
+        self.bn1 = nn.BatchNorm2d(maps)
+        self.conv2 = conv3x3(maps, maps)
+        self.bn2 = nn.BatchNorm2d(maps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_maps, H, W) to (N, maps, H / stride, W / stride)."""
         shortcut = x
         if self.stride > 1 or self.missing:
-            shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
+            pixels = x[:, :, :: self.stride, :: self.stride]
+            # F.pad counts from the last axis: nothing for width and height, maps at the end.
+            shortcut = F.pad(pixels, (0, 0, 0, 0, 0, self.missing))
         x = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(x)) + shortcut)
 
@@ -51,13 +58,15 @@ class BasicBlock(nn.Module):
 class PreActBlock(nn.Module):
     """Normalise and activate before each of two 3x3 convolutions.
 
-    A 1x1 shortcut where the shape changes.
+    Where the shape changes, the shortcut is a 1x1 convolution of the activated input.
     """
 
     def __init__(self, in_maps: int, maps: int, stride: int) -> None:
         super().__init__()
-        self.bn1, self.conv1 = nn.BatchNorm2d(in_maps), conv3x3(in_maps, maps, stride=stride)
-        self.bn2, self.conv2 = nn.BatchNorm2d(maps), conv3x3(maps, maps)
+        self.bn1 = nn.BatchNorm2d(in_maps)
+        self.conv1 = conv3x3(in_maps, maps, stride=stride)
+        self.bn2 = nn.BatchNorm2d(maps)
+        self.conv2 = conv3x3(maps, maps)
         changes = stride > 1 or in_maps != maps
         self.shortcut = nn.Conv2d(in_maps, maps, 1, stride, bias=False) if changes else None
 
@@ -87,24 +96,22 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = conv3x3(in_channels, stem)
-        self.first = (
-            nn.Identity()
-            if block is PreActBlock
-            else nn.Sequential(nn.BatchNorm2d(stem), nn.ReLU())
-        )
-        self.last = (
-            nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU())
-            if block is PreActBlock
-            else nn.Identity()
-        )
-        inputs = [stem, *widths[:-1]]
-        self.stages = nn.Sequential(
-            *(
-                block(before if i == 0 else width, width, 2 if i == 0 and stage > 0 else 1)
-                for stage, (before, width) in enumerate(zip(inputs, widths, strict=True))
-                for i in range(num_blocks)
-            )
-        )
+        # Pre-activation blocks activate their own input, so that the last one's sum is still to
+        # be activated; the others leave the stem's to be.
+        self.first: nn.Module = nn.Identity()
+        self.last: nn.Module = nn.Identity()
+        if block is PreActBlock:
+            self.last = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU())
+        else:
+            self.first = nn.Sequential(nn.BatchNorm2d(stem), nn.ReLU())
+        blocks: list[nn.Module] = []
+        before = stem
+        for stage, width in enumerate(widths):
+            for i in range(num_blocks):
+                stride = 2 if i == 0 and stage > 0 else 1
+                blocks.append(block(before, width, stride))
+                before = width
+        self.stages = nn.Sequential(*blocks)
         self.fc = nn.Linear(widths[-1], num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -112,15 +119,19 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, 32, 32) images to (N, num_classes) scores."""
-        x = self.last(self.stages(self.first(self.conv(images))))
+        x = self.first(self.conv(images))
+        x = self.last(self.stages(x))
         scores: Tensor = self.fc(x.mean((2, 3)))
         return scores
 
 
-def residual(
+def make_residual(
     block: type[BasicBlock | PreActBlock], num_blocks: int, stem: int, widths: Sequence[int]
 ) -> Callable[..., nn.Module]:
-    """Make the function that builds one residual network for 32 px."""
+    """Return the function that builds one residual network for 32 px.
+
+    It has `num_blocks` blocks in each stage, `stem` maps before the first and `widths` in them.
+    """
 
     def build(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
         return ResNet(block, num_blocks, stem, widths, num_classes, in_channels)
@@ -128,9 +139,13 @@ def residual(
     return build
 
 
-resnet20, resnet32, resnet44, resnet56, resnet110 = (
-    residual(BasicBlock, num_blocks, 16, (16, 32, 64)) for num_blocks in (3, 5, 7, 9, 18)
-)
-preact_resnet18 = residual(PreActBlock, 2, 64, (64, 128, 256, 512))
-wide_resnet16_4 = residual(PreActBlock, 2, 16, (64, 128, 256))
-wide_resnet28_10 = residual(PreActBlock, 4, 16, (160, 320, 640))
+# He et al. 2015, section 4.2: depth 6n + 2 for n blocks in each of three stages.
+resnet20 = make_residual(BasicBlock, 3, 16, (16, 32, 64))
+resnet32 = make_residual(BasicBlock, 5, 16, (16, 32, 64))
+resnet44 = make_residual(BasicBlock, 7, 16, (16, 32, 64))
+resnet56 = make_residual(BasicBlock, 9, 16, (16, 32, 64))
+resnet110 = make_residual(BasicBlock, 18, 16, (16, 32, 64))
+preact_resnet18 = make_residual(PreActBlock, 2, 64, (64, 128, 256, 512))
+# Zagoruyko, Komodakis 2016: depth 6n + 4, widths 4 and 10 times those of ResNet.
+wide_resnet16_4 = make_residual(PreActBlock, 2, 16, (64, 128, 256))
+wide_resnet28_10 = make_residual(PreActBlock, 4, 16, (160, 320, 640))

@@ -1,4 +1,4 @@
-"""What is known of a model before it is built. No torch."""
+"""What is known of a model before it is built, and what its layers cost. No torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Source = Literal["zoo", "torchvision", "timm", "file"]  # where the code of a network is from
 
 AS_PUBLISHED = "as published"
 
@@ -24,7 +26,7 @@ class ModelSpec:
     name: str
     family: str
     file: str
-    source: Literal["zoo", "torchvision", "timm", "file"]
+    source: Source
     year: int
     paper: str
     image_size: int
@@ -61,10 +63,7 @@ class LayerCost:
 
 @runtime_checkable
 class Prepared(Protocol):
-    """A network whose first weights depend on the data.
-
-    It is shown some training images before it is trained.
-    """
+    """A network whose first weights depend on the data: it is shown images before training."""
 
     def see_images(self, images: "Tensor") -> None:
         """Take in (N, C, H, W) float32 images, normalised as those of the training."""

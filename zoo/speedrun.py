@@ -1,16 +1,17 @@
-"""A network for the fastest known recipes on small images, after airbench94 (Jordan, arXiv 2404.00498).
+"""A network for the fastest known recipes on small images, after airbench94.
 
-A first layer that whitens 2x2 patches, three blocks of two wide convolutions, GELU, one maximum
-over the last maps, scores scaled down. Its recipe: label smoothing 0.2, few epochs, and Muon with
-Nesterov's step (Jordan et al. 2024, "Muon: an optimizer for hidden layers"), which makes the rows
-of a convolution's step orthogonal.
+Jordan, arXiv 2404.00498: a first layer that whitens 2x2 patches, three blocks of two wide
+convolutions, GELU, one maximum over the last maps, scores scaled down. Its recipe: label smoothing
+0.2, few epochs, and Muon with Nesterov's step (Jordan et al. 2024, "Muon: an optimizer for hidden
+layers"), which makes the rows of a convolution's step orthogonal.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WHITENING_EPSILON = 5e-4
+WHITENING_EPSILON = 5e-4  # added to a patch's variances, so that flat directions aren't blown up
+SCORE_SCALE = 9  # scores are divided by it: large ones at the start would saturate the softmax
 
 
 class Block(nn.Module):
@@ -18,18 +19,19 @@ class Block(nn.Module):
 
     def __init__(self, before: int, maps: int) -> None:
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(before, maps, 3, padding=1, bias=False), _norm(maps)
+        self.conv1 = nn.Conv2d(before, maps, 3, padding=1, bias=False)
+        self.bn1 = _norm(maps)
         self.pool = nn.MaxPool2d(2)
-        self.conv2, self.bn2 = nn.Conv2d(maps, maps, 3, padding=1, bias=False), _norm(maps)
-        for convolution in (
-            self.conv1,
-            self.conv2,
-        ):  # the first maps pass on at the start, as the identity would
+        self.conv2 = nn.Conv2d(maps, maps, 3, padding=1, bias=False)
+        self.bn2 = _norm(maps)
+        for convolution in (self.conv1, self.conv2):
+            # The first maps pass on at the start, as the identity would.
             nn.init.dirac_(convolution.weight[: convolution.in_channels])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, before, H, W) to (N, maps, H / 2, W / 2)."""
-        x = F.gelu(self.bn1(self.pool(self.conv1(x))))
+        x = self.pool(self.conv1(x))
+        x = F.gelu(self.bn1(x))
         return F.gelu(self.bn2(self.conv2(x)))
 
 
@@ -38,7 +40,7 @@ class SpeedrunNet(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
-        maps = 2 * in_channels * 2 * 2
+        maps = 2 * in_channels * 2 * 2  # each whitening filter of a 2x2 patch, and its negative
         self.whiten = nn.Conv2d(in_channels, maps, 2)
         self.blocks = nn.Sequential(Block(maps, 64), Block(64, 256), Block(256, 256))
         self.pool = nn.MaxPool2d(3)
@@ -46,8 +48,9 @@ class SpeedrunNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, 32, 32) images to (N, num_classes) scores."""
-        x = self.pool(self.blocks(F.gelu(self.whiten(images)))).flatten(1)
-        scores: Tensor = self.fc(x) / 9
+        x = F.gelu(self.whiten(images))
+        x = self.pool(self.blocks(x)).flatten(1)
+        scores: Tensor = self.fc(x) / SCORE_SCALE
         return scores
 
     @torch.no_grad()
@@ -56,20 +59,24 @@ class SpeedrunNet(nn.Module):
 
         Its bias learns.
         """
-        patches = images.unfold(2, 2, 1).unfold(3, 2, 1).movedim(1, 3).flatten(3).flatten(0, 2)
+        # (N, C, rows, columns, 2, 2), then one row of C * 2 * 2 values a patch.
+        windows = images.unfold(2, 2, 1).unfold(3, 2, 1)
+        patches = windows.movedim(1, 3).flatten(3).flatten(0, 2)
+        # In double precision: the smallest variances are far below the largest.
         patches = patches.reshape(len(patches), -1).double()
-        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-        filters = (vectors / (values + WHITENING_EPSILON).sqrt()).T.reshape(
-            -1, *self.whiten.weight.shape[1:]
-        )
+        covariance = patches.T @ patches / len(patches)
+        variances, directions = torch.linalg.eigh(covariance)
+        scaled = directions / (variances + WHITENING_EPSILON).sqrt()
+        filters = scaled.T.reshape(-1, *self.whiten.weight.shape[1:])
         self.whiten.weight.copy_(torch.cat([filters, -filters]))
         self.whiten.weight.requires_grad_(False)
 
 
 def _norm(maps: int) -> nn.Module:
+    # Statistics follow fast (torch's momentum is 0.1), since a run has few steps.
     return nn.BatchNorm2d(maps, momentum=0.4)
 
 
 def speedrun(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
-    """The speedrun network, with random first filters until `see_images` is given images."""
+    """Build the speedrun network, whose first filters are random until `see_images` is called."""
     return SpeedrunNet(num_classes, in_channels)

@@ -1,7 +1,4 @@
-"""Fit a network to other images.
-
-Fewer strides for small ones, another number of channels for grey ones.
-"""
+"""Fit a network to other images: fewer strides for small ones, other channels for grey ones."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,20 +7,19 @@ from torch import nn
 
 
 def read_channels(model: nn.Module, in_channels: int) -> nn.Module:
-    """Make the first convolution read `in_channels` channels, with fresh weights if that is a change.
+    """Make the first convolution read `in_channels` channels, and return the model.
 
-    ValueError for a model without a convolution.
+    Its weights are drawn afresh if that is a change. Raise ValueError for a model without a
+    convolution.
     """
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
-        raise ValueError(
-            f"{type(model).__name__} has no convolution to fit to {in_channels} channels"
-        )
+        kind = type(model).__name__
+        raise ValueError(f"{kind} has no convolution to fit to {in_channels} channels")
     if first.in_channels != in_channels:
         first.in_channels = in_channels
-        first.weight = nn.Parameter(
-            first.weight.new_empty(first.out_channels, in_channels, *first.kernel_size)
-        )
+        weight = first.weight.new_empty(first.out_channels, in_channels, *first.kernel_size)
+        first.weight = nn.Parameter(weight)
         first.reset_parameters()
     return model
 
@@ -35,25 +31,38 @@ def set_stride(model: nn.Module, name: str, stride: int) -> None:
     layer.stride = (stride, stride)
 
 
+def set_border(model: nn.Module, name: str, border: int) -> None:
+    """Pad the input of one convolution by `border` pixels on each side; its weights stay."""
+    layer = model.get_submodule(name)
+    assert isinstance(layer, nn.Conv2d), f"{name} is a {type(layer).__name__}"
+    layer.padding = (border, border)
+
+
 def leave_out(model: nn.Module, name: str) -> None:
     """Replace one module by the identity."""
     model.set_submodule(name, nn.Identity())
 
 
-def fitted(
+def adapt_stem(
     build: Callable[..., nn.Module],
     *,
     stride_1: Sequence[str] = (),
     without: Sequence[str] = (),
     then: Callable[[nn.Module], None] | None = None,
 ) -> Callable[..., nn.Module]:
-    """Make the function that builds a network for small images.
+    """Return the function that builds the form of a network for small images.
 
     The convolutions and pools named in `stride_1` keep their weights and lose their stride, the
-    modules named in `without` become the identity, and `then` does what else there is to do.
+    modules named in `without` become the identity, and `then` does what else there is to do:
+
+        resnet18_cifar = adapt_stem(
+            resnet18, without=("maxpool",), then=use_small_kernel("conv1")
+        )
     """
 
-    def build_fitted(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
+    def build_adapted(
+        *, num_classes: int = 100, in_channels: int = 3, **switches: Any
+    ) -> nn.Module:
         model = build(num_classes=num_classes, in_channels=in_channels, **switches)
         for name in stride_1:
             set_stride(model, name, 1)
@@ -63,11 +72,14 @@ def fitted(
             then(model)
         return model
 
-    return build_fitted
+    return build_adapted
 
 
-def small_kernel(name: str) -> Callable[[nn.Module], None]:
-    """Make the change of one convolution to 3x3 with stride 1 and a border of 1, its weights drawn as He (2015)."""
+def use_small_kernel(name: str) -> Callable[[nn.Module], None]:
+    """Return the change of one convolution to 3x3 with stride 1 and a border of 1.
+
+    Its weights are drawn as in He et al. (2015).
+    """
 
     def change(model: nn.Module) -> None:
         old = model.get_submodule(name)

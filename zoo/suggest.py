@@ -1,4 +1,4 @@
-"""The nearest names to one that is unknown, in the words of every message that refuses a name. No torch."""
+"""The nearest names to one that is unknown, for every message that refuses a name. No torch."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,7 @@
-"""AlexNet's two towers as modules of their own, on one device or two, and weights from one form to another."""
+"""AlexNet's two towers as modules of their own, on one device or two.
+
+Here too is how weights go from one form of an AlexNet into another.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from zoo import weights
-from zoo.alexnet import PAPER, SMALL, AlexNet, Design, Figure, Part, join, switched
+from zoo.alexnet import (
+    PAPER,
+    SMALL,
+    AlexNet,
+    AlexNetForm,
+    Design,
+    Part,
+    apply_switches,
+    join_towers,
+)
 from zoo.spec import LayerCost
 from zoo.weights import State
 
 
-class TwoTower(Figure):
+class TwoTower(AlexNetForm):
     """The towers side by side in one process, each on the device where its weights are.
 
     Built with the weights that the grouped network has from the same random state.
@@ -24,30 +36,34 @@ class TwoTower(Figure):
         super().__init__()
         self.design = design
         grouped = AlexNet(design, num_classes, in_channels)
-        self.towers = nn.ModuleList(split_network(grouped, tower) for tower in range(design.towers))
+        self.towers = nn.ModuleList(cut_tower(grouped, tower) for tower in range(design.towers))
 
     def run(self, part: Part, x: Tensor) -> Tensor:
-        """Run one part in each tower on all of `x`, and put what they give side by side on the device of `x`."""
-        parts = [part(tower, x.to(tower.conv1.weight.device)) for tower in self.tower_list()]
-        return torch.cat([own.to(x.device) for own in parts], 1)
+        """Run one part in each tower on all of `x`; return what they give, on the device of `x`."""
+        outputs = []
+        for tower in self.tower_list():
+            own = part(tower, x.to(tower.conv1.weight.device))
+            outputs.append(own.to(x.device))
+        return torch.cat(outputs, 1)
 
     def own_state(self, grouped: State) -> dict[str, Tensor]:
         """Cut the grouped network's weights into the towers'."""
-        return in_towers(grouped, len(self.towers))
+        return to_tower_names(grouped, len(self.towers))
 
     def grouped_state(self) -> dict[str, Tensor]:
         """Put the towers' weights together."""
-        return join([tower.state_dict() for tower in self.towers])
+        return join_towers([tower.state_dict() for tower in self.towers])
 
     def tower_list(self) -> list[AlexNet]:
-        """The towers, by their type."""
+        """Return the towers by their type, which `nn.ModuleList` doesn't know."""
         return [tower for tower in self.towers if isinstance(tower, AlexNet)]
 
 
 def place(model: nn.Module, *, devices: Sequence[str | torch.device] | None = None) -> nn.Module:
-    """Put each tower on a device of its own: by default two GPUs if there are two, else the CPU twice.
+    """Put each tower on a device of its own, and return the model.
 
-    ValueError for a model without towers, or another number of devices.
+    By default two GPUs if there are two, else the CPU twice. Raise ValueError for a model without
+    towers, or another number of devices.
     """
     if not isinstance(model, TwoTower):
         raise ValueError(f"{type(model).__name__} has no towers to place; alexnet_two_tower has")
@@ -62,45 +78,45 @@ def place(model: nn.Module, *, devices: Sequence[str | torch.device] | None = No
     return model
 
 
-def tower_of(model: nn.Module, tower: int) -> AlexNet:
-    """Return one tower of an AlexNet that is whole.
-
-    Itself where it is a module of its own, else cut out.
-    """
-    return (
-        model.tower_list()[tower]
-        if isinstance(model, TwoTower)
-        else split_network(as_grouped(model), tower)
-    )
+def get_tower(model: nn.Module, tower: int) -> AlexNet:
+    """Return one tower of a whole AlexNet: itself where it is a module of its own, else cut out."""
+    if isinstance(model, TwoTower):
+        return model.tower_list()[tower]
+    return cut_tower(to_grouped(model), tower)
 
 
-def split_network(net: AlexNet, tower: int) -> AlexNet:
+def cut_tower(net: AlexNet, tower: int) -> AlexNet:
     """Cut one tower out of a grouped network, with its own copy of the weights."""
-    num_classes, in_channels = net.fc8.out_features, net.conv1.in_channels
+    # Built without numbers and without initialisation, so that no random number is drawn.
+    blank = replace(net.design, init="default")
     with torch.device("meta"):
-        part = AlexNet(replace(net.design, init="default"), num_classes, in_channels, tower=tower)
+        part = AlexNet(blank, net.fc8.out_features, net.conv1.in_channels, tower=tower)
     part.design = net.design
-    part.load_state_dict(split(net.state_dict(), tower, num_towers=net.design.towers), assign=True)
-    for parameter in part.parameters():
-        parameter.requires_grad_()
-    return part
+    state = take_tower(net.state_dict(), tower, num_towers=net.design.towers)
+    return _assign(part, state)
 
 
-def as_grouped(model: nn.Module) -> AlexNet:
-    """Return the grouped form of an AlexNet that is whole."""
+def to_grouped(model: nn.Module) -> AlexNet:
+    """Return the grouped form of a whole AlexNet."""
     if isinstance(model, AlexNet):
         return model
     assert isinstance(model, TwoTower), "a share of a model can't be shared again"
     state = model.grouped_state()
+    num_classes, in_channels = len(state["fc8.bias"]), state["conv1.weight"].shape[1]
     with torch.device("meta"):
-        net = AlexNet(model.design, len(state["fc8.bias"]), state["conv1.weight"].shape[1])
+        net = AlexNet(model.design, num_classes, in_channels)
+    return _assign(net, state)
+
+
+def _assign(net: AlexNet, state: State) -> AlexNet:
+    """Give a network that was built on `meta` its weights; a state's tensors ask no gradient."""
     net.load_state_dict(state, assign=True)
     for parameter in net.parameters():
         parameter.requires_grad_()
     return net
 
 
-def split(state: State, tower: int, *, num_towers: int = 2) -> dict[str, Tensor]:
+def take_tower(state: State, tower: int, *, num_towers: int = 2) -> dict[str, Tensor]:
     """Take one tower's share of a grouped network's state.
 
     The outputs of every layer are cut, its inputs aren't.
@@ -108,61 +124,56 @@ def split(state: State, tower: int, *, num_towers: int = 2) -> dict[str, Tensor]
     return {name: tensor.chunk(num_towers, 0)[tower].clone() for name, tensor in state.items()}
 
 
-def in_towers(grouped: State, num_towers: int) -> dict[str, Tensor]:
-    """Cut a grouped network's state into all towers', under the names that they have in `TwoTower`."""
-    return {
-        f"towers.{tower}.{name}": tensor
-        for tower in range(num_towers)
-        for name, tensor in split(grouped, tower, num_towers=num_towers).items()
-    }
+def to_tower_names(grouped: State, num_towers: int) -> dict[str, Tensor]:
+    """Cut a grouped network's state into all towers', under their names in `TwoTower`."""
+    state = {}
+    for tower in range(num_towers):
+        for name, tensor in take_tower(grouped, tower, num_towers=num_towers).items():
+            state[f"towers.{tower}.{name}"] = tensor
+    return state
 
 
 def load(model: nn.Module, state: State) -> None:
-    """Load the weights of any AlexNet, grouped or in towers, into any form of the same design: whole or not at all.
+    """Load the weights of any AlexNet into any form of the same design: whole or not at all.
 
-    On a mesh each rank takes its share. ValueError names the first parameter that doesn't fit.
+    Either may be grouped or in towers; on a mesh each rank takes its share. Raise ValueError naming
+    the first parameter that doesn't fit.
     """
-    if not isinstance(model, Figure):
+    if not isinstance(model, AlexNetForm):
         raise ValueError(f"{type(model).__name__} is no AlexNet")
     weights.load(model, model.adopt(state))
 
 
-CROSSINGS = {
-    "pool2": "conv3",
-    "pool5": "fc6",
-    "fc6": "fc7",
-    "fc7": "fc8",
-}  # what a tower gives: who reads it
+# The layers whose outputs go to the other tower, and the layers that read them there.
+CROSSINGS = {"pool2": "conv3", "pool5": "fc6", "fc6": "fc7", "fc7": "fc8"}
 
 
-def crossings(layers: Sequence[LayerCost]) -> list[str]:
+def describe_crossings(layers: Sequence[LayerCost]) -> list[str]:
     """Say what crosses between the towers for one image, from the layers of a model.
 
-    Nothing of one without towers.
+    Return a line a crossing; none for a model without towers.
     """
-    first = {
-        layer.name.removeprefix("towers.0."): layer
-        for layer in layers
-        if layer.name.startswith("towers.0.")
-    }
-    return [
-        f"before {reader} cross {math.prod(first[name].output_shape):,} values of {name}, from each tower to the other"
-        for name, reader in CROSSINGS.items()
-        if name in first
-    ]
+    prefix = "towers.0."
+    lines = []
+    outputs = {layer.name: layer.output_shape for layer in layers}
+    for name, reader in CROSSINGS.items():
+        shape = outputs.get(prefix + name)
+        if shape is not None:
+            values = f"{math.prod(shape):,} values of {name}"
+            lines.append(f"before {reader} cross {values}, from each tower to the other")
+    return lines
 
 
 def alexnet_two_tower(
     *, num_classes: int = 100, in_channels: int = 3, **switches: Any
 ) -> nn.Module:
-    """The paper's network, a module a tower."""
-    return TwoTower(switched(PAPER, switches), num_classes, in_channels)
+    """Build the paper's network, a module a tower."""
+    return TwoTower(apply_switches(PAPER, switches), num_classes, in_channels)
 
 
 def alexnet_two_tower_cifar(
     *, num_classes: int = 100, in_channels: int = 3, **switches: Any
 ) -> nn.Module:
-    """`alexnet_two_tower` for 32 px."""
-    return TwoTower(
-        switched(replace(PAPER, stem=SMALL, init="he"), switches), num_classes, in_channels
-    )
+    """Build `alexnet_two_tower` for 32 px."""
+    small = replace(PAPER, stem=SMALL, init="he")
+    return TwoTower(apply_switches(small, switches), num_classes, in_channels)

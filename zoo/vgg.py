@@ -4,33 +4,43 @@ from functools import partial
 
 from torch import nn
 
-from zoo.external import of_torchvision
-from zoo.stem import fitted
+from zoo.external import from_torchvision
+from zoo.stem import adapt_stem
 
 
-def _small_head(model: nn.Module) -> None:
-    """Read the 512 maps of 1x1 that 32 px leave, by hidden layers of 512 units."""
+def use_small_head(model: nn.Module) -> None:
+    """Read the 512 maps of 1x1 that 32 px leave, by two hidden layers of 512 units."""
     last = model.get_submodule("classifier.6")
     assert isinstance(last, nn.Linear)
-    hidden = [
-        layer
-        for _ in range(2)
-        for layer in (nn.Linear(512, 512), nn.ReLU(inplace=True), nn.Dropout())
-    ]
-    model.set_submodule("classifier", nn.Sequential(*hidden, nn.Linear(512, last.out_features)))
+    head = nn.Sequential(
+        nn.Linear(512, 512),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        nn.Linear(512, 512),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        nn.Linear(512, last.out_features),
+    )
+    model.set_submodule("classifier", head)
 
 
-small = partial(fitted, without=("avgpool",), then=_small_head)
+# torchvision averages the last maps to 7x7, which would only repeat the one pixel that is left.
+adapt_vgg = partial(adapt_stem, without=("avgpool",), then=use_small_head)
 
-vgg11, vgg13, vgg16, vgg19 = (of_torchvision(f"vgg{depth}") for depth in (11, 13, 16, 19))
-vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn = (
-    of_torchvision(f"vgg{depth}_bn") for depth in (11, 13, 16, 19)
-)
-vgg11_cifar, vgg13_cifar, vgg16_cifar, vgg19_cifar = (
-    small(vgg11),
-    small(vgg13),
-    small(vgg16),
-    small(vgg19),
-)
-vgg11_bn_cifar, vgg13_bn_cifar = small(vgg11_bn), small(vgg13_bn)
-vgg16_bn_cifar, vgg19_bn_cifar = small(vgg16_bn), small(vgg19_bn)
+vgg11 = from_torchvision("vgg11")
+vgg13 = from_torchvision("vgg13")
+vgg16 = from_torchvision("vgg16")
+vgg19 = from_torchvision("vgg19")
+vgg11_bn = from_torchvision("vgg11_bn")
+vgg13_bn = from_torchvision("vgg13_bn")
+vgg16_bn = from_torchvision("vgg16_bn")
+vgg19_bn = from_torchvision("vgg19_bn")
+
+vgg11_cifar = adapt_vgg(vgg11)
+vgg13_cifar = adapt_vgg(vgg13)
+vgg16_cifar = adapt_vgg(vgg16)
+vgg19_cifar = adapt_vgg(vgg19)
+vgg11_bn_cifar = adapt_vgg(vgg11_bn)
+vgg13_bn_cifar = adapt_vgg(vgg13_bn)
+vgg16_bn_cifar = adapt_vgg(vgg16_bn)
+vgg19_bn_cifar = adapt_vgg(vgg19_bn)

@@ -6,20 +6,26 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 State = Mapping[str, Tensor]
 
+# What training scripts save a state under, beside their optimiser's.
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+# The auxiliary classifiers of GoogLeNet and Inception v3, which they need in training alone.
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+
 
 @runtime_checkable
-class Scaling(Protocol):
+class ScalesImages(Protocol):
     """A network of torchvision that may scale its images itself."""
 
     transform_input: bool
 
 
 @runtime_checkable
-class Adopting(Protocol):
+class AdoptsWeights(Protocol):
     """A network that comes in several forms and turns another's weights into its own."""
 
     def adopt(self, state: State) -> State: ...
@@ -28,117 +34,121 @@ class Adopting(Protocol):
 def load(model: nn.Module, state: State) -> None:
     """Load a state into a model.
 
-    ValueError, before anything is changed, names the first parameter that doesn't fit.
+    Raise ValueError as `check`, before anything is changed.
     """
     check(model, state)
     model.load_state_dict(state)
 
 
 def check(model: nn.Module, state: State) -> None:
-    """Raise ValueError naming the first parameter of a state that is missing, of another shape, or unknown here."""
+    """Raise ValueError unless a state has exactly the model's parameters and buffers.
+
+    It names the first one that is missing, of another shape, or unknown here.
+    """
     own = model.state_dict()
     kind = type(model).__name__
     for name, tensor in own.items():
         if name not in state:
             raise ValueError(f"the weights lack {name}, which {kind} has")
-        if state[name].shape != tensor.shape:
-            shapes = (
-                f"{tuple(state[name].shape)} in the weights and {tuple(tensor.shape)} in the model"
-            )
-            raise ValueError(f"{name} is {shapes}")
+        given, wanted = tuple(state[name].shape), tuple(tensor.shape)
+        if given != wanted:
+            raise ValueError(f"{name} is {given} in the weights and {wanted} in the model")
     for name in state:
         if name not in own:
             raise ValueError(f"{kind} has no {name}, which the weights have")
 
 
 def load_pretrained(model: nn.Module, state: State, *, num_classes: int) -> list[str]:
-    """Load weights that may have been trained for other classes; return the names that stay fresh for that reason.
+    """Load weights that may have been trained for other classes.
 
-    ValueError as `fitted`, before anything is changed.
+    Return the names that stay fresh for that reason. Raise ValueError as `fit_state`, before
+    anything is changed.
     """
     own = model.state_dict()
-    state, fresh = fitted(model, state, num_classes=num_classes)
-    if isinstance(model, Scaling) and _auxiliary(state):
-        model.transform_input = (
-            True  # torchvision's published networks read images scaled to -1 ... 1
-        )
-    model.load_state_dict({name: own[name] if name in fresh else state[name] for name in own})
+    state, fresh = fit_state(model, state, num_classes=num_classes)
+    if isinstance(model, ScalesImages) and any(name.startswith(AUXILIARY) for name in state):
+        # torchvision's published networks of this kind read images scaled to -1 ... 1.
+        model.transform_input = True
+    loaded = {name: own[name] if name in fresh else state[name] for name in own}
+    model.load_state_dict(loaded)
     return fresh
 
 
-def fitted(model: nn.Module, state: State, *, num_classes: int) -> tuple[State, list[str]]:
-    """Fit published weights to a model: names as they are here, and the names that stay fresh for other classes.
+def fit_state(model: nn.Module, state: State, *, num_classes: int) -> tuple[State, list[str]]:
+    """Fit published weights to a model.
 
-    Only parameters of `num_classes` rows may differ, in their rows. ValueError names the first
-    other one that does.
+    Return them under the names that they have here, and the names that stay fresh since the classes
+    differ: only parameters of `num_classes` rows may, in their rows. Raise ValueError naming the
+    first other one that does.
     """
     own = model.state_dict()
-    if isinstance(model, Adopting):
+    if isinstance(model, AdoptsWeights):
         state = model.adopt(state)
-    state = {_undotted(name) if name not in own else name: tensor for name, tensor in state.items()}
-    counters = {
-        name: tensor for name, tensor in own.items() if name.endswith("num_batches_tracked")
-    }
-    state = counters | state  # files from before batch norms counted
-    fresh = [
-        name
-        for name, tensor in own.items()
-        if name in state
-        and len(tensor.shape) > 0
-        and len(tensor) == num_classes != len(state[name])
-        and tensor.shape[1:] == state[name].shape[1:]
-    ]
-    heads = set(_auxiliary(state)) if getattr(model, "aux_logits", None) is False else set()
-    check(
-        model,
-        {name: own[name] if name in fresh else t for name, t in state.items() if name not in heads},
-    )
-    return state, fresh
+    renamed = {name if name in own else _modernise(name): t for name, t in state.items()}
+    # Files from before batch normalisation counted its batches lack the counters.
+    fitted = {name: t for name, t in own.items() if name.endswith("num_batches_tracked")}
+    fitted.update(renamed)
+    fresh = []
+    for name, tensor in own.items():
+        if name in fitted and _differs_in_classes(tensor, fitted[name], num_classes):
+            fresh.append(name)
+    has_no_heads = getattr(model, "aux_logits", None) is False
+    checked = {}
+    for name, tensor in fitted.items():
+        if has_no_heads and name.startswith(AUXILIARY):
+            continue
+        checked[name] = own[name] if name in fresh else tensor
+    check(model, checked)
+    return fitted, fresh
 
 
-def _undotted(name: str) -> str:
-    """A name of torchvision's DenseNet as it is written today.
+def _differs_in_classes(own: Tensor, given: Tensor, num_classes: int) -> bool:
+    """Return whether a parameter has a row a class here, and another number of like rows there."""
+    if own.dim() == 0 or len(own) != num_classes or own.shape[1:] != given.shape[1:]:
+        return False
+    return len(given) != num_classes
+
+
+def _modernise(name: str) -> str:
+    """Write a name of torchvision's DenseNet as it is written today.
 
     `norm.1.weight` is `norm1.weight`.
     """
     return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)", r"\1", name)
 
 
-def _auxiliary(state: State) -> list[str]:
-    """The parameters of auxiliary classifiers, which GoogLeNet and Inception v3 need in training alone."""
-    return [name for name in state if name.startswith(("aux1.", "aux2.", "AuxLogits."))]
-
-
-def _unwrapped(state: object) -> object:
-    """The dictionary of tensors in what training scripts save around it, its names without DDP's `module.`."""
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if isinstance(state, Mapping) and all(str(name).startswith("module.") for name in state):
-        return {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    return state
-
-
 def read(path: Path) -> dict[str, Tensor]:
     """Read a state from a safetensors file or one that torch saved.
 
-    ValueError says in one line what is wrong.
+    What training scripts save around it is taken off, DDP's `module.` too. Nothing but tensors and
+    plain containers is ever unpickled. Raise ValueError that says in one line what is wrong.
     """
+    # Not timm.models.load_state_dict: it takes averaged weights (`state_dict_ema`) in silence where
+    # there are any, knows no `model_state_dict`, lets a pickled Namespace in, and takes seconds to
+    # import.
     if not path.is_file():
         raise ValueError(f"no weights at {path}")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
-        state = _unwrapped(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # whatever a damaged file makes its reader say
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # A damaged file makes its reader raise nearly anything.
         cause = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} holds no weights that can be read: {cause}") from error
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(tensor, Tensor) for tensor in state.values())
-    ):
+    state = _unwrap(saved)
+    if not isinstance(state, dict) or not state:
+        raise ValueError(f"{path} holds no dictionary of tensors")
+    if not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ValueError(f"{path} holds no dictionary of tensors")
     return state
+
+
+def _unwrap(saved: object) -> object:
+    """Return the state in what a training script saved, its names without DDP's `module.`."""
+    for key in WRAPPERS:
+        if isinstance(saved, Mapping) and isinstance(saved.get(key), Mapping):
+            saved = saved[key]
+    if isinstance(saved, Mapping) and all(str(name).startswith("module.") for name in saved):
+        return {name.removeprefix("module."): tensor for name, tensor in saved.items()}
+    return saved

@@ -37,7 +37,7 @@ from bench.train.trainer import Diverged, Hooks, Learner, Progress, fit
 from zoo.cause import cause_of
 from zoo.cost import count_parameters, layer_costs
 from zoo.fit import check_image_size
-from zoo.library import twins
+from zoo.library import explain_shared_names
 from zoo.registry import resolve
 from zoo.regularise import build_regularised
 from zoo.spec import ModelSpec
@@ -104,7 +104,7 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
         )
     runtime.claim_folder(folder)
     runtime.on_main(_write_request, config, folder)
-    sizes, names = describe_classes(data), twins(_asked_for(config))
+    sizes, names = describe_classes(data), explain_shared_names(_asked_for(config))
     runtime.say(
         f"{data.name}: {len(data.train_indices):,} training images of {len(data.class_names)} classes, {sizes}"
     )

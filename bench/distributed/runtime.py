@@ -36,7 +36,7 @@ from bench.request.config import PARALLEL, RunConfig
 from bench.results.record import Status
 from bench.results.storage import lock_folder
 from zoo.cause import cause_of
-from zoo.layer import with_products
+from zoo.layer import use_matrix_products
 
 T = TypeVar("T")
 TWICE_SECONDS = 3.0  # launchers repeat a signal at once: only a later one is a second one
@@ -272,7 +272,7 @@ class Runtime:
         `ways` is its spec's `parallelise`. ValueError for a model that can't be shared so.
         """
         if self.device.type == "cpu":
-            with_products(model)
+            use_matrix_products(model)
         if self.parallel == "data":
             return model.to(self.device)
         return parallel.share_model(model, ways[self.parallel], self.model_axis, self.device)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bench.request.config import HUB, NONE, RunConfig
 from bench.results.storage import weights_file
 from zoo import weights
-from zoo.external import trained_state
+from zoo.external import fetch_trained_state
 from zoo.registry import create_model
 
 
@@ -26,7 +26,7 @@ def read_weights(given: str, model: str, seed: int) -> dict[str, Tensor]:
     `given` is what `--pretrained` says. ValueError, one line, where they can't be had.
     """
     if given == HUB:
-        return trained_state(model)
+        return fetch_trained_state(model)
     return weights.read(weights_file(Path(given), model, seed))
 
 
@@ -45,7 +45,7 @@ def check_pretrained(config: RunConfig, num_classes: int) -> None:
         for seed in seeds:
             try:
                 state = read_weights(config.pretrained, model, seed)
-                weights.fitted(built, state, num_classes=num_classes)
+                weights.fit_state(built, state, num_classes=num_classes)
             except ValueError as error:
                 raise ValueError(f"--pretrained: {model}: {error}") from error
 
