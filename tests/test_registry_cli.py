@@ -15,7 +15,7 @@ from torch import nn
 from tests.support.processes import ROOT, run_command
 from zoo import check_name, create_model, expand, list_models, resolve
 from zoo.__main__ import main
-from zoo.library import library_models, explain_shared_names
+from zoo.library import explain_shared_names, library_models
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
 

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from zoo import cost, stem
+from zoo.cause import cause_of
 from zoo.spec import ModelSpec
 from zoo.suggest import did_you_mean
 
@@ -88,7 +89,7 @@ def fetch_trained_state(name: str) -> dict[str, torch.Tensor]:
         return _torchvision_state(rest) if library == "tv" else _timm_state(rest)
     except Exception as error:
         # Each library's downloader raises what it likes where there is no network.
-        cause = f"{type(error).__name__}: {error}".splitlines()[0][:MOST_CAUSE]
+        cause = cause_of(error)[:MOST_CAUSE]
         raise ValueError(
             f"its published weights can't be fetched ({cause}); give a file instead"
         ) from error

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from zoo.cause import first_line
+
 State = Mapping[str, Tensor]
 
 # What training scripts save a state under, beside their optimiser's.
@@ -134,7 +136,7 @@ def read(path: Path) -> dict[str, Tensor]:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # A damaged file makes its reader raise nearly anything.
-        cause = str(error).partition("\n")[0] or type(error).__name__
+        cause = first_line(error)
         raise ValueError(f"{path} holds no weights that can be read: {cause}") from error
     state = _unwrap(saved)
     if not isinstance(state, dict) or not state:
