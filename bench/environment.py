@@ -58,13 +58,10 @@ def describe_run(config: RunConfig, runtime: "Runtime") -> dict[str, JsonValue]:
         found["machine"] = f"{runtime.world_size} x {found['gpu']}"
     return found | {
         "device": runtime.device.type,
-        "num_threads": runtime.num_threads,
         "world_size": runtime.world_size,
         "local_processes": runtime.world.local_size,
         "backend": runtime.backend,
-        "precision": config.precision,
-        "tf32": torch.backends.cuda.matmul.allow_tf32,
-        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        **runtime.settings_in_force(),
         "large_pages": os.environ.get(LARGE_PAGES) == "1",
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

@@ -15,6 +15,7 @@ from bench.request.command_line import read_request
 from bench.request.config import RunConfig, differing, from_json
 from bench.results.comparison_check import comparison_faults
 from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, cell_name
+from bench.results.setting import asked_settings
 from bench.results.storage import comparison_paths, read
 from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
 
@@ -125,12 +126,7 @@ def _identity_faults(
         yield f"{', '.join(changed)} differ from the run's config.json and the model's own"
     if record.batch_size != config.batch_size or record.data.protocol != config.protocol:
         yield "batch size or protocol differs from its own config"
-    stated = {"precision": config.precision, "world_size": record.world_size}
-    stated |= {
-        name: getattr(config, name) for name in ("tf32", "cudnn_benchmark") if name in record.config
-    }
-    if config.num_threads is not None:
-        stated["num_threads"] = config.num_threads
+    stated = {"world_size": record.world_size} | asked_settings(record)
     for name, expected in stated.items():
         if record.environment.get(name) != expected:
             yield f"environment: {name} is {record.environment.get(name)}, not {expected}"

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 
 from bench.results.interval import Estimate, top1_estimate
+from bench.results.metric import FIGURES, METRICS, TRAINING, list_metrics
 from bench.results.record import Comparison, Measurement
 from bench.results.verdict import launched_rate, rate_intervals
-from reports.frame import DERIVED, MEASURED, Field, derived, row_of
+from reports.frame import Field, columns_of, derived, figure, row_of
 from reports.runs import Cell, Run
 
 # Columns of which a row shows the mean over its seeds.
@@ -17,16 +18,13 @@ SEED_COLUMNS = (
     "best_validation_top1",
     "top1_best_on_test",
     "train_seconds",
-    "fit_images_per_second",
+    *(column.key for metric in list_metrics(TRAINING) for column in metric.columns),
 )
 # Columns that are the same for all seeds: a comparison measures a model once.
 MODEL_COLUMNS = (
     "num_parameters",
     "multiply_adds",
-    "latency_ms_p50",
-    "latency_ms_p99",
-    *(name for name in MEASURED if name not in SEED_COLUMNS),
-    *DERIVED,
+    *(column.key for column in FIGURES if column.key not in SEED_COLUMNS),
 )
 Intervals = dict[tuple[str, str], tuple[float, float]]  # model, metric -> interval
 
@@ -38,12 +36,9 @@ def comparison_intervals(comparison: Comparison | None) -> Intervals:
     """
     if comparison is None:
         return {}
-    sampled = [
-        (model, row)
-        for model, rows in comparison.measurements.items()
-        for row in rows
-        if _is_sampled(row)
-    ]
+    sampled: list[tuple[str, Measurement]] = []
+    for model, rows in comparison.measurements.items():
+        sampled += [(model, row) for row in rows if _is_sampled(row)]
     intervals = rate_intervals([row for _, row in sampled])
     keys = [(model, row.metric) for model, row in sampled]
     return dict(zip(keys, intervals, strict=True))
@@ -51,7 +46,7 @@ def comparison_intervals(comparison: Comparison | None) -> Intervals:
 
 def _is_sampled(row: Measurement) -> bool:
     """Return whether a measurement has a value for each round, and so an interval."""
-    return row.images is not None or row.metric == "latency_ms"
+    return row.metric in METRICS and METRICS[row.metric].is_sampled
 
 
 def estimates_of(cells: Sequence[Cell], run: Run, intervals: Intervals) -> dict[str, Estimate]:
@@ -94,14 +89,14 @@ def _sampled_estimates(model: str, run: Run, intervals: Intervals) -> dict[str, 
         interval = intervals.get((model, row.metric))
         if interval is None:
             continue
-        if row.metric == "latency_ms":
-            numbers["latency_ms_p50"] = Estimate(row.percentile(50), *interval)
-        elif row.metric in MEASURED:
+        for column in columns_of(row):
             launches = _launches_of(run, model, row.metric)
-            if len(launches) > 1:
-                numbers[row.metric] = launched_rate(launches)
-            else:
-                numbers[row.metric] = Estimate(row.value, *interval)
+            # Over launches the rate of a batch is known; a time of one image is the first launch's.
+            if len(launches) > 1 and row.images is not None:
+                numbers[column.key] = launched_rate(launches)
+            # An interval is the median's: of the other percentiles nothing is known.
+            elif column.statistic in ("value", "p50"):
+                numbers[column.key] = Estimate(figure(row, column), *interval)
     return numbers
 
 

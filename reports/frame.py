@@ -1,125 +1,62 @@
 """The tidy table: one row a record, empty where nothing was measured."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.results.interval import Estimate
+from bench.results.metric import FIGURES, METRICS, Column
 from bench.results.record import Comparison, Measurement, RunRecord
+from bench.results.setting import SETTINGS
+from bench.results.verdict import rate_interval, speed_ratio
 from reports.runs import Source
 
 if TYPE_CHECKING:
     import pandas as pd
 
-import math
-
-from bench.results.interval import Estimate
-from bench.results.verdict import rate_interval, speed_ratio
-
 Field = str | int | float | bool | None
 
-COLUMNS = (
-    "run",
-    "model",
-    "family",
-    "seed",
-    "status",
-    "dataset",
-    "stand_in",
-    "protocol",
-    "top1",
-    "top5",
-    "superclass_top1",
-    "num_parameters",
-    "multiply_adds",
-    "train_images_per_second",
-    "train_step_images_per_second",
-    "loader_images_per_second",
-    "fit_images_per_second",
-    "infer_images_per_second",
-    "latency_ms_p50",
-    "latency_ms_p99",
-    "peak_memory_bytes",
-    "world_size",
-    "num_threads",
-    "batch_size",
-    "precision",
-    "channels_last",
-    "train_seconds",
-    "epochs",
-    "image_size",
-    "source",
-    "top1_split",
-    "num_images",
-    "error",
-    "machine",
-    "git_commit",
-    "git_dirty",
-    "torch",
-    "created",
-    "finished",
-    "infer_best_images_per_second",
-    "infer_best_batch",
-    "communication_percent",
-    "train_gflops_per_second",
-    "first_step_seconds",
-    "compile_seconds",
-    "energy_joules_per_image",
-    "parameter_bytes",
-    "gradient_bytes",
-    "optimizer_bytes",
-    "activation_bytes",
-    "process_peak_bytes",
-    "device_allocated_bytes",
-    "device_reserved_bytes",
-    "batch_choice",
-    "tf32",
-    "cudnn_benchmark",
-    "compile",
-    "latency_ms_p95",
-    "top1_best_on_test",
-    "best_validation_top1",
-    "best_validation_epoch",
-    "parallel",
-    "num_local_parameters",
-    "exchanged_bytes",
+# A contract with everybody who reads published tables: no name goes or moves. A newer figure or
+# setting needs no place here: it comes after these.
+CONTRACT = (
+    *("run", "model", "family", "seed", "status", "dataset", "stand_in", "protocol"),
+    *("top1", "top5", "superclass_top1", "num_parameters", "multiply_adds"),
+    *("train_images_per_second", "train_step_images_per_second", "loader_images_per_second"),
+    *("fit_images_per_second", "infer_images_per_second", "latency_ms_p50", "latency_ms_p99"),
+    *("peak_memory_bytes", "world_size", "num_threads", "batch_size", "precision"),
+    *("channels_last", "train_seconds", "epochs", "image_size", "source", "top1_split"),
+    *("num_images", "error", "machine", "git_commit", "git_dirty", "torch", "created"),
+    *("finished", "infer_best_images_per_second", "infer_best_batch", "communication_percent"),
+    *("train_gflops_per_second", "first_step_seconds", "compile_seconds"),
+    *("energy_joules_per_image", "parameter_bytes", "gradient_bytes", "optimizer_bytes"),
+    *("activation_bytes", "process_peak_bytes", "device_allocated_bytes"),
+    *("device_reserved_bytes", "batch_choice", "tf32", "cudnn_benchmark", "compile"),
+    *("latency_ms_p95", "top1_best_on_test", "best_validation_top1", "best_validation_epoch"),
+    *("parallel", "num_local_parameters", "exchanged_bytes"),
 )
-MEASURED = (
-    "train_images_per_second",
-    "train_step_images_per_second",
-    "loader_images_per_second",
-    "fit_images_per_second",
-    "infer_images_per_second",
-    "peak_memory_bytes",
-    "first_step_seconds",
-    "compile_seconds",
-    "energy_joules_per_image",
-    "parameter_bytes",
-    "gradient_bytes",
-    "optimizer_bytes",
-    "activation_bytes",
-    "process_peak_bytes",
-    "device_allocated_bytes",
-    "device_reserved_bytes",
-    "exchanged_bytes",
+NEWER = (
+    *(column.key for column in FIGURES),
+    *(setting.name for setting in SETTINGS if setting.in_csv),
 )
-DERIVED = (
-    "infer_best_images_per_second",
-    "infer_best_batch",
-    "communication_percent",
-    "train_gflops_per_second",
-)
+COLUMNS = tuple(dict.fromkeys((*CONTRACT, *NEWER)))
+
+# Of a training step for each multiply-add of a forward pass: an operation each for the product and
+# the sum, once forward and twice backward (to the inputs and to the weights).
+FLOPS_OF_TRAINING = 6
 
 
 def tidy_rows(source: Source) -> list[dict[str, Field]]:
-    """One row a record with every name of COLUMNS.
+    """Return one row a record with every name of COLUMNS.
 
-    Percent, images/s of the whole world, bytes, seconds, ms.
+    In percent, images/s of the whole world, bytes, seconds and milliseconds.
     """
     return [row_of(cell.record, run.comparison, run=run.name) for run, cell in source.cells]
 
 
 def tidy_frame(source: Source) -> "pd.DataFrame":
-    """The tidy rows as a pandas frame."""
+    """Return the tidy rows as a pandas frame."""
+    # Imported here: a page without --csv needs no pandas, which takes half a second.
     import pandas as pd
 
     return pd.DataFrame(tidy_rows(source), columns=list(COLUMNS)).convert_dtypes()
@@ -134,19 +71,39 @@ def write_csv(source: Source, path: Path) -> None:
 
 
 def row_of(record: RunRecord, comparison: Comparison | None, *, run: str) -> dict[str, Field]:
-    """One record's row. What was measured once a model stands in the row of each of its seeds."""
-    found = {m.metric: m for m in measurements_of(record, comparison)}
-    worked_out = derived(record, comparison) if record.status == "ok" else {}
-    more: dict[str, Field] = {
-        name: worked_out[name].value if name in worked_out else None for name in DERIVED
-    }
-    return _identity(record, run) | _results(record) | _measured(found) | more | _provenance(record)
+    """Return one record's row; what was measured once a model stands in the row of every seed."""
+    row: dict[str, Field] = dict.fromkeys(COLUMNS)
+    row |= _identity(record, run) | _results(record) | _provenance(record)
+    for measurement in measurements_of(record, comparison):
+        row |= figures_of(measurement)
+    if record.status == "ok":
+        row |= {key: number.value for key, number in derived(record, comparison).items()}
+    return row
 
 
 def measurements_of(record: RunRecord, comparison: Comparison | None) -> Iterable[Measurement]:
-    """The record's own measurements, then those of its model in the comparison, if it was part of it."""
+    """Return the record's own measurements, then those of its model in the comparison."""
     compared = comparison.measurements.get(record.model, ()) if comparison else ()
     return (*record.measurements, *compared)
+
+
+def columns_of(measurement: Measurement) -> tuple[Column, ...]:
+    """Return the columns that a measurement fills; none for a metric of another version."""
+    metric = METRICS.get(measurement.metric)
+    return metric.columns if metric else ()
+
+
+def figures_of(measurement: Measurement) -> dict[str, float]:
+    """Return the figures that a measurement gives, by column."""
+    return {column.key: figure(measurement, column) for column in columns_of(measurement)}
+
+
+def figure(measurement: Measurement, column: Column) -> float:
+    """Return one figure of a measurement, in its unit."""
+    if column.statistic == "value":
+        return measurement.value
+    assert column.statistic is not None, "a metric's own column has a statistic"
+    return measurement.percentile(float(column.statistic.removeprefix("p")))
 
 
 def _identity(record: RunRecord, run: str) -> dict[str, Field]:
@@ -166,96 +123,82 @@ def _identity(record: RunRecord, run: str) -> dict[str, Field]:
 
 
 def image_size(record: RunRecord) -> int | None:
-    """The size in pixels that the model saw: what was asked for, else its own."""
-    asked, own = record.config.get("image_size"), record.spec.get("image_size")
-    return asked if isinstance(asked, int) else own if isinstance(own, int) else None
+    """Return the size in pixels that the model saw: what was asked for, else its own."""
+    for size in (record.config.get("image_size"), record.spec.get("image_size")):
+        if isinstance(size, int):
+            return size
+    return None
 
 
 def _results(record: RunRecord) -> dict[str, Field]:
-    accuracy = record.accuracy
     row: dict[str, Field] = {
-        "top1": accuracy.top1 if accuracy else None,
-        "top5": accuracy.top5 if accuracy else None,
-        "superclass_top1": accuracy.superclass_top1 if accuracy else None,
-        "top1_split": accuracy.split if accuracy else None,
-        "num_images": accuracy.num_images if accuracy else None,
+        "num_parameters": record.num_parameters,
+        "num_local_parameters": record.num_local_parameters,
+        "multiply_adds": record.multiply_adds,
+        "train_seconds": record.train_seconds,
     }
-    return (
-        row
-        | chosen(record)
-        | {
-            "num_parameters": record.num_parameters,
-            "num_local_parameters": record.num_local_parameters,
-            "multiply_adds": record.multiply_adds,
-            "train_seconds": record.train_seconds,
-            "epochs": len(record.epochs) if record.epochs or record.status == "ok" else None,
-        }
-    )
+    # No epochs are a finding of a finished cell, and say nothing of one that failed.
+    if record.epochs or record.status == "ok":
+        row["epochs"] = len(record.epochs)
+    if record.accuracy:
+        row["top1"] = record.accuracy.top1
+        row["top5"] = record.accuracy.top5
+        row["superclass_top1"] = record.accuracy.superclass_top1
+        row["top1_split"] = record.accuracy.split
+        row["num_images"] = record.accuracy.num_images
+    return row | best_epochs(record)
 
 
-def chosen(record: RunRecord) -> dict[str, Field]:
-    """The best epoch, by whichever set was looked at.
+def best_epochs(record: RunRecord) -> dict[str, Field]:
+    """Return the best epoch by validation, and the best figure of the test set, where looked at.
 
-    On the test set that is no result, but what some tables print.
+    On the test set that is no result, but what some published tables print.
     """
-    rows = [(row.evaluation, row.epoch) for row in record.epochs if row.evaluation]
-    on_test = [accuracy.top1 for accuracy, _ in rows if accuracy.split == "test"]
-    on_validation = [
-        (accuracy.top1, -epoch) for accuracy, epoch in rows if accuracy.split == "validation"
-    ]
-    best, epoch = max(on_validation, default=(None, None))
-    return {
-        "top1_best_on_test": max(on_test, default=None),
-        "best_validation_top1": best,
-        "best_validation_epoch": None
-        if epoch is None
-        else 1 - epoch,  # counted from one, as on the page
-    }
-
-
-def _measured(found: Mapping[str, Measurement]) -> dict[str, Field]:
-    row: dict[str, Field] = {
-        name: found[name].value if name in found else None for name in MEASURED
-    }
-    latency = found.get("latency_ms")
-    row["latency_ms_p50"] = latency.percentile(50) if latency else None
-    row["latency_ms_p95"] = latency.percentile(95) if latency else None
-    row["latency_ms_p99"] = latency.percentile(99) if latency else None
-    return row
+    on_test, on_validation = [], []
+    for row in record.epochs:
+        if row.evaluation and row.evaluation.split == "test":
+            on_test.append(row.evaluation.top1)
+        elif row.evaluation:
+            # Of equal ones the earliest counts.
+            on_validation.append((row.evaluation.top1, -row.epoch))
+    found: dict[str, Field] = {"top1_best_on_test": max(on_test, default=None)}
+    if on_validation:
+        best, minus_epoch = max(on_validation)
+        # Counted from one, as on the page.
+        found |= {"best_validation_top1": best, "best_validation_epoch": 1 - minus_epoch}
+    return found
 
 
 def _provenance(record: RunRecord) -> dict[str, Field]:
-    environment, config = record.environment, record.config
-    row: dict[str, Field] = {"world_size": record.world_size, "batch_size": record.batch_size}
-    row |= {name: plain(config.get(name)) for name in ("precision", "channels_last", "parallel")}
-    row |= {
-        name: plain(environment.get(name))
-        for name in ("num_threads", "machine", "git_commit", "git_dirty", "torch")
+    row: dict[str, Field] = {
+        "world_size": record.world_size,
+        "batch_size": record.batch_size,
+        "batch_choice": "best" if record.config.get("best_batch") else "fixed",
+        "parallel": as_field(record.config.get("parallel")),
+        "created": record.created,
+        "finished": record.finished,
     }
-    row["batch_choice"] = "best" if config.get("best_batch") else "fixed"
-    row |= {name: plain(environment.get(name)) for name in ("tf32", "cudnn_benchmark")}
-    row["compile"] = plain(config.get("compile"))
-    return row | {"created": record.created, "finished": record.finished}
+    for name in ("git_commit", "git_dirty", "torch"):
+        row[name] = as_field(record.environment.get(name))
+    for setting in SETTINGS:
+        if setting.in_csv:
+            row[setting.name] = as_field(setting.read(record))
+    return row
 
 
-def plain(value: object) -> Field:
-    """A value for one field: as it is if it is a plain one, else its text."""
+def as_field(value: object) -> Field:
+    """Return a value for one field: as it is if it is a plain one, else its text."""
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 
 def text_of(mapping: Mapping[str, object], key: str) -> str:
-    """The text under a key, empty if there is none."""
+    """Return the text under a key, empty if there is none."""
     value = mapping.get(key)
     return value if isinstance(value, str) else ""
 
 
-FLOPS_OF_TRAINING = (
-    6  # of a training step for each multiply-add of a forward pass: two, forward and twice backward
-)
-
-
 def derived(record: RunRecord, comparison: Comparison | None) -> dict[str, Estimate]:
-    """What can be worked out of a model's measurements, by column.
+    """Return what can be worked out of a model's measurements, by column.
 
     Nothing for what wasn't measured.
     """
@@ -263,30 +206,34 @@ def derived(record: RunRecord, comparison: Comparison | None) -> dict[str, Estim
         return {}
     found = {row.metric: row for row in comparison.measurements.get(record.model, ())}
     numbers = _best_inference(comparison.sweeps.get(record.model, ()))
-    step, unsynced = (
-        found.get("train_step_images_per_second"),
-        found.get("unsynced_step_images_per_second"),
-    )
+    step = found.get("train_step_images_per_second")
+    unsynced = found.get("unsynced_step_images_per_second")
     if step and unsynced:
         numbers["communication_percent"] = communication(step, unsynced)
     train = found.get("train_images_per_second")
     if train and record.multiply_adds:
-        work = FLOPS_OF_TRAINING * record.multiply_adds / 1e9
+        gflops_per_image = FLOPS_OF_TRAINING * record.multiply_adds / 1e9
+        low, high = rate_interval(train)
         numbers["train_gflops_per_second"] = Estimate(
-            *(work * x for x in (train.value, *rate_interval(train)))
+            gflops_per_image * train.value, gflops_per_image * low, gflops_per_image * high
         )
     return numbers
 
 
 def communication(step: Measurement, unsynced: Measurement) -> Estimate:
-    """Percent of a training step that goes into exchanging gradients, from pairs of steps with and without it."""
-    return Estimate(
-        *(100 * (1 - 1 / ratio) if ratio else -math.inf for ratio in speed_ratio(unsynced, step))
+    """Return the percentage of a training step that the exchange of gradients takes.
+
+    From pairs of steps with and without it, round by round.
+    """
+    # How many times as fast a step is without the exchange: of a time of 1, 1 - 1 / ratio goes.
+    value, low, high = (
+        100 * (1 - 1 / ratio) if ratio else -math.inf for ratio in speed_ratio(unsynced, step)
     )
+    return Estimate(value, low, high)
 
 
 def _best_inference(sweep: tuple[Measurement, ...]) -> dict[str, Estimate]:
-    """The highest rate of a sweep, and its batch."""
+    """Return the highest rate of a sweep, and its batch."""
     if not sweep:
         return {}
     best = max(sweep, key=lambda row: row.value)
@@ -298,6 +245,8 @@ def _best_inference(sweep: tuple[Measurement, ...]) -> dict[str, Estimate]:
 
 
 def machine_peak(comparison: Comparison | None, metric: str) -> float | None:
-    """The median of what the machine did at most, in the metric's unit."""
-    rows = [row.value for row in comparison.machine if row.metric == metric] if comparison else []
-    return rows[0] if rows else None
+    """Return the median of what the machine did at most, in the metric's unit."""
+    for row in comparison.machine if comparison else ():
+        if row.metric == metric:
+            return row.value
+    return None

@@ -12,12 +12,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.results.setting import LABELS
 from reports.chart.palette import GROUND, HUES
 from reports.column import COLUMNS
 from reports.micro import MicroFile
 from reports.part import PARTS
 from reports.runs import Source
-from reports.table import RULES
 from reports.view import build_view
 
 SCRIPTS = ("state.js", "table.js", "chart.js", "model.js", "page.js")
@@ -116,7 +116,7 @@ def _template_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["rules"] = RULES
+    environment.globals["rules"] = LABELS
     environment.filters["foldable"] = break_at_underscores
     return environment
 

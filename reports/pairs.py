@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.results.interval import Estimate, holm, top1_difference
+from bench.results.metric import METRICS
 from bench.results.record import Measurement
 from bench.results.verdict import (
     chained_ratio,
@@ -20,7 +21,7 @@ from bench.results.verdict import (
 from reports.estimate import find_measurement
 from reports.ranking import Entry, Group
 
-SPEEDS = ("train_images_per_second", "infer_images_per_second")
+SPEEDS = tuple(metric.name for metric in METRICS.values() if metric.speed)
 SIGNIFICANCE = 0.05
 # Of one group and metric: 40 models, each against each. The page carries all pairs, so with more
 # models it offers fewer baselines, but never fewer than three.

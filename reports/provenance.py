@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.results.metric import METRICS
 from reports.column import show
 from reports.pairs import Floor
 from reports.ranking import Entry
@@ -42,7 +43,10 @@ PROTOCOLS = {
     "published": "the test set evaluated after every epoch",
 }
 # What a comparison leaves out for all models if the machine can't measure it.
-UNMEASURABLE = {"energy_joules_per_image": "energy", "device memory": "device memory"}
+UNMEASURABLE = {
+    **{name: metric.measure.name for name, metric in METRICS.items()},
+    "device memory": "device memory",
+}
 
 
 @dataclass(frozen=True)

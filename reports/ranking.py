@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from bench.results.interval import Estimate
 from bench.results.record import Measurement, RunRecord
-from bench.results.verdict import RANKED_TOGETHER, pareto, rank_with_ties, ranking_key
+from bench.results.setting import LABELS, ranking_key
+from bench.results.verdict import pareto, rank_with_ties
 from reports.column import COLUMNS
 from reports.estimate import comparison_intervals, estimates_of
 from reports.frame import measurements_of, text_of
@@ -104,7 +105,7 @@ def _read_predictions(cell: Cell, names: Sequence[str]) -> dict[str, NDArray[Any
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that may be ranked together, and what they share, by the names of RANKED_TOGETHER."""
+    """Rows that may be ranked together, and what they share, by the settings' names."""
 
     key: dict[str, object]
     entries: tuple[Entry, ...]
@@ -159,10 +160,10 @@ def _descending_top1(entry: Entry) -> float:
 
 
 def shared_and_different(groups: Sequence[Group]) -> tuple[list[str], list[str]]:
-    """Return which names of RANKED_TOGETHER have one value in all groups, and which don't."""
+    """Return which settings have one value in all groups, and which don't."""
     shared: list[str] = []
     different: list[str] = []
-    for name in RANKED_TOGETHER:
+    for name in LABELS:
         values = {repr(group.key[name]) for group in groups}
         (shared if len(values) <= 1 else different).append(name)
     return shared, different

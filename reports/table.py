@@ -9,29 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.results.interval import Estimate
+from bench.results.metric import Column
+from bench.results.setting import LABELS
 from reports.chart.palette import Mark
-from reports.column import COLUMNS, Column, show
+from reports.column import COLUMNS, show
 from reports.estimate import has_interval
 from reports.ranking import Entry, Group, Rank, ranks_of, shared_and_different
 from reports.verdict_text import ENDINGS, interval_text
 from reports.warning import PageWarning
-
-RULES = {
-    "stand_in": "stand-in data",
-    "data": "data set",
-    "checksum": "data checksum",
-    "protocol": "protocol",
-    "image_size": "image size",
-    "batch_size": "batch",
-    "precision": "precision",
-    "channels_last": "channels-last",
-    "compile": "compiled",
-    "tf32": "TF32",
-    "cudnn_benchmark": "cuDNN benchmark",
-    "num_threads": "threads",
-    "world_size": "processes",
-    "machine": "machine",
-}
 
 
 @dataclass(frozen=True)
@@ -95,7 +80,7 @@ def group_views(
 
 def heading(group: Group, different: Sequence[str]) -> str:
     """What sets a group apart from the others: `batch 128, machine EPYC`."""
-    return ", ".join(f"{RULES[name]} {_rule_value(group.key[name])}" for name in different)
+    return ", ".join(f"{LABELS[name]} {_rule_value(group.key[name])}" for name in different)
 
 
 def _rule_value(value: object) -> str:

@@ -3,8 +3,10 @@
 import sys
 from collections.abc import Sequence
 
+from bench.results.metric import Column
+from bench.results.setting import LABELS
 from reports.chart.scaling import efficiencies
-from reports.column import BY_KEY, show
+from reports.column import COLUMNS, show
 from reports.estimate import has_interval
 from reports.ranking import (
     Entry,
@@ -15,18 +17,11 @@ from reports.ranking import (
     shared_and_different,
 )
 from reports.runs import Source
-from reports.table import RULES, causes_of, heading, place_text
+from reports.table import causes_of, heading, place_text
 
-SHOWN = (
-    ("top1", "top-1 %"),
-    ("train_images_per_second", "train img/s"),
-    ("infer_images_per_second", "infer img/s"),
-    ("latency_ms_p50", "ms/img"),
-    ("peak_memory_bytes", "memory"),
-    ("num_parameters", "params"),
-)
+SHOWN = tuple(column for column in COLUMNS if column.terminal)
 WIDTH = 100  # characters of plain text
-HEADINGS = ("#", "model", *(title for _, title in SHOWN))
+HEADINGS = ("#", "model", *(column.terminal for column in SHOWN))
 
 
 def print_ranking(source: Source) -> None:
@@ -34,7 +29,7 @@ def print_ranking(source: Source) -> None:
     groups = groups_of(entries_of(source))
     _, different = shared_and_different(groups)
     if different:
-        names = ", ".join(RULES[name] for name in different)
+        names = ", ".join(LABELS[name] for name in different)
         print(f"{len(groups)} groups are not ranked together: they differ in {names}"[:WIDTH])
     for number, group in enumerate(groups, start=1):
         if len(groups) > 1:
@@ -56,18 +51,22 @@ def rows_of(group: Group) -> list[tuple[str, ...]]:
     """The finished rows as text: place, model, then the figures of SHOWN."""
     places = ranks_of(group)["top1"]
     return [
-        (place_text(places.get(entry.key)), entry.model, *(_text(entry, key) for key, _ in SHOWN))
+        (
+            place_text(places.get(entry.key)),
+            entry.model,
+            *(_text(entry, column) for column in SHOWN),
+        )
         for entry in group.entries
         if entry.finished
     ]
 
 
-def _text(entry: Entry, key: str) -> str:
-    number = entry.numbers.get(key)
+def _text(entry: Entry, column: Column) -> str:
+    number = entry.numbers.get(column.key)
     if number is None:
         return "-"
-    text = show(number.value, BY_KEY[key].kind)
-    if key == "top1" and has_interval(number):
+    text = show(number.value, column.kind)
+    if column.key == "top1" and has_interval(number):
         return f"{text} ±{(number.high - number.low) / 2:.1f}"
     return text
 

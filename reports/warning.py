@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.results.interval import MIN_VALUES, rounds_needed
+from bench.results.metric import FIGURES
 from bench.results.record import Comparison, Measurement
+from reports.frame import columns_of
 from reports.pairs import SPEEDS
 from reports.ranking import Entry
 
@@ -17,14 +19,6 @@ BUSY_LOAD = 0.5  # above the number of cores: a load average of 2.3 on 2 cores i
 MAX_OTHER_CORES = 0.25  # used by other processes, on average over a pass
 MAX_STOLEN_CORES = 0.02  # taken by the host of a virtual machine
 MAX_STOPPED = 0.01  # of the time of a pass
-
-# The columns that a pass of the comparison fills.
-COLUMNS_OF = {
-    "train": ("train_images_per_second", "train_step_images_per_second"),
-    "infer": ("infer_images_per_second",),
-    "latency": ("latency_ms_p50",),
-    "sweep": ("infer_best_images_per_second",),
-}
 
 
 @dataclass(frozen=True)
@@ -51,9 +45,10 @@ def _row_warnings(entry: Entry) -> Iterator[tuple[str, str]]:
     yield from _accuracy_warnings(entry)
     yield from _machine_warnings(entry)
     yield from _too_few_rounds(entry)
+    # Without what the training itself reached: it has epochs, not rounds of a comparison.
+    own = {measurement.metric for measurement in entry.record.measurements}
     for measurement in entry.measured.values():
-        # The rate of a whole training has epochs, not rounds of a comparison.
-        if measurement.metric != "fit_images_per_second":
+        if measurement.metric not in own:
             yield from _round_warnings(measurement)
     yield from _comparison_warnings(entry)
 
@@ -99,8 +94,8 @@ def _too_few_rounds(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def _round_warnings(measurement: Measurement) -> Iterator[tuple[str, str]]:
-    metric = measurement.metric
-    column = "latency_ms_p50" if metric == "latency_ms" else metric
+    columns = columns_of(measurement)
+    column = columns[0].key if columns else measurement.metric
     values = np.asarray(measurement.merged)
     if measurement.images is not None and len(values) < MIN_VALUES:
         yield (
@@ -137,8 +132,9 @@ def _condition_warnings(comparison: Comparison) -> Iterator[tuple[str, str]]:
     """Yield what the machine did during each pass, once for every column of that pass."""
     for part, conditions in comparison.conditions.items():
         for text in _disturbances(conditions):
-            for column in COLUMNS_OF.get(part, ()):
-                yield text, column
+            for column in FIGURES:
+                if column.disturbed_in == part:
+                    yield text, column.key
 
 
 def _disturbances(conditions: Mapping[str, float]) -> Iterator[str]:

@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 from bench.results.record import Comparison, RunRecord
-from bench.results.verdict import ranking_key
+from bench.results.setting import ranking_key
 from reports.page import build_page
 from reports.runs import Source
 from tests.support.random_records import random_source

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.request.config import MEASURES
+from bench.results.metric import MEASURES
 from bench.results.record import Comparison, RunRecord
 from bench.results.storage import read
 from tests.support.image_factory import random_images, write_parquet

@@ -19,7 +19,7 @@ from bench.environment import describe_run
 from bench.request.command_line import check_folder
 from bench.request.config import NONE, RunConfig, to_json
 from bench.request.recipe import get_recipe
-from bench.results.record import Measurement, RunRecord, Status, cell_name, now
+from bench.results.record import RunRecord, Status, cell_name, make_measurement, now
 from bench.results.storage import read, write, write_json
 from bench.train import checkpoint
 from bench.train.build import (
@@ -308,12 +308,9 @@ def _conclude(
     accuracy, predictions = assess(learner.evaluated, spec, context, final=True)
     state = runtime.whole_state(learner.evaluated)
     checksums = runtime.on_main(keep_outcome, folder, state, predictions, context.data)
-    rate = Measurement(
-        metric="fit_images_per_second",
-        unit="images/s",
-        better="higher",
-        merge="slowest",
-        values=tuple((seconds,) for seconds in runtime.gather(progress.seconds)),
+    rate = make_measurement(
+        "fit_images_per_second",
+        [(seconds,) for seconds in runtime.gather(progress.seconds)],
         images=progress.images,
     )
     rates = () if context.config.pack else (rate,)  # beside other cells it says nothing

@@ -152,6 +152,15 @@ class Runtime:
         """Return the collectives' backend, or `none` for a single process."""
         return dist.get_backend() if dist.is_initialized() else "none"
 
+    def settings_in_force(self) -> dict[str, str | int | bool]:
+        """Return the options of speed by name as they are, which may not be what was asked for."""
+        return {
+            "num_threads": self.num_threads,
+            "precision": self.precision,
+            "tf32": torch.backends.cuda.matmul.allow_tf32,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        }
+
     def say(self, line: str) -> None:
         """Print a line once a world, and keep it in the run's log."""
         if self.gang.rank == 0:

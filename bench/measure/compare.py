@@ -34,7 +34,14 @@ from bench.measure.visit import (
 )
 from bench.measure.visit import measurements as sweep_measurements
 from bench.results.metric import METRICS
-from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord, now
+from bench.results.record import (
+    Comparison,
+    Measurement,
+    NoiseFloor,
+    RunRecord,
+    make_measurement,
+    now,
+)
 from bench.results.storage import comparison_path, read, write
 from bench.results.verdict import is_timed, noise_floor
 from bench.train.batch_size import with_batch_size
@@ -224,15 +231,11 @@ class _Contest:
         for part, taken in turns.items():
             shared = self.context.runtime.gather((taken.values[name], taken.warmup[name]))
             for metric in taken.values[name]:
-                kind = METRICS[metric]
-                row = Measurement(
-                    metric=metric,
-                    unit=kind.unit,
-                    better=kind.better,
-                    merge=kind.merge,
-                    values=tuple(tuple(values[metric]) for values, _ in shared),
-                    warmup=tuple(tuple(warmup[metric]) for _, warmup in shared),
-                    images=batch_size if kind.per_batch else None,
+                row = make_measurement(
+                    metric,
+                    [values[metric] for values, _ in shared],
+                    warmup=[warmup[metric] for _, warmup in shared],
+                    images=batch_size if METRICS[metric].per_batch else None,
                     part=part,
                 )
                 rows.append(row)
@@ -263,17 +266,8 @@ class _Contest:
             self.missing["energy_joules_per_image"] = causes[0]
             return
         for model, subject in self.subjects.items():
-            kind = METRICS["energy_joules_per_image"]
-            values = tuple((value,) for value in joules_per_image(subject, meter, runtime))
-            self.once[model].append(
-                Measurement(
-                    metric="energy_joules_per_image",
-                    unit=kind.unit,
-                    better=kind.better,
-                    merge=kind.merge,
-                    values=values,
-                )
-            )
+            values = [(value,) for value in joules_per_image(subject, meter, runtime)]
+            self.once[model].append(make_measurement("energy_joules_per_image", values))
 
 
 def build(spec: ModelSpec, context: RunContext) -> Subject:
@@ -296,11 +290,7 @@ def build(spec: ModelSpec, context: RunContext) -> Subject:
 
 def single(metric: str, value: float, runtime: Runtime) -> Measurement:
     """A measurement that each rank makes once."""
-    kind = METRICS[metric]
-    values = tuple((own,) for own in runtime.gather(value))
-    return Measurement(
-        metric=metric, unit=kind.unit, better=kind.better, merge=kind.merge, values=values
-    )
+    return make_measurement(metric, [(own,) for own in runtime.gather(value)])
 
 
 def _noise(again: Sequence[Measurement], own: Sequence[Measurement]) -> dict[str, NoiseFloor]:

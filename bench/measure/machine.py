@@ -17,8 +17,7 @@ import torch
 
 from bench.distributed.runtime import Runtime
 from bench.measure.visit import Subject
-from bench.results.metric import METRICS
-from bench.results.record import Measurement
+from bench.results.record import Measurement, make_measurement
 from bench.train.step import time_action
 
 REPEATS = 7
@@ -49,7 +48,7 @@ def machine_peaks(runtime: Runtime) -> tuple[Measurement, ...]:
             lambda: target.copy_(source), 2.0 * size, runtime
         ),  # read and written
     }
-    return tuple(_measurement(metric, rates, runtime) for metric, rates in work.items())
+    return tuple(make_measurement(metric, runtime.gather(rates)) for metric, rates in work.items())
 
 
 def _rates(action: Callable[[], object], amount: float, runtime: Runtime) -> tuple[float, ...]:
@@ -58,17 +57,6 @@ def _rates(action: Callable[[], object], amount: float, runtime: Runtime) -> tup
         runtime.gather(None)
         rates.append(amount / time_action(action, runtime))
     return tuple(rates[2:])
-
-
-def _measurement(metric: str, rates: tuple[float, ...], runtime: Runtime) -> Measurement:
-    kind = METRICS[metric]
-    return Measurement(
-        metric=metric,
-        unit=kind.unit,
-        better=kind.better,
-        merge=kind.merge,
-        values=tuple(runtime.gather(rates)),
-    )
 
 
 POWERCAP = Path("/sys/class/powercap")

@@ -34,8 +34,8 @@ import torch
 
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
-from bench.results.metric import MEMORY, METRICS
-from bench.results.record import Measurement, RunRecord
+from bench.results.metric import MEMORY, list_metrics
+from bench.results.record import Measurement, RunRecord, make_measurement
 from bench.results.step_memory import estimate_recorded_step
 from bench.train.build import RunContext, memory_request
 from zoo.spec import ModelSpec
@@ -277,13 +277,7 @@ def measure_memory(
 
 def _measurements(ranks: Sequence[dict[str, int]]) -> tuple[Measurement, ...]:
     return tuple(
-        Measurement(
-            metric=metric,
-            unit=METRICS[metric].unit,
-            better=METRICS[metric].better,
-            merge=METRICS[metric].merge,
-            values=tuple((float(rank[metric]),) for rank in ranks),
-        )
-        for metric in MEMORY
-        if all(metric in rank for rank in ranks)
+        make_measurement(metric.name, [(float(rank[metric.name]),) for rank in ranks])
+        for metric in list_metrics(MEMORY)
+        if all(metric.name in rank for rank in ranks)
     )

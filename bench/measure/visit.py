@@ -12,8 +12,7 @@ from bench.data.loader import Batch
 from bench.distributed.runtime import Runtime
 from bench.measure.turns import Visit
 from bench.request.config import RunConfig
-from bench.results.metric import METRICS
-from bench.results.record import Measurement
+from bench.results.record import Measurement, make_measurement
 from bench.train.batch_size import (
     MAX_BATCH_SIZE,
     BatchTimes,
@@ -252,16 +251,7 @@ def _images(subject: Subject, number: int) -> torch.Tensor:
 
 def measurements(seconds: Mapping[int, list[float]]) -> tuple[Measurement, ...]:
     """A sweep's sizes as measurements; the ranks were merged when the sizes were agreed on."""
-    kind = METRICS["sweep_images_per_second"]
     return tuple(
-        Measurement(
-            metric="sweep_images_per_second",
-            unit=kind.unit,
-            better=kind.better,
-            merge=kind.merge,
-            values=(tuple(values),),
-            images=size,
-            part="sweep",
-        )
+        make_measurement("sweep_images_per_second", [values], images=size, part="sweep")
         for size, values in seconds.items()
     )

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from tyro.conf import arg
 
+from bench.results.metric import MEASURE_HELP, MEASURES
 from zoo.suggest import unknown
 
 TRACKERS = {
@@ -45,7 +46,6 @@ AUGMENTATIONS = (
 NONE, HUB = "none", "hub"
 
 
-MEASURES = ("train", "infer", "latency", "sweep", "memory", "machine", "energy")
 SCHEDULES = ("cosine", "onecycle", "constant", "plateau")
 OPTIMIZERS = ("sgd", "momentum", "adamw", "adam")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -157,9 +157,8 @@ class RunConfig:
     pack_size: Number = None
     """With --pack: cells at once on a CPU, or on each GPU."""
 
-    measure: Names = MEASURES
-    """What to measure after training: train, infer, latency, sweep (inference at growing batches), memory, machine
-    (the peak of its products and copies), energy; none for none."""
+    measure: Annotated[tuple[str, ...], arg(metavar="NAME …", help=MEASURE_HELP)] = MEASURES
+    """What to measure after training; the table of metrics says what each choice is."""
     pairs: Annotated[int | Literal["auto"], arg(metavar="N|auto")] = "auto"
     """Rounds in which the models take turns; auto: until every ratio's interval is +-1 %, at most --measure-seconds."""
     measure_seconds: Annotated[float, arg(metavar="S")] = 20.0

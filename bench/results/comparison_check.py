@@ -4,143 +4,157 @@ No torch.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 
-from bench.results.metric import METRICS
+from bench.results.metric import METRICS, SWEEP, TRAINING, Metric, list_metrics
 from bench.results.record import Comparison, Measurement, NoiseFloor, RunRecord
+from bench.results.step_memory import FLOAT_BYTES
 from bench.results.storage import comparison_path
 from bench.results.verdict import is_timed, noise_floor
-
-FLOAT_BYTES = 4
 
 
 def comparison_faults(
     comparison: Comparison, records: Sequence[RunRecord], path: Path
 ) -> Iterator[str]:
-    """What a comparison must be.
+    """Yield, in a line each, what is wrong with a comparison that was read from `path`.
 
-    Pairs complete, every round a permutation, a rank a process, of models that ran.
+    Its pairs must be complete, every round a permutation, with one rank a process, of models that
+    have finished.
     """
-    ran = {record.model: record for record in records if record.status == "ok"}
-    if not set(comparison.models) <= set(ran):
-        yield f"is of {', '.join(sorted(set(comparison.models) - set(ran)))}, which didn't finish"
+    finished = {record.model: record for record in records if record.status == "ok"}
+    unfinished = set(comparison.models) - set(finished)
+    if unfinished:
+        yield f"is of {', '.join(sorted(unfinished))}, which didn't finish"
         return
-    if comparison_path(path.parent, comparison.launch, comparison.group).name != path.name:
-        yield f"is of launch {comparison.launch}, group {comparison.group}, which is kept in another file"
-    for name, rounds in comparison.order.items():
-        if any(sorted(names) != sorted(rounds[0]) for names in rounds):
-            yield f"{name}: a round doesn't visit every contestant once"
-    measured = [
-        *comparison.measurements.items(),
-        (comparison.reference, comparison.same_model_twice),
-    ]
-    for model, rows in measured:
-        if model not in ran:
-            yield f"{model}: is measured but didn't finish"
-            continue
-        for row in rows:
-            yield from (
-                f"{model}: {row.metric}: {fault}"
-                for fault in _row_faults(row, comparison, ran[model])
-            )
-        if comparison.schema > 1:
-            yield from (f"{model}: {fault}" for fault in _memory_faults(rows, ran[model]))
+    launch, group = comparison.launch, comparison.group
+    if comparison_path(path.parent, launch, group).name != path.name:
+        yield f"is of launch {launch}, group {group}, which is kept in another file"
+    for part, rounds in comparison.order.items():
+        if len({tuple(sorted(names)) for names in rounds}) > 1:
+            yield f"{part}: a round doesn't visit every contestant once"
+    for model, rows in comparison.measurements.items():
+        yield from _model_faults(model, rows, comparison, finished)
+    again = comparison.same_model_twice
+    yield from _model_faults(comparison.reference, again, comparison, finished)
     yield from _noise_faults(comparison)
     yield from _sweep_faults(comparison)
     yield from _condition_faults(comparison)
 
 
-def _row_faults(row: Measurement, comparison: Comparison, record: RunRecord) -> Iterator[str]:
-    kind = METRICS.get(row.metric)
-    if kind is None:
-        yield "is no metric"
+def _model_faults(
+    model: str,
+    rows: Sequence[Measurement],
+    comparison: Comparison,
+    finished: Mapping[str, RunRecord],
+) -> Iterator[str]:
+    record = finished.get(model)
+    if record is None:
+        yield f"{model}: is measured but didn't finish"
         return
-    if (row.unit, row.better, row.merge) != (kind.unit, kind.better, kind.merge):
+    for row in rows:
+        for fault in _row_faults(row, comparison, record):
+            yield f"{model}: {row.metric}: {fault}"
+    # Schema 1 had one figure of memory, the peak.
+    if comparison.schema > 1:
+        for fault in _memory_faults(rows, record):
+            yield f"{model}: {fault}"
+
+
+def _row_faults(row: Measurement, comparison: Comparison, record: RunRecord) -> Iterator[str]:
+    metric = METRICS.get(row.metric)
+    if metric is None or metric.measure is TRAINING:
+        yield "is no metric of a comparison"
+        return
+    quantity = metric.quantity
+    if (row.unit, row.better, row.merge) != (quantity.unit, quantity.better, quantity.merge):
         yield "unit, direction or merging is not its metric's"
     if len(row.values) != comparison.world_size:
         yield f"{len(row.values)} ranks of {comparison.world_size}"
-    least = (
-        -1.0
-        if row.metric.endswith("_bytes")
-        or row.metric in ("compile_seconds", "energy_joules_per_image")
-        else 0.0
-    )
-    if any(value <= least for values in row.values for value in values):
+    smallest = _smallest([row])
+    if smallest < 0 or (smallest == 0 and not quantity.may_be_zero):
         yield "a value is not positive"
-    if row.images != (record.batch_size if kind.per_batch else None):
+    if row.images != (record.batch_size if metric.per_batch else None):
         yield f"is of {row.images} images, a batch has {record.batch_size}"
-    if {len(values) for values in row.values} != {_num_values(row, comparison)}:
+    if {len(values) for values in row.values} != {_num_values(row, metric, comparison)}:
         yield "has not a value a round"
 
 
-def _num_values(row: Measurement, comparison: Comparison) -> int:
-    """How many values each rank must have: one a round of the pass, or one."""
+def _smallest(rows: Iterable[Measurement]) -> float:
+    """Return the smallest raw value of all ranks; infinity where there is none."""
+    ranks = chain.from_iterable(row.values for row in rows)
+    return min(chain.from_iterable(ranks), default=math.inf)
+
+
+def _num_values(row: Measurement, metric: Metric, comparison: Comparison) -> int:
+    """Return how many values each rank must have: one a round of the pass, or one."""
     if row.part:
         return len(comparison.order.get(row.part, ()))
-    once = row.metric.endswith(("_bytes", "_seconds")) or row.metric == "energy_joules_per_image"
-    if comparison.schema > 1 or once:
+    if comparison.schema > 1 or not metric.is_sampled:
         return 1
-    # Schema 1 didn't say in which pass a value was taken.
+    # Schema 1 didn't say in which pass a value was taken: any pass of that length may be it.
     lengths = {len(values) for values in row.values}
     rounds = {len(rounds) for rounds in comparison.order.values()}
-    return lengths.pop() if lengths <= rounds and len(lengths) == 1 else -1
+    if len(lengths) != 1 or not lengths <= rounds:
+        return -1
+    return lengths.pop()
 
 
 def _memory_faults(rows: Sequence[Measurement], record: RunRecord) -> Iterator[str]:
-    found = {row.metric: row.value for row in rows if row.metric.endswith("_bytes")}
+    found = {row.metric: row.value for row in rows if not is_timed(row)}
     weights = FLOAT_BYTES * (record.num_local_parameters or record.num_parameters or 0)
     if found.get("parameter_bytes", weights) != weights:
         yield f"parameter_bytes is not {FLOAT_BYTES} a parameter"
     if found.get("gradient_bytes", 0) > found.get("parameter_bytes", math.inf):
         yield "gradients take more than the weights"
-    if "device_allocated_bytes" not in found and found.get("peak_memory_bytes", 0) > found.get(
-        "process_peak_bytes", math.inf
-    ):
+    # On a GPU the peak is of another memory than the process's.
+    on_cpu = "device_allocated_bytes" not in found
+    process = found.get("process_peak_bytes", math.inf)
+    if on_cpu and found.get("peak_memory_bytes", 0) > process:
         yield "peak_memory_bytes is more than the whole process had"
 
 
 def _noise_faults(comparison: Comparison) -> Iterator[str]:
-    """The noise floor is that of the raw values."""
+    """Yield where the noise floor is not that of the raw values."""
     own = {row.metric: row for row in comparison.measurements.get(comparison.reference, ())}
-    for twin in filter(is_timed, comparison.same_model_twice if comparison.schema > 1 else ()):
-        first, said = own.get(twin.metric), comparison.noise.get(twin.metric)
-        if first is None or said is None or not _can_be_paired(first, twin):
-            yield f"noise: {twin.metric} is not there, or its rounds don't pair"
-        elif not _is_same(said, noise_floor(twin, first)):
-            yield f"noise: {twin.metric} is not what the rounds say"
-    unknown = set(comparison.noise) - {twin.metric for twin in comparison.same_model_twice}
+    # Schema 1 left the noise floor to its readers.
+    timed = filter(is_timed, comparison.same_model_twice if comparison.schema > 1 else ())
+    for again in timed:
+        first, said = own.get(again.metric), comparison.noise.get(again.metric)
+        if first is None or said is None or not _can_be_paired(first, again):
+            yield f"noise: {again.metric} is not there, or its rounds don't pair"
+        elif not _is_same(said, noise_floor(again, first)):
+            yield f"noise: {again.metric} is not what the rounds say"
+    unknown = set(comparison.noise) - {row.metric for row in comparison.same_model_twice}
     if unknown:
         yield f"noise: of {', '.join(sorted(unknown))}, which was not measured twice"
 
 
 def _can_be_paired(a: Measurement, b: Measurement) -> bool:
-    """Whether two measurements have as many ranks and rounds, and no value that is none."""
+    """Tell whether two measurements have as many ranks and rounds, and values above 0 alone."""
     shapes = {tuple(len(values) for values in row.values) for row in (a, b)}
-    return len(shapes) == 1 and all(
-        value > 0 for row in (a, b) for values in row.values for value in values
-    )
+    return len(shapes) == 1 and _smallest([a, b]) > 0
 
 
 def _is_same(a: NoiseFloor, b: NoiseFloor) -> bool:
-    """Whether two noise floors agree, up to what another processor's logarithms may change."""
-    ours, theirs = ([x.ratio, x.low or 0.0, x.high or 0.0] for x in (a, b))
+    """Tell whether two noise floors agree, up to what another processor's logarithms may change."""
+    ours = [a.ratio, a.low or 0.0, a.high or 0.0]
+    theirs = [b.ratio, b.low or 0.0, b.high or 0.0]
     close = all(math.isclose(x, y, rel_tol=1e-9) for x, y in zip(ours, theirs, strict=True))
     return close and (a.claims, a.windows) == (b.claims, b.windows)
 
 
 def _sweep_faults(comparison: Comparison) -> Iterator[str]:
+    swept = {metric.name for metric in list_metrics(SWEEP)}
     for model, rows in comparison.sweeps.items():
         sizes = [row.images or 0 for row in rows]
         if any(after != 2 * before for before, after in pairwise(sizes)):
             yield f"{model}: the batches of its sweep don't double"
-        if any(value <= 0 for row in rows for values in row.values for value in values):
+        if _smallest(rows) <= 0:
             yield f"{model}: a value of its sweep is not positive"
-        if (
-            any(row.metric != "sweep_images_per_second" for row in rows)
-            or len({len(r.values[0]) for r in rows}) > 1
-        ):
+        lengths = {len(row.values[0]) for row in rows}
+        if len(lengths) > 1 or not {row.metric for row in rows} <= swept:
             yield f"{model}: its sweep is not one"
     if set(comparison.sweep_ended) != set(comparison.sweeps):
         yield "sweep_ended is not of the models that were swept"
@@ -148,16 +162,10 @@ def _sweep_faults(comparison: Comparison) -> Iterator[str]:
 
 def _condition_faults(comparison: Comparison) -> Iterator[str]:
     for row in comparison.machine:
-        if row.metric not in METRICS or any(
-            value <= 0 for values in row.values for value in values
-        ):
+        if row.metric not in METRICS or _smallest([row]) <= 0:
             yield f"machine: {row.metric} is not positive, or no metric"
-    for name, found in comparison.conditions.items():
-        yield from _stretch_faults(name, found)
-
-
-def _stretch_faults(name: str, found: Mapping[str, float]) -> Iterator[str]:
-    if found.get("seconds", 0) <= 0:
-        yield f"conditions: {name} took no time"
-    if any(value < 0 for value in found.values()):
-        yield f"conditions: {name} has a value below 0"
+    for part, found in comparison.conditions.items():
+        if found.get("seconds", 0) <= 0:
+            yield f"conditions: {part} took no time"
+        if any(value < 0 for value in found.values()):
+            yield f"conditions: {part} has a value below 0"

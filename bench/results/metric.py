@@ -1,59 +1,350 @@
-"""Every quantity that a comparison measures.
+"""The table of all metrics: what is measured, how, and how its figures are shown. No torch.
 
-Its unit, which way is better, and how ranks are merged. No torch.
+A new measurement is an entry of TABLE here and the function in bench/measure that takes it. The choices
+of --measure, the fields of the CSV, the columns, charts and notes of the page, and what verify
+expects are read from the table.
 """
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Literal
+
+Better = Literal["higher", "lower"]
+Merge = Literal["slowest", "largest", "sum"]
+Kind = Literal["percent", "rate", "ms", "bytes", "count", "seconds", "number"]
+Statistic = Literal["value", "p50", "p95", "p99"]
+Taken = Literal[
+    "in turn",  # the models visited round by round (visit.py)
+    "at growing batches",  # visit.py
+    "once",  # by a function of its own, a model after the other (once.py)
+    "in a fresh process",  # memory.py
+    "of the machine",  # machine.py
+    "at the first step",  # of every model that is built to be measured
+    "in training",  # by the cell, into its record
+]
 
 
-class Metric(NamedTuple):
-    """Unit, direction and way of merging ranks.
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A choice of --measure, or what is measured whatever is chosen: one or more metrics at once."""
 
-    `per_batch` where it is a rate of a batch's images.
-    """
+    name: str
+    taken: Taken
+    share: float = 0.0  # of --measure-seconds
+    about: str = ""  # in --help, where the name alone doesn't say it
+
+
+TRAIN = Measure(name="train", taken="in turn", share=0.65)
+INFER = Measure(name="infer", taken="in turn", share=0.15)
+LATENCY = Measure(name="latency", taken="in turn", share=0.1)
+SWEEP = Measure(
+    name="sweep", taken="at growing batches", share=0.1, about="inference at growing batches"
+)
+MEMORY = Measure(name="memory", taken="in a fresh process")
+MACHINE = Measure(
+    name="machine", taken="of the machine", about="the peak of its products and copies"
+)
+ENERGY = Measure(name="energy", taken="once")
+FIRST_STEP = Measure(name="first step", taken="at the first step")
+TRAINING = Measure(name="training", taken="in training")
+
+# Every record holds them in this order, which --resume compares.
+CHOICES = (TRAIN, INFER, LATENCY, SWEEP, MEMORY, MACHINE, ENERGY)
+MEASURES = tuple(measure.name for measure in CHOICES)
+
+
+def _describe(measure: Measure) -> str:
+    return f"{measure.name} ({measure.about})" if measure.about else measure.name
+
+
+MEASURE_HELP = (
+    f"What to measure after training: {', '.join(_describe(measure) for measure in CHOICES)}; "
+    "none for none."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """Unit and direction of raw values, and how those of several ranks become the world's."""
 
     unit: str
-    better: Literal["higher", "lower"]
-    merge: Literal["slowest", "largest", "sum"]
-    per_batch: bool = False
+    better: Better
+    merge: Merge
+    kind: Kind = "number"  # how a reader sees a figure of it
+    shown_unit: str = ""  # empty where the figure's text has it (`3.2 MB`)
+    may_be_zero: bool = False
 
 
-METRICS = {
-    # of a training step
-    "train_images_per_second": Metric("images/s", "higher", "slowest", True),
-    "train_step_images_per_second": Metric("images/s", "higher", "slowest", True),
-    "unsynced_step_images_per_second": Metric(
-        "images/s", "higher", "slowest", True
-    ),  # without gradient exchange
-    "loader_images_per_second": Metric("images/s", "higher", "slowest", True),
-    # of a forward pass
-    "infer_images_per_second": Metric("images/s", "higher", "slowest", True),
-    "sweep_images_per_second": Metric("images/s", "higher", "slowest", True),  # at growing batches
-    "latency_ms": Metric("ms", "lower", "slowest"),
-    # once a model
-    "first_step_seconds": Metric(
-        "s", "lower", "slowest"
-    ),  # from nothing to the end of the first training step
-    "compile_seconds": Metric("s", "lower", "slowest"),  # of that, what later steps don't take
-    "energy_joules_per_image": Metric("J", "lower", "sum"),
-    # memory, each rank in a fresh process
-    "exchanged_bytes": Metric(
-        "bytes", "lower", "largest"
-    ),  # sent in a step to those that share the model
-    "peak_memory_bytes": Metric(
-        "bytes", "lower", "largest"
-    ),  # of training, less what was there before
-    "parameter_bytes": Metric("bytes", "lower", "largest"),
-    "gradient_bytes": Metric("bytes", "lower", "largest"),
-    "optimizer_bytes": Metric("bytes", "lower", "largest"),
-    "activation_bytes": Metric("bytes", "lower", "largest"),  # kept for the backward pass
-    "process_peak_bytes": Metric(
-        "bytes", "lower", "largest"
-    ),  # resident, with interpreter and libraries
-    "device_allocated_bytes": Metric("bytes", "lower", "largest"),
-    "device_reserved_bytes": Metric("bytes", "lower", "largest"),
-    # of the machine
-    "matmul_flops_per_second": Metric("FLOP/s", "higher", "sum"),
-    "copy_bytes_per_second": Metric("bytes/s", "higher", "sum"),
-}
-MEMORY = tuple(name for name in METRICS if name.endswith("_bytes"))
+# Stored as the seconds that a number of images took: a rate is made of them when it is read.
+RATE = Quantity(
+    unit="images/s", better="higher", merge="slowest", kind="rate", shown_unit="images/s"
+)
+SECONDS = Quantity(unit="s", better="lower", merge="slowest", kind="seconds")
+MILLISECONDS = Quantity(unit="ms", better="lower", merge="slowest", kind="ms", shown_unit="ms")
+BYTES = Quantity(unit="bytes", better="lower", merge="largest", kind="bytes", may_be_zero=True)
+# 0 from ranks whose meter another rank of their machine reads.
+JOULES = Quantity(
+    unit="J",
+    better="lower",
+    merge="sum",
+    kind="rate",
+    shown_unit="J/image",
+    may_be_zero=True,
+)
+FLOPS = Quantity(unit="FLOP/s", better="higher", merge="sum")
+TRAFFIC = Quantity(unit="bytes/s", better="higher", merge="sum")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A figure of a row: a field of the tidy CSV and, with a title, a column of the page.
+
+    Without a statistic `reports/frame.py` works it out of several measurements. `better` is None
+    where no direction is better.
+    """
+
+    key: str = ""  # of a metric's column: the metric's name, unless it is said
+    statistic: Statistic | None = "value"
+    title: str = ""
+    unit: str = ""
+    kind: Kind = "number"
+    better: Better | None = None
+    about: str = ""  # a sentence for the page
+    shown: bool = True  # on the page before a reader chooses
+    terminal: str = ""  # its heading in the terminal's table, where it is in it
+    tradeoff: bool = False  # charted against accuracy
+    bar: str = ""  # its name in the chart of what a step holds in memory
+    disturbed_in: str = ""  # what else the machine did during that measure is noted at it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A quantity that is measured, and the columns that it gives."""
+
+    name: str
+    quantity: Quantity
+    measure: Measure
+    columns: tuple[Column, ...] = ()
+    speed: bool = False  # models are held against each other by it, round by round
+
+    @property
+    def per_batch(self) -> bool:
+        """Whether values are the seconds of one batch of the model's own size."""
+        return self.quantity.unit == RATE.unit and self.measure.taken == "in turn"
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether it has noise, and a value a round to tell how much."""
+        return self.quantity.unit != BYTES.unit and self.measure.taken == "in turn"
+
+
+def _metric(
+    name: str, quantity: Quantity, measure: Measure, *columns: Column, speed: bool = False
+) -> Metric:
+    """Build an entry whose columns are named and written as it is."""
+    written = tuple(
+        replace(
+            column,
+            key=column.key or name,
+            unit=quantity.shown_unit,
+            kind=quantity.kind,
+            better=quantity.better,
+        )
+        for column in columns
+    )
+    return Metric(name=name, quantity=quantity, measure=measure, columns=written, speed=speed)
+
+
+# In the order of the page's columns. A column that stands by itself is worked out of measurements.
+TABLE: tuple[Metric | Column, ...] = (
+    _metric(
+        "train_images_per_second",
+        RATE,
+        TRAIN,
+        Column(
+            title="Training",
+            about="Training end to end: loader, forward, backward and update",
+            terminal="train img/s",
+            tradeoff=True,
+            disturbed_in=TRAIN.name,
+        ),
+        speed=True,
+    ),
+    _metric(
+        "train_step_images_per_second",
+        RATE,
+        TRAIN,
+        Column(
+            title="Step alone",
+            about="The same step on a batch that is already there",
+            shown=False,
+            disturbed_in=TRAIN.name,
+        ),
+    ),
+    # A step without the exchange of gradients, where ranks share the images.
+    _metric("unsynced_step_images_per_second", RATE, TRAIN),
+    _metric(
+        "loader_images_per_second",
+        RATE,
+        TRAIN,
+        Column(
+            title="Loader alone",
+            about="Batches made and dropped, without a model",
+            shown=False,
+        ),
+    ),
+    _metric(
+        "fit_images_per_second",
+        RATE,
+        TRAINING,
+        Column(
+            title="Reached",
+            about="What the training itself reached, evaluation left out",
+            shown=False,
+        ),
+    ),
+    _metric(
+        "infer_images_per_second",
+        RATE,
+        INFER,
+        Column(
+            title="Inference",
+            about="Forward passes alone, in batches",
+            terminal="infer img/s",
+            tradeoff=True,
+            disturbed_in=INFER.name,
+        ),
+        speed=True,
+    ),
+    _metric(
+        "latency_ms",
+        MILLISECONDS,
+        LATENCY,
+        Column(
+            key="latency_ms_p50",
+            statistic="p50",
+            title="Latency p50",
+            about="One image at a time: the middle of all",
+            terminal="ms/img",
+            tradeoff=True,
+            disturbed_in=LATENCY.name,
+        ),
+        Column(key="latency_ms_p95", statistic="p95"),
+        Column(
+            key="latency_ms_p99",
+            statistic="p99",
+            title="Latency p99",
+            about="One image at a time: 99 of 100 are faster",
+            shown=False,
+        ),
+    ),
+    # Of training, less what was there before the model.
+    _metric(
+        "peak_memory_bytes",
+        BYTES,
+        MEMORY,
+        Column(
+            title="Peak memory",
+            about=(
+                "GPU: peak allocated; CPU: peak resident memory of a fresh process less its value "
+                "after imports"
+            ),
+            terminal="memory",
+            tradeoff=True,
+        ),
+    ),
+    _metric("sweep_images_per_second", RATE, SWEEP),
+    Column(
+        key="infer_best_images_per_second",
+        statistic=None,
+        title="Best inference",
+        unit="images/s",
+        kind="rate",
+        better="higher",
+        about="Forward passes in the batch that was fastest",
+        shown=False,
+        disturbed_in=SWEEP.name,
+    ),
+    Column(
+        key="infer_best_batch",
+        statistic=None,
+        title="Its batch",
+        about="The batch of the fastest forward passes",
+        shown=False,
+    ),
+    # From nothing: building the model is part of it.
+    _metric(
+        "first_step_seconds",
+        SECONDS,
+        FIRST_STEP,
+        Column(
+            title="First step",
+            about="From nothing to the end of the first training step",
+            shown=False,
+        ),
+    ),
+    # Of the first step, what the second one doesn't take: 0 where it took longer.
+    _metric(
+        "compile_seconds",
+        replace(SECONDS, may_be_zero=True),
+        FIRST_STEP,
+        Column(),
+    ),
+    Column(
+        key="communication_percent",
+        statistic=None,
+        title="Communication",
+        unit="%",
+        kind="percent",
+        better="lower",
+        about="Of a training step, for the exchange of gradients between processes",
+        shown=False,
+    ),
+    Column(
+        key="train_gflops_per_second",
+        statistic=None,
+        title="Got out",
+        unit="GFLOP/s",
+        kind="rate",
+        better="higher",
+        about="Floating point operations a second in training: six for each multiply-add",
+        shown=False,
+    ),
+    _metric(
+        "energy_joules_per_image",
+        JOULES,
+        ENERGY,
+        Column(
+            title="Energy",
+            about="Of training an image, as the processor or the GPU counts it",
+            shown=False,
+        ),
+    ),
+    # Sent in a step to the ranks that share the model.
+    _metric("exchanged_bytes", BYTES, TRAIN, Column()),
+    _metric("parameter_bytes", BYTES, MEMORY, Column(bar="Weights")),
+    _metric("gradient_bytes", BYTES, MEMORY, Column(bar="Gradients")),
+    _metric("optimizer_bytes", BYTES, MEMORY, Column(bar="Optimiser")),
+    # Kept by a forward pass for the backward one.
+    _metric("activation_bytes", BYTES, MEMORY, Column(bar="Activations")),
+    # Resident, with the interpreter and all libraries.
+    _metric("process_peak_bytes", BYTES, MEMORY, Column()),
+    _metric("device_allocated_bytes", BYTES, MEMORY, Column()),
+    _metric("device_reserved_bytes", BYTES, MEMORY, Column()),
+    _metric("matmul_flops_per_second", FLOPS, MACHINE),
+    _metric("copy_bytes_per_second", TRAFFIC, MACHINE),
+)
+METRICS = {entry.name: entry for entry in TABLE if isinstance(entry, Metric)}
+
+
+def list_metrics(measure: Measure) -> tuple[Metric, ...]:
+    """Return the metrics that are measured together, in the table's order."""
+    return tuple(metric for metric in METRICS.values() if metric.measure is measure)
+
+
+def _columns_of(entry: Metric | Column) -> tuple[Column, ...]:
+    return entry.columns if isinstance(entry, Metric) else (entry,)
+
+
+# Every column, in the table's order.
+FIGURES = tuple(chain.from_iterable(_columns_of(entry) for entry in TABLE))

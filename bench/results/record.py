@@ -6,13 +6,16 @@ absent.
 """
 
 import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 from typing import Literal
 
+import numpy as np
 from pydantic import ConfigDict, JsonValue
 from pydantic.dataclasses import dataclass
 
+from bench.results.metric import METRICS, Better, Merge
 from zoo.spec import LayerCost
 
 SCHEMA = 2
@@ -32,8 +35,8 @@ class Measurement:
 
     metric: str
     unit: str
-    better: Literal["higher", "lower"]
-    merge: Literal["slowest", "largest", "sum"]
+    better: Better
+    merge: Merge
     values: tuple[tuple[float, ...], ...]
     warmup: tuple[tuple[float, ...], ...] = ()
     images: int | None = None
@@ -58,9 +61,34 @@ class Measurement:
         return middle if self.images is None else self.images / middle
 
     def percentile(self, percent: float) -> float:
-        """The smallest merged raw value that at least `percent` % of all do not exceed (nearest rank)."""
-        ordered = sorted(self.merged)
-        return ordered[max(0, -(-len(ordered) * percent // 100).__int__() - 1)]
+        """Return the smallest merged raw value that at least `percent` % of all do not exceed."""
+        # The nearest rank: a value that was measured, not one between two of them.
+        return float(np.percentile(self.merged, percent, method="inverted_cdf"))
+
+
+def make_measurement(
+    metric: str,
+    values: Iterable[Sequence[float]],
+    *,
+    warmup: Iterable[Sequence[float]] = (),
+    images: int | None = None,
+    part: str = "",
+) -> Measurement:
+    """Make a measurement of `values[rank][i]` with what the table says of its metric.
+
+    KeyError for a metric that the table lacks.
+    """
+    quantity = METRICS[metric].quantity
+    return Measurement(
+        metric=metric,
+        unit=quantity.unit,
+        better=quantity.better,
+        merge=quantity.merge,
+        values=tuple(tuple(own) for own in values),
+        warmup=tuple(tuple(own) for own in warmup),
+        images=images,
+        part=part,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)

@@ -1,4 +1,4 @@
-"""Verdicts over raw values, and what may be ranked together. numpy and scipy, no torch.
+"""Verdicts over raw values: same, faster, slower or undecided. numpy and scipy, no torch.
 
 The statistics behind them are in interval.py (rounds) and proportion.py (right answers); readers of
 records find them all here.
@@ -22,7 +22,8 @@ from bench.results.interval import (
     normal_quantile,
     over_launches,
 )
-from bench.results.record import Measurement, NoiseFloor, RunRecord
+from bench.results.metric import BYTES
+from bench.results.record import Measurement, NoiseFloor
 
 Verdict = Literal["same", "faster", "slower", "undecided"]
 NOISE_THRESHOLD = 0.02  # ratios within 2 % of 1 are of no consequence to anyone who picks a model
@@ -189,52 +190,9 @@ def false_claims(twin: Measurement, own: Measurement) -> tuple[int, int]:
     return sum(found in ("faster", "slower") for found in verdicts), len(verdicts)
 
 
-RANKED_TOGETHER = (
-    "stand_in",
-    "data",
-    "checksum",
-    "protocol",
-    "image_size",
-    "batch_size",
-    "precision",
-    "channels_last",
-    "compile",
-    "tf32",
-    "cudnn_benchmark",
-    "num_threads",
-    "world_size",
-    "machine",
-)
-
-
-def ranking_key(record: RunRecord) -> dict[str, object]:
-    """What must agree before two records stand in one ranking.
-
-    Data, rules and machine (names of RANKED_TOGETHER).
-    """
-    config, environment = record.config, record.environment
-    values = (
-        record.data.stand_in,
-        record.data.name,
-        record.data.checksum,
-        record.data.protocol,
-        config.get("image_size"),
-        "best" if config.get("best_batch") else record.batch_size,
-        config.get("precision"),
-        config.get("channels_last"),
-        config.get("compile", False),
-        environment.get("tf32", False),
-        environment.get("cudnn_benchmark", False),
-        environment.get("num_threads"),
-        record.world_size,
-        environment.get("machine"),
-    )
-    return dict(zip(RANKED_TOGETHER, values, strict=True))
-
-
 def is_timed(row: Measurement) -> bool:
-    """Whether a measurement is of time, which has noise, and not of bytes."""
-    return not row.metric.endswith("_bytes")
+    """Tell whether a measurement is of time, which has noise, and not of bytes."""
+    return row.unit != BYTES.unit
 
 
 def noise_floor(twin: Measurement, own: Measurement) -> NoiseFloor:

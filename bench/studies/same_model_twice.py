@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from bench.distributed.process import die_with_parent
 from bench.request.command_line import complain, parse
 from bench.request.config import RunConfig
-from bench.results.record import Measurement
+from bench.results.record import Measurement, make_measurement
 from bench.results.verdict import Verdict, speed_ratio, verdict
 
 if TYPE_CHECKING:
@@ -208,14 +208,7 @@ def ratio_of(line: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def _measurement(seconds: Sequence[float]) -> Measurement:
-    return Measurement(
-        metric=METRIC,
-        unit="images/s",
-        better="higher",
-        merge="slowest",
-        values=(tuple(seconds),),
-        images=1,
-    )
+    return make_measurement(METRIC, [seconds], images=1)
 
 
 def judge(line: Mapping[str, Any]) -> Verdict:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from bench.results.metric import FIGURES
 from bench.results.step_memory import FLOAT_BYTES, estimate_recorded_step
 from reports.chart.figure import (
     Chart,
@@ -31,12 +32,7 @@ ALONE = {
     "Loader alone": "loader_images_per_second",
 }
 # Columns of what a training step holds.
-KINDS = {
-    "Weights": "parameter_bytes",
-    "Gradients": "gradient_bytes",
-    "Optimiser": "optimizer_bytes",
-    "Activations": "activation_bytes",
-}
+KINDS = {column.bar: column.key for column in FIGURES if column.bar}
 PEAK_HUE = 5  # grey in both themes: apart from the hues of the bars
 
 

@@ -19,19 +19,12 @@ from reports.chart.figure import (
 )
 from reports.chart.label import Place, place_labels
 from reports.chart.palette import Mark
-from reports.column import BY_KEY, show_column
+from reports.column import BY_KEY, COLUMNS, show_column
 from reports.estimate import has_interval
 from reports.ranking import Entry, Group, best_first, pareto_front
 from reports.view import View
 
-COSTS = (
-    "train_images_per_second",
-    "infer_images_per_second",
-    "latency_ms_p50",
-    "peak_memory_bytes",
-    "num_parameters",
-    "multiply_adds",
-)
+COSTS = tuple(column.key for column in COLUMNS if column.tradeoff)
 LOG_FROM = 8  # an axis whose values differ by more than this factor is logarithmic
 MAX_GROUPS = 4  # a chart each; the table shows all groups
 MAX_NAMED = 8  # models of a front that the caption names

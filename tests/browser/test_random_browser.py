@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from opened_page import Open, Opened
 
-from bench.results.verdict import ranking_key
+from bench.results.setting import ranking_key
 from reports.page import build_page
 from reports.runs import Source
 from tests.support.random_records import random_source
