@@ -1,6 +1,6 @@
 """Everything that a number may depend on: machine, libraries, commit, threads. No torch until a device is asked of.
 
-python -m context.environment
+python -m bench.environment
 """
 
 import json

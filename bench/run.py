@@ -1,4 +1,4 @@
-"""Compare image classifiers: train each, measure all against each other, write records and a report.
+"""Compare image classifiers: train each, measure all against each other, write a report.
 
 ./launch.sh                                             the main job
 accelerate launch bench/run.py --models lenet5 resnet18_cifar --epochs 10
@@ -12,20 +12,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if (
-    not __package__
-):  # `python bench/run.py` puts bench/ first on the module path: the root belongs there
+if not __package__:
+    # `python bench/run.py` puts bench/ first on the module path, where the project's root belongs.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from bench.data.dataset import open_dataset
+from bench.cell.executor import choose_executor, prepare_executor
+from bench.data.dataset import Dataset, open_run_data
 from bench.distributed.process import (
     LARGE_PAGES,
+    World,
     abandon_world,
     check_world,
     follow_launcher,
     leave_exit_code,
     read_world,
-    start_server,
 )
 from bench.launch.check import check_request, complete
 from bench.request.command_line import complain, how_to_resume, parse
@@ -33,37 +33,38 @@ from bench.request.config import RunConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a request; returns 0 if all is ok, 1 if a cell failed, 2 for a wrong request, 130 or 143 if interrupted."""
+    """Check a request and run it in the world that the launcher has made.
+
+    Returns 0 if all is well, 1 if a cell failed, 2 for a wrong request, 130 or 143 if interrupted.
+    """
     follow_launcher()
     world = read_world()
-    with contextlib.ExitStack() as stack:
-        try:
-            config = complete(parse(sys.argv[1:] if argv is None else argv))
-            check_world(config.world, world)
-            say = print if world.speaks else lambda line: None
-            check_request(config, world_size=world.size, say=say)
-            data = open_dataset(
-                config.dataset,
-                config.data_dir,
-                protocol=config.protocol,
-                image_size=config.image_size,
-                skip_unreadable=config.skip_unreadable,
-                workers=config.workers,
-                say=say,
-            )
-            os.environ.setdefault(LARGE_PAGES, "1")
-            if config.pack:
-                start_server()
-            # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
-            from bench.cell.display import Display
-            from bench.cell.executor import run_cells
-            from bench.cell.plan import show_plan
-            from bench.cell.run_cell import claim_run, list_cells
-            from bench.distributed.roll_call import WorldBroken
-            from bench.distributed.runtime import Interrupted, Runtime
-            from bench.measure.compare import compare_cells
-            from bench.train.pretrained import check_pretrained
+    try:
+        config = complete(parse(sys.argv[1:] if argv is None else argv))
+        check_world(config.world, world)
+        say = print if world.speaks else lambda line: None
+        check_request(config, world_size=world.size, say=say)
+        data = open_run_data(config, say=say)
+    except ValueError as error:
+        return leave_exit_code(complain(error, aloud=world.speaks))
+    os.environ.setdefault(LARGE_PAGES, "1")
+    prepare_executor(config)
+    return run_request(config, data, world)
 
+
+def run_request(config: RunConfig, data: Dataset, world: World) -> int:
+    """Run the cells of a checked request, measure their models, and have the report written."""
+    # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
+    from bench.cell.open_run import claim_run, list_cells, list_specs
+    from bench.cell.plan import show_plan
+    from bench.distributed.roll_call import WorldBroken
+    from bench.distributed.runtime import Interrupted, Runtime
+    from bench.measure.compare import compare_models
+    from bench.train.pretrained import check_pretrained
+
+    with contextlib.ExitStack() as stack:
+        # What only torch and the libraries can tell of a request is still found before it starts.
+        try:
             runtime = stack.enter_context(Runtime.start(config))
             config = runtime.broadcast(config)
             cells = list_cells(config, data)
@@ -74,11 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ValueError as error:
             return leave_exit_code(complain(error, aloud=world.speaks))
 
-        display = Display(runtime, len(cells))
+        executor = choose_executor(context)
         try:
             with runtime.failing_together():
-                records = run_cells(cells, context, display)
-                compare_cells(cells, records, context)
+                records = executor.run(cells)
+                compare_models(list_specs(cells), records, context)
                 reported = runtime.on_main(write_report, config)
         except Interrupted as stop:
             runtime.say(how_to_resume(config))
@@ -86,22 +87,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         except WorldBroken as broken:
             abandon_world(str(broken), how=how_to_resume(config), aloud=broken.speaks)
         except OSError as error:
-            complain(
-                f"{error.filename or config.out}: {error.strerror}; {how_to_resume(config)}",
-                aloud=world.speaks,
-            )
+            place = error.filename or config.out
+            complain(f"{place}: {error.strerror}; {how_to_resume(config)}", aloud=world.speaks)
             return leave_exit_code(1)
-        return leave_exit_code(
-            0 if reported and all(record.status == "ok" for record in records) else 1
-        )
+        all_ok = all(record.status == "ok" for record in records)
+        return leave_exit_code(0 if reported and all_ok else 1)
 
 
 def write_report(config: RunConfig) -> bool:
-    """Start the report, a command of its own that needs no torch; says whether it was written."""
-    return (
-        subprocess.run([sys.executable, "-m", "reports", str(config.out)], check=False).returncode
-        == 0
-    )
+    """Have the report written by a command that needs no torch; returns whether it was."""
+    done = subprocess.run([sys.executable, "-m", "reports", str(config.out)], check=False)
+    return done.returncode == 0
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ def _training_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
             )
     if record.train_seconds is None or not _is_close(record.train_seconds, epochs[-1].seconds):
         yield "train_seconds is not the last epoch's"
-    if not config.pack:
+    if not config.cells_share_machine:
         yield from _fit_faults(record)
     elif record.measurements:
         yield "speed was measured beside other cells"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.cell.run_cell import list_cells
+from bench.cell.open_run import list_cells
 from bench.request.command_line import parse
 from bench.run import main
 from bench.train.build import RunContext, build_model

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from bench.cell.open_run import list_cells
 from bench.cell.plan import show_plan
-from bench.cell.run_cell import list_cells
 from bench.request.command_line import parse
 from zoo.cost import count_parameters, layer_costs
 from zoo.registry import create_model

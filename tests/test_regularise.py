@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from bench.cell.run_cell import list_cells
+from bench.cell.open_run import list_cells
 from bench.request.command_line import parse
 from zoo.registry import create_model, resolve
 from zoo.regularise import build_regularised

@@ -1,13 +1,11 @@
-"""What a request would do.
-
-Its cells, with the minutes and the memory that they are expected to take.
-"""
+"""What a request would do: its cells, and the minutes and memory that they are expected to take."""
 
 import time
+from collections.abc import Sequence
 
 import torch
 
-from bench.cell.run_cell import Cell
+from bench.cell.open_run import Cell
 from bench.data.dataset import Dataset
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
@@ -15,58 +13,72 @@ from bench.results.step_memory import estimate_step_memory
 from bench.train.schedule import choose_optimizer
 from zoo.cost import count_parameters, layer_costs
 from zoo.registry import create_model
+from zoo.spec import ModelSpec
 
 REACHED = 0.3  # of a matrix product's rate, by training steps of small networks here
 PASSES = 3  # a training step is a forward pass and two of its size backward
+PRODUCT_SIZE = 1024  # rows and columns of the matrices by which this machine is rated
 
 
-def show_plan(cells: list[Cell], config: RunConfig, data: Dataset, runtime: Runtime) -> int:
-    """Print a line a cell and the sum.
+def show_plan(cells: Sequence[Cell], config: RunConfig, data: Dataset, runtime: Runtime) -> int:
+    """Print a line a cell and the sum; returns the exit code, 0.
 
-    Runs nothing but one matrix product, to see how fast this machine is.
+    Runs nothing but a few matrix products, to see how fast this machine is.
     """
     rate = runtime.world_size * _multiply_adds_per_second(runtime.device)
     total = 0.0
     for cell in cells:
+        name = f"{cell.model}, seed {cell.seed}"
         if isinstance(cell.spec, str):
-            runtime.say(f"{cell.model}, seed {cell.seed}: can't be built: {cell.spec}")
+            runtime.say(f"{name}: can't be built: {cell.spec}")
             continue
-        with torch.device("meta"):
-            model = create_model(cell.model, num_classes=len(data.class_names))
-        size = config.image_size or cell.spec.image_size
-        layers = layer_costs(model, image_size=size, in_channels=cell.spec.in_channels)
-        images = (config.epochs or 0) * len(data.train_indices)
-        seconds = config.seconds or PASSES * images * sum(
-            layer.multiply_adds for layer in layers
-        ) / (REACHED * rate)
-        num_images = config.batch_size / runtime.data_size / config.accumulate
-        settled = choose_optimizer(config, cell.spec.defaults)
-        memory = estimate_step_memory(
-            num_parameters=count_parameters(model),
-            activation_bytes=num_images * sum(layer.activation_bytes for layer in layers),
-            optimizer=settled.optimizer,
-            momentum=settled.momentum,
-        )
+        seconds, memory = _estimate_cell(cell.spec, config, data, runtime, rate=rate)
         total += seconds
         runtime.say(
-            f"{cell.model}, seed {cell.seed}: about {seconds / 60:.1f} minutes of training, "
-            f"{memory.total_bytes / 2**20:,.0f} MiB a process"
+            f"{name}: about {seconds / 60:.1f} minutes of training, "
+            f"{memory / 2**20:,.0f} MiB a process"
         )
-    measuring = (
-        config.launches * config.measure_seconds * len(config.models) if config.measure else 0.0
-    )
+    measuring = 0.0
+    if config.measure:
+        measuring = config.launches * config.measure_seconds * len(config.models)
     runtime.say(
-        f"{len(cells)} cells: about {total / 60:.1f} minutes of training and {measuring / 60:.1f} of measuring; "
-        "nothing was run"
+        f"{len(cells)} cells: about {total / 60:.1f} minutes of training "
+        f"and {measuring / 60:.1f} of measuring; nothing was run"
     )
     return 0
 
 
-def _multiply_adds_per_second(device: torch.device, size: int = 1024) -> float:
-    """The rate of a square matrix product."""
-    a = torch.rand(size, size, device=device)
+def _estimate_cell(
+    spec: ModelSpec, config: RunConfig, data: Dataset, runtime: Runtime, *, rate: float
+) -> tuple[float, float]:
+    """Estimate the seconds of a cell's training and the bytes of a step on one rank.
+
+    `rate` is the multiply-adds a second that the world's matrix products reach.
+    """
+    # Without storage: counting needs shapes alone.
+    with torch.device("meta"):
+        model = create_model(spec.name, num_classes=len(data.class_names))
+    image_size = config.image_size or spec.image_size
+    layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
+    images = (config.epochs or 0) * len(data.train_indices)
+    work = PASSES * images * sum(layer.multiply_adds for layer in layers)
+    held_at_once = config.batch_size / runtime.data_size / config.accumulate
+    settled = choose_optimizer(config, spec.defaults)
+    memory = estimate_step_memory(
+        num_parameters=count_parameters(model),
+        activation_bytes=held_at_once * sum(layer.activation_bytes for layer in layers),
+        optimizer=settled.optimizer,
+        momentum=settled.momentum,
+    )
+    return config.seconds or work / (REACHED * rate), memory.total_bytes
+
+
+def _multiply_adds_per_second(device: torch.device) -> float:
+    """Time a square matrix product."""
+    a = torch.rand(PRODUCT_SIZE, PRODUCT_SIZE, device=device)
+    # To read a number of the product is to wait for it on a GPU. The first two wake threads up.
     for _ in range(2):
         float((a @ a)[0, 0])
     start = time.perf_counter()
     float((a @ a)[0, 0])
-    return size**3 / (time.perf_counter() - start)
+    return PRODUCT_SIZE**3 / (time.perf_counter() - start)

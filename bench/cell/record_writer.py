@@ -10,92 +10,161 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import JsonValue
 
+from bench.cell.open_run import Cell
 from bench.data.dataset import Dataset
+from bench.distributed.process import cells_given_up
 from bench.distributed.roll_call import WorldBroken
-from bench.distributed.runtime import Runtime
-from bench.results.record import DataInfo, RunRecord, Status, now
+from bench.request.config import to_json
+from bench.results.record import DataInfo, RunRecord, Status, cell_name, now
 from bench.results.sealed_folder import hash_file
-from bench.results.storage import write, write_bytes
+from bench.results.storage import read, write, write_bytes
 from bench.train import checkpoint
+from bench.train.build import RunContext
 from bench.train.evaluation import Predictions
+from bench.train.schedule import choose_optimizer
 from zoo.cause import cause_of
 from zoo.spec import ModelSpec
 
-# Of these a cell doesn't fail alone: the next one would find the same disk.
+# A cell that fails of these doesn't fail alone: the next one would find the same disk.
 DISK_FAULTS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 )
+NUM_SAMPLES = 36  # test images kept beside the predictions
 
 
 @dataclass
-class Keeper:
-    """The record of the cell under way."""
+class RecordWriter:
+    """The record of the cell under way, and the folder that it is written to."""
 
     record: RunRecord
-    path: Path
-    runtime: Runtime
+    cell: Cell
+    context: RunContext
+
+    @property
+    def folder(self) -> Path:
+        """Return where the cell keeps its files."""
+        return record_path(self.cell, self.context).parent
 
     def update(self, **changes: Any) -> None:
         """Change the record and write it. A collective call."""
         self.record = replace(self.record, **changes)
-        self.runtime.on_main(write, self.path, self.record)
+        self.context.runtime.on_main(write, record_path(self.cell, self.context), self.record)
 
     def fail(self, error: Exception) -> None:
         """Keep the cause of a failure.
 
         Raises WorldBroken if not all ranks share it, OSError if it is the disk's.
         """
-        status: Status = (
-            "oom" if isinstance(error, torch.OutOfMemoryError | MemoryError) else "failed"
-        )
+        is_oom = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        status: Status = "oom" if is_oom else "failed"
         try:
-            self.runtime.roll_call(error, status)
+            self.context.runtime.roll_call(error, status)
         except WorldBroken as broken:
-            own: Status = broken.fault.status if broken.fault else "interrupted"
-            self.record = replace(
-                self.record, status=own, error=str(broken), finished=now() if broken.fault else None
-            )
-            self.runtime.on_main_alone(write, self.path, self.record)
+            self._keep_break(broken)
             raise
         if isinstance(error, OSError) and error.errno in DISK_FAULTS:
             raise error
         self.update(status=status, error=cause_of(error), finished=now())
 
+    def _keep_break(self, broken: WorldBroken) -> None:
+        """Keep why the world broke. A cell that had no fault of its own was only interrupted."""
+        changes: dict[str, Any] = {"status": "interrupted", "finished": None}
+        if broken.fault:
+            changes = {"status": broken.fault.status, "finished": now()}
+        self.record = replace(self.record, error=str(broken), **changes)
+        # No collective call goes through any more.
+        path = record_path(self.cell, self.context)
+        self.context.runtime.on_main_alone(write, path, self.record)
 
-def data_info(data: Dataset, image_size: int, spec: Mapping[str, Any]) -> DataInfo:
-    """What a record says of the data: which images, and how this model saw them."""
+
+def record_path(cell: Cell, context: RunContext) -> Path:
+    """Return where a cell's record stands."""
+    return context.folder / "cells" / cell_name(cell.model, cell.seed) / "record.json"
+
+
+def find_record(cell: Cell, context: RunContext) -> RunRecord | None:
+    """Read the record that another process or an earlier start left, if there is one."""
+    path = record_path(cell, context)
+    return read(path, RunRecord) if path.exists() else None
+
+
+def is_done(record: RunRecord) -> bool:
+    """Return whether a cell is left as its record says: it has ended, or brought down a world."""
+    return record.status in ("ok", "diverged") or record.cell in cells_given_up()
+
+
+def begin_record(cell: Cell, context: RunContext) -> RunRecord:
+    """Make the record of a cell that has started: a run that is killed is still a row."""
+    spec: dict[str, JsonValue] = {"name": cell.model}
+    config = choose_optimizer(context.config, {})
+    if isinstance(cell.spec, ModelSpec):
+        spec = spec_as_json(cell.spec)
+        config = choose_optimizer(context.config, cell.spec.defaults)
+    return RunRecord(
+        run=context.folder.name,
+        model=cell.model,
+        seed=cell.seed,
+        status="started",
+        config=to_json(config),
+        spec=spec,
+        environment=dict(context.environment),
+        data=describe_data(cell, context),
+        world_size=context.runtime.world_size,
+        batch_size=context.config.batch_size,
+        created=now(),
+    )
+
+
+def give_up_cell(cell: Cell, context: RunContext, status: Status, cause: str) -> RunRecord:
+    """Write down that a cell's process died: a row with its cause."""
+    before = find_record(cell, context) or begin_record(cell, context)
+    record = replace(before, status=status, error=cause, finished=now())
+    write(record_path(cell, context), record)
+    return record
+
+
+def describe_data(cell: Cell, context: RunContext) -> DataInfo:
+    """Describe the data for a record: which images, and how this model sees them."""
+    data = context.data
+    # A model that couldn't be built says nothing of its own.
+    spec = cell.spec if isinstance(cell.spec, ModelSpec) else None
+    own_size = data.size if spec is None else spec.image_size
+    own_mean = None if spec is None else spec.mean
+    own_std = None if spec is None else spec.std
     return DataInfo(
         name=data.name,
         stand_in=data.stand_in,
         source=data.source,
         checksum=data.checksum,
         protocol=data.protocol,
-        image_size=image_size,
+        image_size=context.config.image_size or own_size,
         num_train=len(data.train_indices),
         num_validation=len(data.validation_indices),
         num_test=len(data.test.labels),
         class_names=data.class_names,
         superclass_names=data.superclass_names,
         superclass_of=data.superclass_of,
-        mean=tuple(spec.get("mean") or data.mean),
-        std=tuple(spec.get("std") or data.std),
+        mean=own_mean or data.mean,
+        std=own_std or data.std,
     )
 
 
-def spec_as_json(spec: ModelSpec) -> dict[str, Any]:
-    """A spec as plain JSON values."""
-    plain = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-    return {
-        k: dict(v) if isinstance(v, Mapping) else list(v) if isinstance(v, tuple) else v
-        for k, v in plain.items()
-    }
+def spec_as_json(spec: ModelSpec) -> dict[str, JsonValue]:
+    """Return a spec as plain JSON values."""
+    plain: dict[str, JsonValue] = {}
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if isinstance(value, Mapping):
+            value = dict(value)
+        if isinstance(value, tuple):
+            value = list(value)
+        plain[field.name] = value
+    return plain
 
 
-NUM_SAMPLES = 36  # test images kept beside the predictions
-
-
-def keep_outcome(
+def write_outcome(
     folder: Path, state: dict[str, torch.Tensor], predictions: Predictions, data: Dataset
 ) -> dict[str, str]:
     """Write weights, predictions and a few samples; returns their checksums."""
@@ -107,15 +176,12 @@ def keep_outcome(
         confidence=predictions.confidence,
         top5=predictions.top5,
     )
-    index = np.linspace(
-        0, len(data.test.labels) - 1, min(NUM_SAMPLES, len(data.test.labels))
-    ).astype(np.int64)
+    num_test = len(data.test.labels)
+    index = np.linspace(0, num_test - 1, min(NUM_SAMPLES, num_test)).astype(np.int64)
+    # Stored images have a margin, from which training crops are taken.
     window = slice(data.margin, data.margin + data.size)
-    _write_arrays(
-        folder / "samples.npz",
-        index=index,
-        image=np.asarray(data.test.images[index][:, window, window]),
-    )
+    images = np.asarray(data.test.images[index][:, window, window])
+    _write_arrays(folder / "samples.npz", index=index, image=images)
     names = ("model.safetensors", "predictions.npz", "samples.npz")
     return {name: hash_file(folder / name) for name in names}
 

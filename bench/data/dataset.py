@@ -30,6 +30,7 @@ from bench.data.folder import Folder, FolderImages, find_folder
 from bench.data.folder_build import build_folder
 from bench.data.reader import decode
 from bench.data.source import ARCHIVES, Source, explain_missing, find_source, list_roots
+from bench.request.config import RunConfig
 from zoo.suggest import unknown
 
 Protocol = Literal["split", "published"]
@@ -152,6 +153,19 @@ def open_dataset(
         say=say,
     )
     return _map_dataset(source, folder, facts, protocol)
+
+
+def open_run_data(config: RunConfig, *, say: Say = silent) -> Dataset:
+    """Open the data set that a run asks for, in any of its processes."""
+    return open_dataset(
+        config.dataset,
+        config.data_dir,
+        protocol=config.protocol,
+        image_size=config.image_size,
+        skip_unreadable=config.skip_unreadable,
+        workers=config.workers,
+        say=say,
+    )
 
 
 def _choose_source(name: str, data_dir: Path | None, say: Say) -> Source:

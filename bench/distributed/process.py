@@ -281,11 +281,10 @@ def name_signal(signum: int) -> str:
         return f"signal {signum}"
 
 
-def start_server() -> None:
-    """Start the server that `SERVER`'s processes are forked from, which imports what a cell needs.
+def start_server(modules: list[str]) -> None:
+    """Start the server that `SERVER`'s processes are forked from.
 
-    It does so beside this process's own imports. torch itself brings in `torch._dynamo`, which
-    takes seconds, when it counts a model or builds an optimiser.
+    It imports what they need beside this process's own imports.
     """
-    SERVER.set_forkserver_preload(["bench.cell.run_cell", "torch._dynamo"])
+    SERVER.set_forkserver_preload(modules)
     forkserver.ensure_running()

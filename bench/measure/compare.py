@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from bench.cell.run_cell import Cell
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.measure.machine import (
     conditions,
@@ -53,13 +52,15 @@ T = TypeVar("T")
 AGAIN = " (again)"  # behind the reference's name where it is measured a second time, as its own opponent
 
 
-def compare_cells(cells: Sequence[Cell], records: Sequence[RunRecord], context: RunContext) -> None:
+def compare_models(
+    specs: Mapping[str, ModelSpec], records: Sequence[RunRecord], context: RunContext
+) -> None:
     """Measure every model that has a finished cell, once a launch, and write the comparisons.
 
     Written ones are kept.
     """
     ok = {record.model: record for record in reversed(records) if record.status == "ok"}
-    specs = {c.model: c.spec for c in cells if isinstance(c.spec, ModelSpec) and c.model in ok}
+    specs = {model: spec for model, spec in specs.items() if model in ok}
     if not context.config.measure or not specs:
         return
     runtime = context.runtime

@@ -188,6 +188,11 @@ class RunConfig:
     like: Annotated[Path | None, arg(metavar="RECORD")] = None
     """Take the options of a record.json."""
 
+    @property
+    def cells_share_machine(self) -> bool:
+        """Return whether cells run beside each other, so that the speed of one says nothing."""
+        return self.pack
+
 
 DIGITS = ("mnist", "svhn")  # data sets whose images mean something else in the mirror
 

@@ -86,27 +86,21 @@ def _run(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
     """Do trials, adding a line each; KeyboardInterrupt after a signal."""
     if not trials:
         return []
-    from bench.data.dataset import open_dataset
-    from bench.distributed.runtime import Interrupted, Runtime
-    from bench.environment import describe_machine
-    from bench.train.build import RunContext
+    from bench.cell.open_run import open_alone
+    from bench.distributed.runtime import Interrupted
 
-    config = _config()
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = open_dataset("synthetic", None)
     found = []
-    with Runtime.start(config) as runtime:
-        machine = describe_machine()
-        context = RunContext(config, data, runtime, path.parent, machine)
+    with open_alone(replace(_config(), out=path.parent)) as context:
         for trial in trials:
             try:
                 line = measure(trial, context)
             except Interrupted as stop:
                 raise KeyboardInterrupt from stop
             line |= {
-                "threads": runtime.num_threads,
-                "machine": machine["machine"],
-                "commit": machine["git_commit"],
+                "threads": context.runtime.num_threads,
+                "machine": context.environment["machine"],
+                "commit": context.environment["git_commit"],
             }
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")

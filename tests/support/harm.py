@@ -28,24 +28,23 @@ def keep_optimizer() -> None:
 
     conclude = cell._conclude
 
-    def wrapped(
-        learner: Any, spec: Any, progress: Any, context: Any, folder: Path, keep: Any
-    ) -> None:
+    def wrapped(learner: Any, progress: Any, training: Any) -> None:
         tensors = {
             f"{i}.{key}": value
             for i, row in learner.optimizer.state_dict()["state"].items()
             for key, value in row.items()
             if torch.is_tensor(value)
         }
-        context.runtime.on_main(checkpoint.save_weights, folder / "optimizer.safetensors", tensors)
-        conclude(learner, spec, progress, context, folder, keep)
+        path = training.writer.folder / "optimizer.safetensors"
+        learner.runtime.on_main(checkpoint.save_weights, path, tensors)
+        conclude(learner, progress, training)
 
     cell._conclude = wrapped
 
 
 def prepare_harm(harm: Harm, mark: Path) -> None:
     """Wrap the function at the harm's place, so that its n-th call does the harm before or after its own work."""
-    from bench.cell import record_writer as keeper
+    from bench.cell import record_writer
     from bench.distributed.runtime import Runtime
     from bench.results import sealed_folder
     from bench.train import build, checkpoint
@@ -56,7 +55,7 @@ def prepare_harm(harm: Harm, mark: Path) -> None:
         "save": (checkpoint, "save", False),
         "tensors": (checkpoint, "_write_tensors", True),
         "rename": (sealed_folder, "write_json", True),
-        "record": (keeper, "write", False),
+        "record": (record_writer, "write", False),
         "restore": (checkpoint, "restore", True),
     }[harm["place"]]
     function, calls = getattr(owner, name), []

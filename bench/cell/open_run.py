@@ -1,0 +1,143 @@
+"""From a request to a run that is open: its cells, its folder, and what all of them share."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from bench.data.dataset import Dataset, describe_classes, open_run_data
+from bench.distributed.runtime import Runtime
+from bench.environment import describe_run
+from bench.request.command_line import check_folder
+from bench.request.config import RunConfig, to_json
+from bench.request.recipe import get_recipe
+from bench.results.storage import write_json
+from bench.train.build import RunContext, get_dropout_rates
+from bench.train.optimizer import check_optimizer
+from zoo.cause import cause_of
+from zoo.fit import check_image_size
+from zoo.library import explain_shared_names
+from zoo.registry import resolve
+from zoo.regularise import build_regularised
+from zoo.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model with one seed. `spec` is a string, the cause, where the model's own code failed."""
+
+    model: str
+    seed: int
+    spec: ModelSpec | str
+
+
+def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
+    """List the cells of a run, model by model.
+
+    ValueError for a name that a library lacks, an unknown optimiser, images that a network is too
+    large for, or one without the dropout or stochastic depth that is asked for.
+    """
+    check_optimizer(config.optimizer)
+    cells = []
+    for model in config.models:
+        spec = _resolve_model(model, len(data.class_names))
+        if isinstance(spec, ModelSpec):
+            _check_spec(spec, config, len(data.class_names))
+        cells += [Cell(model, seed, spec) for seed in config.seeds]
+    return cells
+
+
+def _resolve_model(model: str, num_classes: int) -> ModelSpec | str:
+    """Find the spec of a model.
+
+    Returns the cause where the user's own code fails to build it: that is a row, not a refusal.
+    """
+    try:
+        return resolve(model, num_classes=num_classes)
+    except ValueError:
+        raise
+    except Exception as error:
+        return cause_of(error)
+
+
+def _check_spec(spec: ModelSpec, config: RunConfig, num_classes: int) -> None:
+    """Refuse a model that can't read the images, or lacks the dropout that is asked for."""
+    image_size = config.image_size or spec.image_size
+    # A user's own network that can't read them is a row: its code may not run without numbers.
+    if image_size != spec.image_size and spec.source != "file":
+        check_image_size(spec.name, image_size, in_channels=spec.in_channels)
+    rates = get_dropout_rates(config)
+    if any(rate is not None for rate in rates.values()):
+        build_regularised(spec, num_classes, **rates)
+
+
+def list_specs(cells: Sequence[Cell]) -> dict[str, ModelSpec]:
+    """Return the specs of the models that could be built, by name, in their order."""
+    return {cell.model: cell.spec for cell in cells if isinstance(cell.spec, ModelSpec)}
+
+
+def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
+    """Take the run's folder for this world and write down what is asked for.
+
+    ValueError if another process has it, or if not all machines hold the same data.
+    """
+    folder = _run_folder(config)
+    held = runtime.gather(f"{data.name} {data.checksum[:12]}")
+    if len(set(held)) > 1:
+        raise ValueError(
+            f"the machines don't hold the same data: {', '.join(held)}; name it by --dataset"
+        )
+    runtime.claim_folder(folder)
+    runtime.on_main(_write_request, config, folder)
+    sizes = describe_classes(data)
+    runtime.say(
+        f"{data.name}: {len(data.train_indices):,} training images "
+        f"of {len(data.class_names)} classes, {sizes}"
+    )
+    # Of the models of a recipe it is known which are meant; a person may have meant a library's.
+    by_recipe = config.models == get_recipe(config.recipe).models
+    namesakes = "" if by_recipe else explain_shared_names(config.models)
+    if namesakes:
+        runtime.say(namesakes)
+    return make_context(config, data, runtime, images_a_class=sizes)
+
+
+def _write_request(config: RunConfig, folder: Path) -> None:
+    """Write down what is asked for, unless another run has come into the folder since the check."""
+    check_folder(config)
+    try:
+        write_json(folder / "config.json", to_json(config))
+    except OSError as error:
+        raise ValueError(f"--out {folder}: can't be written ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def open_alone(
+    config: RunConfig, *, num_threads: int | None = None, **environment: JsonValue
+) -> Iterator[RunContext]:
+    """Open a run in a process by itself, without claiming its folder.
+
+    `num_threads` is used where the request names none; `environment` is added to what is said of
+    the machine.
+    """
+    data = open_run_data(config)
+    with Runtime.start(
+        dataclasses.replace(config, num_threads=config.num_threads or num_threads)
+    ) as runtime:
+        yield make_context(config, data, runtime, **environment)
+
+
+def make_context(
+    config: RunConfig, data: Dataset, runtime: Runtime, **environment: JsonValue
+) -> RunContext:
+    """Put together what the cells of a run share, with all that its numbers may depend on."""
+    described = describe_run(config, runtime) | environment
+    return RunContext(config, data, runtime, _run_folder(config), described)
+
+
+def _run_folder(config: RunConfig) -> Path:
+    assert config.out is not None, "the request was completed"
+    return config.out
