@@ -27,10 +27,11 @@ from bench.train.build import (
     prepare_learner,
 )
 from bench.train.pretrained import load_starting_weights, read_weights
-from bench.train.schedule import drop_peak, choose_optimizer
+from bench.train.schedule import choose_optimizer, drop_peak
 from bench.train.trainer import Diverged, Hooks, Learner, Progress, fit
 from zoo.cost import count_parameters, layer_costs
 from zoo.spec import ModelSpec
+
 
 @dataclass(frozen=True)
 class Training:
