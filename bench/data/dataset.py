@@ -155,7 +155,7 @@ def open_dataset(
     return _map_dataset(source, folder, facts, protocol)
 
 
-def open_run_data(config: RunConfig, *, say: Say = silent) -> Dataset:
+def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
     """Open the data set that a run asks for, in any of its processes."""
     return open_dataset(
         config.dataset,
