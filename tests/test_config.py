@@ -4,12 +4,17 @@ Oracle: identities (what is written reads back as itself) and the lines that use
 """
 
 import dataclasses
+import string
 from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from bench.request.command_line import parse, to_flags
-from bench.request.config import RunConfig, differing, from_json, to_json
+from bench.request.config import OPTIONS, RunConfig, check, differing, from_json, to_json
 from bench.request.recipe import RECIPES
 from reports.published import read_published
 from zoo import expand, list_models
@@ -30,6 +35,9 @@ REQUESTS = [
     ["--models", "lenet5", "--image-size", "32"],
     ["--measure", "none", "--augment", "none"],
     ["--no-channels-last", "--compile", "--lr", "0.1", "--clip", "1", "--ema", "0.99"],
+    ["--image-size", "None"],
+    ["--recipe", "tutorial", "--optimizer", "None"],
+    ["--data_dir=a_b", "--pairs", "auto", "--batch-size=best"],
     ["--pairs", "7", "--seconds", "2.5", "--out", "runs/x", "--data-dir", "data", "--world", "2"],
 ]
 
@@ -57,7 +65,14 @@ def test_a_request_survives_its_flags_and_its_json(argv: list[str]) -> None:
         (["--seconds", "nan"], "--seconds nan"),
         (["--epochs", "1", "--seconds", "1"], "two budgets"),
         (["--batch-size", "0"], "--batch-size 0"),
-        (["--epoch", "1"], "--epoch"),
+        (["--epoch", "1"], "did you mean --epochs"),
+        (["--epochs"], "--epochs: expected one argument"),
+        (["--compile=yes"], "--compile"),
+        (["--crops", "5"], "choose from 1, 10"),
+        (["--protocol", "publish"], "did you mean published"),
+        (["--dropout", "2"], "--dropout 2.0: must lie between 0 and 0.99"),
+        (["--seconds", "inf"], "--seconds inf"),
+        (["quick"], "'quick' is unknown"),
         (["--like", "nowhere.json"], "no such file"),
         (["--pairs", "some"], "--pairs"),
         (["--balance", "--class-weights"], "two remedies for one thing"),
@@ -109,20 +124,88 @@ def test_a_run_goes_on_only_with_the_same_options() -> None:
 
 
 def test_every_option_has_help_and_every_recipe_says_what_to_expect() -> None:
-    import ast
-    import inspect
-
-    import bench.request.config
-
-    tree = ast.parse(inspect.getsource(bench.request.config))
-    body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "RunConfig").body
-    for field, text in zip(body[1::2], body[2::2], strict=True):
-        assert isinstance(field, ast.AnnAssign)
-        assert isinstance(text, ast.Expr), ast.unparse(field)
-    assert len(body) == 1 + 2 * len(dataclasses.fields(RunConfig))
+    for name, about in OPTIONS.items():
+        assert about.help.endswith((".", "…")), name
     for name, recipe in RECIPES.items():
         assert recipe().recipe == name
         assert "./launch.sh" in (recipe.__doc__ or "")
+
+
+def test_help_is_grouped_and_shows_the_defaults_of_the_recipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(["--help", "--recipe", "tutorial"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    titles = [line[:-1] for line in shown.splitlines() if line[:1].islower() and line[-1:] == ":"]
+    assert titles == ["models and data", "learning", "machine", "measuring", "the run"]
+    assert "(default: alexnet_half)" in " ".join(shown.split())
+    assert "--best-batch" not in shown
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--batch-size", "best"],
+        ["--batch-size=best"],
+        ["--batch_size", "best"],
+        ["--best-batch"],
+    ],
+    ids=" ".join,
+)
+def test_the_best_batch_size_is_asked_for_in_every_form(argv: list[str]) -> None:
+    assert parse(argv) == dataclasses.replace(RECIPES["quick"](), best_batch=True)
+
+
+def values_of(name: str, hint: Any) -> st.SearchStrategy[Any]:
+    """Values that an option allows by itself."""
+    about, inner = OPTIONS[name], get_args(hint)
+    words = st.text(string.ascii_letters + string.digits + "_:@=./é '-", min_size=1).filter(
+        lambda word: not word.startswith("-") and word not in ("none", "None")
+    )
+    low, high = about.between or (1, 1000)
+    plain: dict[Any, st.SearchStrategy[Any]] = {
+        bool: st.booleans(),
+        int: st.integers(int(low), int(high)),
+        float: st.floats(low, high),
+        str: st.sampled_from(about.choices) if about.choices else words,
+        Path: words.map(Path),
+    }
+    if name == "crops":
+        return st.sampled_from([1, 10])
+    if get_origin(hint) is Literal:
+        return st.sampled_from(inner)
+    if get_origin(hint) is tuple:
+        return st.lists(plain[inner[0]], unique=True, max_size=3).map(tuple)
+    one = plain[inner[0] if inner else hint]
+    if about.words and name != "batch_size":
+        one |= st.sampled_from(about.words)
+    return st.none() | one if NoneType in inner else one
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> RunConfig:
+    """Changes of a recipe that `check` allows."""
+    recipe = RECIPES[draw(st.sampled_from(sorted(RECIPES)))]()
+    hints = get_type_hints(RunConfig)
+    names = draw(st.sets(st.sampled_from(sorted(OPTIONS.keys() - {"recipe", "like"}))))
+    changed = {name: draw(values_of(name, hints[name])) for name in sorted(names)}
+    config = dataclasses.replace(recipe, **changed)
+    # The budgets replace each other, and only one of them may be given.
+    assume(config.epochs is None or config.seconds is None)
+    try:
+        check(config)
+    except ValueError:
+        assume(False)
+    return config
+
+
+@settings(max_examples=300, deadline=None)
+@given(requests())
+def test_every_request_survives_its_flags_and_its_json(config: RunConfig) -> None:
+    assert parse(to_flags(config)) == config
+    assert from_json(to_json(config)) == config
 
 
 def test_the_figures_of_cifar200_are_those_published_for_the_last_epoch() -> None:

@@ -1,180 +1,236 @@
-"""From the command line's words to a request, and back. No torch."""
+"""From the command line's words to a request, and back; what a run's folder was asked for. No torch."""
 
-import contextlib
+import argparse
 import dataclasses
-import io
 import json
 import os
-import re
 import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import Field
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-import tyro
-from tyro.conf import OmitArgPrefixes
-
-from bench.request.config import DIGITS, RunConfig, check, differing, flag_of, from_json
+from bench.request.config import (
+    DIGITS,
+    GROUPS,
+    HUB,
+    OPTIONS,
+    RunConfig,
+    check,
+    differing,
+    flag_of,
+    from_json,
+)
 from bench.request.recipe import get_recipe
 from bench.results.record import RunRecord
 from bench.results.storage import read, read_run
+from zoo.suggest import unknown
+
+MACHINE_VARIABLES = ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 def parse(argv: Sequence[str]) -> RunConfig:
-    """Read a command line on top of its recipe's settings.
+    """Read a command line as changes to its recipe, or to the record that --like names.
 
-    ValueError with one line where it is wrong.
+    `--help` prints the recipe's defaults and exits with 0. ValueError with one line for a command
+    line that is wrong.
     """
-    argv = with_value(argv, "--pretrained", "hub")
-    given = {
-        name
-        for name in ("models", "image_size", "epochs", "seconds")
-        if option(argv, flag_of(name)) is not None
-    }
-    if {"epochs", "seconds"} <= given:
+    given = _read_flags(argv)
+    asked_for_help = given.pop("help", False)
+    if {"epochs", "seconds"} <= given.keys():
         raise ValueError("--epochs and --seconds are two budgets: give one of them")
-    argv = best_as_flag(argv)
-    recipe = get_recipe(option(argv, "--recipe") or RunConfig.recipe)
-    default = _like(argv) or _without(
-        _for_digits(recipe, option(argv, "--dataset") or recipe.dataset), given
-    )
-    config = _without_none(_parse_flags(argv, default))
+    if given.get("batch_size") == "best":
+        del given["batch_size"]
+        given["best_batch"] = True
+    for name in ("measure", "augment", "track"):
+        if given.get(name) == ["none"]:
+            given[name] = []
+
+    recipe = get_recipe(given.get("recipe", RunConfig.recipe))
+    if given.get("like") is not None:
+        default = _read_like(given["like"])
+    else:
+        default = _for_digits(recipe, given.get("dataset", recipe.dataset))
+        default = _without_replaced(default, given)
+    if asked_for_help:
+        _make_parser(default).print_help()
+        sys.exit(0)
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    config = dataclasses.replace(default, **values)
     check(config)
     return config
 
 
-def _for_digits(recipe: RunConfig, dataset: str) -> RunConfig:
-    """A recipe for a data set: digits aren't mirrored, since a mirrored 2 is none."""
-    kept = tuple(name for name in recipe.augment if name != "mirror" or dataset not in DIGITS)
-    return dataclasses.replace(recipe, augment=kept)
-
-
 def to_flags(config: RunConfig) -> list[str]:
-    """Write the command line that gives this configuration: its recipe and what differs from it."""
-    recipe = _for_digits(dataclasses.replace(get_recipe(config.recipe), recipe=""), config.dataset)
-    base = _without(
-        recipe,
-        [
-            name
-            for name in ("models", "epochs", "seconds")
-            if getattr(config, name) not in (None, getattr(recipe, name))
-        ],
-    )
-    flags: list[str] = []
-    for item in dataclasses.fields(RunConfig):
-        value = getattr(config, item.name)
-        if value == getattr(base, item.name) or value is None or item.name == "like":
-            continue
-        if isinstance(value, bool):
-            flags.append(
-                flag_of(item.name) if value else flag_of(item.name).replace("--", "--no-", 1)
-            )
-        else:
-            words = [str(word) for word in value] if isinstance(value, tuple) else [str(value)]
-            flags += [flag_of(item.name), *(words or ["none"])]
+    """Return the command line that gives this configuration: its recipe, and what differs from it.
+
+    Without --like, whose options are all written out.
+    """
+    recipe = _for_digits(get_recipe(config.recipe), config.dataset)
+    changed = [
+        name
+        for name in ("models", "epochs", "seconds")
+        if getattr(config, name) not in (None, getattr(recipe, name))
+    ]
+    base = _without_replaced(recipe, changed)
+    flags = ["--recipe", config.recipe]
+    for name in OPTIONS:
+        value = getattr(config, name)
+        if name not in ("recipe", "like") and value != getattr(base, name):
+            flags += _flag_with_value(name, value)
     return flags
 
 
-def _without(recipe: RunConfig, given: Collection[str]) -> RunConfig:
-    """A recipe less the settings that don't outlive what is given.
+def _flag_with_value(name: str, value: object) -> list[str]:
+    """Return an option as words of the command line; an empty list is written as none."""
+    flag = flag_of(name)
+    if isinstance(value, bool):
+        return [flag if value else "--no-" + flag.removeprefix("--")]
+    if isinstance(value, tuple):
+        return [flag, *([str(item) for item in value] or ["none"])]
+    # A value that begins with a dash would be taken for a flag if it stood by itself.
+    return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
 
-    The other budget, and the size of its own models.
+
+def _for_digits(recipe: RunConfig, dataset: str) -> RunConfig:
+    """Return a recipe for a data set: digits aren't mirrored, since a mirrored 2 is no digit."""
+    if dataset not in DIGITS:
+        return recipe
+    kept = tuple(name for name in recipe.augment if name != "mirror")
+    return dataclasses.replace(recipe, augment=kept)
+
+
+def _without_replaced(recipe: RunConfig, given: Collection[str]) -> RunConfig:
+    """Return a recipe without the settings that the given options replace.
+
+    One budget replaces the other, and a recipe's image size goes with the recipe's models.
     """
-    dropped = {"image_size"} if "models" in given else set()
-    dropped |= {"seconds"} if "epochs" in given else {"epochs"} if "seconds" in given else set()
-    nothing: dict[str, Any] = dict.fromkeys(dropped)
-    return dataclasses.replace(recipe, **nothing)
+    replaced: dict[str, Any] = {}
+    if "models" in given:
+        replaced["image_size"] = None
+    if "epochs" in given:
+        replaced["seconds"] = None
+    elif "seconds" in given:
+        replaced["epochs"] = None
+    return dataclasses.replace(recipe, **replaced)
 
 
-def _like(argv: Sequence[str]) -> RunConfig | None:
-    """The configuration of the record that --like names."""
-    path = option(argv, "--like")
-    if path is None:
-        return None
-    if not Path(path).is_file():
+def _read_like(path: Path) -> RunConfig:
+    """Return the configuration of a record, without what belonged to its own run alone."""
+    if not path.is_file():
         raise ValueError(f"--like {path}: there is no such file")
-    config = from_json(dict(read(Path(path), RunRecord).config))
+    config = from_json(dict(read(path, RunRecord).config))
     return dataclasses.replace(config, out=None, resume=False, world=None, dry_run=False)
 
 
-def _parse_flags(argv: Sequence[str], default: RunConfig) -> RunConfig:
-    """Let tyro read the flags; its boxed message becomes one line."""
-    message = io.StringIO()
-    try:
-        # Only failures are caught: --help writes to standard output and exits with 0.
-        with contextlib.redirect_stderr(message):
-            return tyro.cli(
-                RunConfig,
-                args=list(argv),
-                default=default,
-                prog="run.py",
-                config=(OmitArgPrefixes,),
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are ValueErrors, for the one line that `complain` writes."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message.removeprefix("argument "))
+
+
+def _read_flags(argv: Sequence[str]) -> dict[str, Any]:
+    """Return the options that a command line gives, by name; ValueError for an unknown one."""
+    words = [_with_dashes(word) for word in argv]
+    parser = _make_parser(None)
+    given, left = parser.parse_known_args(words)
+    if left:
+        allowed = [flag_of(name) for name, about in OPTIONS.items() if not about.hidden]
+        raise ValueError(unknown("option", left[0].partition("=")[0], allowed))
+    return vars(given)
+
+
+def _with_dashes(word: str) -> str:
+    """Return `--batch_size` as `--batch-size`; both are accepted."""
+    if not word.startswith("--"):
+        return word
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value
+
+
+def _make_parser(default: RunConfig | None) -> argparse.ArgumentParser:
+    """Make the parser of all options; its help shows the values of `default` where there is one."""
+    parser = _Parser(
+        prog="run.py",
+        description=RunConfig.__doc__,
+        usage="%(prog)s [OPTIONS]",
+        allow_abbrev=False,
+        add_help=False,
+        # Only what is given is in the result: whatever isn't comes from the recipe.
+        argument_default=argparse.SUPPRESS,
+    )
+    hints = get_type_hints(RunConfig)
+    for group in GROUPS:
+        section = parser.add_argument_group(group.__doc__)
+        for field in dataclasses.fields(group):
+            shown = None if default is None else getattr(default, field.name)
+            section.add_argument(
+                flag_of(field.name), **_how_to_read(field, hints[field.name], shown)
             )
-    except SystemExit as stop:
-        if stop.code == 0:
-            raise
-        raise ValueError(one_line(message.getvalue())) from stop
+    # Not argparse's own: the recipe, whose defaults the help shows, may stand behind it.
+    section.add_argument("-h", "--help", action="store_true", help="Show this help and exit.")
+    return parser
 
 
-def _without_none(config: RunConfig) -> RunConfig:
-    """`--measure none` and `--augment none` mean an empty list."""
-    empty: dict[str, Any] = {
-        name: () for name in ("measure", "augment", "track") if getattr(config, name) == ("none",)
-    }
-    return dataclasses.replace(config, **empty)
+def _how_to_read(field: "Field[Any]", hint: Any, shown: object) -> dict[str, Any]:
+    """Return argparse's settings for an option; `shown` is the default that its help names."""
+    about = OPTIONS[field.name]
+    help_text = about.help
+    if shown is not None and shown != ():
+        help_text += f" (default: {_as_text(shown)})"
+    settings: dict[str, Any] = {"help": help_text.replace("%", "%%")}
+    if about.hidden:
+        settings["help"] = argparse.SUPPRESS
+    if hint is bool:
+        return settings | {"action": argparse.BooleanOptionalAction}
+    settings |= {"metavar": about.metavar, "type": _make_reader(hint, about.words)}
+    if get_origin(hint) is tuple:
+        settings["nargs"] = "*"
+    if field.name == "pretrained":
+        settings |= {"nargs": "?", "const": HUB}
+    return settings
+
+
+def _as_text(value: object) -> str:
+    """Return an option's value as a user would write it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _make_reader(hint: Any, words: Collection[str]) -> Callable[[str], object]:
+    """Return what turns a word into a value: by int for `int | None` or `tuple[int, ...]`, say.
+
+    `words` are kept as they are, and None is written as itself where the type allows it.
+    """
+    inner = get_args(hint) or (hint,)
+    kind = str if get_origin(hint) is Literal else inner[0]
+    meanings = {int: "a whole number", float: "a number"}
+
+    def read_word(word: str) -> object:
+        if word == "None" and NoneType in inner:
+            return None
+        if word in words:
+            return word
+        try:
+            return kind(word)
+        except ValueError:
+            allowed = " or ".join([meanings[kind], *words])
+            raise argparse.ArgumentTypeError(f"{word!r} is not {allowed}") from None
+
+    return read_word
 
 
 def complain(error: Exception | str, *, aloud: bool = True) -> int:
-    """Say in one line on standard error that the request was wrong.
-
-    Returns the exit code for it, 2.
-    """
+    """Write the one line of a wrong request to standard error, and return its exit code, 2."""
     if aloud:
         sys.stderr.write(f"zoometry: {error}\n")
     return 2
-
-
-def option(argv: Sequence[str], flag: str) -> str | None:
-    """The value of an option that must be known before the others can be read, the last where it is given twice."""
-    found = None
-    for i, word in enumerate(argv):
-        if word.startswith(flag + "="):
-            found = word.split("=", 1)[1]
-        if word == flag:
-            found = argv[i + 1] if i + 1 < len(argv) else ""
-    return found
-
-
-def with_value(argv: Sequence[str], flag: str, value: str) -> list[str]:
-    """The command line with a value behind a flag that was given without one."""
-    words: list[str] = []
-    for word, after in zip(argv, [*argv, "--"][1:], strict=True):
-        words += [word, value] if word == flag and after.startswith("--") else [word]
-    return words
-
-
-def best_as_flag(argv: Sequence[str]) -> list[str]:
-    """`--batch-size best` as the option that it stands for."""
-    words = list(argv)
-    for i, word in enumerate(words):
-        if word == "--batch-size=best":
-            words[i] = "--best-batch"
-        if word == "--batch-size" and words[i + 1 : i + 2] == ["best"]:
-            words[i : i + 2] = ["--best-batch"]
-    return words
-
-
-def one_line(box: str) -> str:
-    """The message of a box drawn around it: its lines up to the first rule."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = [line.strip("│ ").rstrip() for line in plain.splitlines()[1:]]
-    kept: list[str] = []
-    for line in lines:
-        if line.startswith(("────", "╰")) and kept:
-            break
-        kept.append(line)
-    return " ".join(" ".join(kept).split()) or "the options can't be read"
 
 
 def check_folder(config: RunConfig) -> None:
@@ -182,52 +238,48 @@ def check_folder(config: RunConfig) -> None:
     folder = _folder(config)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder}: is a file")
-    place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ValueError(f"--out {folder}: {place} can't be written")
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"--out {folder}: {nearest} can't be written")
     if (folder / "config.json").exists():
-        _check_same_run(config, folder)
-    elif folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
+        if not config.resume:
+            raise ValueError(
+                f"--out {folder}: holds a run already; continue it with --resume, "
+                "or name another folder"
+            )
+        different = differing(read_request(folder), config)
+        if different:
+            raise ValueError(
+                f"--resume {folder}: {', '.join(different)} differ from the run's; "
+                "give them as they were"
+            )
+    # The lock is taken before the folder is written to, so it may be there by itself.
+    elif folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
         raise ValueError(f"--out {folder}: holds other files; name a new folder")
 
 
-def _check_same_run(config: RunConfig, folder: Path) -> None:
-    if not config.resume:
-        raise ValueError(
-            f"--out {folder}: holds a run already; go on with it by --resume, or name another folder"
-        )
-    different = differing(read_request(folder), config)
-    if different:
-        raise ValueError(
-            f"--resume {folder}: {', '.join(different)} differ from the run's; give them as they were"
-        )
-
-
 def read_request(folder: Path) -> RunConfig:
-    """The request that a run's folder was made for.
-
-    ValueError with one line where it can't be read.
-    """
+    """Return the request that a run's folder was made for; ValueError if it can't be read."""
+    path = folder / "config.json"
     try:
-        return from_json(json.loads((folder / "config.json").read_bytes()))
+        return from_json(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{folder / 'config.json'}: can't be read ({error})") from error
+        raise ValueError(f"{path}: can't be read ({error})") from error
 
 
 def how_to_resume(config: RunConfig) -> str:
-    """Say what an interrupted run has finished, and the command that goes on with it."""
-    folder = _folder(config)
-    finished = sum(record.status in ("ok", "diverged") for record in read_run(folder)[0])
+    """Say what an interrupted run has finished, and the command that continues it."""
+    records = read_run(_folder(config))[0]
+    num_finished = sum(record.status in ("ok", "diverged") for record in records)
+    num_cells = len(config.models) * len(config.seeds)
+    # Of several machines each says its own command.
+    names = ["NPROC", *(MACHINE_VARIABLES if "NNODES" in os.environ else ())]
+    variables = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
     flags = to_flags(dataclasses.replace(config, resume=True, world=None))
-    machines = (
-        ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT") if "NNODES" in os.environ else ()
-    )
-    world = "".join(
-        f"{name}={os.environ[name]} " for name in ("NPROC", *machines) if os.environ.get(name)
-    )
+    command = " ".join([*variables, shlex.join(["./launch.sh", *flags])])
     return (
-        f"interrupted: {finished} of {len(config.models) * len(config.seeds)} cells are finished and kept; "
-        f"go on with: {world}{shlex.join(['./launch.sh', *flags])}"
+        f"interrupted: {num_finished} of {num_cells} cells are finished and kept; "
+        f"go on with: {command}"
     )
 
 

@@ -1,20 +1,22 @@
-"""Every option of a run: its name, default and help, once. No torch.
+"""Every option of a run, once: its name, default, help and allowed values. No torch.
 
-The command line is made from the fields by tyro. A recipe is a RunConfig too: it is the default
-that the options given change.
+`command_line` makes the flags and `--help` from these fields. A recipe is a `RunConfig` too: the
+defaults that the options given on the command line change.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
-
-from tyro.conf import arg
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from bench.results.metric import MEASURE_HELP, MEASURES
 from zoo.suggest import unknown
 
+T = TypeVar("T")
+
+# The names by which accelerate knows trackers, each with the module that its package installs.
 TRACKERS = {
     "tensorboard": "tensorboard",
     "wandb": "wandb",
@@ -27,9 +29,7 @@ TRACKERS = {
     "swanlab": "swanlab",
 }
 
-
-# In the order in which they are done. A crop moves by the set's margin, a mirror image comes in one
-# of two.
+# In the order in which they are applied, whatever order they are given in.
 AUGMENTATIONS = (
     "crop",
     "mirror",
@@ -42,151 +42,381 @@ AUGMENTATIONS = (
     "cutmix",
 )
 
-
 NONE, HUB = "none", "hub"
-
-
 SCHEDULES = ("cosine", "onecycle", "constant", "plateau")
 OPTIMIZERS = ("sgd", "momentum", "adamw", "adam")
 PRECISIONS = ("fp32", "bf16", "fp16")
 PROTOCOLS = ("split", "published")
-PARALLEL = {
-    "data": 1,
-    "tower": 2,
-    "owt": 2,
-    "devices": 1,
-}  # ways: how many processes share one copy of a model
-
-Number = Annotated[int | None, arg(metavar="N")]
-Seconds = Annotated[float | None, arg(metavar="S")]
-Text = Annotated[str, arg(metavar="NAME")]
-Names = Annotated[tuple[str, ...], arg(metavar="NAME …")]
+# How many processes share one copy of a model, for each way of sharing it.
+PARALLEL = {"data": 1, "tower": 2, "owt": 2, "devices": 1}
+DIGITS = ("mnist", "svhn")  # data sets whose images mean something else when mirrored
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class Option:
+    """What the command line needs to know of a field, besides its name, type and default.
+
+    `words` are values that are not of the field's type. Numbers are `positive` or lie in the closed
+    interval `between`. A resumed run may change an option that is `resumable`: it says how and
+    where to run, not what. A `hidden` option works but is not in `--help`.
+    """
+
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    positive: bool = False
+    between: tuple[float, float] | None = None
+    distinct: bool = False
+    resumable: bool = False
+    hidden: bool = False
+
+
+def option(default: T, help: str, **more: Any) -> T:  # noqa: A002 - argparse's word for it
+    """Return a dataclass field with a default and an `Option`; `more` are the Option's fields."""
+    return dataclasses.field(default=default, metadata={"option": Option(help=help, **more)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """models and data"""
+
+    models: tuple[str, ...] = option(
+        (),
+        "Models to compare: names and globs of `python -m zoo`, tv:NAME, timm:NAME or "
+        "FILE.py:FUNCTION. A name may be followed by @SWITCH=VALUE,…, as in "
+        "alexnet_grouped_cifar@activation=tanh.",
+        metavar="NAME",
+    )
+    recipe: str = option(
+        "quick",
+        "Named settings that the other options change: quick, smoke, standard, survey, tutorial, "
+        "cifar200, speedrun, finetune, paper or paper_cifar.",
+        metavar="NAME",
+    )
+    dataset: str = option(
+        "auto",
+        "auto (CIFAR-100 if it is available, else the embedded stand-in), cifar100, cifar10, "
+        "imagefolder, synthetic, …",
+        metavar="NAME",
+    )
+    data_dir: Path | None = option(
+        None,
+        "Where the data is: the folder itself or its parent. Without it $ZOOMETRY_DATA, then the "
+        "user's cache.",
+        metavar="DIR",
+        resumable=True,
+    )
+    protocol: Literal["split", "published"] = option(
+        "split",
+        "split chooses on validation images and reads the test set once; published trains on all "
+        "training images and tests at every epoch.",
+        metavar="NAME",
+        choices=PROTOCOLS,
+    )
+    skip_unreadable: bool = option(
+        False,
+        "Leave out the images of a folder that can't be read. They are named, counted and noted in "
+        "every record.",
+    )
+    image_size: int | None = option(
+        None,
+        "Run every model at N px. Without it each model has its own size, or the recipe's if its "
+        "models are the recipe's.",
+        metavar="N",
+        positive=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningOptions:
+    """learning"""
+
+    epochs: int | None = option(
+        None,
+        "Budget in epochs, instead of --seconds. 0 measures without training.",
+        metavar="N",
+        between=(0, 1_000_000),
+    )
+    seconds: float | None = option(
+        None,
+        "Budget in seconds of training for each model, instead of --epochs. The learning rate "
+        "follows it.",
+        metavar="S",
+        positive=True,
+    )
+    seeds: tuple[int, ...] = option(
+        (0,),
+        "Train every model once with each seed.",
+        metavar="N",
+        between=(0, 2**31 - 1),
+        distinct=True,
+    )
+    batch_size: int = option(
+        128,
+        "Images in a step, over all processes. With 'best', each model gets its fastest power of "
+        "two that fits, and is ranked apart.",
+        metavar="N|best",
+        words=("best",),
+        positive=True,
+    )
+    best_batch: bool = option(False, "What `--batch-size best` sets.", hidden=True)
+    accumulate: int = option(
+        1,
+        "Split each process's share of a batch into N micro-batches, and average their gradients.",
+        metavar="N",
+        positive=True,
+        resumable=True,
+    )
+    optimizer: str | None = option(
+        None,
+        "sgd (with Nesterov momentum), momentum (SGD without it), adamw, adam, or any name of "
+        "timm.optim. Without it the model's own, else sgd.",
+        metavar="NAME",
+    )
+    lr: float | None = option(
+        None,
+        "Peak learning rate. Without it the model's own if its optimiser is too, else 0.05 for sgd "
+        "and 0.001 for the others.",
+        metavar="RATE",
+        positive=True,
+    )
+    momentum: float = option(
+        0.9,
+        "Momentum of sgd, and of timm's optimisers that take one.",
+        metavar="M",
+        between=(0, 1),
+    )
+    weight_decay: float = option(
+        5e-4,
+        "Weight decay. It is not applied to biases and normalisation layers.",
+        metavar="W",
+        between=(0, 10),
+    )
+    schedule: str = option(
+        "onecycle",
+        "onecycle (linear rise, then a cosine to zero), cosine or constant (each after a warm-up), "
+        "or plateau (a tenth, three times, when --patience epochs bring nothing).",
+        metavar="NAME",
+        choices=SCHEDULES,
+    )
+    patience: int = option(
+        5,
+        "Epochs without a lower validation error before --schedule plateau lowers the learning "
+        "rate.",
+        metavar="N",
+        positive=True,
+    )
+    warmup: float = option(
+        0.2,
+        "Share of the budget during which the learning rate rises.",
+        metavar="SHARE",
+        between=(0, 1),
+    )
+    label_smoothing: float = option(
+        0.0,
+        "Probability spread over all classes in the training loss.",
+        metavar="P",
+        between=(0, 0.99),
+    )
+    dropout: float | None = option(
+        None,
+        "Dropout rate instead of the model's own. Refused for a model without dropout.",
+        metavar="P",
+        between=(0, 0.99),
+    )
+    drop_path: float | None = option(
+        None,
+        "Stochastic depth, rising to this rate at the deepest block. Refused for a model without "
+        "it.",
+        metavar="P",
+        between=(0, 0.99),
+    )
+    clip: float | None = option(
+        None, "Clip the norm of the gradient.", metavar="NORM", positive=True
+    )
+    ema: float | None = option(
+        None,
+        "Evaluate and save an exponential moving average of the weights with this decay.",
+        metavar="DECAY",
+        between=(0, 1),
+    )
+    augment: tuple[str, ...] = option(
+        ("crop", "mirror"),
+        "Any of crop, mirror, trivial, rotation, pca, cutout, erasing, mixup and cutmix, or none. "
+        "Recipes don't mirror digits.",
+        metavar="NAME",
+        choices=AUGMENTATIONS,
+        distinct=True,
+    )
+    balance: bool = option(False, "Draw images of each class equally often.")
+    class_weights: bool = option(
+        False, "Weight the classes in the loss so that each has the same total weight."
+    )
+    pretrained: str = option(
+        NONE,
+        "Start from pretrained weights: without a value those published for tv: and timm: models; "
+        "else a file, a folder with MODEL.safetensors or MODEL.pth for each model, or another "
+        "run's folder.",
+        metavar="hub|FILE|DIR",
+    )
+    crops: int = option(
+        1,
+        "Views of each test image whose probabilities are averaged: 1 (the centre) or 10 (corners "
+        "and centre, each also mirrored).",
+        metavar="1|10",
+        choices=("1", "10"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions:
+    """machine"""
+
+    precision: str = option(
+        "fp32", "fp32, or bf16 or fp16 by autocast.", metavar="NAME", choices=PRECISIONS
+    )
+    channels_last: bool = option(True, "Keep images and weights in channels-last memory format.")
+    compile: bool = option(False, "Compile the models with torch.compile.")
+    tf32: bool = option(False, "Let a GPU round the factors of float32 products to 10 bits (TF32).")
+    cudnn_benchmark: bool = option(False, "Let cuDNN time its convolutions and take the fastest.")
+    exact: bool = option(
+        False,
+        "Add the processes' gradients in a fixed order, so that N processes equal --accumulate N "
+        "of one process to the bit. Two processes always do.",
+    )
+    sync_batchnorm: bool = option(
+        False, "Normalise batches over the images of all processes. GPUs only."
+    )
+    num_threads: int | None = option(
+        None,
+        "Threads of a process. Without it the available cores, shared among the processes of this "
+        "machine.",
+        metavar="N",
+        positive=True,
+    )
+    workers: int | None = option(
+        None,
+        "Decode an image folder in N processes during training, instead of once into the cache. "
+        "Results are the same.",
+        metavar="N",
+        positive=True,
+        resumable=True,
+    )
+    pack: bool = option(
+        False,
+        "Train cells side by side, each in a process of its own: one to a core with one thread, or "
+        "one to a GPU.",
+    )
+    pack_size: int | None = option(
+        None,
+        "With --pack, the number of cells at once on a CPU or on each GPU.",
+        metavar="N",
+        positive=True,
+        resumable=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuringOptions:
+    """measuring"""
+
+    measure: tuple[str, ...] = option(
+        MEASURES,
+        MEASURE_HELP,
+        metavar="NAME",
+        choices=MEASURES,
+        distinct=True,
+    )
+    pairs: int | Literal["auto"] = option(
+        "auto",
+        "Interleaved rounds. With 'auto', until the interval of every ratio is within 1 % or "
+        "--measure-seconds are spent.",
+        metavar="N|auto",
+        words=("auto",),
+        positive=True,
+    )
+    measure_seconds: float = option(
+        20.0, "Most seconds that `--pairs auto` spends on one model.", metavar="S", positive=True
+    )
+    launches: int = option(
+        1,
+        "Measure N times, each in fresh processes. Without launch.sh, start the run N times with "
+        "--resume.",
+        metavar="N",
+        positive=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """the run"""
+
+    out: Path | None = option(
+        None,
+        "Folder of the run. Without it runs/DATE-RECIPE.",
+        metavar="DIR",
+        resumable=True,
+    )
+    track: tuple[str, ...] = option(
+        (),
+        "Report each epoch to trackers that are installed: tensorboard, wandb, mlflow, …",
+        metavar="NAME",
+        choices=tuple(TRACKERS),
+        distinct=True,
+        resumable=True,
+    )
+    resume: bool = option(
+        False, "Continue the run in --out, or start it if there is none.", resumable=True
+    )
+    checkpoint_seconds: float = option(
+        60.0, "Seconds between checkpoints.", metavar="S", positive=True, resumable=True
+    )
+    timeout: float = option(
+        60.0,
+        "Seconds that a process waits for another before it gives up.",
+        metavar="S",
+        positive=True,
+        resumable=True,
+    )
+    restarts: int = option(
+        0,
+        "After a process has died, start new processes from the last checkpoint, at most N times.",
+        metavar="N",
+        between=(0, 1000),
+        resumable=True,
+    )
+    world: int | None = option(
+        None,
+        "Refuse to run unless there are N processes. launch.sh always sets it.",
+        metavar="N",
+        positive=True,
+        resumable=True,
+    )
+    parallel: str = option(
+        "data",
+        "How processes share a model: data (each holds all of it), tower (one tower each), owt "
+        "(half of the fully connected layers each), or devices (one process, a tower on each "
+        "device).",
+        metavar="NAME",
+        choices=tuple(PARALLEL),
+    )
+    dry_run: bool = option(
+        False, "Show the cells with their estimated needs, and run nothing.", resumable=True
+    )
+    like: Path | None = option(
+        None, "Take the options of this record.json.", metavar="RECORD", resumable=True
+    )
+
+
+# The groups of --help, in the order of the fields of RunConfig.
+GROUPS = (DataOptions, LearningOptions, MachineOptions, MeasuringOptions, RunOptions)
+
+
+# A dataclass takes the fields of its last base first; records keep the options in this order.
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(RunOptions, MeasuringOptions, MachineOptions, LearningOptions, DataOptions):
     """Train, measure and compare image classifiers on the same data, machine and rules."""
-
-    models: Names = ()
-    """What to compare: names and globs of `python -m zoo`, tv:NAME, timm:NAME, FILE.py:FUNCTION; @SWITCH=VALUE,… behind
-    a name changes one, as in alexnet_grouped_cifar@activation=tanh."""
-    recipe: Text = "quick"
-    """Named settings that the other options change: quick, smoke, standard, survey, tutorial, cifar200, speedrun, …"""
-    dataset: Text = "auto"
-    """auto (CIFAR-100 if it can be had, else the embedded stand-in), cifar100, cifar10, imagefolder, synthetic, …"""
-    data_dir: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Where the data lies (else $ZOOMETRY_DATA, else the user's cache): the folder itself or its parent."""
-    protocol: Literal["split", "published"] = "split"
-    """split: choose on validation, read the test set once. published: train on all, test at every epoch."""
-    skip_unreadable: bool = False
-    """Leave out the images of a folder that can't be read: named, counted, noted in every record."""
-    image_size: Number = None
-    """Every model at N px instead of its own size (a recipe's own size goes with its models)."""
-
-    epochs: Number = None
-    """Budget in epochs; 0 only measures. Takes the place of --seconds."""
-    seconds: Seconds = None
-    """Budget in seconds of training a model; the schedule follows it. Takes the place of --epochs."""
-    seeds: Annotated[tuple[int, ...], arg(metavar="N …")] = (0,)
-    """One training run a model and seed."""
-    batch_size: Annotated[int, arg(metavar="N")] = 128
-    """Images a step, of the whole world; best: each model's fastest power of two that fits."""
-    best_batch: bool = False
-    """What --batch-size best means; such rows are ranked apart."""
-    accumulate: Annotated[int, arg(metavar="N")] = 1
-    """Micro-batches a step: each rank's share is split in N, the gradients are averaged."""
-
-    optimizer: Text | None = None
-    """sgd (Nesterov), momentum (sgd without it), adamw, adam, or any name of timm.optim; by default the model's own,
-    else sgd."""
-    lr: Annotated[float | None, arg(metavar="RATE")] = None
-    """Peak learning rate; by default the model's own for its own optimiser, else 0.05 for sgd and 0.001 for others."""
-    momentum: Annotated[float, arg(metavar="M")] = 0.9
-    """Of sgd, and of optimisers of timm that take one."""
-    weight_decay: Annotated[float, arg(metavar="W")] = 5e-4
-    """On weights; biases and norms are left alone."""
-    schedule: Text = "onecycle"
-    """onecycle (up linearly, then cosine to zero), cosine (after a warm-up), constant (after a warm-up), plateau (a
-    tenth, three times, where --patience epochs bring nothing)."""
-    patience: Annotated[int, arg(metavar="N")] = 5
-    """Epochs without a lower validation error before --schedule plateau drops the rate."""
-    warmup: Annotated[float, arg(metavar="SHARE")] = 0.2
-    """The share of the budget in which the rate rises."""
-    label_smoothing: Annotated[float, arg(metavar="P")] = 0.0
-    """Probability spread over all classes in the training loss."""
-    dropout: Annotated[float | None, arg(metavar="P")] = None
-    """Dropout at this rate instead of the model's own; refused for a model that has none."""
-    drop_path: Annotated[float | None, arg(metavar="P")] = None
-    """Stochastic depth, up to this rate at the deepest block; refused for a model that has none."""
-    clip: Annotated[float | None, arg(metavar="NORM")] = None
-    """Clip the gradient's norm."""
-    ema: Annotated[float | None, arg(metavar="DECAY")] = None
-    """Evaluate and save an exponential moving average of the weights."""
-    augment: Names = ("crop", "mirror")
-    """Of crop, mirror, trivial, rotation, pca, cutout, erasing, mixup, cutmix; none for none. Digits: no mirror."""
-    balance: bool = False
-    """Draw each class equally often."""
-    class_weights: bool = False
-    """Weigh classes in the loss so that each counts the same in sum."""
-    pretrained: Annotated[str, arg(metavar="[hub|FILE|DIR]")] = "none"
-    """Start from published weights of tv: and timm: models (no value, or hub), from a file, or from a folder with
-    MODEL.safetensors or MODEL.pth for each, or another run's folder."""
-    crops: Annotated[int, arg(metavar="1|10")] = 1
-    """Views of a test image whose probabilities are averaged: 1 (the centre) or 10 (corners and centre, mirrored)."""
-
-    precision: Text = "fp32"
-    """fp32, bf16 or fp16 (autocast)."""
-    channels_last: bool = True
-    """Memory format of images and weights."""
-    compile: bool = False
-    """Compile the models."""
-    tf32: bool = False
-    """Let a GPU round the factors of float32 products to 10 bits (TF32)."""
-    cudnn_benchmark: bool = False
-    """Let cuDNN try its convolutions and take the fastest."""
-    exact: bool = False
-    """Add the ranks' gradients in order: N processes then equal --accumulate N of one to the bit (2 always do)."""
-    sync_batchnorm: bool = False
-    """Batch normalisation over all processes' images instead of each one's own (GPUs only)."""
-    num_threads: Number = None
-    """Threads a process; by default the cores it may use, shared among the processes of this machine."""
-    workers: Number = None
-    """Decode an image folder as training goes, by N processes, instead of once into the cache (same numbers)."""
-    pack: bool = False
-    """Train cells side by side, each in a process of its own: one a core with one thread, or one a GPU."""
-    pack_size: Number = None
-    """With --pack: cells at once on a CPU, or on each GPU."""
-
-    measure: Annotated[tuple[str, ...], arg(metavar="NAME …", help=MEASURE_HELP)] = MEASURES
-    """What to measure after training; the table of metrics says what each choice is."""
-    pairs: Annotated[int | Literal["auto"], arg(metavar="N|auto")] = "auto"
-    """Rounds in which the models take turns; auto: until every ratio's interval is +-1 %, at most --measure-seconds."""
-    measure_seconds: Annotated[float, arg(metavar="S")] = 20.0
-    """The most that `--pairs auto` spends on one model."""
-    launches: Annotated[int, arg(metavar="N")] = 1
-    """Measure N times, each in fresh processes (by hand: start N times, with --resume)."""
-
-    out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """The run's folder; by default runs/DATE-RECIPE."""
-    track: Names = ()
-    """Tell trackers of each epoch: tensorboard, wandb, mlflow, … (those of accelerate that are installed)."""
-    resume: bool = False
-    """Go on with the run in --out; starts it if there is none."""
-    checkpoint_seconds: Annotated[float, arg(metavar="S")] = 60.0
-    """Time between checkpoints."""
-    timeout: Annotated[float, arg(metavar="S")] = 60.0
-    """How long a rank waits for another before it gives up."""
-    restarts: Annotated[int, arg(metavar="N")] = 0
-    """After a process has died, start a new world that goes on from the last checkpoint, at most N times."""
-    world: Number = None
-    """Refuse to run unless N processes are there (launch.sh always says it)."""
-    parallel: Text = "data"
-    """How a model is shared: data (each process holds it whole), tower (a tower each), owt (the fully connected
-    layers halved), devices (a tower a device of one process)."""
-    dry_run: bool = False
-    """Show the cells with what they need; run nothing."""
-    like: Annotated[Path | None, arg(metavar="RECORD")] = None
-    """Take the options of a record.json."""
 
     @property
     def cells_share_machine(self) -> bool:
@@ -194,84 +424,108 @@ class RunConfig:
         return self.pack
 
 
-DIGITS = ("mnist", "svhn")  # data sets whose images mean something else in the mirror
+# Each option by its field's name, in the order of the fields.
+OPTIONS: dict[str, Option] = {
+    field.name: field.metadata["option"] for field in dataclasses.fields(RunConfig)
+}
 
-# Options that may differ when a run goes on: they say how and where, not what.
-RESUMABLE = frozenset(
-    {
-        "resume",
-        "out",
-        "world",
-        "accumulate",
-        "workers",
-        "pack_size",
-        "data_dir",
-        "checkpoint_seconds",
-        "timeout",
-        "restarts",
-        "track",
-        "dry_run",
-        "like",
-    }
-)
+
+def flag_of(name: str) -> str:
+    """Return the flag of an option, as it is written on the command line."""
+    return "--" + name.replace("_", "-")
 
 
 def differing(a: RunConfig, b: RunConfig) -> list[str]:
-    """Name the options by which two configurations are not the same run."""
-    names = (f.name for f in dataclasses.fields(RunConfig) if f.name not in RESUMABLE)
-    return [flag_of(name) for name in names if getattr(a, name) != getattr(b, name)]
+    """Name the flags by which two configurations are not the same run."""
+    fixed = [name for name, about in OPTIONS.items() if not about.resumable]
+    return [flag_of(name) for name in fixed if getattr(a, name) != getattr(b, name)]
 
 
 def to_json(config: RunConfig) -> dict[str, Any]:
-    """The configuration as plain JSON values, every option by name."""
-    plain = dataclasses.asdict(config)
-    return {
-        k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, Path) else v
-        for k, v in plain.items()
-    }
+    """Return the configuration as plain JSON values, every option by name."""
+    return {name: _to_plain(value) for name, value in dataclasses.asdict(config).items()}
+
+
+def _to_plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
 
 
 def from_json(values: dict[str, Any]) -> RunConfig:
     """Read what `to_json` wrote; ValueError for an option that this version doesn't have."""
     hints = get_type_hints(RunConfig)
-    for name in values:
+    read: dict[str, Any] = {}
+    for name, value in values.items():
         if name not in hints:
             raise ValueError(unknown("option", name, hints))
-    plain: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list | tuple) else v for k, v in values.items()
-    }
-    places = {k: Path(plain[k]) for k in ("data_dir", "out", "like") if plain.get(k) is not None}
-    return RunConfig(**plain | places)
-
-
-def flag_of(name: str) -> str:
-    """The flag of an option, as it is written on the command line."""
-    return "--" + name.replace("_", "-")
-
-
-# accelerate's names, each with the module of its package.
+        if isinstance(value, list):
+            value = tuple(value)
+        if value is not None and hints[name] == Path | None:
+            value = Path(value)
+        read[name] = value
+    return RunConfig(**read)
 
 
 def check(config: RunConfig) -> None:
     """Check every value that can be checked without a model, a data set or a world.
 
-    ValueError with one line.
+    ValueError says in one line what was given and what is allowed.
     """
     if not config.models:
         raise ValueError("--models is empty: name at least one model of `python -m zoo`")
-    if config.epochs is None and config.seconds is None:
-        raise ValueError("no budget: give --epochs N or --seconds S")
-    for name, allowed in _CHOICES.items():
-        _check_choices(name, getattr(config, name), allowed)
-    for name in _POSITIVE:
-        _check_positive(name, getattr(config, name))
-    for name, low, high in _RANGES:
-        _check_range(name, getattr(config, name), low, high)
-    _check_together(config)
     if not config.seeds:
         raise ValueError("--seeds is empty: give at least one number")
-    for name in ("seeds", "augment", "measure", "track"):
-        _check_distinct(name, getattr(config, name))
+    if config.epochs is None and config.seconds is None:
+        raise ValueError("no budget: give --epochs N or --seconds S")
+    for name, about in OPTIONS.items():
+        given = getattr(config, name)
+        values = given if isinstance(given, tuple) else (given,)
+        for value in values:
+            _check_value(flag_of(name), value, about)
+        if about.distinct:
+            _check_distinct(flag_of(name), values)
+    _check_together(config)
+
+
+def _check_value(flag: str, value: Any, about: Option) -> None:
+    """Check one value of an option against what its field allows."""
+    if value is None or value in about.words:
+        return
+    if about.choices and str(value) not in about.choices:
+        raise ValueError(unknown(flag, str(value), about.choices))
+    if about.positive and not 0 < value < math.inf:
+        raise ValueError(f"{flag} {value}: must be finite and greater than 0")
+    if about.between is not None:
+        low, high = about.between
+        # Written so that NaN, which compares false with everything, is refused as well.
+        if not low <= value <= high:
+            raise ValueError(f"{flag} {value}: must lie between {low} and {high}")
+
+
+def _check_distinct(flag: str, values: Sequence[object]) -> None:
+    repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"{flag}: {', '.join(repeated)} is given twice")
+
+
+def _check_together(config: RunConfig) -> None:
+    """Refuse options that contradict each other."""
+    if config.schedule == "plateau" and config.protocol == "published":
+        raise ValueError(
+            "--schedule plateau needs validation images, and --protocol published has none: "
+            "choose another schedule, or --protocol split"
+        )
+    unable = ""
+    if config.precision == "fp16":
+        unable = "--precision fp16"
+    if config.compile:
+        unable = "--compile"
+    if unable and PARALLEL[config.parallel] > 1:
+        raise ValueError(
+            f"--parallel {config.parallel} doesn't go with {unable}: processes that share a model "
+            "need fp32 or bf16, not compiled"
+        )
     if config.balance and config.class_weights:
         raise ValueError(
             "--balance and --class-weights are two remedies for one thing: give one of them"
@@ -280,85 +534,3 @@ def check(config: RunConfig) -> None:
         raise ValueError(
             "--skip-unreadable is for image folders: give --dataset imagefolder, or leave it out"
         )
-
-
-_CHOICES = {
-    "augment": AUGMENTATIONS,
-    "protocol": PROTOCOLS,
-    "schedule": SCHEDULES,
-    "precision": PRECISIONS,
-    "measure": MEASURES,
-    "parallel": tuple(PARALLEL),
-    "track": tuple(TRACKERS),
-}
-_POSITIVE = (
-    "batch_size",
-    "accumulate",
-    "image_size",
-    "num_threads",
-    "workers",
-    "pack_size",
-    "world",
-    "seconds",
-    "lr",
-    "clip",
-    "pairs",
-    "patience",
-    "measure_seconds",
-    "checkpoint_seconds",
-    "timeout",
-    "launches",
-)
-_RANGES = (
-    ("epochs", 0, 1_000_000),
-    ("momentum", 0, 1),
-    ("weight_decay", 0, 10),
-    ("warmup", 0, 1),
-    ("label_smoothing", 0, 0.99),
-    ("dropout", 0, 0.99),
-    ("drop_path", 0, 0.99),
-    ("ema", 0, 1),
-    ("seeds", 0, 2**31 - 1),
-    ("restarts", 0, 1000),
-)
-
-
-def _check_together(config: RunConfig) -> None:
-    """Refuse options that don't go together."""
-    if config.crops not in (1, 10):
-        raise ValueError(f"--crops {config.crops}: choose 1 or 10")
-    if config.schedule == "plateau" and config.protocol == "published":
-        raise ValueError(
-            "--schedule plateau looks at validation images; --protocol published has none"
-        )
-    if PARALLEL[config.parallel] > 1 and (config.precision == "fp16" or config.compile):
-        option = "--compile" if config.compile else "--precision fp16"
-        raise ValueError(
-            f"--parallel {config.parallel} doesn't go with {option}: processes that share a model need "
-            "fp32 or bf16, not compiled"
-        )
-
-
-def _check_choices(name: str, given: str | tuple[str, ...], allowed: Sequence[str]) -> None:
-    for value in (given,) if isinstance(given, str) else given:
-        if value not in allowed:
-            raise ValueError(unknown(flag_of(name), value, allowed))
-
-
-def _check_positive(name: str, value: float | str | None) -> None:
-    if isinstance(value, int | float) and not 0 < value < float("inf"):
-        raise ValueError(f"{flag_of(name)} {value}: must be greater than 0")
-
-
-def _check_range(
-    name: str, given: float | tuple[float, ...] | None, low: float, high: float
-) -> None:
-    for value in given if isinstance(given, tuple) else (given,):
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"{flag_of(name)} {value}: must lie between {low} and {high}")
-
-
-def _check_distinct(name: str, values: tuple[object, ...]) -> None:
-    twice = sorted({str(v) for v in values if values.count(v) > 1})
-    if twice:
-        raise ValueError(f"{flag_of(name)}: {', '.join(twice)} is given twice")
