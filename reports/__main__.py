@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["serve"]:
         return _serve(given[1:])
     options = _parse(given)
+    # A run is a folder, so a file's ending tells micro-benchmarks from runs.
     files = [path for path in options.runs if path.suffix == ".json"]
     runs = [path for path in options.runs if path.suffix != ".json"]
     try:

@@ -67,6 +67,7 @@ def estimates_of(cells: Sequence[Cell], run: Run, intervals: Intervals) -> dict[
     for name in MODEL_COLUMNS:
         if rows[0][name] is not None:
             numbers[name] = without_interval(_number(rows[0][name]))
+    # From here on the same values again, where they have an interval.
     numbers |= _sampled_estimates(records[0].model, run, intervals)
     numbers |= derived(records[0], run.comparison)
     evaluated = [record.accuracy for record in records if record.accuracy is not None]
@@ -89,12 +90,13 @@ def _sampled_estimates(model: str, run: Run, intervals: Intervals) -> dict[str, 
         interval = intervals.get((model, row.metric))
         if interval is None:
             continue
+        launches = _launches_of(run, model, row.metric)
         for column in columns_of(row):
-            launches = _launches_of(run, model, row.metric)
-            # Over launches the rate of a batch is known; a time of one image is the first launch's.
+            # Processes differ by more than the rounds of one tell, so several launches have the
+            # interval of their spread. A time of one image is the first launch's.
             if len(launches) > 1 and row.images is not None:
                 numbers[column.key] = launched_rate(launches)
-            # An interval is the median's: of the other percentiles nothing is known.
+            # The bootstrap is of medians: nothing is known of the other percentiles.
             elif column.statistic in ("value", "p50"):
                 numbers[column.key] = Estimate(figure(row, column), *interval)
     return numbers

@@ -1,6 +1,6 @@
 """Pairs of rows: how many times as fast, how many points better, and whether that is proven."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -22,7 +22,7 @@ from reports.estimate import find_measurement
 from reports.ranking import Entry, Group
 
 SPEEDS = tuple(metric.name for metric in METRICS.values() if metric.speed)
-SIGNIFICANCE = 0.05
+SIGNIFICANCE = 0.05  # at most one group of equal models in twenty is said to differ
 # Of one group and metric: 40 models, each against each. The page carries all pairs, so with more
 # models it offers fewer baselines, but never fewer than three.
 MAX_PAIRS = 1_600
@@ -75,6 +75,8 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
     by_rounds: dict[int, list[tuple[Entry, Entry, MeasurementPair]]] = {}
     for base, entry in _each_once(group, baselines):
         launches = _in_same_rounds(entry, base, metric)
+        # Several launches are few values each with a spread between them: they have a test of their
+        # own, and so have rows of different groups.
         if len(launches) == 1:
             num_rounds = len(launches[0][0].merged)
             by_rounds.setdefault(num_rounds, []).append((base, entry, launches[0]))
@@ -89,15 +91,18 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
         ratios, p_values = speed_ratios(measured), speed_p_values(measured)
         for (base, entry, _), ratio, p in zip(alike, ratios, p_values, strict=True):
             found.append(Difference(base, entry, ratio, p))
-    return _judge_both_ways(found, _reverse_ratio, _judge_ratio)
+    pairs: Pairs = {}
+    adjusted = holm([each.p for each in found])
+    for (base, entry, ratio, _), p in zip(found, adjusted, strict=True):
+        # Low and high change places, and a ratio that may be 0 may be without bound the other way.
+        back = Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low if ratio.low else np.inf)
+        pairs.setdefault(base.key, {})[entry.key] = _judge_ratio(ratio, p)
+        pairs.setdefault(entry.key, {})[base.key] = _judge_ratio(back, p)
+    return pairs
 
 
-def _reverse_ratio(ratio: Estimate) -> Estimate:
-    return Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low if ratio.low else np.inf)
-
-
-def _judge_ratio(ratio: Estimate, p: float) -> Judgement:
-    return verdict(ratio.low, ratio.high, p)
+def _judge_ratio(ratio: Estimate, p: float) -> Pair:
+    return Pair(*ratio, verdict(ratio.low, ratio.high, p))
 
 
 def _in_same_rounds(entry: Entry, base: Entry, metric: str) -> list[MeasurementPair]:
@@ -148,20 +153,22 @@ def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:
     """
     found = []
     for base, entry in _each_once(group, baselines):
+        # Without predictions, or on other images, accuracies can't be compared image by image.
         if base.correct.size > 0 and entry.correct.shape[-1] == base.correct.shape[-1]:
             difference = top1_difference(entry.correct, base.correct)
             found.append(Difference(base, entry, *difference))
-    return _judge_both_ways(found, _reverse_points, _judge_points)
+    pairs: Pairs = {}
+    adjusted = holm([each.p for each in found])
+    for (base, entry, points, _), p in zip(found, adjusted, strict=True):
+        back = Estimate(-points.value, -points.high, -points.low)
+        pairs.setdefault(base.key, {})[entry.key] = _judge_points(points, p)
+        pairs.setdefault(entry.key, {})[base.key] = _judge_points(back, p)
+    return pairs
 
 
-def _reverse_points(points: Estimate) -> Estimate:
-    return Estimate(-points.value, -points.high, -points.low)
-
-
-def _judge_points(points: Estimate, p: float) -> Judgement:
-    if p >= SIGNIFICANCE:
-        return "undecided"
-    return "better" if points.value > 0 else "worse"
+def _judge_points(points: Estimate, p: float) -> Pair:
+    side: Judgement = "better" if points.value > 0 else "worse"
+    return Pair(*points, side if p < SIGNIFICANCE else "undecided")
 
 
 def _each_once(group: Group, baselines: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
@@ -172,21 +179,6 @@ def _each_once(group: Group, baselines: Sequence[Entry]) -> Iterator[tuple[Entry
         for entry in group.entries:
             if entry.key not in seen:
                 yield base, entry
-
-
-def _judge_both_ways(
-    found: Sequence[Difference],
-    reverse: Callable[[Estimate], Estimate],
-    judge: Callable[[Estimate, float], Judgement],
-) -> Pairs:
-    """Judge each difference in both directions, by p adjusted for how many are judged (Holm)."""
-    pairs: Pairs = {}
-    adjusted = holm([each.p for each in found])
-    for (base, entry, estimate, _), p in zip(found, adjusted, strict=True):
-        back = reverse(estimate)
-        pairs.setdefault(base.key, {})[entry.key] = Pair(*estimate, judge(estimate, p))
-        pairs.setdefault(entry.key, {})[base.key] = Pair(*back, judge(back, p))
-    return pairs
 
 
 @dataclass(frozen=True)
@@ -207,6 +199,7 @@ def noise_floor(entries: Sequence[Entry]) -> dict[str, Floor]:
     floors = {}
     for entry in entries:
         comparison = entry.run.comparison
+        # The reference alone is measured a second time, as a contestant of its own.
         if comparison is None or comparison.reference != entry.model:
             continue
         twice = comparison.same_model_twice

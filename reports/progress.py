@@ -17,7 +17,7 @@ from reports.verdict_text import ENDINGS
 # A cell that is `started` but hasn't been written for as long was killed without leaving a status.
 FRESH_SECONDS = 900
 WIDTH, HEIGHT = 160, 50  # of the small chart, in its own units: the style sheet scales it
-MAX_CACHED_RECORDS = 4096
+MAX_CACHED_RECORDS = 4096  # some 40 runs of 100 cells
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,14 @@ class Progress:
 
         None as long as no cell has been evaluated twice: one point is no curve.
         """
-        curves = [_accuracy_curve(record) for record in self.records]
-        curves = [curve for curve in curves if len(curve) > 1]
+        curves = []
+        for record in self.records:
+            points = [(row.seconds, row.evaluation.top1) for row in record.epochs if row.evaluation]
+            if len(points) > 1:
+                curves.append(points)
         if not curves:
             return None
+        # Curves are divided by these, and may be 0 throughout.
         longest = max(max(seconds for seconds, _ in curve) for curve in curves) or 1.0
         highest = max(max(top1 for _, top1 in curve) for curve in curves) or 1.0
         lines = tuple(_polyline(curve, longest, highest) for curve in curves)
@@ -102,11 +106,6 @@ def _describe(record: RunRecord) -> str:
     return text
 
 
-def _accuracy_curve(record: RunRecord) -> list[tuple[float, float]]:
-    """Return (seconds, top-1 in percent) of each evaluated epoch."""
-    return [(epoch.seconds, epoch.evaluation.top1) for epoch in record.epochs if epoch.evaluation]
-
-
 def _polyline(curve: Sequence[tuple[float, float]], longest: float, highest: float) -> str:
     """Return a curve as an SVG polyline's points; y runs downwards there."""
     points = []
@@ -119,6 +118,7 @@ def _polyline(curve: Sequence[tuple[float, float]], longest: float, highest: flo
 
 def list_runs(root: Path) -> dict[str, Path]:
     """Return the run folders in `root` by name, sorted, without links that lead out of `root`."""
+    # A link may well lie in `root`, but what it leads to is not ours to show.
     inside = root.resolve()
     folders = sorted(child for child in root.iterdir() if is_run_folder(child))
     return {folder.name: folder for folder in folders if folder.resolve().is_relative_to(inside)}
@@ -133,9 +133,10 @@ def read_progress(folder: Path) -> Progress:
             changed = path.stat().st_mtime_ns
             records.append(_read_record(path, changed))
         except (OSError, ValueError):
-            num_faults += 1
+            num_faults += 1  # torn, or gone since the folder was listed
         else:
             written = max(written, changed / 1e9)
+    # Never fewer than there are, whatever the configuration says.
     num_cells = max(_requested_cells(folder), len(paths))
     return Progress(folder.name, folder, tuple(records), num_cells, num_faults, written)
 

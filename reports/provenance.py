@@ -85,7 +85,8 @@ def facts_of(
     if missing:
         facts.append(("Not measured", missing))
     facts.append(("When", _when(entries)))
-    commands = _join_distinct(_command(run) for run in source.runs)
+    environments = [run.cells[0].record.environment for run in source.runs]
+    commands = _join_distinct(str(each.get("command") or "") for each in environments)
     facts.append(("Command", commands or "not recorded"))
     return facts
 
@@ -156,13 +157,9 @@ def _to_the_minute(time: str) -> str:
     return minute + time[len("2026-11-22T01:02:03") :]
 
 
-def _command(run: Run) -> str:
-    command = run.cells[0].record.environment.get("command")
-    return "" if command is None else str(command)
-
-
 def environment_rows(source: Source) -> list[EnvironmentRow]:
     """Return all that a number may depend on, a column for each run, and then the options."""
+    # The first cell speaks for its run; cells of other settings are in other groups of the table.
     records = [run.cells[0].record for run in source.runs]
     recorded: dict[str, None] = {}
     options: dict[str, None] = {}
@@ -173,27 +170,23 @@ def environment_rows(source: Source) -> list[EnvironmentRow]:
     first = [name for name in FIRST_ROWS if name in recorded]
     rows = []
     for name in dict.fromkeys([*first, *recorded]):
-        values = tuple(_value_text(name, record.environment.get(name)) for record in records)
-        rows.append(EnvironmentRow(name, values))
+        shown = tuple(_value_text(name, record.environment.get(name)) for record in records)
+        rows.append(EnvironmentRow(name, shown))
     for name in options:
-        values = tuple(_option_text(name, run) for run in source.runs)
-        rows.append(EnvironmentRow(f"option {name}", values))
+        values = []
+        for run in source.runs:
+            texts = {_value_text(name, cell.record.config.get(name)) for cell in run.cells}
+            # Such as the learning rate, which each model's part of the page shows.
+            values.append(texts.pop() if len(texts) == 1 else "each model's own")
+        rows.append(EnvironmentRow(f"option {name}", tuple(values)))
+    # Without what no run has, such as the GPU of runs on a CPU.
     return [row for row in rows if any(row.values)]
-
-
-def _option_text(name: str, run: Run) -> str:
-    """Return an option's value in a run.
-
-    Where models have their own, such as the learning rate, each model's part of the page shows it.
-    """
-    values = {_value_text(name, cell.record.config.get(name)) for cell in run.cells}
-    return values.pop() if len(values) == 1 else "each model's own"
 
 
 def _value_text(name: str, value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # before numbers: True is an int
         return "yes" if value else "no"
     if isinstance(value, (int, float)) and name.endswith("_bytes"):
         return show(float(value), "bytes")

@@ -70,6 +70,7 @@ class Entry:
 
         (0, 0) if no predictions can be read, or if they are of differing numbers of images.
         """
+        # Without the confidence, which old records lack.
         read = (_read_predictions(cell, ("label", "predicted")) for cell in self.finished)
         rows = [arrays["label"] == arrays["predicted"] for arrays in read if arrays]
         if len({len(row) for row in rows}) != 1:
@@ -96,6 +97,7 @@ def _read_predictions(cell: Cell, names: Sequence[str]) -> dict[str, NDArray[Any
         return {}
     if any(array.shape != (accuracy.num_images,) for array in arrays.values()):
         return {}
+    # A class out of range would be drawn under another's name, or end the page's making.
     classes = np.concatenate([arrays["label"], arrays["predicted"]])
     num_classes = len(cell.record.data.class_names)
     if classes.dtype.kind not in "iu" or classes.min() < 0 or classes.max() >= num_classes:
@@ -125,6 +127,7 @@ def entries_of(source: Source) -> list[Entry]:
     seeds: dict[tuple[int, str, int], list[Cell]] = {}
     for number, run in enumerate(source.runs):
         for cell in run.cells:
+            # By its text, since a dictionary can't be a key.
             group = groups.setdefault(repr(ranking_key(cell.record)), len(groups))
             seeds.setdefault((number, cell.record.model, group), []).append(cell)
     intervals = [comparison_intervals(run.comparison) for run in source.runs]
@@ -148,6 +151,7 @@ def groups_of(entries: Sequence[Entry]) -> list[Group]:
     for entry in entries:
         members.setdefault(entry.group, []).append(entry)
     groups = []
+    # Groups are numbered as they appear, so by number is by first appearance.
     for _, rows in sorted(members.items()):
         rows.sort(key=_descending_top1)
         groups.append(Group(ranking_key(rows[0].record), tuple(rows)))
@@ -180,6 +184,7 @@ def ranks_of(group: Group) -> dict[str, dict[str, Rank]]:
             continue
         rows = [entry for entry in group.entries if column.key in entry.numbers]
         numbers = [entry.numbers[column.key] for entry in rows]
+        # Places are counted from the highest interval: where less is better, it is turned around.
         if column.better == "higher":
             places = rank_with_ties([(number.low, number.high) for number in numbers])
         else:

@@ -36,6 +36,7 @@ def interval_text(number: Estimate, key: str) -> str:
 
 def list_models(entries: Sequence[Entry]) -> Markup:
     """Return the models' names in a row, the last ones only counted if there are many."""
+    # Names come from files that anybody may have written: Markup escapes what it formats.
     names = [Markup("<b>{}</b>").format(entry.model) for entry in entries[:MAX_NAMES]]
     if len(entries) > MAX_NAMES:
         names.append(Markup("{} more").format(len(entries) - MAX_NAMES))
@@ -47,6 +48,7 @@ def list_models(entries: Sequence[Entry]) -> Markup:
 def verdict_of(group: Group, top1: Pairs, speed: Pairs) -> list[Markup]:
     """Return the sentences that say which model to take, and which can't be told apart."""
     finished = [entry for entry in group.entries if entry.finished]
+    # "The most accurate of one" would be no lie, and no verdict.
     if len(finished) == 1:
         return [_describe_single(finished[0]), *_unfinished(group)]
     sentences = [
@@ -82,7 +84,13 @@ def _most_accurate(group: Group, pairs: Pairs) -> Iterator[Markup]:
         text += Markup("; it can't be told apart from {}").format(list_models(equals))
         text += _seeds_to_tell(best, equals[0])
     elif others:
-        text += _points_above(best, others[0], pairs)
+        second = others[0]
+        lead = best.numbers["top1"].value - second.numbers["top1"].value
+        text += Markup(", {} points above {}").format(f"{lead:.1f}", list_models([second]))
+        # Of the paired difference, which is narrower than the intervals of the two accuracies.
+        pair = pairs.get(second.key, {}).get(best.key)
+        if pair:
+            text += f" ({pair.low:.1f} to {pair.high:.1f} on the same images)"
     yield text + "."
 
 
@@ -111,15 +119,6 @@ def _seeds_top1(entry: Entry) -> list[float]:
     return [cell.record.accuracy.top1 for cell in entry.finished if cell.record.accuracy]
 
 
-def _points_above(best: Entry, second: Entry, pairs: Pairs) -> Markup:
-    lead = best.numbers["top1"].value - second.numbers["top1"].value
-    pair = pairs.get(second.key, {}).get(best.key)
-    # The interval is of the paired difference, narrower than those of the two accuracies.
-    interval = f" ({pair.low:.1f} to {pair.high:.1f} on the same images)" if pair else ""
-    models = list_models([second])
-    return Markup(", {} points above {}{}").format(f"{lead:.1f}", models, interval)
-
-
 def _fastest(group: Group, pairs: Pairs) -> Iterator[Markup]:
     rows = best_first(group, TRAINING)
     if not rows:
@@ -136,6 +135,7 @@ def _times_as_fast(best: Entry, others: Sequence[Entry], pairs: Pairs) -> Markup
     """Return how far the fastest row is ahead of the others, the next one first."""
     ratios = [pairs.get(entry.key, {}).get(best.key) for entry in others]
     compared = zip(others, ratios, strict=True)
+    # Not only the next one: a wide interval further down may reach 1 as well.
     equals = [entry for entry, ratio in compared if ratio and _may_be_equal(ratio)]
     if equals:
         return Markup("; the difference from {} is within the noise").format(list_models(equals))
@@ -156,6 +156,7 @@ def _choice(group: Group) -> Iterator[Markup]:
     measured = [entry for entry in best_first(group, "top1") if TRAINING in entry.numbers]
     if len(measured) < 2:
         return
+    # By the values alone: a front of what can't be told apart would hold nearly every model.
     front = pareto_front(group, TRAINING, higher=True)
     models = list_models(front)
     if len(front) == 1:
@@ -185,11 +186,11 @@ def noise_sentence(floor: Floor) -> str:
     """Return the noise floor in one sentence, and what it means for small differences."""
     ratio = floor.ratio
     text = f"{floor.model} against itself: {ratio.value:.3f} times as fast"
+    # With fewer than MIN_VALUES rounds there is no interval, and so nothing to conclude.
     if not is_finite(ratio):
         return f"{text}, in too few rounds for an interval"
     text += f" ({ratio.low:.3f} to {ratio.high:.3f})"
-    is_quiet = ratio.low >= 1 / (1 + NOISE_THRESHOLD) and ratio.high <= 1 + NOISE_THRESHOLD
-    if is_quiet:
+    if ratio.judgement == "same":
         text += f", so differences above {100 * NOISE_THRESHOLD:.0f} % can be trusted"
     else:
         text += ", so small differences prove nothing here"

@@ -1,13 +1,13 @@
 """What a reader is warned of: the machine, the rounds, the comparison."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.results.interval import MIN_VALUES, rounds_needed
 from bench.results.metric import FIGURES
-from bench.results.record import Comparison, Measurement
+from bench.results.record import Measurement
 from reports.frame import columns_of
 from reports.pairs import SPEEDS
 from reports.ranking import Entry
@@ -30,37 +30,31 @@ class PageWarning:
     column: str = ""
 
 
+Found = Iterator[tuple[str, str]]  # text and column of each warning
+
+
 def warnings_of(entries: Sequence[Entry]) -> list[PageWarning]:
     """Return all warnings of the page in a fixed order, one for all rows it concerns."""
     rows: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
-        if entry.finished:
-            for warning in _row_warnings(entry):
+        if not entry.finished:
+            continue  # the row says itself why it has no figures
+        for check in CHECKS:
+            for warning in check(entry):
                 rows.setdefault(warning, []).append(entry.key)
     return [PageWarning(text, tuple(keys), column) for (text, column), keys in rows.items()]
 
 
-def _row_warnings(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Yield the text and the column of each warning that concerns a row."""
-    yield from _accuracy_warnings(entry)
-    yield from _machine_warnings(entry)
-    yield from _too_few_rounds(entry)
-    # Without what the training itself reached: it has epochs, not rounds of a comparison.
-    own = {measurement.metric for measurement in entry.record.measurements}
-    for measurement in entry.measured.values():
-        if measurement.metric not in own:
-            yield from _round_warnings(measurement)
-    yield from _comparison_warnings(entry)
-
-
-def _accuracy_warnings(entry: Entry) -> Iterator[tuple[str, str]]:
+def check_accuracy(entry: Entry) -> Found:
+    """Warn of accuracies that say less than they seem to."""
     if len(entry.finished) == 1 and "top1" in entry.numbers:
         yield "One seed: the spread between seeds is unknown and not in the interval.", "top1"
     if entry.record.data.protocol == "published":
         yield "The test set was evaluated after every epoch (protocol published).", "top1"
 
 
-def _machine_warnings(entry: Entry) -> Iterator[tuple[str, str]]:
+def check_machine(entry: Entry) -> Found:
+    """Warn of code that can't be checked out again, and of a machine that was busy."""
     environment = entry.record.environment
     if environment.get("git_dirty") is True:
         yield "The code had uncommitted changes.", ""
@@ -79,7 +73,7 @@ def _machine_warnings(entry: Entry) -> Iterator[tuple[str, str]]:
         yield f"{threads} threads per process are more than the {cores} cores can run.", ""
 
 
-def _too_few_rounds(entry: Entry) -> Iterator[tuple[str, str]]:
+def check_number_of_rounds(entry: Entry) -> Found:
     """Warn of rounds that could prove nothing even if all of them agreed."""
     measured = entry.measured.get(SPEEDS[0])
     if entry.run.comparison is None or measured is None:
@@ -87,13 +81,22 @@ def _too_few_rounds(entry: Entry) -> Iterator[tuple[str, str]]:
     models = len(entry.run.comparison.models)
     needed = rounds_needed(num_pairs=models * (models - 1) // 2)
     rounds = len(measured.merged)
-    # With fewer than MIN_VALUES there is no interval either, which _round_warnings says.
+    # With fewer than MIN_VALUES there is no interval either, which check_rounds says.
     if models > 1 and MIN_VALUES <= rounds < needed:
         text = f"{rounds} rounds can't prove a difference among {models} models: it takes {needed}."
         yield text, SPEEDS[0]
 
 
-def _round_warnings(measurement: Measurement) -> Iterator[tuple[str, str]]:
+def check_rounds(entry: Entry) -> Found:
+    """Warn of rounds that are too few, drift, or spread widely."""
+    # Without what the training itself reached: it has epochs, not rounds of a comparison.
+    own = {measurement.metric for measurement in entry.record.measurements}
+    for measurement in entry.measured.values():
+        if measurement.metric not in own:
+            yield from _check_values(measurement)
+
+
+def _check_values(measurement: Measurement) -> Found:
     columns = columns_of(measurement)
     column = columns[0].key if columns else measurement.metric
     values = np.asarray(measurement.merged)
@@ -114,27 +117,26 @@ def _round_warnings(measurement: Measurement) -> Iterator[tuple[str, str]]:
         yield "The middle half of the rounds spreads over more than 25 % of the median.", column
 
 
-def _comparison_warnings(entry: Entry) -> Iterator[tuple[str, str]]:
+def check_conditions(entry: Entry) -> Found:
+    """Warn of what disturbed a pass of the comparison, at every column that the pass fills."""
+    for comparison in entry.run.rounds:
+        for part, conditions in comparison.conditions.items():
+            columns = [column.key for column in FIGURES if column.disturbed_in == part]
+            for text in _disturbances(conditions):
+                yield from ((text, column) for column in columns)
+
+
+def check_missing(entry: Entry) -> Found:
+    """Say what the comparison left out of a model, and why."""
     comparison = entry.run.comparison
     if comparison is None:
         return
-    for each in entry.run.rounds:
-        yield from _condition_warnings(each)
     # Reasons are kept under the model's name, or under that and a part: `lenet5: latency`.
     beginnings = tuple(f"{entry.model}{separator}" for separator in ": /")
     for name, reason in comparison.missing.items():
         if name == entry.model or name.startswith(beginnings):
             part = name.removeprefix(entry.model).strip(" :/")
             yield f"Not measured ({part or 'any'}): {reason}", ""
-
-
-def _condition_warnings(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    """Yield what the machine did during each pass, once for every column of that pass."""
-    for part, conditions in comparison.conditions.items():
-        for text in _disturbances(conditions):
-            for column in FIGURES:
-                if column.disturbed_in == part:
-                    yield text, column.key
 
 
 def _disturbances(conditions: Mapping[str, float]) -> Iterator[str]:
@@ -152,3 +154,14 @@ def _disturbances(conditions: Mapping[str, float]) -> Iterator[str]:
         yield f"The processor was throttled {heat_events:.0f} times because it was hot."
     if conditions.get("gpu_slowed", 0) > 0:
         yield "The GPU ran below its clock rate because of heat or its power limit."
+
+
+# A new warning is a function and a line here; the page numbers them in this order.
+CHECKS: tuple[Callable[[Entry], Found], ...] = (
+    check_accuracy,
+    check_machine,
+    check_number_of_rounds,
+    check_rounds,
+    check_conditions,
+    check_missing,
+)
