@@ -20,11 +20,12 @@ SEED_COLUMNS = (
     "train_seconds",
     *(column.key for metric in list_metrics(TRAINING) for column in metric.columns),
 )
+CSV_ONLY = ("latency_ms_p95",)  # the page has p50 and p99
 # Columns that are the same for all seeds: a comparison measures a model once.
 MODEL_COLUMNS = (
     "num_parameters",
     "multiply_adds",
-    *(column.key for column in FIGURES if column.key not in SEED_COLUMNS),
+    *(column.key for column in FIGURES if column.key not in SEED_COLUMNS + CSV_ONLY),
 )
 Intervals = dict[tuple[str, str], tuple[float, float]]  # model, metric -> interval
 
