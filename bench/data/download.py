@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.data.cache import Say, locked, user_cache
 from bench.data.source import ARCHIVES, Source, find_archive
+from zoo.cause import first_line
 
 START_SECONDS = 8.0  # a download that hasn't begun by then is given up; 10 s with all around it
 STALL_SECONDS = 30.0  # a download that stands still for so long has broken off
@@ -86,7 +87,7 @@ def _download(name: str, folder: Path) -> str:
         else:
             dataset_class(folder, download=True)
     except (OSError, EOFError, RuntimeError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return first_line(error)
     finally:
         socket.setdefaulttimeout(before)
     return ""

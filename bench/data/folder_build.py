@@ -13,6 +13,7 @@ from PIL import Image
 
 from bench.data.cache import Facts, Say, Tally, tally_images
 from bench.data.folder import Folder, Row, decode_square
+from zoo.cause import first_line
 
 CHUNK = 512  # images that are held at once where they aren't stored
 NUM_NAMED = 3  # faulty files that an error names before it counts the others
@@ -111,7 +112,7 @@ def _decode_rows(source: Folder, rows: Sequence[Row], images: NDArray[np.uint8])
         try:
             images[row] = decode_square(path, source.side)
         except FAULTS as error:
-            return f"{path} ({str(error).splitlines()[0]})"
+            return f"{path} ({first_line(error)})"
         return ""
 
     # Threads, since Pillow decodes without the interpreter's lock.

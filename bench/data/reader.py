@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bench.data.cache import Decoded, Names
 from bench.data.source import ARCHIVES, Source, open_parquet
+from zoo.cause import first_line
 
 # Tried first: Pillow's own guess at the format costs as much as the decoding.
 FAST_FORMATS = ("PNG", "WEBP")
@@ -65,7 +66,7 @@ def _read_table(path: Path) -> Any:
     try:
         return open_parquet(path).read()
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: damaged parquet file ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"{path}: damaged parquet file ({first_line(error)})") from error
 
 
 def _decode_image(content: bytes, path: Path, row: int) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.data.cache import user_cache
+from zoo.cause import first_line
 
 Kind = Literal["parquet", "archive", "embedded"]
 Layout = Literal["cifar", "idx", "svhn"]
@@ -203,7 +204,7 @@ def open_parquet(path: Path) -> Any:
     try:
         return parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(f"{path}: truncated or not a parquet file ({reason})") from error
 
 

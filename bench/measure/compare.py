@@ -46,6 +46,7 @@ from bench.results.verdict import is_timed, noise_floor
 from bench.train.batch_size import with_batch_size
 from bench.train.build import RunContext, build_loader, build_model, prepare_learner
 from bench.train.schedule import choose_optimizer
+from zoo.cause import cause_of
 from zoo.spec import ModelSpec
 
 T = TypeVar("T")
@@ -190,7 +191,7 @@ class _Contest:
             except Interrupted:
                 raise
             except Exception as error:
-                cause = f"{type(error).__name__}: {error}".splitlines()[0]
+                cause = cause_of(error)
             causes = [other for other in runtime.gather(cause) if other]
             if subject is None or causes:
                 self.missing[model] = causes[0]

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from bench.request.config import OPTIMIZERS, RunConfig
+from zoo.cause import first_line
 from zoo.suggest import unknown
 
 ParameterGroups = list[dict[str, object]]
@@ -32,7 +33,7 @@ def check_optimizer(name: str | None) -> None:
         _build_with_timm(one_weight, name, lr=0.1, weight_decay=0.0, momentum=0.9)
     # timm checks what an optimiser needs by assertions.
     except (AssertionError, ImportError, RuntimeError) as error:
-        raise ValueError(f"--optimizer {name}: {error}".splitlines()[0]) from error
+        raise ValueError(f"--optimizer {name}: {first_line(error)}") from error
 
 
 def build_optimizer(model: nn.Module, config: RunConfig, peak: float) -> torch.optim.Optimizer:
