@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.data import cache
-from bench.data import dataset as data
+from bench.data import cache, set_build
 from bench.data import reader as decoder
 from bench.data.dataset import open_dataset
 from tests.support.image_factory import TEST, one_line, use_own_cache, write_cifar10, write_parquet
@@ -30,7 +29,7 @@ def cifar10(tmp_path: Path) -> Path:
 
 def test_second_start_decodes_nothing(cifar10: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_dataset("cifar10", cifar10)
-    monkeypatch.setattr(data, "decode", pytest.fail)
+    monkeypatch.setattr(set_build, "decode", pytest.fail)
     again = open_dataset("cifar10", cifar10)
     assert (again.checksum, again.mean, again.class_names) == (
         first.checksum,
@@ -46,7 +45,7 @@ def test_the_same_files_by_another_spelling_are_the_same_set(
     first = open_dataset("cifar10", cifar10)
     (tmp_path / "link").symlink_to(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(data, "decode", pytest.fail)
+    monkeypatch.setattr(set_build, "decode", pytest.fail)
     for spelling in (
         Path("data/cifar10"),
         Path("data"),
@@ -107,7 +106,7 @@ def test_ranks_that_start_at_once_decode_once(
         time.sleep(0.2)
         return decode(*arguments)
 
-    monkeypatch.setattr(data, "decode", slow)
+    monkeypatch.setattr(set_build, "decode", slow)
     threads = [threading.Thread(target=open_dataset, args=("cifar10", cifar10)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -124,7 +123,7 @@ def test_killed_builder_leaves_nothing_that_is_taken_for_a_set(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(data, "write_set", killed)
+        patch.setattr(set_build, "write_set", killed)
         with pytest.raises(KeyboardInterrupt):
             open_dataset("cifar10", cifar10)
     root = cache.user_cache() / "decoded"
@@ -154,7 +153,7 @@ def test_full_disk_is_one_line(cifar10: Path, monkeypatch: pytest.MonkeyPatch) -
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(data, "write_set", full)
+    monkeypatch.setattr(set_build, "write_set", full)
     with pytest.raises(ValueError, match="No space left on device") as error:
         open_dataset("cifar10", cifar10)
     assert "XDG_CACHE_HOME" in one_line(error)

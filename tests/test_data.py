@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.data import dataset as data
+from bench.data import set_build
 from bench.data.dataset import open_dataset
 from tests.support.image_factory import (
     NUM_CLASSES,
@@ -107,7 +107,7 @@ def test_any_column_name_and_format_that_pillow_reads(
 
 def test_altered_superclasses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = open_dataset("cifar100", coarse_cifar100(tmp_path / "c", TRAIN[1] % 2))
-    monkeypatch.setattr(data, "CHECKSUMS", {("cifar100", "both"): found.checksum})
+    monkeypatch.setattr(set_build, "CHECKSUMS", {("cifar100", "both"): found.checksum})
     with pytest.raises(
         ValueError, match=rf"the labels have checksum .*, expected {found.checksum}"
     ) as error:
@@ -139,7 +139,7 @@ def test_altered_parquet_is_refused_with_both_sums(
     total = hashlib.sha256(
         str(TRAIN[0].shape).encode() + TRAIN[0][order].tobytes() + TRAIN[1][order].tobytes()
     )
-    monkeypatch.setattr(data, "CHECKSUMS", {("cifar10", "train"): total.hexdigest()})
+    monkeypatch.setattr(set_build, "CHECKSUMS", {("cifar10", "train"): total.hexdigest()})
     open_dataset("cifar10", cifar10)
     images = TRAIN[0].copy()
     images[17, 3, 3, 1] ^= 1

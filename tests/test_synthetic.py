@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from bench.data import dataset as data
-from bench.data import synthetic
+from bench.data import set_build, synthetic
 from bench.data.dataset import Dataset, open_dataset
 
 MEMORY_SCRIPT = """
@@ -80,7 +80,7 @@ def test_no_image_is_there_twice(stand_in: Dataset) -> None:
 
 def test_other_bytes_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(data, "CHECKSUMS", {("synthetic", "train"): "0"})
+    monkeypatch.setattr(set_build, "CHECKSUMS", {("synthetic", "train"): "0"})
     monkeypatch.setattr(synthetic, "NUM_TRAIN", 2)
     monkeypatch.setattr(synthetic, "NUM_TEST", 2)
     with pytest.raises(

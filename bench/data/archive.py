@@ -18,10 +18,11 @@ from torchvision.datasets.utils import calculate_md5, extract_archive
 from bench.data.cache import Decoded, Names
 from bench.data.source import ARCHIVES, Layout, Source
 
-Reader = Callable[[Source, Any, Path], tuple[Decoded, Decoded, Names]]
+Read = tuple[Decoded, Decoded, Names]  # training set, test set and names
+Reader = Callable[[Source, Any, Path], Read]
 
 
-def read_archive(source: Source) -> tuple[Decoded, Decoded, Names]:
+def read_archive(source: Source) -> Read:
     """Read training set, test set and names; ValueError names a file whose md5 sum is wrong."""
     archive = ARCHIVES[source.name]
     dataset_class = getattr(datasets, archive.torchvision_class)
@@ -39,7 +40,7 @@ def check_md5(path: Path, expected: str) -> None:
         )
 
 
-def read_cifar(source: Source, dataset_class: Any, scratch: Path) -> tuple[Decoded, Decoded, Names]:
+def read_cifar(source: Source, dataset_class: Any, scratch: Path) -> Read:
     """Read CIFAR's pickled batches, unpacked into `scratch` where they are packed."""
     archive = ARCHIVES[source.name]
     root = source.folder.parent
@@ -53,14 +54,11 @@ def read_cifar(source: Source, dataset_class: Any, scratch: Path) -> tuple[Decod
     listed = [*dataset_class.train_list, *dataset_class.test_list]
     for file, md5 in [*listed, (meta["filename"], meta["md5"])]:
         check_md5(folder / file, md5)
-    train = dataset_class(root, train=True)
-    test = dataset_class(root, train=False)
+    opened = dataset_class(root, train=True)
+    train = _decoded_cifar(opened, folder, dataset_class.train_list)
+    test = _decoded_cifar(dataset_class(root, train=False), folder, dataset_class.test_list)
     superclasses = _unpickle(folder / meta["filename"]).get("coarse_label_names", ())
-    return (
-        _decoded_cifar(train, folder, dataset_class.train_list),
-        _decoded_cifar(test, folder, dataset_class.test_list),
-        Names(tuple(train.classes), tuple(superclasses)),
-    )
+    return train, test, Names(tuple(opened.classes), tuple(superclasses))
 
 
 def _decoded_cifar(opened: Any, folder: Path, files: list[tuple[str, str]]) -> Decoded:
@@ -68,11 +66,10 @@ def _decoded_cifar(opened: Any, folder: Path, files: list[tuple[str, str]]) -> D
     coarse: list[int] = []
     for file, _ in files:
         coarse.extend(_unpickle(folder / file).get("coarse_labels", ()))
-    return Decoded(
-        images=np.asarray(opened.data),
-        labels=np.asarray(opened.targets, np.int64),
-        coarse=np.asarray(coarse, np.int64) if coarse else None,
-    )
+    labels = np.asarray(opened.targets, np.int64)
+    # Only CIFAR-100 has coarse labels.
+    coarse_labels = np.asarray(coarse, np.int64) if coarse else None
+    return Decoded(np.asarray(opened.data), labels, coarse_labels)
 
 
 def _unpickle(path: Path) -> dict[str, Any]:
@@ -85,7 +82,7 @@ def _unpickle(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_idx(source: Source, dataset_class: Any, scratch: Path) -> tuple[Decoded, Decoded, Names]:
+def read_idx(source: Source, dataset_class: Any, scratch: Path) -> Read:
     """Read MNIST's format, gzipped or not.
 
     torchvision reads only unpacked files that lie under its own root.
@@ -107,10 +104,11 @@ def read_idx(source: Source, dataset_class: Any, scratch: Path) -> tuple[Decoded
 
 
 def _decoded_idx(opened: Any) -> Decoded:
-    return Decoded(opened.data.numpy()[..., None], opened.targets.numpy().astype(np.int64))
+    labels = opened.targets.numpy().astype(np.int64)
+    return Decoded(opened.data.numpy()[..., None], labels)  # a channel of their own: (N, 28, 28, 1)
 
 
-def read_svhn(source: Source, dataset_class: Any, _: Path) -> tuple[Decoded, Decoded, Names]:
+def read_svhn(source: Source, dataset_class: Any, _: Path) -> Read:
     """Read SVHN's MATLAB files, whose label 10 is the digit 0."""
     for split, path in zip(("train", "test"), source.files, strict=True):
         check_md5(path, dataset_class.split_list[split][2])
@@ -120,8 +118,8 @@ def read_svhn(source: Source, dataset_class: Any, _: Path) -> tuple[Decoded, Dec
 
 
 def _decoded_svhn(opened: Any) -> Decoded:
-    # torchvision gives (N, C, H, W).
-    return Decoded(np.ascontiguousarray(opened.data.transpose(0, 2, 3, 1)), opened.labels)
+    images = opened.data.transpose(0, 2, 3, 1)  # torchvision gives (N, C, H, W)
+    return Decoded(np.ascontiguousarray(images), opened.labels)
 
 
 READERS: dict[Layout, Reader] = {"cifar": read_cifar, "idx": read_idx, "svhn": read_svhn}

@@ -51,12 +51,18 @@ def augment_images(
 
 def mask_boxes(boxes: Boxes, images: torch.Tensor) -> torch.Tensor:
     """Return which pixels are inside the boxes, (B, 1, S, S) bool on the images' device."""
-    line = np.arange(images.shape[-1])
-    rows = (line >= boxes.top[:, None]) & (line < boxes.bottom[:, None])
-    columns = (line >= boxes.left[:, None]) & (line < boxes.right[:, None])
-    down = torch.from_numpy(rows).to(images.device)
-    across = torch.from_numpy(columns).to(images.device)
-    return down[:, None, :, None] & across[:, None, None, :]
+    size = images.shape[-1]
+    rows = torch.from_numpy(_mark_between(boxes.top, boxes.bottom, size)).to(images.device)
+    columns = torch.from_numpy(_mark_between(boxes.left, boxes.right, size)).to(images.device)
+    return rows[:, None, :, None] & columns[:, None, None, :]
+
+
+def _mark_between(
+    first: NDArray[np.int64], last: NDArray[np.int64], size: int
+) -> NDArray[np.bool_]:
+    """Mark the places first <= i < last of a line, (n, size)."""
+    line = np.arange(size)
+    return (line >= first[:, None]) & (line < last[:, None])
 
 
 def mix_images(
@@ -73,14 +79,14 @@ def mix_images(
     boxes = draws.mix_boxes(samples, share, size)
     is_cut = _draw_is_cut(names, draws, samples)
     # CutMix weighs labels by the pixels that are left, and clipping may have left more than drawn.
-    weight = np.where(is_cut, 1 - boxes.area / size**2, share)
-    own_weight = torch.from_numpy(weight.astype(np.float32)).to(images.device)
+    share_left = 1 - boxes.area / size**2
+    weight = np.where(is_cut, share_left, share).astype(np.float32)
+    own_weight = torch.from_numpy(weight).to(images.device)
+    by_box = torch.from_numpy(is_cut).to(images.device)
     kept_pixels = (~mask_boxes(boxes, images)).to(images.dtype)
-    own_share = torch.where(
-        torch.from_numpy(is_cut).to(images.device)[:, None, None, None],
-        kept_pixels,
-        own_weight[:, None, None, None],
-    )
+    # One interpolation does both: CutMix is a mix whose weights are 0 or 1, pixel by pixel.
+    evenly = own_weight[:, None, None, None]
+    own_share = torch.where(by_box[:, None, None, None], kept_pixels, evenly)
     return torch.lerp(others, images, own_share), own_weight
 
 
@@ -111,8 +117,9 @@ def find_colour_axes(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDAr
         products += (pixels.T @ pixels).astype(np.float64)
         num_pixels += len(pixels)
     mean = total / num_pixels
-    covariance = (products / num_pixels - np.outer(mean, mean)) / 255**2
-    values, vectors = np.linalg.eigh(covariance)
+    covariance = products / num_pixels - np.outer(mean, mean)
+    values, vectors = np.linalg.eigh(covariance / 255**2)
+    # Rounding may leave an eigenvalue of zero a little below it.
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0)))
 
 

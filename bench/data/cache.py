@@ -79,8 +79,8 @@ def open_cached(
     the folder can't be written.
     """
     root = writable_cache(say)
-    key = hashlib.sha256(f"{FORMAT} {name} {identity}".encode()).hexdigest()[:12]
-    folder = root / f"{name}-{key}"
+    key = hashlib.sha256(f"{FORMAT} {name} {identity}".encode()).hexdigest()
+    folder = root / f"{name}-{key[:12]}"
     with suppress(ValueError), locked(folder, fcntl.LOCK_SH):
         return folder, verify(folder, stamp)
     with locked(folder, fcntl.LOCK_EX):
@@ -177,7 +177,8 @@ class Tally:
         """Take in the next images (n, S, S, C)."""
         self.total.update(np.ascontiguousarray(images).data)
         for channel in range(images.shape[-1]):
-            self.counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
+            values = images[..., channel].ravel()
+            self.counts[channel] += np.bincount(values, minlength=256)
 
     def checksum(self, labels: NDArray[np.int64]) -> str:
         """Compute the sha256 of the set: its shape, pixels and labels (little-endian 64 bits)."""
@@ -193,7 +194,8 @@ class Tally:
         levels = np.arange(256)
         num_pixels = self.counts.sum(1)
         mean = self.counts @ levels / num_pixels
-        std = np.sqrt(self.counts @ levels**2 / num_pixels - mean**2)
+        mean_of_squares = self.counts @ levels**2 / num_pixels
+        std = np.sqrt(mean_of_squares - mean**2)
         return (mean / 255).tolist(), (std / 255).tolist()
 
 
@@ -226,5 +228,6 @@ def write_set(folder: Path, part: str, decoded: Decoded, margin: int) -> None:
     `PART_images.npy` (N, S + 2 margin, S + 2 margin, C), `PART_labels.npy`.
     """
     border = ((0, 0), (margin, margin), (margin, margin), (0, 0))
-    np.save(folder / f"{part}_images.npy", np.pad(decoded.images, border))
+    padded = np.pad(decoded.images, border)
+    np.save(folder / f"{part}_images.npy", padded)
     np.save(folder / f"{part}_labels.npy", decoded.labels)

@@ -1,12 +1,9 @@
 """Data sets: found, decoded once, put in canonical order, split, and mapped into memory.
 
-No torch unless it decodes. Canonical order is by the sha256 of the pixels, then the label: the same
-from every source, and as good as random, so that the first tenth of a class is a fixed random tenth
-on every machine.
+No torch unless it decodes. Canonical order is as good as random, so that the first tenth of a class
+is a fixed random tenth on every machine.
 """
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,21 +11,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import synthetic
-from bench.data.cache import (
-    Decoded,
-    Facts,
-    Say,
-    find_superclasses,
-    open_cached,
-    sort_canonically,
-    tally_images,
-    write_set,
-)
+from bench.data.cache import Facts, Say, open_cached
 from bench.data.download import fetch_archive
 from bench.data.folder import Folder, FolderImages, find_folder
 from bench.data.folder_build import build_folder
-from bench.data.reader import decode
+from bench.data.set_build import build_set, expected_checksums
 from bench.data.source import ARCHIVES, Source, explain_missing, find_source, list_roots
 from bench.request.config import RunConfig
 from zoo.suggest import unknown
@@ -36,18 +23,7 @@ from zoo.suggest import unknown
 Protocol = Literal["split", "published"]
 DATASETS = ("auto", *ARCHIVES, "imagefolder", "synthetic")
 EMBEDDED = Source("synthetic", "embedded", Path("/"))
-MARGIN = 4  # zeros around an image of 32 px: a crop moves by up to 4 px each way
 VALIDATION_SHARE = 10  # one in ten images of each class
-
-# What a set adds up to in canonical order, CIFAR-100 computed from a verified copy; `both` holds
-# the superclasses too.
-CHECKSUMS = {
-    ("cifar100", "train"): "dea4d1fd172ff6d3a791532c16c0c253d4b7940e98c226265e55baf2a2753a52",
-    ("cifar100", "test"): "8549619d92b50f52ace963e8bcdae37a33af74c703ba8af8d23095ab3549f6f5",
-    ("cifar100", "both"): "069f3420ac49f2cc4b5e75d051af5ddc57e04ce137b7d71beaf16efd92093831",
-    ("synthetic", "train"): synthetic.CHECKSUM_TRAIN,
-    ("synthetic", "test"): synthetic.CHECKSUM_TEST,
-}
 
 
 @dataclass(frozen=True)
@@ -145,11 +121,17 @@ def open_dataset(
         )
     else:
         source = _choose_source(name, data_dir, say)
+
+    def build(aside: Path) -> Facts:
+        if isinstance(source, Folder):
+            return build_folder(source, aside, say)
+        return build_set(source, aside, say)
+
     folder, facts = open_cached(
         source.name,
         source.identity,
-        stamp=f"{source.stamp} {_expected_checksums(source.name)}",
-        build=lambda aside: _build(source, aside, say),
+        stamp=f"{source.stamp} {expected_checksums(source.name)}",
+        build=build,
         say=say,
     )
     return _map_dataset(source, folder, facts, protocol)
@@ -169,12 +151,19 @@ def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
 
 
 def _choose_source(name: str, data_dir: Path | None, say: Say) -> Source:
-    if name == "auto":
-        return find_source("cifar100", data_dir) or _fetch_or_embedded(data_dir, say)
     if name == "synthetic":
         return EMBEDDED
-    check_dataset(name, data_dir, say=say)
-    return _find_or_fetch(name, data_dir, say)
+    if name != "auto":
+        check_dataset(name, data_dir, say=say)
+        return _find_or_fetch(name, data_dir, say)
+    found = find_source("cifar100", data_dir)
+    if found is None:
+        say(f"CIFAR-100 is not in {', '.join(str(root) for root in list_roots(data_dir))}")
+        found = fetch_archive("cifar100", say)
+    if found is None:
+        say("using the embedded stand-in `synthetic`: its figures say nothing about real images")
+        return EMBEDDED
+    return found
 
 
 def _find_or_fetch(name: str, data_dir: Path | None, say: Say) -> Source:
@@ -187,90 +176,12 @@ def _find_or_fetch(name: str, data_dir: Path | None, say: Say) -> Source:
     return found
 
 
-def _fetch_or_embedded(data_dir: Path | None, say: Say) -> Source:
-    say(f"CIFAR-100 is not in {', '.join(str(root) for root in list_roots(data_dir))}")
-    fetched = fetch_archive("cifar100", say)
-    if fetched is None:
-        say("using the embedded stand-in `synthetic`: its figures say nothing about real images")
-        return EMBEDDED
-    return fetched
-
-
-def _build(source: Source | Folder, folder: Path, say: Say) -> Facts:
-    """Decode, order, check and write a set; returns what the cache keeps about it."""
-    if isinstance(source, Folder):
-        purpose = "to check and count it" if source.num_workers else "into the cache"
-        say(f"decoding {source.name} once, {purpose}")
-        return build_folder(source, folder, say)
-    say(f"decoding {source.name} ({source.kind}) into the cache, once")
-    if source.kind == "embedded":
-        train, test, names = synthetic.draw_stand_in()
-    else:
-        train, test, names = decode(source)
-    train, test = sort_canonically(train), sort_canonically(test)
-    superclass_of = find_superclasses(train)
-    train_tally = tally_images(train.images)
-    sums = {
-        "train": train_tally.checksum(train.labels),
-        "test": tally_images(test.images).checksum(test.labels),
-    }
-    whole = f"{sums['train']} {sums['test']} {superclass_of}"
-    sums["both"] = hashlib.sha256(whole.encode()).hexdigest()
-    _check_sums(source, sums)
-    num_classes = int(train.labels.max()) + 1
-    class_names = names.classes or tuple(str(label) for label in range(num_classes))
-    numbered = [str(number) for number in range(len(set(superclass_of)))]
-    sets = {"train": train, "test": test}
-    _check_labels(source, sets, len(class_names))
-    for part, decoded in sets.items():
-        write_set(folder, part, decoded, MARGIN)
-    mean, std = train_tally.statistics()
-    return {
-        "checksum": sums["both"],
-        "size": train.images.shape[1],
-        "margin": MARGIN,
-        "class_names": class_names,
-        "superclass_names": names.superclasses or numbered,
-        "superclass_of": superclass_of,
-        "mean": mean,
-        "std": std,
-    }
-
-
-def _expected_checksums(name: str) -> dict[str, str]:
-    """Look up what the parts of a set must add up to, where that is known."""
-    return {part: total for (known, part), total in CHECKSUMS.items() if known == name}
-
-
-def _check_sums(source: Source, sums: Mapping[str, str]) -> None:
-    files = {"train": source.train, "test": source.test or source.train, "both": source.files}
-    expected = _expected_checksums(source.name)
-    for part, found in sums.items():
-        if found != expected.get(part, found):
-            names = ", ".join(str(path) for path in files[part]) or source.name
-            # Where both sets add up and the whole doesn't, it is the superclasses that differ.
-            what = "labels have" if part == "both" else f"{part} images have"
-            raise ValueError(
-                f"{names}: the {what} checksum {found}, expected {expected[part]}: "
-                "the data is damaged or altered"
-            )
-
-
-def _check_labels(source: Source, sets: Mapping[str, Decoded], num_classes: int) -> None:
-    for part, decoded in sets.items():
-        low, high = decoded.labels.min(), decoded.labels.max()
-        if low < 0 or high >= num_classes:
-            files = source.train if part == "train" else source.test or source.train
-            raise ValueError(
-                f"{files[0]}: labels from {low} to {high}, but there are {num_classes} classes"
-            )
-
-
 def _map_dataset(
     source: Source | Folder, folder: Path, facts: Facts, protocol: Protocol
 ) -> Dataset:
     train = _map_set(source, folder, "train")
-    rows, held_out = np.arange(len(train.labels)), np.zeros(0, np.int64)
+    rows = np.arange(len(train.labels))
+    held_out = np.zeros(0, np.int64)
     if protocol == "split":
         rows, held_out = split(train.labels)
     num_skipped = facts.get("num_skipped", 0)

@@ -104,8 +104,10 @@ def decode_square(path: Path, side: int) -> NDArray[np.uint8]:
     short = min(width, height)
     size = side * width // short, side * height // short
     image = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-    return np.asarray(image.crop((left, top, left + side, top + side)))
+    left = round((image.width - side) / 2)
+    top = round((image.height - side) / 2)
+    window = left, top, left + side, top + side
+    return np.asarray(image.crop(window))
 
 
 def find_folder(
@@ -232,9 +234,11 @@ def _check(folder: Folder) -> None:
     num_images = len(folder.train) + len(folder.test)
     num_bytes = num_images * folder.side**2 * 3
     if num_bytes > LARGEST_CACHE and not folder.num_workers:
+        # Bytes grow with the square of the side.
         fits = int(folder.size * (LARGEST_CACHE / num_bytes) ** 0.5)
+        needed, most = num_bytes / 1e9, LARGEST_CACHE / 1e9
         raise ValueError(
             f"{folder.folder}: {num_images} images at {folder.size} px are "
-            f"{num_bytes / 1e9:.0f} GB decoded, {LARGEST_CACHE / 1e9:.0f} GB is the most: "
+            f"{needed:.0f} GB decoded, {most:.0f} GB is the most: "
             f"take --image-size {fits} or less, or decode as it goes by --workers N"
         )

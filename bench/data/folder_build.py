@@ -27,12 +27,15 @@ def build_folder(source: Folder, aside: Path, say: Say) -> Facts:
     ValueError names unreadable files. Where they are skipped, they are said instead, and counted in
     the facts.
     """
+    purpose = "to check and count it" if source.num_workers else "into the cache"
+    say(f"decoding {source.name} once, {purpose}")
     train, train_checksum = _build_part(source, "train", source.train, aside, say)
     test, test_checksum = _build_part(source, "test", source.test, aside, say)
-    num_kept = train.num_images + test.num_images
+    num_images = len(source.train) + len(source.test)
+    checksum = hashlib.sha256(f"{train_checksum} {test_checksum}".encode()).hexdigest()
     mean, std = train.statistics()
     return {
-        "checksum": hashlib.sha256(f"{train_checksum} {test_checksum}".encode()).hexdigest(),
+        "checksum": checksum,
         "size": source.size,
         "margin": source.margin,
         "class_names": source.classes,
@@ -40,7 +43,7 @@ def build_folder(source: Folder, aside: Path, say: Say) -> Facts:
         "superclass_of": [],
         "mean": mean,
         "std": std,
-        "num_skipped": len(source.train) + len(source.test) - num_kept,
+        "num_skipped": num_images - train.num_images - test.num_images,
     }
 
 
@@ -67,22 +70,17 @@ def _store_rows(
     images: NDArray[np.uint8] = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     faults = _decode_rows(source, rows, images)
     kept = _leave_out(source, len(rows), faults, say)
-    if faults:
-        images = _rewrite(path, images, kept)
-    return tally_images(images), kept
-
-
-def _rewrite(path: Path, images: NDArray[np.uint8], kept: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Write an array of images anew with these rows alone."""
+    if not faults:
+        return tally_images(images), kept
+    # Written anew without the faulty rows; one by one, since all at once would be a copy of the set
+    # in memory.
     aside = path.with_suffix(".part")
-    shape = (len(kept), *images.shape[1:])
-    fewer = np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
-    # Row by row: all at once would be a copy of the set in memory.
+    fewer = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(kept), *shape[1:]))
     for to, row in enumerate(kept):
         fewer[to] = images[row]
     fewer.flush()
     aside.replace(path)
-    return fewer
+    return tally_images(fewer), kept
 
 
 def _tally_rows(source: Folder, rows: Sequence[Row], say: Say) -> tuple[Tally, NDArray[np.int64]]:
@@ -95,8 +93,8 @@ def _tally_rows(source: Folder, rows: Sequence[Row], say: Say) -> tuple[Tally, N
         for start in range(0, len(kept), CHUNK):
             chunk = [rows[row] for row in kept[start : start + CHUNK]]
             images = np.empty((len(chunk), *shape), np.uint8)
-            for row, fault in _decode_rows(source, chunk, images).items():
-                faults[start + row] = fault
+            found = _decode_rows(source, chunk, images)
+            faults |= {start + row: fault for row, fault in found.items()}
             tally.add(images)
         if not faults:
             return tally, kept
@@ -131,7 +129,8 @@ def _leave_out(
     """
     if faults:
         named = ", ".join(list(faults.values())[:NUM_NAMED])
-        more = f" and {len(faults) - NUM_NAMED} more" if len(faults) > NUM_NAMED else ""
+        num_more = len(faults) - NUM_NAMED
+        more = f" and {num_more} more" if num_more > 0 else ""
         text = f"{len(faults)} of {num_images} images can't be read: {named}{more}"
         if not source.skip_unreadable:
             raise ValueError(f"{text}; --skip-unreadable leaves them out")

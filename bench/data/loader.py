@@ -82,9 +82,14 @@ class Loader:
         self.device = taken.device
         self.margin = dataset.margin
         self.mixes = "mixup" in augment or "cutmix" in augment
-        self.axes = _find_stored_axes(dataset) if "pca" in augment else None
+        self.axes = None
+        if "pca" in augment:
+            images = dataset.train.images
+            assert isinstance(images, np.ndarray), "the request was checked: pca needs a stored set"
+            self.axes = find_colour_axes(images, self.rows)
         self.pixels = open_pixels(dataset.train, dataset.size, taken.device, often=True)
-        self.finish = Finish(taken, size=dataset.size, channels=dataset.train.images.shape[-1])
+        channels = dataset.train.images.shape[-1]
+        self.finish = Finish(taken, size=dataset.size, channels=channels)
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """Give this rank's batches of the steps `start` to `steps_per_epoch` - 1 of an epoch."""
@@ -138,7 +143,8 @@ class Loader:
         return Batch(images, labels, (self._labels_of(partners), weight))
 
     def _labels_of(self, samples: Samples) -> torch.Tensor:
-        return torch.from_numpy(self.labels[samples % len(self.labels)]).to(self.device)
+        rows = samples % len(self.labels)
+        return torch.from_numpy(self.labels[rows]).to(self.device)
 
     def _finish_images(self, draws: Draws, samples: Samples, pixels: torch.Tensor) -> torch.Tensor:
         """Augment and finish what was cut out: all that is done to each image alone."""
@@ -146,12 +152,6 @@ class Loader:
             pixels = augment_pixels(pixels, self.augment, draws, samples)
         colour = None if self.axes is None else draw_colour_noise(self.axes, draws, samples)
         return augment_images(self.finish(pixels, colour), self.augment, draws, samples)
-
-
-def _find_stored_axes(dataset: Dataset) -> NDArray[np.float64]:
-    images = dataset.train.images
-    assert isinstance(images, np.ndarray), "the request was checked: pca needs a stored set"
-    return find_colour_axes(images, dataset.train_indices)
 
 
 def evaluation_batches(
@@ -184,16 +184,16 @@ def evaluation_batches(
     finish = Finish(taken, size=dataset.size, channels=images.images.shape[-1])
     batches = pixels.take(_cut_views(rows, views) for rows in parts)
     for rows, batch in zip(parts, batches, strict=True):
-        yield Batch(finish(batch), torch.from_numpy(images.labels[rows]).to(taken.device))
+        labels = torch.from_numpy(images.labels[rows]).to(taken.device)
+        yield Batch(finish(batch), labels)
 
 
 def _cut_views(rows: NDArray[np.int64], views: Sequence[View]) -> Cut:
     """Cut the first view of each row's image, then the second, and so on."""
     dy, dx, mirrored = zip(*views, strict=True)
     n = len(rows)
-    return Cut(
-        np.tile(rows, len(views)), np.repeat(dy, n), np.repeat(dx, n), np.repeat(mirrored, n)
-    )
+    places = np.repeat(dy, n), np.repeat(dx, n)
+    return Cut(np.tile(rows, len(views)), *places, np.repeat(mirrored, n))
 
 
 def ten_views(margin: int) -> list[View]:

@@ -148,8 +148,9 @@ class Finish:
         per_channel = torch.tensor([mean, std], dtype=torch.float64).expand(2, channels)
         scale = 1 / (255 * per_channel[1])
         shift = -per_channel[0] / per_channel[1]
-        self.scale = scale.float().repeat(size * size).to(taken.device)
-        self.shift = shift.float().repeat(size * size).to(taken.device)
+        num_pixels = size * size
+        self.scale = scale.float().repeat(num_pixels).to(taken.device)
+        self.shift = shift.float().repeat(num_pixels).to(taken.device)
         self.std = per_channel[1].float().to(taken.device)
 
     def __call__(self, pixels: torch.Tensor, colour: torch.Tensor | None = None) -> torch.Tensor:
@@ -163,7 +164,9 @@ class Finish:
         torch.addcmul(self.shift, flat, self.scale, out=flat)
         images = flat.view(pixels.shape).permute(0, 3, 1, 2)
         if colour is not None:
-            images += (colour.to(images.device) / self.std)[:, :, None, None]
+            # On the scale after normalising, where the mean is off already.
+            shift = colour.to(images.device) / self.std
+            images += shift[:, :, None, None]
         if self.in_channels < self.channels:
             weights = torch.tensor(LUMINANCE, device=images.device)
             images = (images * weights[:, None, None]).sum(1, keepdim=True)

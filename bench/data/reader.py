@@ -36,11 +36,9 @@ def decode(source: Source) -> tuple[Decoded, Decoded, Names]:
 def _read_parquet(name: str, paths: Sequence[Path]) -> Decoded:
     parts = [_read_file(name, path) for path in paths]
     coarse = [part.coarse for part in parts if part.coarse is not None]
-    return Decoded(
-        images=np.concatenate([part.images for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-        coarse=np.concatenate(coarse) if coarse else None,
-    )
+    images = np.concatenate([part.images for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    return Decoded(images, labels, np.concatenate(coarse) if coarse else None)
 
 
 def _read_file(name: str, path: Path) -> Decoded:
@@ -51,12 +49,14 @@ def _read_file(name: str, path: Path) -> Decoded:
         raise ValueError(
             f"{path}: columns {table.column_names}, but {name} has img and {label_column}"
         )
-    rows = enumerate(table[image_column].to_pylist())
-    images = np.stack([_decode_image(content["bytes"], path, row) for row, content in rows])
+    images = []
+    for row, content in enumerate(table[image_column].to_pylist()):
+        images.append(_decode_image(content["bytes"], path, row))
+    labels = table[label_column].to_numpy().astype(np.int64)
     coarse = None
     if "coarse_label" in table.column_names:
         coarse = table["coarse_label"].to_numpy().astype(np.int64)
-    return Decoded(images, table[label_column].to_numpy().astype(np.int64), coarse)
+    return Decoded(np.stack(images), labels, coarse)
 
 
 def _read_table(path: Path) -> Any:
@@ -76,7 +76,8 @@ def _decode_image(content: bytes, path: Path, row: int) -> NDArray[np.uint8]:
     except (OSError, ValueError, SyntaxError) as error:
         raise ValueError(f"{path}: row {row} is not a readable image ({error})") from error
     if pixels.shape != (32, 32, 3):
-        raise ValueError(f"{path}: row {row} is {pixels.shape[1]}x{pixels.shape[0]} px, not 32x32")
+        height, width = pixels.shape[:2]
+        raise ValueError(f"{path}: row {row} is {width}x{height} px, not 32x32")
     return pixels
 
 

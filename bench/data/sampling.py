@@ -70,18 +70,20 @@ def to_integers(bits: NDArray[np.uint64], limit: int) -> NDArray[np.int64]:
 
     `limit` is at most 2^32: the upper half of the bits is multiplied by it in 64 bits.
     """
-    upper_half = bits >> np.uint64(32)
-    return np.asarray((upper_half * np.uint64(limit)) >> np.uint64(32)).astype(np.int64)
+    scaled = (bits >> np.uint64(32)) * np.uint64(limit)
+    return np.asarray(scaled >> np.uint64(32), np.int64)
 
 
 def to_unit_interval(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Map 64 random bits to floats 0 <= u < 1 with 53 bits each, exactly."""
-    return np.asarray((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+    upper_bits = (bits >> np.uint64(11)).astype(np.float64)
+    return np.asarray(upper_bits * 2.0**-53)
 
 
 def permute(n: int, *keys: int) -> NDArray[np.int64]:
     """Permute range(n) by sorting one draw an index; equal draws keep their order."""
-    return np.argsort(draw_bits(*keys, np.arange(n)), kind="stable").astype(np.int64)
+    bits = draw_bits(*keys, np.arange(n))
+    return np.argsort(bits, kind="stable").astype(np.int64)
 
 
 class Purpose(IntEnum):
@@ -149,11 +151,13 @@ class Draws:
 
     def normal(self, purpose: Purpose, samples: Samples, num_values: int) -> NDArray[np.float64]:
         """Draw (n, num_values) from the standard normal distribution (Box and Muller 1958)."""
-        keys = (self.seed, self.epoch, purpose, samples[:, None], np.arange(num_values))
+        values = np.arange(num_values)
+        keys = (self.seed, self.epoch, purpose, samples[:, None], values)
         first = to_unit_interval(draw_bits(*keys, 0))
         second = to_unit_interval(draw_bits(*keys, 1))
         # 1 - first, since `first` may be 0 and is never 1.
-        return np.asarray(np.sqrt(-2 * np.log(1 - first)) * np.cos(2 * np.pi * second))
+        radius = np.sqrt(-2 * np.log(1 - first))
+        return np.asarray(radius * np.cos(2 * np.pi * second))
 
     def order(self, rows: NDArray[np.int64]) -> Samples:
         """Put the training rows in the order of this epoch."""
@@ -170,7 +174,8 @@ class Draws:
         parts = []
         for label in classes:
             own = rows[labels[rows] == label]
-            own = own[permute(len(own), self.seed, self.epoch, Purpose.CLASS, int(label))]
+            keys = (self.seed, self.epoch, Purpose.CLASS, int(label))
+            own = own[permute(len(own), *keys)]
             rounds, place = np.divmod(np.arange(num_per_class), len(own))
             parts.append(own[place] + rounds * len(labels))
         return self.order(np.concatenate(parts))[: len(rows)]
@@ -212,14 +217,17 @@ class Draws:
         height, width = self._erasing_sides(samples, size)
         is_erased = self.integers(Purpose.ERASING, samples, 2)
         height, width = height * is_erased, width * is_erased
-        top = (self.uniform(Purpose.ERASING_Y, samples) * (size - height + 1)).astype(np.int64)
-        left = (self.uniform(Purpose.ERASING_X, samples) * (size - width + 1)).astype(np.int64)
+        down = self.uniform(Purpose.ERASING_Y, samples)
+        along = self.uniform(Purpose.ERASING_X, samples)
+        top = (down * (size - height + 1)).astype(np.int64)
+        left = (along * (size - width + 1)).astype(np.int64)
         return Boxes(top, left, top + height, left + width)
 
     def _erasing_sides(self, samples: Samples, size: int) -> tuple[Samples, Samples]:
         """Draw height and width (n,) of a box that fits into the image."""
         shape = (len(samples), ERASING_TRIES)
-        height, width = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        height = np.zeros(shape, np.int64)
+        width = np.zeros(shape, np.int64)
         log_least = np.log(ERASING_LEAST_RATIO)
         log_range = np.log(ERASING_MOST_RATIO / ERASING_LEAST_RATIO)
         for number in range(ERASING_TRIES):

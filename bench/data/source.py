@@ -163,7 +163,8 @@ def explain_missing(name: str, data_dir: Path | None) -> str:
     files = archive.train + archive.test
     for folder in _candidates(name, data_dir):
         for place in _unpacked_places(archive, folder):
-            lacking = [file for file in files if not _is_there(place / file)]
+            there = {path.name.removesuffix(".gz") for path in place.glob("*")}
+            lacking = [file for file in files if file not in there]
             if lacking and len(lacking) < len(files):
                 names = ", ".join(lacking)
                 return f"data set {name!r} in {place} lacks {names} (from {archive.url})"
@@ -172,11 +173,6 @@ def explain_missing(name: str, data_dir: Path | None) -> str:
     if archive.label_column:
         wanted = f"train-*.parquet and test-*.parquet, or {wanted}"
     return f"data set {name!r} not found in {looked}: put {wanted} there (from {archive.url})"
-
-
-def _is_there(path: Path) -> bool:
-    """Return whether a file is there, gzipped or not."""
-    return path.is_file() or path.with_name(path.name + ".gz").is_file()
 
 
 def _find_parquet(name: str, folder: Path) -> Source | None:

@@ -53,12 +53,12 @@ class _Windows(Dataset[NDArray[np.uint8]]):
         return len(self.cuts)
 
     def __getitem__(self, number: int) -> NDArray[np.uint8]:
-        cut = self.cuts[number]
-        batch = np.empty((len(cut.rows), self.size, self.size, 3), np.uint8)
-        for i, (row, dy, dx, mirror) in enumerate(zip(*cut, strict=True)):
-            window = self.images.decode(row)[dy : dy + self.size, dx : dx + self.size]
-            batch[i] = window[:, ::-1] if mirror else window
-        return batch
+        windows = []
+        for row, dy, dx, mirror in zip(*self.cuts[number], strict=True):
+            image = self.images.decode(row)
+            window = image[dy : dy + self.size, dx : dx + self.size]
+            windows.append(window[:, ::-1] if mirror else window)
+        return np.stack(windows)
 
 
 def _heed_parent(_: int) -> None:

@@ -38,7 +38,8 @@ Mask = NDArray[np.bool_]
 LINE = np.arange(GRID) * 2 - GRID + 1
 X, Y = LINE[None, :], LINE[:, None]
 WIDE, HIGH = abs(X), abs(Y)  # distance from the middle line, to either side
-NEAR, FAR = np.minimum(WIDE, HIGH), np.maximum(WIDE, HIGH)
+NEAR = np.minimum(WIDE, HIGH)
+FAR = np.maximum(WIDE, HIGH)
 ROUND = X * X + Y * Y  # squared distance from the middle
 
 SHAPES: dict[str, Mask] = {
@@ -97,7 +98,8 @@ def draw_stand_in() -> tuple[Decoded, Decoded, Names]:
 
 def draw_set(first: int, num_per_class: int) -> Decoded:
     """Draw a set of images, counted from `first`: as many of each class, class by class."""
-    labels = np.repeat(np.arange(len(SHAPES) * len(TEXTURES)), num_per_class)
+    num_classes = len(SHAPES) * len(TEXTURES)
+    labels = np.repeat(np.arange(num_classes), num_per_class)
     samples = first + np.arange(len(labels))
     drawings = _draw_classes()
     # Eight grains a draw; in little-endian order, so that every machine has the same.
@@ -123,7 +125,8 @@ def _draw_classes() -> NDArray[np.uint8]:
         for texture in TEXTURES.values():
             opacity = shape * np.where(texture, 255, FAINT)
             drawings.append(np.broadcast_to(opacity, (GRID, GRID)))
-    return np.pad(np.stack(drawings), ((0, 0), (1, 1), (1, 1))).astype(np.uint8)
+    border = ((0, 0), (1, 1), (1, 1))
+    return np.pad(np.stack(drawings), border).astype(np.uint8)
 
 
 def _draw_images(
@@ -139,10 +142,12 @@ def _draw_images(
     ground = _draw_grounds(samples)
     ink = _draw_inks(labels, samples)[:, :, None, None]
     # 7 bits of opacity: times 255 they stay within 16 bits.
-    opacity = (_place_drawings(drawings, labels, samples) >> 1).astype(np.int16)[:, None]
-    image = ground + ((ink - ground) * opacity >> 7)
+    opacity = _place_drawings(drawings, labels, samples) >> 1
+    shade = (ink - ground) * opacity.astype(np.int16)[:, None]
+    image = ground + (shade >> 7)
     image += _cut_noise(grain, samples)
-    return np.asarray(np.clip(image, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
+    pixels = np.clip(image, 0, 255).astype(np.uint8)
+    return np.asarray(pixels.transpose(0, 2, 3, 1))
 
 
 def _draw_inks(labels: NDArray[np.int64], samples: NDArray[np.int64]) -> NDArray[np.int16]:
@@ -163,7 +168,8 @@ def _place_drawings(
     width = SMALLEST + to_integers(bits, LARGEST - SMALLEST + 1)
     row = _find_in_drawing(samples, width, Purpose.PLACE_Y)
     column = _find_in_drawing(samples, width, Purpose.PLACE_X)
-    return np.asarray(drawings[labels[:, None, None], row[:, :, None], column[:, None, :]])
+    drawing = labels[:, None, None]
+    return np.asarray(drawings[drawing, row[:, :, None], column[:, None, :]])
 
 
 def _find_in_drawing(
@@ -174,18 +180,22 @@ def _find_in_drawing(
     (n, 32) in 0..GRID + 1, its ends being the empty border.
     """
     num_places = SIZE - width + 2 * OUTSIDE + 1
-    upper_half = (draw_bits(SEED, axis, samples) >> np.uint64(32)).astype(np.int64)
-    first = upper_half * num_places // 2**32 - OUTSIDE
-    along = (np.arange(SIZE) - first[:, None]) * GRID // width[:, None]
+    # As `to_integers`, but with a limit for each sample.
+    bits = draw_bits(SEED, axis, samples) >> np.uint64(32)
+    first = bits.astype(np.int64) * num_places // 2**32 - OUTSIDE
+    distance = np.arange(SIZE) - first[:, None]
+    along = distance * GRID // width[:, None]
     return np.clip(along + 1, 0, GRID + 1)
 
 
 def _draw_grounds(samples: NDArray[np.int64]) -> NDArray[np.int16]:
     """Draw backgrounds (n, 3, 32, 32): a colour that changes evenly down and across the image."""
-    corner, channel = np.arange(3)[:, None], np.arange(3)
+    channel = np.arange(3)
+    corner = channel[:, None]
     bits = draw_bits(SEED, Purpose.GROUND, samples[:, None, None], corner, channel)
-    # The colours of three corners: upper left, lower left, upper right. Each (n, 3).
-    start, down, across = to_integers(bits, GROUNDS).astype(np.int16).transpose(1, 0, 2)
+    colours = to_integers(bits, GROUNDS).astype(np.int16)
+    # Of three corners: upper left, lower left, upper right. Each (n, 3).
+    start, down, across = colours.transpose(1, 0, 2)
     line = np.arange(SIZE, dtype=np.int16)
     by_row = (down - start)[..., None] * line >> 6
     by_column = (across - start)[..., None] * line >> 6
@@ -196,7 +206,8 @@ def _draw_grounds(samples: NDArray[np.int64]) -> NDArray[np.int16]:
 def _cut_noise(grain: NDArray[np.uint8], samples: NDArray[np.int64]) -> NDArray[np.int16]:
     """Cut noise (n, 3, 32, 32) out of one long draw, at a place of its own for each image."""
     length = 3 * SIZE * SIZE
-    first = to_integers(draw_bits(SEED, Purpose.SHIFT, samples), len(grain) - length)
+    bits = draw_bits(SEED, Purpose.SHIFT, samples)
+    first = to_integers(bits, len(grain) - length)
     cut = np.lib.stride_tricks.sliding_window_view(grain, length)[first]
-    centred = cut.reshape(-1, 3, SIZE, SIZE).astype(np.int16) - 128
-    return centred * NOISE >> 7
+    planes = cut.reshape(-1, 3, SIZE, SIZE).astype(np.int16)
+    return (planes - 128) * NOISE >> 7

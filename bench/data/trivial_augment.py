@@ -92,7 +92,8 @@ def _translate(images: torch.Tensor, levels: Levels, *, row: int) -> torch.Tenso
 
 def _per_image(values: Levels, images: torch.Tensor) -> torch.Tensor:
     """Lay one value an image out as (B, 1, 1, 1) float32 beside the images."""
-    return torch.from_numpy(values.astype(np.float32)).to(images.device)[:, None, None, None]
+    laid_out = values.astype(np.float32)[:, None, None, None]
+    return torch.from_numpy(laid_out).to(images.device)
 
 
 def _blend(images: torch.Tensor, others: torch.Tensor | float, levels: Levels) -> torch.Tensor:
@@ -101,7 +102,8 @@ def _blend(images: torch.Tensor, others: torch.Tensor | float, levels: Levels) -
     others + (1 + level) (images - others), cut to 0..255.
     """
     ratio = _per_image(1 + levels, images)
-    return (images * ratio + others * (1 - ratio)).clamp(0, 255).to(torch.uint8)
+    blended = images * ratio + others * (1 - ratio)
+    return blended.clamp(0, 255).to(torch.uint8)
 
 
 def _to_grey(images: torch.Tensor) -> torch.Tensor:
@@ -135,19 +137,21 @@ def _sharpen(images: torch.Tensor, levels: Levels) -> torch.Tensor:
     kernel = torch.ones(channels, 1, 3, 3, device=images.device)
     kernel[:, :, 1, 1] = 5
     smooth = images.float()
-    smooth[..., 1:-1, 1:-1] = functional.conv2d(smooth, kernel / 13, groups=channels).round()
+    inside = functional.conv2d(smooth, kernel / 13, groups=channels)
+    smooth[..., 1:-1, 1:-1] = inside.round()
     # Not `_blend`: torchvision's sums come in this order here, and another order is another bit.
-    amount = _per_image(levels, images)
-    return (images + amount * (images - smooth)).clamp(0, 255).to(torch.uint8)
+    sharp = images + _per_image(levels, images) * (images - smooth)
+    return sharp.clamp(0, 255).to(torch.uint8)
 
 
 def _posterize(images: torch.Tensor, bits: Levels) -> torch.Tensor:
-    masks = (256 - 2.0 ** (8 - bits)).astype(np.uint8)
-    return images & torch.from_numpy(masks).to(images.device)[:, None, None, None]
+    masks = (256 - 2.0 ** (8 - bits)).astype(np.uint8)[:, None, None, None]
+    return images & torch.from_numpy(masks).to(images.device)
 
 
 def _solarize(images: torch.Tensor, shares: Levels) -> torch.Tensor:
-    return torch.where(images >= _per_image(255 * shares, images), 255 - images, images)
+    limits = _per_image(255 * shares, images)
+    return torch.where(images >= limits, 255 - images, images)
 
 
 def _leave(images: torch.Tensor, _: Levels) -> torch.Tensor:

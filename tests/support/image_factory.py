@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pyarrow import parquet
 
-from bench.data import dataset as data
+from bench.data import set_build
 from bench.data.dataset import Dataset, ImageSet, split
 from bench.data.pixels import ModelInput
 
@@ -94,7 +94,7 @@ def use_own_cache(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Keep a test away from the user's cache and data, and from what the real sets must add up to."""
     patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     patch.delenv("ZOOMETRY_DATA", raising=False)
-    patch.setattr(data, "CHECKSUMS", {})
+    patch.setattr(set_build, "CHECKSUMS", {})
 
 
 def one_line(error: pytest.ExceptionInfo[ValueError]) -> str:
