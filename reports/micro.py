@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,12 @@ def read_micro(path: Path) -> MicroFile:
         for benchmark in whole["benchmarks"]:
             rounds = tuple(float(value) for value in benchmark["stats"]["data"])
             seconds[benchmark["fullname"]] = rounds
-        machine, commit = _machine(whole["machine_info"]), whole.get("commit_info") or {}
+        commit = whole.get("commit_info") or {}
         commit_id = str(commit.get("id", ""))[:12]
+        # The processor's name, else as much of the machine as pytest-benchmark knows.
+        info = whole["machine_info"]
+        brand = (info.get("cpu") or {}).get("brand_raw")
+        machine = str(brand or info.get("processor") or info.get("machine", ""))
     except OSError as error:
         raise ValueError(f"{path}: can't be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -82,12 +86,6 @@ def read_micro(path: Path) -> MicroFile:
         raise ValueError(f"{path}: no benchmark in it has any rounds")
     measured = {name: rounds for name, rounds in seconds.items() if rounds}
     return MicroFile(path.name, machine, str(whole.get("datetime", "")), commit_id, measured)
-
-
-def _machine(info: Mapping[str, Any]) -> str:
-    """Return the processor's name, else as much of the machine as pytest-benchmark knows."""
-    brand = (info.get("cpu") or {}).get("brand_raw")
-    return str(brand or info.get("processor") or info.get("machine", ""))
 
 
 def _file_before(files: Sequence[MicroFile]) -> MicroFile | None:

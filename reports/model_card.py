@@ -33,10 +33,11 @@ FILTERS_IN_A_ROW = 16
 
 def models_data(groups: Sequence[Group], row_numbers: Mapping[str, int]) -> dict[str, Any]:
     """Return all models' parts, the data sets whose class names they use, and the pictures."""
-    entries = [entry for group in groups for entry in group.entries]
+    entries: list[Entry] = []
     datasets: dict[str, dict[str, Any]] = {}  # by checksum, numbered in their order
     models = []
     for group in groups:
+        entries += group.entries
         with_answers = len(group.entries) <= MAX_ROWS
         for entry in group.entries:
             data = entry.record.data
@@ -59,12 +60,20 @@ def models_data(groups: Sequence[Group], row_numbers: Mapping[str, int]) -> dict
 def _card(entry: Entry) -> dict[str, Any]:
     """Return what the record says of a model, as the page's script reads it."""
     record = entry.record
-    facts = [[title, str(record.spec[key])] for key, title in FACTS if _is_said(record, key)]
+    facts = []
+    for key, title in FACTS:
+        if record.spec.get(key) not in (None, "", []):
+            facts.append([title, str(record.spec[key])])
     layers = []
     for layer in record.layers:
         shape = "×".join(map(str, layer.output_shape))
         costs = [layer.num_parameters, layer.multiply_adds, layer.activation_bytes]
         layers.append([layer.name, layer.kind, shape, *costs])
+    seeds = []
+    for cell in entry.cells:
+        accuracy = cell.record.accuracy
+        top1 = accuracy.top1 if accuracy else None
+        seeds.append([cell.record.seed, cell.record.status, top1])
     environment = []
     for name in ENVIRONMENT:
         if record.environment.get(name):
@@ -74,16 +83,8 @@ def _card(entry: Entry) -> dict[str, Any]:
         "layers": layers,
         "command": command_of(entry),
         "environment": ", ".join(environment),
-        "seeds": [_seed(cell.record) for cell in entry.cells],
+        "seeds": seeds,
     }
-
-
-def _is_said(record: RunRecord, key: str) -> bool:
-    return record.spec.get(key) not in (None, "", [])
-
-
-def _seed(record: RunRecord) -> list[Any]:
-    return [record.seed, record.status, record.accuracy.top1 if record.accuracy else None]
 
 
 def _training_facts(record: RunRecord) -> list[list[str]]:

@@ -11,7 +11,7 @@ from reports.chart.catalogue import charts_data, draw_charts
 from reports.column import COLUMNS
 from reports.micro import describe_files, micro_rows
 from reports.model_card import models_data
-from reports.pairs import SPEEDS, Pair, baselines_of, is_finite, noise_floor
+from reports.pairs import SPEEDS, baselines_of, is_finite, noise_floor
 from reports.provenance import environment_rows, facts_of, title_of
 from reports.published import compare_with_published
 from reports.ranking import ranks_of, shared_and_different
@@ -30,16 +30,11 @@ class Part:
 
 def head_part(view: View) -> Part:
     """Return the title, the facts under it, and what several parts of the template ask for."""
-    return Part(
-        {
-            "title": title_of(view.entries),
-            "facts": facts_of(view.source, view.entries, noise_floor(view.entries)),
-            "source": view.source,
-            "entries": view.entries,
-            "row_numbers": view.row_numbers,
-            "stand_in": [entry for entry in view.entries if entry.record.data.stand_in],
-        }
-    )
+    entries = view.entries
+    facts = facts_of(view.source, entries, noise_floor(entries))
+    stand_in = [entry for entry in entries if entry.record.data.stand_in]
+    shared = {"source": view.source, "entries": entries, "row_numbers": view.row_numbers}
+    return Part(shared | {"title": title_of(entries), "facts": facts, "stand_in": stand_in})
 
 
 def verdict_part(view: View) -> Part:
@@ -63,34 +58,14 @@ def ranking_part(view: View) -> Part:
     columns = [
         {"key": c.key, "title": c.title, "better": c.better, "shown": c.shown} for c in COLUMNS
     ]
-    return Part(
-        {
-            "columns": COLUMNS,
-            "groups": group_views(view.groups, view.marks, view.warnings, numbers),
-            "families": _families(view),
-            "baselines": baselines,
-        },
-        {
-            "columns": columns,
-            "rows": rows,
-            "pairs": _pairs_data(view),
-            "baseline": _first_baseline(view),
-        },
-    )
-
-
-def _families(view: View) -> dict[str, tuple[Any, int]]:
-    """Return each family's mark and the number of its rows."""
+    # A model of several runs or groups has several rows: the first one is the baseline at first.
+    named = [numbers[entry.key] for entry in view.entries if entry.model == view.baseline]
     families = [entry.family for entry in view.entries]
-    return {name: (view.marks[name], families.count(name)) for name in sorted(view.marks)}
-
-
-def _first_baseline(view: View) -> int | None:
-    """Return the number of the row that the table starts with as its baseline."""
-    if view.baseline is None:
-        return None
-    rows = [entry.key for entry in view.entries if entry.model == view.baseline]
-    return view.row_numbers[rows[0]] if rows else None
+    counts = {name: (view.marks[name], families.count(name)) for name in sorted(view.marks)}
+    groups = group_views(view.groups, view.marks, view.warnings, numbers)
+    html = {"columns": COLUMNS, "groups": groups, "families": counts, "baselines": baselines}
+    data = {"columns": columns, "rows": rows, "pairs": _pairs_data(view)}
+    return Part(html, data | {"baseline": named[0] if named else None})
 
 
 def _pairs_data(view: View) -> dict[str, dict[int, dict[int, list[Any]]]]:
@@ -101,15 +76,12 @@ def _pairs_data(view: View) -> dict[str, dict[int, dict[int, list[Any]]]]:
         for column, pairs in of_group.items():
             by_baseline = data.setdefault(column, {})
             for base, rows in pairs.items():
-                held = {numbers[key]: _pair_data(pair) for key, pair in rows.items()}
-                by_baseline[numbers[base]] = held
+                by_row = by_baseline[numbers[base]] = {}
+                for key, pair in rows.items():
+                    # JSON has no infinity: an end that isn't known is null.
+                    ends = (pair.low, pair.high) if is_finite(pair) else (None, None)
+                    by_row[numbers[key]] = [pair.value, *ends, pair.judgement]
     return data
-
-
-def _pair_data(pair: Pair) -> list[Any]:
-    # JSON has no infinity: an end that isn't known is null.
-    low, high = (pair.low, pair.high) if is_finite(pair) else (None, None)
-    return [pair.value, low, high, pair.judgement]
 
 
 def published_part(view: View) -> Part:

@@ -42,21 +42,18 @@ def build_view(
     """Work out what the page shows of a source."""
     entries = entries_of(source)
     groups = groups_of(entries)
-    rows = [entry for group in groups for entry in group.entries]
+    row_keys: list[str] = []
+    for group in groups:
+        row_keys += [entry.key for entry in group.entries]
+    pairs = []
+    for group in groups:
+        baselines = baselines_of(group, baseline)
+        by_column = {metric: speed_pairs(group, metric, baselines) for metric in SPEEDS}
+        by_column["top1"] = top1_pairs(group, baselines)
+        pairs.append(by_column)
+    row_numbers = {key: number for number, key in enumerate(row_keys)}
+    marks = assign_marks(entry.family for entry in entries)
+    warnings = warnings_of(entries)
     return View(
-        source,
-        tuple(micro),
-        baseline,
-        entries,
-        groups,
-        pairs=[_compare(group, baseline) for group in groups],
-        row_numbers={entry.key: number for number, entry in enumerate(rows)},
-        marks=assign_marks(entry.family for entry in entries),
-        warnings=warnings_of(entries),
+        source, tuple(micro), baseline, entries, groups, pairs, row_numbers, marks, warnings
     )
-
-
-def _compare(group: Group, baseline: str | None) -> dict[str, Pairs]:
-    baselines = baselines_of(group, baseline)
-    pairs = {metric: speed_pairs(group, metric, baselines) for metric in SPEEDS}
-    return pairs | {"top1": top1_pairs(group, baselines)}

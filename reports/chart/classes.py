@@ -21,6 +21,8 @@ from reports.chart.figure import (
     draw_points,
     draw_reference,
     error_bars,
+    model_labels,
+    model_names,
 )
 from reports.chart.palette import Mark
 from reports.pairs import SIGNIFICANCE
@@ -82,8 +84,9 @@ def most_confused(entry: Entry) -> list[tuple[int, int, int]]:
     # The last key of lexsort counts first: by count, then by classes where counts are equal.
     order = np.lexsort((pairs, -counts))[:MAX_CONFUSED]
     found = []
-    for pair, count in zip(pairs[order].tolist(), counts[order].tolist(), strict=True):
-        found.append((pair // size, pair % size, count))
+    for i in order:
+        true, answered = divmod(int(pairs[i]), size)
+        found.append((true, answered, int(counts[i])))
     return found
 
 
@@ -112,10 +115,11 @@ def calibrate(entry: Entry) -> tuple[list[tuple[float, float, int]], float]:
     for number in range(NUM_BINS):
         inside = bins == number
         if inside.any():
-            sure, true = confidence[inside].mean(), right[inside].mean()
-            rows.append((100 * float(sure), 100 * float(true), int(inside.sum())))
-    error = sum(abs(sure - true) * count for sure, true, count in rows) / max(1, len(confidence))
-    return rows, error
+            sure = 100 * float(confidence[inside].mean())
+            true = 100 * float(right[inside].mean())
+            rows.append((sure, true, int(inside.sum())))
+    gaps = sum(abs(sure - true) * count for sure, true, count in rows)
+    return rows, gaps / max(1, len(confidence))
 
 
 def _answered(view: View) -> list[Entry]:
@@ -152,21 +156,22 @@ def _draw_class_map(
     key: str, tab: str, rows: Sequence[Entry], percent: NDArray[np.float64], names: Sequence[str]
 ) -> Figure:
     means = np.nan_to_num(percent.mean(axis=0))
-    order = [int(i) for i in np.argsort(-means, kind="stable")]
+    order = np.argsort(-means, kind="stable").tolist()
+    ordered = [names[i] for i in order]
     trace: Trace = {
         "type": "heatmap",
-        "x": [chart_text(names[i]) for i in order],
-        "y": [chart_text(entry.model) for entry in rows],
+        "x": [chart_text(name) for name in ordered],
+        "y": model_labels(rows),
         "z": [_rounded(line[order]) for line in percent],
-        "names": {"x": [names[i] for i in order], "y": [entry.model for entry in rows]},
+        "names": {"x": ordered, "y": model_names(rows)},
         "zmin": 0,
         "zmax": 100,
         "hovertemplate": "%{y}<br>%{x}: %{z} % right<extra></extra>",
     }
-    easiest, hardest = order[0], order[-1]
+    best, worst = means[order[0]], means[order[-1]]
     caption = (
-        f"Easiest on average: {names[easiest]} ({means[easiest]:.0f} % right); "
-        f"hardest: {names[hardest]} ({means[hardest]:.0f} %). "
+        f"Easiest on average: {ordered[0]} ({best:.0f} % right); "
+        f"hardest: {ordered[-1]} ({worst:.0f} %). "
         f"Easy classes are on the left, accurate models at the top."
     )
     layout = {
@@ -191,11 +196,11 @@ def draw_calibration(view: View) -> list[Figure]:
             continue
         points, error = calibrate(entry)
         errors.append((error, entry))
-        sure = [x for x, _, _ in points]
-        true = [y for _, y, _ in points]
-        name = chart_text(entry.model)
-        trace = draw_line(name, sure, true, [entry.model] * len(points), view.marks[entry.family])
-        traces.append(trace | {"hovertext": [f"{name}, {count} images" for *_, count in points]})
+        sure, true, counts = zip(*points, strict=True)
+        name, mark = chart_text(entry.model), view.marks[entry.family]
+        trace = draw_line(name, sure, true, [entry.model] * len(points), mark)
+        trace["hovertext"] = [f"{name}, {count} images" for count in counts]
+        traces.append(trace)
     if not traces:
         return []
     traces.append(draw_reference("As often right as sure", [0, 100], [0, 100]))

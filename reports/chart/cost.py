@@ -10,10 +10,13 @@ from reports.chart.figure import (
     Trace,
     caption_name,
     chart_text,
+    column_values,
     draw_bars,
     draw_dots,
     draw_points,
     draw_reference,
+    model_labels,
+    model_names,
 )
 from reports.chart.palette import Mark
 from reports.column import show
@@ -41,19 +44,24 @@ def draw_bottleneck(view: View) -> list[Figure]:
     rows = [e for e in best_first(view.largest, SPEEDS[0]) if _has_all(e, ALONE.values())]
     if not rows:
         return []
+    end_to_end = column_values(rows, SPEEDS[0])
     shares = {}
     for name, column in ALONE.items():
-        shares[name] = [_percent_of_time(entry, column) for entry in rows]
+        # The share of time is the ratio of rates, upside down.
+        rates = zip(end_to_end, column_values(rows, column), strict=True)
+        shares[name] = [100 * together / alone for together, alone in rates]
     step, loader = shares.values()
-    waiting = [caption_name(e) for e, a, b in zip(rows, step, loader, strict=True) if b > a]
+    waiting = []
+    for entry, step_share, loader_share in zip(rows, step, loader, strict=True):
+        if loader_share > step_share:
+            waiting.append(caption_name(entry))
     if waiting:
         caption = f"The loader is the bottleneck of {', '.join(waiting)}."
     else:
         least = min(step)
-        caption = (
-            f"The step is the bottleneck of every model: alone it takes at least {least:.0f} % of "
-            f"the end-to-end time ({caption_name(rows[step.index(least)])})."
-        )
+        name = caption_name(rows[step.index(least)])
+        caption = "The step is the bottleneck of every model: alone it takes at least "
+        caption += f"{least:.0f} % of the end-to-end time ({name})."
     traces = [draw_bars(name, shares[name], rows, hue) for hue, name in enumerate(shares)]
     layout = {
         "barmode": "group",
@@ -65,11 +73,6 @@ def draw_bottleneck(view: View) -> list[Figure]:
 
 def _has_all(entry: Entry, columns: Collection[str]) -> bool:
     return all(column in entry.numbers for column in columns)
-
-
-def _percent_of_time(entry: Entry, column: str) -> float:
-    """Return the time of a part alone in percent of end to end: the ratio of rates, upside down."""
-    return 100 * entry.numbers[SPEEDS[0]].value / entry.numbers[column].value
 
 
 def draw_memory(view: View) -> list[Figure]:
@@ -86,15 +89,14 @@ def draw_memory(view: View) -> list[Figure]:
     traces = [draw_bars(name, by_kind[name], rows, hue) for hue, name in enumerate(by_kind)]
     with_peak = [entry for entry in rows if "peak_memory_bytes" in entry.numbers]
     if with_peak:
-        peaks = [entry.numbers["peak_memory_bytes"].value / 1e6 for entry in with_peak]
+        peaks = column_values(with_peak, "peak_memory_bytes")
         traces.append(draw_dots("Measured peak", peaks, with_peak, PEAK_HUE))
     totals = [sum(parts) for parts in zip(*by_kind.values(), strict=True)]
     most = totals.index(max(totals))
     kind = max(by_kind, key=lambda name: by_kind[name][most])
-    caption = (
-        f"{caption_name(rows[most])} needs most: {show(1e6 * totals[most], 'bytes')} in all, "
-        f"mostly {kind.lower()}. {source}; the marks are measured peaks."
-    )
+    total = show(1e6 * totals[most], "bytes")
+    caption = f"{caption_name(rows[most])} needs most: {total} in all, mostly {kind.lower()}. "
+    caption += f"{source}; the marks are measured peaks."
     layout = {"barmode": "stack", "yaxis": {"autorange": "reversed"}, "rows": len(rows)}
     return [Figure(MEMORY, caption, traces, "Memory (MB)", layout=layout)]
 
@@ -120,11 +122,6 @@ def _estimated_memory(rows: Sequence[Entry]) -> dict[str, list[float]]:
     return by_kind
 
 
-def _activation_bytes(entry: Entry) -> int:
-    """Return the bytes of all layers' outputs for one image."""
-    return sum(layer.activation_bytes for layer in entry.record.layers)
-
-
 def draw_roofline(view: View) -> list[Figure]:
     """Return work per second against work per byte that the layers move.
 
@@ -143,11 +140,11 @@ def draw_roofline(view: View) -> list[Figure]:
     for family in sorted({entry.family for entry in rows}):
         members = [entry for entry in rows if entry.family == family]
         traces.append(_draw_family(members, points, view.marks[family]))
-    best = max(rows, key=lambda entry: points[entry.key][1])
-    worst = min(rows, key=lambda entry: points[entry.key][1])
+    best = max(rows, key=work_rate)
+    worst = min(rows, key=work_rate)
     best_intensity, most = points[best.key]
-    lowest = min(x for x, _ in points.values())
-    highest = max(x for x, _ in points.values())
+    intensities = [x for x, _ in points.values()]
+    lowest, highest = min(intensities), max(intensities)
     comparison = rows[0].run.comparison
     product = machine_peak(comparison, "matmul_flops_per_second")
     copy = machine_peak(comparison, "copy_bytes_per_second")
@@ -159,9 +156,10 @@ def draw_roofline(view: View) -> list[Figure]:
     else:
         traces.append(draw_reference("Highest reached", [lowest, highest], [most, most]))
         compared = "the machine's own peak was not measured"
+    least = 100 * work_rate(worst) / most
     caption = (
         f"{caption_name(best)} gets most out of the machine, {most:,.0f} GFLOP/s ({compared}); "
-        f"{caption_name(worst)} gets {100 * points[worst.key][1] / most:.0f} % of that. "
+        f"{caption_name(worst)} gets {least:.0f} % of that. "
         f"Bytes are an estimate from the layers' outputs and weights."
     )
     layout = {"xaxis": {"type": "log"}, "yaxis": {"type": "log"}}
@@ -174,9 +172,8 @@ def _draw_family(
 ) -> Trace:
     xs = [points[entry.key][0] for entry in rows]
     ys = [points[entry.key][1] for entry in rows]
-    names = [entry.model for entry in rows]
-    trace = draw_points(chart_text(rows[0].family), xs, ys, names, mark)
-    return trace | {"hovertext": [chart_text(name) for name in names]}
+    trace = draw_points(chart_text(rows[0].family), xs, ys, model_names(rows), mark)
+    return trace | {"hovertext": model_labels(rows)}
 
 
 def _draw_roof(lowest: float, highest: float, peak: float, bandwidth: float) -> Trace:
@@ -201,5 +198,6 @@ def intensity(entry: Entry) -> float:
     """
     parameters = entry.record.num_parameters or 0
     weights = 3 * FLOAT_BYTES * parameters / entry.record.batch_size
-    moved = max(1.0, 4 * _activation_bytes(entry) + weights)
+    outputs = sum(layer.activation_bytes for layer in entry.record.layers)
+    moved = max(1.0, 4 * outputs + weights)
     return FLOPS_OF_TRAINING * entry.numbers["multiply_adds"].value / moved

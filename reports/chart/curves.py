@@ -60,7 +60,8 @@ def thin_out(epochs: Sequence[Epoch], most: int) -> list[Epoch]:
     """Return at most this many epochs, evenly spaced, the first and the last among them."""
     if len(epochs) <= most:
         return list(epochs)
-    return [epochs[round(i * (len(epochs) - 1) / (most - 1))] for i in range(most)]
+    last = len(epochs) - 1
+    return [epochs[round(i * last / (most - 1))] for i in range(most)]
 
 
 def _columns(epochs: Sequence[Epoch]) -> dict[str, list[Any]]:
@@ -83,24 +84,25 @@ def draw_curves(view: View) -> list[Figure]:
     figures = []
     highest = _highest_top1(trained)
     if highest is not None:
-        top1, entry = highest
-        caption = f"The highest validation top-1 of any epoch is {top1:.1f} %, by "
-        caption += f"{caption_name(entry)}. One line for each seed."
+        top1, name = highest
+        caption = f"The highest validation top-1 of any epoch is {top1:.1f} %, by {name}. "
+        caption += "One line for each seed."
         figures += _by_progress("top1", "Validation top-1", " (%)", caption, num_epochs)
-    loss, model = min((cell.record.epochs[-1].train_loss, entry.model) for entry, cell in trained)
-    lowest = next(entry for entry, _ in trained if entry.model == model)
-    caption = f"The lowest training loss at the end is {loss:.2f}, by "
-    caption += f"{caption_name(lowest)}. One line for each seed."
+    losses = [(cell.record.epochs[-1].train_loss, caption_name(entry)) for entry, cell in trained]
+    loss, name = min(losses)
+    caption = f"The lowest training loss at the end is {loss:.2f}, by {name}. "
+    caption += "One line for each seed."
     return figures + _by_progress("loss", "Training loss", "", caption, num_epochs)
 
 
-def _highest_top1(trained: Trained) -> tuple[float, Entry] | None:
-    """Return the highest validation top-1 of any epoch and its row; None without any."""
+def _highest_top1(trained: Trained) -> tuple[float, str] | None:
+    """Return the highest validation top-1 of any epoch and its model; None without any."""
     found = []
     for entry, cell in trained:
+        name = caption_name(entry)
         evaluated = [epoch.evaluation for epoch in cell.record.epochs if epoch.evaluation]
-        found += [(evaluation.top1, entry) for evaluation in evaluated]
-    return max(found, key=lambda each: (each[0], each[1].model), default=None)
+        found += [(evaluation.top1, name) for evaluation in evaluated]
+    return max(found, default=None)
 
 
 def _by_progress(value: str, title: str, unit: str, caption: str, num_epochs: int) -> list[Figure]:

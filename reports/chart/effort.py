@@ -24,7 +24,10 @@ PASSES = 3  # forward and twice backward: multiply-adds of training for one of t
 
 def draw_effort(view: View) -> list[Figure]:
     """Return time, images and multiply-adds until each validation top-1 was first reached."""
-    rows = [entry for entry in best_first(view.largest, "top1") if _is_evaluated(entry)]
+    rows = []
+    for entry in best_first(view.largest, "top1"):
+        if any(epoch.evaluation for cell in entry.finished for epoch in cell.record.epochs):
+            rows.append(entry)
     enough = min(2, len(rows))  # models that make a threshold worth drawing
     reached = {}
     for threshold in THRESHOLDS:
@@ -35,12 +38,6 @@ def draw_effort(view: View) -> list[Figure]:
     if not drawn:
         return []
     return [_draw_effort(number, rows, drawn) for number in range(len(EFFORTS))]
-
-
-def _is_evaluated(entry: Entry) -> bool:
-    """Return whether any epoch of any seed was evaluated."""
-    epochs = [epoch for cell in entry.finished for epoch in cell.record.epochs]
-    return any(epoch.evaluation for epoch in epochs)
 
 
 def _draw_effort(

@@ -76,6 +76,21 @@ def caption_name(entry: Entry) -> str:
     return entry.model[:MAX_CAPTION_NAME]
 
 
+def model_names(rows: Sequence[Entry]) -> list[str]:
+    """Return the rows' models, for the table under a chart."""
+    return [entry.model for entry in rows]
+
+
+def model_labels(rows: Sequence[Entry]) -> list[str]:
+    """Return the rows' models as chart text."""
+    return [chart_text(entry.model) for entry in rows]
+
+
+def column_values(rows: Sequence[Entry], key: str) -> list[float]:
+    """Return the rows' numbers of a column that all of them have, in the unit of its axis."""
+    return [to_axis_unit(entry.numbers[key].value, key) for entry in rows]
+
+
 def axis_title(key: str) -> str:
     """Return a column's title with its unit."""
     column = BY_KEY[key]
@@ -101,8 +116,8 @@ def draw_bars(name: str, values: Sequence[float], rows: Sequence[Entry], hue: in
         "orientation": "h",
         "name": name,
         "x": list(values),
-        "y": [chart_text(entry.model) for entry in rows],
-        "names": [entry.model for entry in rows],
+        "y": model_labels(rows),
+        "names": model_names(rows),
         "hue": hue,
     }
 

@@ -53,7 +53,8 @@ def place_labels(
     ys = _to_pixels([-y for _, y in points], HEIGHT)  # pixels count downwards
     taken: list[Box] = []
     for x, y in zip(xs, ys, strict=True):
-        taken.append((x - HALF_MARK, y - HALF_MARK, x + HALF_MARK, y + HALF_MARK))
+        left, top = x - HALF_MARK, y - HALF_MARK
+        taken.append((left, top, x + HALF_MARK, y + HALF_MARK))
     waiting = [i for i in range(len(points)) if first[i] or len(points) <= MAX_NAMED]
     waiting.sort(key=lambda i: not first[i])
     placed = [Place()] * len(points)
@@ -81,8 +82,16 @@ def _to_pixels(values: Sequence[float], size: float, *, log: bool = False) -> li
 
 def _places_beside(x: float, y: float, width: float) -> Iterator[tuple[Place, Box]]:
     """Yield the box that a name takes on each side of its point."""
-    lefts = {"left": x - GAP - width, "center": x - width / 2, "right": x + GAP}
-    tops = {"top": y - GAP - LINE, "middle": y - LINE / 2, "bottom": y + GAP}
+    lefts = {
+        "left": x - GAP - width,
+        "center": x - width / 2,
+        "right": x + GAP,
+    }
+    tops = {
+        "top": y - GAP - LINE,
+        "middle": y - LINE / 2,
+        "bottom": y + GAP,
+    }
     for side in SIDES:
         vertical, horizontal = side.split()
         left, top = lefts[horizontal], tops[vertical]
@@ -98,20 +107,22 @@ def _places_around(x: float, y: float, width: float) -> Iterator[tuple[Place, Bo
             # The line ends at the name's side, except straight above and below the point.
             if abs(across) > 1:
                 across += math.copysign(width / 2, across)
-            left, top = x + across - width / 2, y + down - LINE / 2
-            shift = (round(across), round(down))
-            yield Place(shift=shift), (left, top, left + width, top + LINE)
+            left = x + across - width / 2
+            top = y + down - LINE / 2
+            place = Place(shift=(round(across), round(down)))
+            yield place, (left, top, left + width, top + LINE)
 
 
 def _is_free(box: Box, point: int, taken: Sequence[Box]) -> bool:
     """Return whether a box is in the plot and covers nothing but its own point."""
     left, top, right, bottom = box
     inside = left > -OVERHANG and right < WIDTH + OVERHANG and top > 0 and bottom < HEIGHT
+    if not inside:
+        return False
     # The first boxes are the points' own, in their order.
-    return inside and not any(
-        _overlap(box, other) for number, other in enumerate(taken) if number != point
-    )
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    for number, other in enumerate(taken):
+        beside = left >= other[2] or right <= other[0]
+        above_or_below = top >= other[3] or bottom <= other[1]
+        if number != point and not beside and not above_or_below:
+            return False
+    return True

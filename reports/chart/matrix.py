@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from reports.chart.figure import Chart, Figure, Trace, chart_text
+from reports.chart.figure import Chart, Figure, Trace, model_labels, model_names
 from reports.column import BY_KEY
 from reports.pairs import SPEEDS, Pair, Pairs
 from reports.ranking import Entry, best_first
@@ -32,13 +32,14 @@ def draw_pair_matrices(view: View) -> list[Figure]:
 
 def _draw_matrix(rows: Sequence[Entry], column: str, pairs: Pairs) -> Figure:
     in_points = column == "top1"
-    cells = []
+    strengths, texts, decided = [], [], 0
     for row in rows:
-        cells.append([pairs.get(base.key, {}).get(row.key) for base in rows])
-    strengths = [[_strength(pair, in_points) for pair in line] for line in cells]
-    texts = [[_pair_text(pair, in_points) for pair in line] for line in cells]
-    names = [entry.model for entry in rows]
-    labels = [chart_text(name) for name in names]
+        cells = [pairs.get(base.key, {}).get(row.key) for base in rows]
+        strengths.append([_strength(pair, in_points) for pair in cells])
+        texts.append([_pair_text(pair, in_points) for pair in cells])
+        decided += sum(_is_decided(pair) for pair in cells)
+    names = model_names(rows)
+    labels = model_labels(rows)
     trace: Trace = {
         "type": "heatmap",
         "x": labels,
@@ -64,14 +65,13 @@ def _draw_matrix(rows: Sequence[Entry], column: str, pairs: Pairs) -> Figure:
     title = BY_KEY[column].title
     what = "top-1 on the same images" if in_points else f"{title.lower()} in the same rounds"
     # Each pair stands in the matrix twice, once from either side.
-    decided = sum(_decided(pair) for line in cells for pair in line) // 2
     total = len(rows) * (len(rows) - 1) // 2
-    caption = f"{decided} of {total} pairs differ significantly in {what}. "
+    caption = f"{decided // 2} of {total} pairs differ significantly in {what}. "
     caption += "Each cell compares its row with its column."
     return Figure(MATRIX, caption, [trace], "against", "Model", layout, f"pair-{column}", title)
 
 
-def _decided(pair: Pair | None) -> bool:
+def _is_decided(pair: Pair | None) -> bool:
     return pair is not None and pair.judgement not in UNDECIDED
 
 
@@ -82,7 +82,7 @@ def _strength(pair: Pair | None, in_points: bool) -> float | None:
     """
     if pair is None:
         return None
-    if not _decided(pair):
+    if not _is_decided(pair):
         return 0.0
     size = pair.value / FULL_POINTS if in_points else math.log2(pair.value) / FULL_DOUBLINGS
     strength = math.copysign(LEAST_STRENGTH, size) + (1 - LEAST_STRENGTH) * size

@@ -12,9 +12,12 @@ from reports.chart.figure import (
     axis_title,
     caption_name,
     chart_text,
+    column_values,
     draw_points,
     draw_reference,
     error_bars,
+    model_labels,
+    model_names,
     to_axis_unit,
 )
 from reports.chart.label import Place, place_labels
@@ -56,18 +59,15 @@ def _draw_tradeoff(
 ) -> Figure:
     """Return top-1 against one cost, with intervals, the Pareto front and direct labels."""
     column = BY_KEY[cost]
-    xs = [to_axis_unit(entry.numbers[cost].value, cost) for entry in rows]
-    points = [(x, entry.numbers["top1"].value) for x, entry in zip(xs, rows, strict=True)]
+    xs = column_values(rows, cost)
+    points = list(zip(xs, column_values(rows, "top1"), strict=True))
     log = min(xs) > 0 and max(xs) / min(xs) > LOG_FROM
     front = pareto_front(group, cost, higher=column.better == "higher")
     front_keys = {entry.key for entry in front}
-    places = place_labels(
-        points,
-        [chart_text(entry.model) for entry in rows],
-        [entry.key in front_keys for entry in rows],
-        log_x=log,
-    )
-    by_row = {entry.key: place for entry, place in zip(rows, places, strict=True)}
+    on_front = [entry.key in front_keys for entry in rows]
+    places = place_labels(points, model_labels(rows), on_front, log_x=log)
+    row_keys = [entry.key for entry in rows]
+    by_row = dict(zip(row_keys, places, strict=True))
     traces = []
     for family in sorted({entry.family for entry in rows}):
         members = [entry for entry in rows if entry.family == family]
@@ -90,16 +90,13 @@ def _draw_family(
     for entry in rows:
         in_axis_unit = [to_axis_unit(number, cost) for number in entry.numbers[cost]]
         costs.append(Estimate(*in_axis_unit))
-    names = [entry.model for entry in rows]
-    xs = [number.value for number in costs]
-    ys = [number.value for number in tops]
-    trace = draw_points(chart_text(rows[0].family), xs, ys, names, mark) | {
-        "mode": "markers+text",
-        "text": [_label_beside(entry, places[entry.key]) for entry in rows],
-        "textposition": [places[entry.key].side or "top center" for entry in rows],
-        "hovertext": [chart_text(name) for name in names],
-        "error_y": error_bars(tops),
-    }
+    xs, ys = column_values(rows, cost), column_values(rows, "top1")
+    trace = draw_points(chart_text(rows[0].family), xs, ys, model_names(rows), mark)
+    trace["mode"] = "markers+text"
+    trace["text"] = [_label_beside(entry, places[entry.key]) for entry in rows]
+    trace["textposition"] = [places[entry.key].side or "top center" for entry in rows]
+    trace["hovertext"] = model_labels(rows)
+    trace["error_y"] = error_bars(tops)
     if any(has_interval(number) for number in costs):
         trace["error_x"] = error_bars(costs)
     return trace
@@ -129,21 +126,21 @@ def _label_lines(
     for (x, y), entry, place in zip(points, rows, places, strict=True):
         if place.shift is None:
             continue
-        across, down = place.shift
         # plotly takes exponents for an annotation's place on a logarithmic axis.
-        at = math.log10(x) if log else x
-        annotations.append(
-            {"x": at, "y": y, "text": chart_text(entry.model), "ax": across, "ay": down}
-        )
+        annotation = {
+            "x": math.log10(x) if log else x,
+            "y": y,
+            "text": chart_text(entry.model),
+            "ax": place.shift[0],
+            "ay": place.shift[1],
+        }
+        annotations.append(annotation)
     return annotations
 
 
 def _draw_front(front: Sequence[Entry], cost: str) -> Trace:
-    corners = []
-    for entry in front:
-        x = to_axis_unit(entry.numbers[cost].value, cost)
-        corners.append((x, entry.numbers["top1"].value, entry.model))
-    corners.sort()
+    costs, tops = column_values(front, cost), column_values(front, "top1")
+    corners = sorted(zip(costs, tops, model_names(front), strict=True))
     xs, ys, names = zip(*corners, strict=True)
     # Between two models the steps go through the corner that both beat.
     steps = "vh" if BY_KEY[cost].better == "higher" else "hv"
@@ -160,8 +157,10 @@ def _caption(front: Sequence[Entry], rows: Sequence[Entry], cost: str) -> str:
     names = ", ".join(caption_name(entry) for entry in front[:MAX_NAMED])
     if len(front) > MAX_NAMED:
         names += f" and {len(front) - MAX_NAMED} more"
-    return (
-        f"On the Pareto front of top-1 and {column.title.lower()} ({column.better} is better): "
-        f"{names}. Each of the other {len(rows) - len(front)} of {len(rows)} models is beaten in "
-        f"both by one of these."
-    )
+    caption = f"On the Pareto front of top-1 and {column.title.lower()} "
+    caption += f"({column.better} is better): {names}."
+    beaten = len(rows) - len(front)
+    if beaten:
+        caption += f" Each of the other {beaten} of {len(rows)} models is beaten in both by one"
+        caption += " of these."
+    return caption

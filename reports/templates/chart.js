@@ -111,6 +111,8 @@ function plot(place, figure, traces, width) {
   const narrow = (width ?? place.clientWidth) < 560;
   const [marks, layout] = [traces.map(themed), layoutOf(figure, narrow, width)];
   if (narrow) narrowed(traces, marks, layout);
+  // A legend takes its lines from the plot: give a narrow chart with many of them as much again.
+  if (narrow && !figure.layout.rows) layout.height += 18 * Math.max(0, new Set(traces.map((trace) => trace.name)).size - 4);
   place.classList.remove("waiting");
   return Plotly.react(place, marks, layout, { displayModeBar: false, responsive: !width, displaylogo: false, showSendToCloud: false, plotlyServerURL: "" });
 }
