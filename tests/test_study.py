@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from bench.studies import same_model_twice as study
-from bench.studies.same_model_twice import Trial
+from bench.studies import twin_measurement
+from bench.studies.trial import Trial, list_trials
 
 
 def line(trial: Trial, ratio: float = 1.0) -> dict[str, Any]:
@@ -26,9 +27,9 @@ def line(trial: Trial, ratio: float = 1.0) -> dict[str, Any]:
 
 
 def test_the_plan_is_200_of_equals_half_of_them_beside_other_work_and_100_slowed() -> None:
-    counted = Counter((trial.kind, trial.busy) for trial in study.plan())
+    counted = Counter((trial.kind, trial.busy) for trial in list_trials())
     assert counted == {("same", False): 100, ("same", True): 100, ("slowed", False): 100}
-    assert len(set(study.plan())) == 300
+    assert len(set(list_trials())) == 300
 
 
 def test_the_table_counts_what_was_claimed_and_what_was_found() -> None:
@@ -39,18 +40,18 @@ def test_the_table_counts_what_was_claimed_and_what_was_found() -> None:
     slow = [
         line(Trial("slowed", "lenet5", False, i), 1 / 1.05 if i < 7 else 1.0) for i in range(10)
     ]
-    text = study.table(equal + slow)
+    text = study.format_study(equal + slow)
     assert "between equals in 5 of 20 (at most 16 of 200); 5 % is found in 7 of 10" in text
     assert len([row for row in text.splitlines() if row.startswith(("same", "slowed"))]) == 2
 
 
 def test_a_slower_equal_is_a_false_claim_and_a_faster_slowed_one_is_not_found() -> None:
-    assert study.won(line(Trial("same", "lenet5", False, 0), 0.9))
-    assert not study.won(line(Trial("slowed", "lenet5", False, 0), 1.1))
+    assert study.is_told_apart(line(Trial("same", "lenet5", False, 0), 0.9))
+    assert not study.is_told_apart(line(Trial("slowed", "lenet5", False, 0), 1.1))
 
 
 def test_a_torn_line_is_done_again(tmp_path: Path) -> None:
-    file, trials = tmp_path / "study.jsonl", study.plan()
+    file, trials = tmp_path / "study.jsonl", list_trials()
     file.write_text(json.dumps(line(trials[0])) + "\n" + json.dumps(line(trials[1]))[:-9])
     lines = study.read_lines(file)
     assert [study.trial_of(each) for each in lines] == trials[:1]
@@ -77,10 +78,10 @@ def test_a_slowed_step_takes_five_percent_more(
         return "loss"
 
     monkeypatch.setattr(Learner, "step", step)
-    monkeypatch.setattr(study.time, "perf_counter", Clock())
+    monkeypatch.setattr(twin_measurement.time, "perf_counter", Clock())
     learner: Any = Learner(*[None] * 7, runtime)  # type: ignore[arg-type]
     before = Clock.now
-    assert study.slowed(learner).step() == "loss"
+    assert twin_measurement.slow_down(learner).step() == "loss"
     assert Clock.now - before == pytest.approx(1.05 * took, abs=1e-3)
 
 
@@ -88,9 +89,8 @@ def test_other_work_is_a_process_that_ends_with_the_comparison() -> None:
     import psutil
 
     children = psutil.Process().children
-    with study.other_work(False):
-        before = len(children())
-    with study.other_work(True):
+    before = len(children())
+    with twin_measurement.keep_core_busy():
         assert len(children()) == before + 1
     assert len(children()) == before
 
@@ -99,10 +99,10 @@ def test_other_work_is_a_process_that_ends_with_the_comparison() -> None:
 def test_a_comparison_is_kept_with_its_raw_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "SECONDS", 1.0)
+    monkeypatch.setattr(twin_measurement, "SECONDS", 1.0)
     file = tmp_path / "study.jsonl"
     assert study.main([str(file), "--limit", "1"]) == 0
     (kept,) = study.read_lines(file)
-    assert study.trial_of(kept) == study.plan()[0]
+    assert study.trial_of(kept) == list_trials()[0]
     first, second = (kept["values"][name] for name in ("first", "second"))
     assert len(first) == len(second) >= 3

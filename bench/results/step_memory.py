@@ -24,17 +24,17 @@ class StepMemory(NamedTuple):
 
     @property
     def model_bytes(self) -> float:
-        """What is there whatever the batch is."""
+        """Return what is there whatever the batch is."""
         return self.weights + self.gradients + self.optimizer
 
     @property
     def batch_bytes(self) -> float:
-        """What grows with the batch: every layer's output, and at most as much again in gradients."""
+        """Return what grows with the batch: every layer's output, and at most its gradient too."""
         return 2 * self.activations
 
     @property
     def total_bytes(self) -> float:
-        """All of it at the peak of a step."""
+        """Return all of it, at the peak of a step."""
         return self.model_bytes + self.batch_bytes
 
 

@@ -1,8 +1,8 @@
-"""How often a comparison claims a winner where there is none, and how often it finds a model that is 5 % slower.
+"""How often a comparison claims a winner where there is none, and finds a model that is 5 % slower.
 
-python -m bench.study runs/study.jsonl              do what is missing of 300 comparisons, then print the table
-python -m bench.study runs/study.jsonl --limit 5    do at most five of them
-python -m bench.study runs/study.jsonl --table      print the table of what is there
+    python -m bench.study runs/study.jsonl              do what is missing of 300 comparisons
+    python -m bench.study runs/study.jsonl --limit 5    do at most five of them
+    python -m bench.study runs/study.jsonl --table      print the table of what is there
 
 Each comparison is of two fresh builds of one model, at most 15 s long: 200 of equals, half of them
 beside other work on one core, and 100 in which one of the two is slowed on purpose. A line a
@@ -11,257 +11,157 @@ where it was.
 """
 
 import argparse
-import contextlib
+import io
 import json
-import os
-import random
 import signal
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any
 
-from bench.distributed.process import die_with_parent
-from bench.request.command_line import complain, parse
-from bench.request.config import RunConfig
-from bench.results.record import Measurement, make_measurement
+from rich.console import Console
+from rich.table import Table
+
+from bench.request.command_line import complain
+from bench.results.record import make_measurement
 from bench.results.verdict import Verdict, speed_ratio, verdict
+from bench.studies.trial import METRIC, Trial, list_trials
 
-if TYPE_CHECKING:
-    from bench.train.build import RunContext
-
-MODELS = ("lenet5", "squeezenet1_1")
-METRIC = "train_images_per_second"
-EACH = 50  # comparisons of a kind
-SECONDS = 8.0  # of taking turns; building and warming both up may take 5 more
 CLAIMS_ALLOWED = 16  # of 200 at 5 %: the exact binomial test's bound
 FINDS_NEEDED = 90  # of 100
-HEAD = ("kind", "model", "beside", "n", "won", "half width", "rounds", "longest")
+HEADINGS = ("kind", "model", "beside", "n", "won", "half width", "rounds", "longest")
+WIDTH = 100  # characters of the table, on a terminal or off it
 
-Kind = Literal["same", "slowed"]
-
-
-class Trial(NamedTuple):
-    """One comparison of the study."""
-
-    kind: Kind
-    model: str
-    busy: bool
-    number: int
-
-
-def plan() -> list[Trial]:
-    """All comparisons in an order drawn once, so that no kind has an hour of the day to itself."""
-    conditions: list[tuple[Kind, bool]] = [("same", False), ("same", True), ("slowed", False)]
-    trials = [
-        Trial(k, model, busy, i) for k, busy in conditions for model in MODELS for i in range(EACH)
-    ]
-    random.Random(0).shuffle(trials)
-    return trials
+Line = Mapping[str, Any]
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 when done, 2 for a wrong request, 130 or 143 if interrupted."""
-    options = _parser().parse_args(words)
+    """Run the command line; 0 when done, 2 for a wrong request, 130 if interrupted."""
+    description = (__doc__ or "").split("\n", 1)[0]
+    parser = argparse.ArgumentParser(prog="python -m bench.study", description=description)
+    parser.add_argument("file", type=Path, help="where the comparisons are kept, a line each")
+    parser.add_argument("--table", action="store_true", help="print the table alone")
+    parser.add_argument("--limit", type=int, metavar="N", help="do at most N comparisons now")
+    options = parser.parse_args(words)
     lines = read_lines(options.file)
-    done = {trial_of(line) for line in lines}
     if not options.table:
+        done = {trial_of(line) for line in lines}
+        missing = [trial for trial in list_trials() if trial not in done]
         try:
-            lines += _run(
-                [trial for trial in plan() if trial not in done][: options.limit], options.file
-            )
+            lines += _do_trials(missing[: options.limit], options.file)
         except ValueError as error:
             return complain(error)
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
-    print(table(lines))
+    print(format_study(lines))
     return 0
 
 
-def _run(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
-    """Do trials, adding a line each; KeyboardInterrupt after a signal."""
+def _do_trials(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
+    """Do trials, adding a line to the file and printing one for each."""
     if not trials:
         return []
-    from bench.cell.open_run import open_alone
-    from bench.distributed.runtime import Interrupted
+    # Here, because it brings in torch: the table alone is there at once.
+    from bench.studies.twin_measurement import measure_trials
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = []
-    with open_alone(replace(_config(), out=path.parent)) as context:
-        for trial in trials:
-            try:
-                line = measure(trial, context)
-            except Interrupted as stop:
-                raise KeyboardInterrupt from stop
-            line |= {
-                "threads": context.runtime.num_threads,
-                "machine": context.environment["machine"],
-                "commit": context.environment["git_commit"],
-            }
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            found.append(line)
-            print(
-                f"{len(found)}/{len(trials)} {' '.join(map(str, trial))}: {judge(line)}", flush=True
-            )
-    return found
-
-
-def _config() -> RunConfig:
-    return replace(
-        parse(["--recipe", "smoke", "--dataset", "synthetic"]), models=MODELS, pairs="auto"
-    )
-
-
-def measure(trial: Trial, context: "RunContext") -> dict[str, Any]:
-    """Compare two builds of a model in turn.
-
-    The trial with the raw seconds of both, round by round.
-    """
-    from bench.measure.compare import build
-    from bench.measure.turns import take_turns
-    from bench.measure.visit import step_visit
-    from zoo.registry import resolve
-
-    start = time.perf_counter()
-    spec = resolve(trial.model, num_classes=len(context.data.class_names))
-    first, second = build(spec, context), build(spec, context)
-    if trial.kind == "slowed":
-        second.learner = slowed(second.learner)
-    with other_work(trial.busy):
-        turns = take_turns(
-            {
-                "first": step_visit(first, context.runtime),
-                "second": step_visit(second, context.runtime),
-            },
-            rounds=None,
-            seconds=SECONDS,
-            seed=trial.number,
-            check=context.runtime.check_signal,
-        )
-    values = {name: rows[METRIC] for name, rows in turns.values.items()}
-    took = time.perf_counter() - start
-    return {**trial._asdict(), "ended_by": turns.ended_by, "seconds": took, "values": values}
-
-
-def slowed(learner: Any) -> Any:
-    """The learner, each of whose steps is drawn out by 5 % of the time that it took."""
-    from bench.train.trainer import Learner
-
-    class Slowed(Learner):
-        def step(self, *given: Any, **named: Any) -> Any:
-            start = time.perf_counter()
-            loss = super().step(*given, **named)
-            self.runtime.synchronize()
-            until = start + 1.05 * (time.perf_counter() - start)
-            while time.perf_counter() < until:
-                pass
-            return loss
-
-    return Slowed(**vars(learner))
-
-
-@contextlib.contextmanager
-def other_work(busy: bool) -> Iterator[None]:
-    """Keep the last core busy with another process, if `busy`."""
-    if not busy:
-        yield
-        return
-    core = max(os.sched_getaffinity(0))
-    work = f"import os\nos.sched_setaffinity(0, [{core}])\nwhile True: pass"
-    worker = subprocess.Popen([sys.executable, "-c", work], preexec_fn=die_with_parent)
-    try:
-        yield
-    finally:
-        worker.kill()
-        worker.wait()
+    lines = []
+    for line in measure_trials(trials, path.parent):
+        # At once, and the file closed: an interrupted study loses one comparison at most.
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        lines.append(line)
+        trial = " ".join(map(str, trial_of(line)))
+        print(f"{len(lines)}/{len(trials)} {trial}: {judge_second(line)}", flush=True)
+    return lines
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The comparisons that a file holds; a line that was torn by a crash is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    """Return the comparisons that a file holds; a line that was torn by a crash is cut off."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
     if len(whole) < len(lines):
+        # The next line would otherwise be added behind the torn one.
         path.write_text("".join(whole), encoding="utf-8")
     return [json.loads(line) for line in whole]
 
 
-def trial_of(line: Mapping[str, Any]) -> Trial:
-    """Which comparison a line is of."""
+def trial_of(line: Line) -> Trial:
+    """Return the trial that a line is of."""
     return Trial(**{name: line[name] for name in Trial._fields})
 
 
-def ratio_of(line: Mapping[str, Any]) -> tuple[float, float, float]:
-    """How many times as fast the second build was: (ratio, low, high)."""
-    second, first = (_measurement(line["values"][name]) for name in ("second", "first"))
-    return speed_ratio(second, first)
+def ratio_of(line: Line) -> tuple[float, float, float]:
+    """Return how many times as fast the second build was: (ratio, low, high)."""
+    builds = {}
+    for name, seconds in line["values"].items():
+        # A ratio doesn't depend on how many images there were.
+        builds[name] = make_measurement(METRIC, [seconds], images=1)
+    return speed_ratio(builds["second"], builds["first"])
 
 
-def _measurement(seconds: Sequence[float]) -> Measurement:
-    return make_measurement(METRIC, [seconds], images=1)
+def judge_second(line: Line) -> Verdict:
+    """Return the verdict on a line's second build."""
+    _, low, high = ratio_of(line)
+    return verdict(low, high)
 
 
-def judge(line: Mapping[str, Any]) -> Verdict:
-    """The verdict on a line's second build."""
-    return verdict(*ratio_of(line)[1:])
+def is_told_apart(line: Line) -> bool:
+    """Return whether equals have a winner, or a slowed build is found to be the slower one."""
+    found = judge_second(line)
+    if line["kind"] == "slowed":
+        return found == "slower"
+    return found in ("slower", "faster")
 
 
-def won(line: Mapping[str, Any]) -> bool:
-    """Whether a winner is claimed; of a slowed build, whether it is found to be the slower one."""
-    found = judge(line)
-    return found == "slower" or (line["kind"] == "same" and found == "faster")
-
-
-def table(lines: Sequence[Mapping[str, Any]]) -> str:
-    """The study as text: a row a kind, model and company, and the two sums that it is for."""
-    rows = [HEAD, *_rows(lines)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-    drawn = "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    equal, slow = ([line for line in lines if line["kind"] == kind] for kind in ("same", "slowed"))
-    claimed, found = sum(map(won, equal)), sum(map(won, slow))
-    return (
-        f"{drawn}\na winner is claimed between equals in {claimed} of {len(equal)} (at most {CLAIMS_ALLOWED} of 200); "
-        f"5 % is found in {found} of {len(slow)} (at least {FINDS_NEEDED} of 100)"
+def format_study(lines: Sequence[Line]) -> str:
+    """Return the study as text: a row a kind, model and company, and the two sums it is for."""
+    text = io.StringIO()
+    table = Table(*HEADINGS, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for row in _list_rows(lines):
+        table.add_row(*row)
+    # Without colours: the text is compared and kept, wherever it was made.
+    Console(file=text, width=WIDTH, color_system=None).print(table)
+    # rich fills every line up to the table's width.
+    rows = [row.rstrip() for row in text.getvalue().splitlines()]
+    equals = [line for line in lines if line["kind"] == "same"]
+    slowed = [line for line in lines if line["kind"] == "slowed"]
+    num_claimed, num_found = sum(map(is_told_apart, equals)), sum(map(is_told_apart, slowed))
+    rows.append(
+        f"a winner is claimed between equals in {num_claimed} of {len(equals)} "
+        f"(at most {CLAIMS_ALLOWED} of 200); "
+        f"5 % is found in {num_found} of {len(slowed)} (at least {FINDS_NEEDED} of 100)"
     )
+    return "\n".join(rows)
 
 
-def _rows(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    for kind, model, busy in dict.fromkeys(
-        (trial.kind, trial.model, trial.busy) for trial in sorted(plan())
-    ):
-        some = [
-            line
-            for line in lines
-            if (line["kind"], line["model"], line["busy"]) == (kind, model, busy)
-        ]
-        if not some:
-            continue
-        half = statistics.median((high - low) / 2 for _, low, high in map(ratio_of, some))
-        rounds = statistics.median(len(line["values"]["first"]) for line in some)
-        yield (
+def _list_rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
+    by_condition: dict[tuple[str, str, bool], list[Line]] = {}
+    for line in lines:
+        condition = (line["kind"], line["model"], line["busy"])
+        by_condition.setdefault(condition, []).append(line)
+    rows: list[tuple[str, ...]] = []
+    for condition, some in sorted(by_condition.items()):
+        kind, model, busy = condition
+        ratios = [ratio_of(line) for line in some]
+        half_width = statistics.median((high - low) / 2 for _, low, high in ratios)
+        num_rounds = statistics.median(len(line["values"]["first"]) for line in some)
+        longest = max(line["seconds"] for line in some)
+        row = (
             kind,
             model,
             "other work" if busy else "nothing",
             str(len(some)),
-            str(sum(map(won, some))),
-            f"{half:.3f}",
-            f"{rounds:.0f}",
-            f"{max(line['seconds'] for line in some):.1f} s",
+            str(sum(map(is_told_apart, some))),
+            f"{half_width:.3f}",
+            f"{num_rounds:.0f}",
+            f"{longest:.1f} s",
         )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.study", description=(__doc__ or "").split("\n", 1)[0]
-    )
-    parser.add_argument("file", type=Path, help="where the comparisons are kept, a line each")
-    parser.add_argument("--table", action="store_true", help="print the table alone")
-    parser.add_argument("--limit", type=int, metavar="N", help="do at most N comparisons now")
-    return parser
+        rows.append(row)
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run builds for a model, the same in every process: network, batches, learner, assessment."""
+"""What a run builds for a model, the same in every process: network, loader, learner."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -57,6 +57,7 @@ def build_model(spec: ModelSpec, seed: int, context: RunContext) -> nn.Module:
             dataset=data,
             batch_size=NUM_SEEN,
         )
+        # The model isn't placed on its device yet.
         model.see_images(next(batches).images.cpu())
     return model
 
@@ -88,7 +89,7 @@ def assess(
     test = final or data.protocol == "published"
     images = data.test if test else data.train
     indices = None if test else data.validation_indices
-    crops = context.config.crops if final else 1
+    crops = context.config.crops if final else 1  # each costs a forward pass of all images
     batches = evaluation_batches(
         images,
         indices,
@@ -164,7 +165,7 @@ def build_learner(
     runtime: Runtime,
     class_weights: Sequence[float] | None = None,
 ) -> Learner:
-    """Build everything that training a model needs, which is where `Runtime.place_model` has put it.
+    """Build all that training a model needs, which is where `Runtime.place_model` has put it.
 
     `peak` is the highest learning rate. `class_weights` (classes,) count images in the loss.
     """
@@ -175,8 +176,10 @@ def build_learner(
     ema = None
     if config.ema:
         average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
+        # Running statistics are averaged too: those of the last step don't fit averaged weights.
         ema = AveragedModel(bare, multi_avg_fn=average, use_buffers=True)
     model = runtime.wrap_model(bare, exact=config.exact)
+    # Compiled last: torch then splits the graph where DDP exchanges gradients, which overlaps both.
     if config.compile:
         model = torch.compile(model)  # type: ignore[assignment]
     weights = None

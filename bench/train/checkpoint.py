@@ -1,7 +1,8 @@
 """Checkpoints: sealed folders that appear by one rename; a resume takes the newest that verifies.
 
     step_N/manifest.json       {"files": {name: sha256}, "format", "progress", "seal"}
-    step_N/model.safetensors   step_N/ema.safetensors      weights, and their average where one is kept
+    step_N/model.safetensors   the weights
+    step_N/ema.safetensors     their average, where one is kept
     step_N/optimizer.pt        the optimiser's whole state_dict, its parameter groups too
 
 Where ranks share a model each writes its part: model.0.safetensors, model.1.safetensors …
@@ -45,21 +46,17 @@ def save(folder: Path, learner: Learner, progress: Progress) -> None:
     runtime.share_buffers(learner.bare)
     place = folder / f"step_{progress.step}"
     aside = folder / f".step_{progress.step}.tmp"
-    if not runtime.on_main(_start, place, aside):
+    entries: Manifest = {"format": FORMAT, "progress": dataclasses.asdict(progress)}
+    if runtime.on_main(place.exists):
         return
+    runtime.on_main(start_aside, aside)
     try:
         runtime.on_each(lambda: _write_tensors(aside, learner))
-        runtime.on_main(_seal, aside, place, progress)
+        runtime.on_main(seal_into_place, aside, place, entries, SEALED)
     finally:
         runtime.on_main(shutil.rmtree, aside, True)
-
-
-def _start(place: Path, aside: Path) -> bool:
-    """Make the folder to write into; return whether the checkpoint is still to be written."""
-    if place.exists():
-        return False
-    start_aside(aside)
-    return True
+    for old in runtime.on_main(list_checkpoints, folder)[:-NUM_KEPT]:
+        runtime.on_main(shutil.rmtree, old, True)
 
 
 def _write_tensors(folder: Path, learner: Learner) -> None:
@@ -71,13 +68,6 @@ def _write_tensors(folder: Path, learner: Learner) -> None:
     save_optimizer(folder / f"optimizer{part}.pt", learner.optimizer)
     if learner.ema:
         save_weights(folder / f"ema{part}.safetensors", learner.ema.state_dict())
-
-
-def _seal(aside: Path, place: Path, progress: Progress) -> None:
-    entries: Manifest = {"format": FORMAT, "progress": dataclasses.asdict(progress)}
-    seal_into_place(aside, place, entries, SEALED)
-    for old in list_checkpoints(place.parent)[:-NUM_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def restore(folder: Path, learner: Learner) -> Progress | None:
@@ -135,19 +125,7 @@ def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
 
     OSError where the disk refuses.
     """
-    try:
-        save_file(_as_plain_tensors(state), path)
-    except SafetensorError as error:
-        # safetensors names the system's error only by its number, within its text.
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        code = int(number[1])
-        raise OSError(code, os.strerror(code), str(path)) from error
-
-
-def _as_plain_tensors(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the tensors with memory of their own each; only those are copied that haven't yet."""
+    # safetensors takes only tensors that fill memory of their own: those that don't are copied.
     plain: dict[str, torch.Tensor] = {}
     taken: set[int] = set()
     for name, tensor in state.items():
@@ -157,7 +135,15 @@ def _as_plain_tensors(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
             row = row.clone()
         taken.add(row.untyped_storage().data_ptr())
         plain[name] = row
-    return plain
+    try:
+        save_file(plain, path)
+    except SafetensorError as error:
+        # safetensors names the system's error only by its number, within its text.
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def save_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:

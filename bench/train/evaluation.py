@@ -29,6 +29,10 @@ class Predictions(NamedTuple):
     def predicted(self) -> NDArray[np.int16]:
         return self.top5[:, 0]
 
+    def count_right(self, within: int) -> int:
+        """Count the images whose class is among the `within` likeliest (1 to 5)."""
+        return int((self.top5[:, :within] == self.label[:, None]).any(axis=1).sum())
+
 
 class _Answers(NamedTuple):
     """What a model said of a batch's images, on the device; a row an image."""
@@ -56,7 +60,9 @@ def evaluate(
     """
     model.eval()
     answers: list[_Answers] = []
-    membership = _superclass_membership(superclass_of, runtime.device)
+    membership = None  # of classes in superclasses, (classes, superclasses) float32 of 0 and 1
+    if superclass_of:
+        membership = F.one_hot(torch.tensor(superclass_of)).to(runtime.device, torch.float32)
     with torch.inference_mode():
         for batch in batches:
             # Several ranks would have to agree to stop, and do so at the next step of training.
@@ -64,58 +70,47 @@ def evaluate(
                 raise Interrupted(runtime.signum)
             with runtime.accelerator.autocast():
                 scores = model(batch.images).float()
-            scores = _average_views(scores, len(batch.labels))
             answers.append(_judge(scores, batch.labels, membership))
     columns = [torch.cat(column).cpu().numpy() for column in zip(*answers, strict=True)]
     own_labels, own_top5, own_confidence, superclass_is_right, losses = columns
-    num_superclass = int(superclass_is_right.sum())
-    loss_sum = float(losses.sum(dtype=np.float64))
-    shards = runtime.gather_shards((own_labels, own_top5, own_confidence, num_superclass, loss_sum))
+    own_superclass = int(superclass_is_right.sum())
+    # A sum of 10,000 losses in float32 would lose their last digits.
+    own_loss = float(losses.sum(dtype=np.float64))
+    shards = runtime.gather_shards((own_labels, own_top5, own_confidence, own_superclass, own_loss))
     label, top5, confidence = (np.concatenate([shard[i] for shard in shards]) for i in range(3))
+    num_superclass = sum(shard[3] for shard in shards)
+    loss = sum(shard[4] for shard in shards) / num_images
     assert len(label) == num_images, f"saw {len(label)} images of {num_images}"
+    predictions = Predictions(
+        label.astype(np.int16), top5.astype(np.int16), confidence.astype(np.float32)
+    )
     accuracy = Accuracy(
         split="test" if split == "test" else "validation",
         num_images=num_images,
-        num_top1=int((top5[:, 0] == label).sum()),
-        num_top5=int((top5 == label[:, None]).any(axis=1).sum()),
-        num_superclass=sum(shard[3] for shard in shards) if superclass_of else None,
-        loss=sum(shard[4] for shard in shards) / num_images,
-    )
-    predictions = Predictions(
-        label.astype(np.int16), top5.astype(np.int16), confidence.astype(np.float32)
+        num_top1=predictions.count_right(1),
+        num_top5=predictions.count_right(5),
+        num_superclass=num_superclass if superclass_of else None,
+        loss=loss,
     )
     return accuracy, predictions
 
 
-def _average_views(scores: Tensor, num_images: int) -> Tensor:
-    """Return the logarithm of each image's mean probabilities over its views, (N, classes).
-
-    `scores` are (views * N, classes), view by view; those of a single view stay as they are.
-    """
-    if len(scores) == num_images:
-        return scores
-    probabilities = scores.softmax(dim=1).view(-1, num_images, scores.shape[1])
-    return probabilities.mean(dim=0).log()
-
-
-def _superclass_membership(superclass_of: Sequence[int], device: torch.device) -> Tensor | None:
-    """Return which class is in which superclass, (classes, superclasses) float32 of 0 and 1."""
-    if not superclass_of:
-        return None
-    return F.one_hot(torch.tensor(superclass_of)).to(device, torch.float32)
-
-
 def _judge(scores: Tensor, labels: Tensor, membership: Tensor | None) -> _Answers:
-    """Compare scores (N, classes) with labels (N,)."""
+    """Compare scores (views * N, classes), view by view, with labels (N,)."""
+    if len(scores) > len(labels):
+        # Views are averaged as probabilities; the logarithm makes scores of them again.
+        views = scores.softmax(dim=1).view(-1, len(labels), scores.shape[1])
+        scores = views.mean(dim=0).log()
     probabilities = scores.softmax(dim=1)
     superclass_is_right = torch.zeros_like(labels)
     if membership is not None:
         predicted = (probabilities @ membership).argmax(dim=1)
         expected = membership.argmax(dim=1)[labels]
         superclass_is_right = (predicted == expected).long()
+    num_best = min(5, scores.shape[1])  # some data sets have fewer classes than five
     return _Answers(
         labels=labels,
-        top5=scores.topk(min(5, scores.shape[1]), dim=1).indices,
+        top5=scores.topk(num_best, dim=1).indices,
         confidence=probabilities.amax(dim=1),
         superclass_is_right=superclass_is_right,
         losses=F.cross_entropy(scores, labels, reduction="none"),

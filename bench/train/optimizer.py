@@ -50,8 +50,8 @@ def build_optimizer(model: nn.Module, config: RunConfig, peak: float) -> torch.o
         {"params": vectors, "weight_decay": 0.0},
     ]
     name = config.optimizer or "sgd"
-    # timm would build these four alike, but its import costs 1.3 s of every start, its `sgd` refuses
-    # a momentum of 0, and only these are known to have a fused form.
+    # timm would build these four alike, but its import costs 1.3 s of every start, its `sgd`
+    # refuses a momentum of 0, and its defaults leave out the fused form.
     if name in ("sgd", "momentum"):
         nesterov = name == "sgd" and config.momentum > 0
         return torch.optim.SGD(

@@ -14,7 +14,7 @@ from zoo.registry import create_model
 
 
 class StartingWeights(NamedTuple):
-    """Where a model's first weights are from, and its parameters that stay new: the classes differ."""
+    """Where a model's first weights are from, and which stay new since the classes differ."""
 
     origin: str
     new: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Training steps for a trial: images of noise, the smallest network, and how long something took."""
+"""Training steps for a trial: images of noise, a tiny network, and how long an action took."""
 
 import time
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def noise_batch(
 
 
 def build_tiny_network() -> nn.Module:
-    """Build a network whose training step brings in all that torch loads late, and costs nothing."""
+    """Build a network whose training step costs nothing but what torch loads late."""
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
