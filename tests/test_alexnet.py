@@ -1,5 +1,7 @@
-"""AlexNet and its variants. Oracles: the layers' figures in the paper (Krizhevsky et al. 2012, section 3.5) and their
-sums, torchvision's alexnet with the same weights, and closed forms of the initialisations.
+"""AlexNet and its variants.
+
+Oracles: the layers' figures in the paper (Krizhevsky et al. 2012, section 3.5) and their sums,
+torchvision's alexnet with the same weights, and closed forms of the initialisations.
 """
 
 import math

@@ -88,7 +88,10 @@ def test_backward_is_the_derivative(size: int, beta: float) -> None:
 
 
 def test_alpha_five_times_larger_is_the_papers_formula() -> None:
-    """Section 3.3: b_i = a_i / (k + alpha * sum of a_j^2, j from i-2 to i+2)^beta, alpha not divided by n."""
+    """Section 3.3: b_i = a_i / (k + alpha * sum of a_j^2, j from i-2 to i+2)^beta.
+
+    There alpha isn't divided by n.
+    """
     a = torch.linspace(1, 9, 9, dtype=torch.float64)
     sums = [a[max(0, i - 2) : i + 3].square().sum() for i in range(9)]
     expected = a / (2 + 1e-4 * torch.stack(sums)) ** 0.75

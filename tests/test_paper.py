@@ -1,4 +1,6 @@
-"""The paper's recipe on real images. Oracle: the entropy of the labels, which a network that sees nothing can't beat.
+"""The paper's recipe on real images.
+
+Oracle: the entropy of the labels, which a network that sees nothing can't beat.
 
 Trained with plain SGD, AlexNet stays at chance for a while, and many ports never leave it. The 32
 px form starts from weights of its own (`init="he"`): from the paper's it hasn't left chance after

@@ -37,7 +37,8 @@ def test_names_are_unique_and_build_from_their_file() -> None:
 def test_listing_and_checking_need_no_torch() -> None:
     code = (
         WITHOUT_TORCH
-        + "import zoo; zoo.check_name('lenet5'); zoo.expand(['alexnet*']); print(len(zoo.list_models()))"
+        + "import zoo; zoo.check_name('lenet5'); zoo.expand(['alexnet*']); "
+        + "print(len(zoo.list_models()))"
     )
     assert int(run(code)) == len(list_models())
 
@@ -135,7 +136,8 @@ def test_a_name_that_a_library_has_too_is_said(capsys: pytest.CaptureFixture[str
         in capsys.readouterr().out
     )
     assert explain_shared_names(["lenet5", "resnet18", "timm:resnet18"]) == (
-        "resnet18: the zoo's own is meant; the libraries' of the same name are tv:NAME and timm:NAME"
+        "resnet18: the zoo's own is meant; "
+        "the libraries' of the same name are tv:NAME and timm:NAME"
     )
     assert explain_shared_names(["lenet5"]) == ""
 
@@ -172,10 +174,18 @@ def test_describing_leaves_the_random_state_alone() -> None:
 USER_FILE = """
 import torch
 image_size = 16
-def net(num_classes): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, num_classes))
-def fixed(): return net(7)
-def grey(num_classes, in_channels=3): return net(num_classes) if in_channels == 3 else torch.nn.Identity()
-def broken(num_classes): return 5
+
+def net(num_classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, num_classes))
+
+def fixed():
+    return net(7)
+
+def grey(num_classes, in_channels=3):
+    return net(num_classes) if in_channels == 3 else torch.nn.Identity()
+
+def broken(num_classes):
+    return 5
 """
 
 
@@ -208,7 +218,7 @@ def test_switches_that_a_model_lacks_are_refused() -> None:
 
 
 def test_switches_behind_a_name_are_the_functions() -> None:
-    """The paper's network as one tower has 58,691,044 parameters with 100 classes (its table of layers, ungrouped)."""
+    """As one tower the paper's network has 58,691,044 parameters with 100 classes."""
     assert resolve("alexnet_grouped@towers=1").num_parameters == 58_691_044
     torch.manual_seed(0)
     switched = create_model("alexnet_half_cifar@activation=tanh,dropout=0", num_classes=5)

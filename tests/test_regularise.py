@@ -1,5 +1,7 @@
-"""Dropout and stochastic depth at other rates. Oracles: torchvision's and timm's builders with their own options, and
-that a network that drops nothing gives in training what it gives in evaluation.
+"""Dropout and stochastic depth at other rates.
+
+Oracles: torchvision's and timm's builders with their own options, and that a network that drops
+nothing gives in training what it gives in evaluation.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""AlexNet's two towers: on two devices, on two processes, on a mesh of four, and the converter between the forms.
+"""AlexNet's two towers: on two devices, two processes, a mesh of four; weights between the forms.
 
 Oracles: the same tower modules run in a loop by one process (equal to the bit over 20 training
 steps in float32), the grouped network (within 1e-12 in float64), and the closed formula of the
@@ -264,7 +264,11 @@ def test_a_tower_a_process_equals_the_looped_towers_to_the_bit(name: str, tmp_pa
 
 @pytest.mark.distributed
 def test_what_crosses_and_what_a_process_holds(tmp_path: Path) -> None:
-    """A step sends 2 * B * s * (units before conv3, fc6, fc7, fc8) + B * s * scores, an evaluation half."""
+    """Count what a step and an evaluation send, for B images and s bytes a value.
+
+    A step: 2 * B * s * (units before conv3, fc6, fc7, fc8) + B * s * scores. An evaluation: the
+    way forward alone.
+    """
     units = 8 * 2 * 2 + 8 + 16 + 16  # of one tower, 32 px
     expected = NUM_STEPS * (2 * BATCH * 4 * units + 3 * BATCH * 4) + 3 * 4 * (units + 3)
     whole = sum(p.numel() for p in build("alexnet_grouped_cifar").parameters())

@@ -31,7 +31,7 @@ SMALLEST = {
 
 
 def is_small(spec: ModelSpec) -> bool:
-    """Say whether a form is the smallest of its family, and small enough to be trained in the unmarked suite."""
+    """Return whether a form is the smallest of its family, and fast enough to be trained here."""
     return spec is SMALLEST[spec.family] and spec.multiply_adds < 6e8
 
 
@@ -154,7 +154,7 @@ def test_every_parameter_learns_and_the_loss_falls(spec: ModelSpec) -> None:
 @pytest.mark.parametrize("spec", REAL)
 @torch.no_grad()
 def test_evaluation_has_no_chance_in_it(spec: ModelSpec) -> None:
-    """The same scores twice, after a round trip of the weights, for one image alone, and in channels-last."""
+    """Scores are the same twice, for loaded weights, for one image alone, in channels-last."""
     model = built(spec).eval()
     images = images_of(spec)
     scores = model(images)
@@ -174,7 +174,7 @@ def test_evaluation_has_no_chance_in_it(spec: ModelSpec) -> None:
 
 
 def exported_at_once(spec: ModelSpec) -> bool:
-    """Say whether a form is the smallest of its family, and exported in a second or so."""
+    """Return whether a form is the smallest of its family, and exported in a second or so."""
     return spec is SMALLEST[spec.family] and spec.multiply_adds < 1.5e7
 
 

@@ -59,8 +59,8 @@ class Design:
     `adaptive` averages the last maps to `stem.side` first, whatever the image's size.
     """
 
-    widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
-    hidden: int = 4096
+    widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)  # maps of conv1 to conv5
+    hidden: int = 4096  # units of fc6 and of fc7
     towers: int = 2
     lrn: Literal["off", "code", "paper"] = "code"
     pooling: Literal["overlapping", "plain"] = "overlapping"
@@ -73,9 +73,12 @@ class Design:
 
 
 PAPER = Design()
+# As the network is mostly written down today: no groups, no normalisation.
 SINGLE_TOWER = replace(PAPER, towers=1, lrn="off", adaptive=True, init="default")
 NARROW = replace(SINGLE_TOWER, hidden=2048, init="kaiming")
+# One of the paper's two towers, alone.
 HALF = replace(SINGLE_TOWER, widths=(48, 128, 192, 192, 128), hidden=2048)
+# "One weird trick" (Krizhevsky 2014), with dropout where torchvision's `alexnet` has it.
 OWT = replace(SINGLE_TOWER, widths=(64, 192, 384, 256, 256), dropped=("fc6", "fc7"))
 
 
@@ -148,7 +151,7 @@ class AlexNet(AlexNetForm):
         self.conv2 = nn.Conv2d(own[0], own[1], 5, padding=2, groups=groups)
         self.norm2 = build_norm(design, groups)
         self.pool2 = build_pool(design)
-        self.conv3 = nn.Conv2d(maps[1], own[2], 3, padding=1)
+        self.conv3 = nn.Conv2d(maps[1], own[2], 3, padding=1)  # reads all towers: no groups
         self.conv4 = nn.Conv2d(own[2], own[3], 3, padding=1, groups=groups)
         self.conv5 = nn.Conv2d(own[3], own[4], 3, padding=1, groups=groups)
         self.pool5 = build_pool(design)
@@ -238,7 +241,7 @@ def initialise(net: nn.Module, init: str) -> None:
     """
     if init == "default":
         return
-    for name, layer in net.named_children():
+    for name, layer in net.named_children():  # in order: each layer draws from the random state
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
         if init == "he" and name != "fc8":
@@ -266,6 +269,7 @@ def join_towers(states: Sequence[State]) -> dict[str, Tensor]:
             raise ValueError(f"not every tower has {differing[0]}")
     joined = {}
     for name, tensor in first.items():
+        # The towers cut each layer's outputs, and outputs are the first axis of weight and bias.
         parts = [state[name].to(tensor.device) for state in states]
         joined[name] = torch.cat(parts)
     return joined

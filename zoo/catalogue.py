@@ -49,7 +49,7 @@ class Family:
         **known: Any,
     ) -> ModelSpec:
         """Return the spec of one model; what is `known` of it goes before what the family says."""
-        defaults: dict[str, float | int | str] = {}
+        defaults: dict[str, float | int | str] = {}  # only what is known: None isn't a default
         if self.optimizer is not None:
             defaults["optimizer"] = self.optimizer
         rate = self.lr if lr is None else lr
@@ -70,7 +70,7 @@ class Family:
             total_stride=total_stride,
             num_parameters=num_parameters,
             multiply_adds=multiply_adds,
-            at=(100, image_size),
+            at=(100, image_size),  # for which tests/test_zoo.py counts every row again
             tags=self.tags,
             defaults=defaults,
             **{**shared, **known},

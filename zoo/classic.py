@@ -34,7 +34,7 @@ def convnet(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(64 * 8 * 8, 512),
+        nn.Linear(64 * 8 * 8, 512),  # 32 px halved twice
         nn.ReLU(),
         nn.Linear(512, num_classes),
     )
@@ -55,7 +55,7 @@ def cuda_convnet(
     act = nn.ReLU if activation == "relu" else nn.Tanh
 
     def norm() -> nn.Module:
-        return LocalResponseNorm(3, 5e-5, 0.75, 1.0) if lrn else nn.Identity()
+        return LocalResponseNorm(size=3, alpha=5e-5, k=1.0) if lrn else nn.Identity()
 
     return nn.Sequential(
         nn.Conv2d(in_channels, 32, 5, padding=2),
@@ -70,7 +70,7 @@ def cuda_convnet(
         act(),
         nn.AvgPool2d(3, 2, ceil_mode=True),
         nn.Flatten(),
-        nn.Linear(64 * 4 * 4, num_classes),
+        nn.Linear(64 * 4 * 4, num_classes),  # 32 px: 16, 8, 4, since the windows' sides round up
     )
 
 
@@ -98,7 +98,7 @@ def _mlpconv(in_maps: int, maps: Sequence[int], *, kernel: int) -> list[nn.Modul
     for after in maps:
         convolution = nn.Conv2d(in_maps, after, kernel, padding=kernel // 2)
         layers += [_draw_he(convolution), nn.ReLU()]
-        in_maps, kernel = after, 1
+        in_maps, kernel = after, 1  # the further ones: a small network on each pixel's maps
     return layers
 
 

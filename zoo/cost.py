@@ -42,6 +42,7 @@ def layer_costs(model: nn.Module, *, image_size: int, in_channels: int = 3) -> l
     layers only, half of what `FlopCounterMode` counts for them. The model is left as it was. A
     module that holds others is a layer where it has parameters or multiply-adds of its own.
     """
+    # In evaluation: batch normalisation refuses the single pixel that some networks end with.
     meta = _copy_to_meta(model).eval()
     calls: dict[str, list[Call]] = {}
     with _recording(meta, calls), FlopCounterMode(display=False) as counter:
@@ -108,7 +109,7 @@ def _cost_layer(
     return LayerCost(
         name=name,
         kind=type(module).__name__,
-        output_shape=calls[-1].shape,
+        output_shape=calls[-1].shape,  # of a layer that runs several times, the last one's
         num_parameters=num_parameters,
         multiply_adds=multiply_adds,
         activation_bytes=sum(call.num_bytes for call in calls),
@@ -123,6 +124,7 @@ def _recording(model: nn.Module, calls: dict[str, list[Call]]) -> Iterator[None]
     def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if not isinstance(output, Tensor):
             return
+        # A layer that works in place returns the very tensor that it was given.
         in_place = any(output is value for value in inputs)
         num_bytes = 0 if in_place else FLOAT_BYTES * output.numel()
         made = calls.setdefault(names[module], [])
@@ -160,7 +162,8 @@ def total_stride(model: nn.Module, *, image_size: int, in_channels: int = 3) -> 
     strides: dict[tuple[int, int], int] = {}  # by the side before and after
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        before, after = inputs[0].shape[-1], output.shape[-1]
+        before = inputs[0].shape[-1]
+        after = output.shape[-1]
         stride: Any = module.stride
         if not isinstance(stride, int):
             stride = stride[-1]

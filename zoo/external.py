@@ -200,6 +200,7 @@ def describe_foreign(name: str, *, num_classes: int, **switches: Any) -> ModelSp
     else:
         facts = _user_facts(name)
     image_size = facts["image_size"]
+    # Not built on `meta`, where code that looks at numbers while it builds a network fails.
     random_state = torch.get_rng_state()
     model = build_foreign(name, num_classes=num_classes, **switches)
     torch.set_rng_state(random_state)
@@ -268,8 +269,8 @@ def _user_function(name: str) -> Callable[..., Any]:
     module = _user_module(Path(file).resolve())
     function = getattr(module, rest, None)
     if not callable(function):
-        public = {key: value for key, value in vars(module).items() if not key.startswith("_")}
-        hint = did_you_mean(rest, [key for key, value in public.items() if callable(value)])
+        callables = [key for key, value in vars(module).items() if callable(value)]
+        hint = did_you_mean(rest, [key for key in callables if not key.startswith("_")])
         raise ValueError(f"{file} has no function {rest!r}" + (f"; {hint}" if hint else ""))
     checked: Callable[..., Any] = function
     return checked
@@ -286,6 +287,7 @@ def _user_module(path: Path) -> ModuleType:
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
+    # Before it runs: dataclasses look their own module up while the file is executed.
     sys.modules[name] = module
     if str(path.parent) not in sys.path:
         # At the end, so that the user's files can't hide a library's or Python's own.

@@ -6,12 +6,15 @@ from torch.nn import functional as F
 from zoo.external import build_nasnet_a, from_timm, from_torchvision
 from zoo.stem import adapt_stem, set_border, use_small_kernel
 
+# The forms for 32 px have a total stride of 8 (NASNet: 16) instead of 32, which would leave a
+# single pixel for the last branches.
 googlenet = from_torchvision("googlenet")
 googlenet_cifar = adapt_stem(googlenet, without=("maxpool1",), then=use_small_kernel("conv1.conv"))
 inception_v3 = from_torchvision("inception_v3")
 inception_v3_cifar = adapt_stem(
     inception_v3, stride_1=("Conv2d_1a_3x3.conv",), without=("maxpool1",)
 )
+# The paper's network; timm's xception41 and so on are DeepLab's.
 xception = from_timm("legacy_xception")
 xception_cifar = adapt_stem(xception, stride_1=("conv1", "block1.skip", "block1.rep.5"))
 
@@ -30,6 +33,7 @@ class NASNetA(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
+        # Maps in the stem and at the end; the large network has 96 and 4032.
         large = build_nasnet_a(
             num_classes=num_classes, in_channels=in_channels, stem_size=32, num_features=1056
         )
@@ -42,7 +46,7 @@ class NASNetA(nn.Module):
         before = self.get_submodule("cell_stem_0")(stem)
         x = self.get_submodule("cell_stem_1")(stem, before)
         for name in self.CELLS:
-            after = self.get_submodule(name)(x, before)
+            after = self.get_submodule(name)(x, before)  # the last cell and the one before it
             before, x = x, after
         scores: Tensor = self.get_submodule("last_linear")(F.relu(x).mean((2, 3)))
         return scores

@@ -87,8 +87,9 @@ def use_matrix_products(model: nn.Module) -> nn.Module:
 
 def _is_pointwise(conv: nn.Conv2d) -> bool:
     """Return whether each output is a weighted sum of the channels at its own place."""
+    one_pixel = conv.kernel_size == (1, 1) and conv.stride == (1, 1)
     unpadded = conv.padding in ((0, 0), "valid", "same")
-    return conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1 and unpadded
+    return one_pixel and unpadded and conv.groups == 1
 
 
 def _apply_formula(
@@ -96,11 +97,13 @@ def _apply_formula(
 ) -> Tensor:
     """Apply the definition in whole-tensor operations, which a compiler fuses."""
     wide = _widen(x)
-    maps = wide.reshape(len(x), groups, x.shape[1] // groups, -1)
-    squares = F.pad(maps * maps, (0, 0, size // 2, (size - 1) // 2))
+    num_maps = x.shape[1] // groups
+    maps = wide.reshape(len(x), groups, num_maps, -1)
+    before, after = size // 2, (size - 1) // 2
+    squares = F.pad(maps * maps, (0, 0, before, after))
     total = torch.zeros(())
     for shift in range(size):
-        total = total + squares[:, :, shift : shift + maps.shape[2]]
+        total = total + squares[:, :, shift : shift + num_maps]
     scale = (k + alpha / size * total).pow(-beta)
     return (wide * scale.reshape(x.shape)).to(x.dtype)
 
@@ -120,6 +123,7 @@ class _LocalResponseNorm(torch.autograd.Function):
         ctx.settings = (size, alpha, beta, k, groups)
         wide = _dense(_widen(x))
         y = torch.empty_like(wide)
+        # k is spread over the window's places, so that s needs no addition of its own.
         windows = _Windows(wide, size, groups, scale=alpha / size, offset=k / size)
         for x_block, y_block in windows.blocks(wide, y):
             s = windows.sums(x_block, x_block)
@@ -138,7 +142,8 @@ class _LocalResponseNorm(torch.autograd.Function):
         backwards = _Windows(wide, size, groups, scale=-2 * alpha * beta / size, turned=True)
         for x_block, g_block, dx_block in forwards.blocks(wide, g, dx):
             s = forwards.sums(x_block, x_block)
-            g_power = _negative_power(s, beta).mul_(g_block)
+            g_power = _negative_power(s, beta).mul_(g_block)  # g s^-b
+            # s is scratch and may be overwritten: x / s times g s^-b is g x s^-(b+1).
             sums = backwards.sums(g_power, s.reciprocal_().mul_(x_block))
             torch.addcmul(g_power, sums, x_block, out=dx_block)
         return dx.to(x.dtype), None, None, None, None, None

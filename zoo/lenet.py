@@ -16,7 +16,7 @@ class LeNet5(nn.Module):
         self.pool1 = nn.MaxPool2d(2)
         self.conv2 = nn.Conv2d(6, 16, 5)
         self.pool2 = nn.MaxPool2d(2)
-        self.fc1 = nn.Linear(16 * 5 * 5, 120)
+        self.fc1 = nn.Linear(16 * 5 * 5, 120)  # 32 px: 28, 14, 10, 5
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, num_classes)
 
@@ -134,7 +134,7 @@ class LeNet5As1998(nn.Module):
         self.s2 = Subsampling(6)
         self.c3 = PartialConv2d()
         self.s4 = Subsampling(16)
-        self.c5 = nn.Conv2d(16, 120, 5)
+        self.c5 = nn.Conv2d(16, 120, 5)  # of the 5x5 pixels that are left: a full connection
         self.f6 = nn.Linear(120, 84)
         self.output = RadialBasis(num_classes) if output == "rbf" else nn.Linear(84, num_classes)
         for layer in (self.c1, self.c5, self.f6):

@@ -41,6 +41,8 @@ squeezenet1_1_cifar = adapt_stem(
     then=lambda model: set_border(model, "features.0", 1),
 )
 
+# The forms for 32 px drop the strides of the first two convolutions that have one, so that the last
+# maps are 4x4, as the published networks' are 7x7.
 mobilenet_v1 = from_timm("mobilenetv1_100")
 mobilenet_v1_cifar = adapt_stem(mobilenet_v1, stride_1=("conv_stem", "blocks.1.0.conv_dw"))
 mobilenet_v2 = from_torchvision("mobilenet_v2")
@@ -99,8 +101,9 @@ class ShuffleUnit(nn.Module):
         shortcut = self.shortcut(x)
         x = F.channel_shuffle(self.reduce(x), self.groups)
         x = self.expand(self.depthwise(x))
-        joined = torch.cat([shortcut, x], 1) if self.stride == 2 else x + shortcut
-        return F.relu(joined)
+        if self.stride == 2:
+            return F.relu(torch.cat([shortcut, x], 1))
+        return F.relu(x + shortcut)
 
 
 class ShuffleNet(nn.Module):
@@ -120,6 +123,7 @@ class ShuffleNet(nn.Module):
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         units: list[nn.Module] = []
         before = 24
+        # Stages 2 to 4 of table 1; the first unit of each halves the map's side.
         for maps, num_units in zip(widths, (4, 8, 4), strict=True):
             for i in range(num_units):
                 stride = 2 if i == 0 else 1

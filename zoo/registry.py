@@ -95,7 +95,8 @@ def resolve(name: str, *, num_classes: int = 100) -> ModelSpec:
     check_name(name)
     base, switches = split_switches(name)
     if _is_foreign(base):
-        from zoo import external  # nested: imports torch
+        # Nested: it imports torch, which listing and checking names do without.
+        from zoo import external
 
         spec = external.describe_foreign(base, num_classes=num_classes, **switches)
         return replace(spec, name=name)
@@ -142,9 +143,10 @@ def create_model(
     if in_channels is not None:
         switches["in_channels"] = in_channels
     if _is_foreign(name):
-        from zoo import external  # nested: imports torch
+        from zoo import external
 
         return external.build_foreign(name, num_classes=num_classes, **switches)
+    # A model's function bears its name: zoo/resnet.py has `resnet18_cifar`.
     module = importlib.import_module(f"zoo.{SPECS[name].file}")
     build = getattr(module, name)
     _check_switches(name, build, switches)
@@ -177,7 +179,7 @@ def _parse_value(text: str) -> bool | int | float | str:
     """Return a switch's value: true, false, a number, else the text itself."""
     if text in ("true", "false"):
         return text == "true"
-    for kind in (int, float):
+    for kind in (int, float):  # int first: "2" is a number of towers, "0.5" a rate
         with contextlib.suppress(ValueError):
             return kind(text)
     return text

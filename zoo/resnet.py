@@ -73,6 +73,7 @@ class PreActBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_maps, H, W) to (N, maps, H / stride, W / stride)."""
         activated = F.relu(self.bn1(x))
+        # Plain where the shape stays, so that gradients reach every block unchanged.
         shortcut = x if self.shortcut is None else self.shortcut(activated)
         x = self.conv1(activated)
         total: Tensor = self.conv2(F.relu(self.bn2(x))) + shortcut

@@ -27,18 +27,19 @@ class ModelSpec:
     family: str
     file: str
     source: Source
-    year: int
+    year: int  # of the paper; 0 where nobody said
     paper: str
-    image_size: int
+    image_size: int  # pixels, along a side
     in_channels: int = 3
     stem: str = AS_PUBLISHED
-    total_stride: int
+    total_stride: int  # pixels of the image for one of the last maps, along a side
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     num_parameters: int
     multiply_adds: int
     at: tuple[int, int]
     tags: tuple[str, ...] = ()
+    # Options of a training (`lr`, `optimizer`) that hold where a request names no other.
     defaults: Mapping[str, float | int | str] = field(default_factory=dict)
     parallelise: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""

@@ -42,8 +42,12 @@ class SpeedrunNet(nn.Module):
         super().__init__()
         maps = 2 * in_channels * 2 * 2  # each whitening filter of a 2x2 patch, and its negative
         self.whiten = nn.Conv2d(in_channels, maps, 2)
-        self.blocks = nn.Sequential(Block(maps, 64), Block(64, 256), Block(256, 256))
-        self.pool = nn.MaxPool2d(3)
+        self.blocks = nn.Sequential(
+            Block(maps, 64),
+            Block(64, 256),
+            Block(256, 256),
+        )
+        self.pool = nn.MaxPool2d(3)  # 32 px: 31 after whitening, then 15, 7 and 3
         self.fc = nn.Linear(256, num_classes, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:

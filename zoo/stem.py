@@ -20,7 +20,7 @@ def read_channels(model: nn.Module, in_channels: int) -> nn.Module:
         first.in_channels = in_channels
         weight = first.weight.new_empty(first.out_channels, in_channels, *first.kernel_size)
         first.weight = nn.Parameter(weight)
-        first.reset_parameters()
+        first.reset_parameters()  # torch's own, whatever the library drew: a new layer
     return model
 
 

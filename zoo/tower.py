@@ -39,7 +39,17 @@ class Wire:
     bytes_sent: int = 0
 
     def __deepcopy__(self, memo: object) -> "Wire":
-        return self
+        return self  # a process group can't be copied
+
+    def all_gather(self, own: Tensor) -> Tensor:
+        """Return the dense tensors of all ranks, (ranks, ...)."""
+        gathered = own.new_empty(self.size, *own.shape)
+        dist.all_gather_single(gathered.view(-1), own.view(-1), group=self.group)
+        return gathered
+
+    def count(self, sent: Tensor) -> None:
+        """Count a tensor as sent to every other rank. A state that is gathered isn't counted."""
+        self.bytes_sent += (self.size - 1) * sent.nbytes
 
 
 class SharedAlexNet(AlexNetForm):
@@ -94,8 +104,7 @@ class SharedAlexNet(AlexNetForm):
         """Put the ranks' rows below each other, without a gradient: for weights."""
         share = _divide_up(num_rows, self.size)
         sent = _fill_up(own, share).contiguous()
-        whole = sent.new_empty(self.size * share, *own.shape[1:])
-        dist.all_gather_single(whole.view(-1), sent.view(-1), group=self.wire.group)
+        whole = self.wire.all_gather(sent).flatten(0, 1)
         return whole[:num_rows]
 
 
@@ -146,6 +155,7 @@ class OneWeirdTrick(SharedAlexNet):
         self.net = net
         for name in ("fc6", "fc7", "fc8"):
             setattr(net, name, _take_units(net.get_submodule(name), self.rank, self.size))
+        # Each rank sees its images alone: the convolutions' gradients are parts of a sum.
         for name, parameter in self.named_parameters():
             if self.is_shared(name):
                 parameter.register_hook(self._sum_over_ranks)  # type: ignore[no-untyped-call]
@@ -203,11 +213,10 @@ class OneWeirdTrick(SharedAlexNet):
 
     def _sum_over_ranks(self, gradient: Tensor) -> Tensor:
         """Sum a gradient in the order of the ranks; the sum keeps the gradient's own layout."""
-        gradients = gradient.new_empty(self.size, *gradient.shape)
-        own = gradient.contiguous()
-        dist.all_gather_single(gradients.view(-1), own.view(-1), group=self.wire.group)
-        self.wire.bytes_sent += (self.size - 1) * gradient.nbytes
-        return torch.empty_like(gradient).copy_(_sum_in_order(gradients))
+        gradients = self.wire.all_gather(gradient.contiguous())
+        self.wire.count(gradient)
+        total = _sum_in_order(gradients)
+        return torch.empty_like(gradient).copy_(total)
 
 
 class _GatherColumns(torch.autograd.Function):
@@ -226,8 +235,9 @@ class _GatherColumns(torch.autograd.Function):
         sent = torch.stack(parts)
         received = torch.empty_like(sent)
         dist.all_to_all_single(received, sent, group=wire.group)
-        wire.bytes_sent += (wire.size - 1) * sent[0].nbytes
-        return _from_layout(_sum_in_order(received), ctx.channels_last), None
+        wire.count(sent[0])
+        total = _sum_in_order(received)
+        return _from_layout(total, ctx.channels_last), None
 
 
 class _GatherScores(torch.autograd.Function):
@@ -248,9 +258,8 @@ def _gather(own: Tensor, wire: Wire) -> Tensor:
     """Put the ranks' (N, own, ...) side by side on every rank, in the layout of `own`."""
     channels_last = _is_channels_last(own)
     dense = _lay_out(own, channels_last)
-    parts = dense.new_empty(wire.size, *dense.shape)
-    dist.all_gather_single(parts.view(-1), dense.view(-1), group=wire.group)
-    wire.bytes_sent += (wire.size - 1) * dense.nbytes
+    parts = wire.all_gather(dense)
+    wire.count(dense)
     return torch.cat([_from_layout(part, channels_last) for part in parts], 1)
 
 

@@ -91,7 +91,7 @@ def cut_tower(net: AlexNet, tower: int) -> AlexNet:
     blank = replace(net.design, init="default")
     with torch.device("meta"):
         part = AlexNet(blank, net.fc8.out_features, net.conv1.in_channels, tower=tower)
-    part.design = net.design
+    part.design = net.design  # with the init that it was drawn by, for whoever reads it
     state = take_tower(net.state_dict(), tower, num_towers=net.design.towers)
     return _assign(part, state)
 

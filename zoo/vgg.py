@@ -21,6 +21,7 @@ def use_small_head(model: nn.Module) -> None:
         nn.Dropout(),
         nn.Linear(512, last.out_features),
     )
+    # 512 x 7 x 7 inputs and 4096 units would be most of the network, for one pixel.
     model.set_submodule("classifier", head)
 
 

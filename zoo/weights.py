@@ -71,7 +71,10 @@ def load_pretrained(model: nn.Module, state: State, *, num_classes: int) -> list
     if isinstance(model, ScalesImages) and any(name.startswith(AUXILIARY) for name in state):
         # torchvision's published networks of this kind read images scaled to -1 ... 1.
         model.transform_input = True
-    loaded = {name: own[name] if name in fresh else state[name] for name in own}
+    # Every name of the model and no other, so that the loading is strict.
+    loaded = {name: state[name] for name in own}
+    for name in fresh:
+        loaded[name] = own[name]
     model.load_state_dict(loaded)
     return fresh
 
@@ -86,10 +89,11 @@ def fit_state(model: nn.Module, state: State, *, num_classes: int) -> tuple[Stat
     own = model.state_dict()
     if isinstance(model, AdoptsWeights):
         state = model.adopt(state)
-    renamed = {name if name in own else _modernise(name): t for name, t in state.items()}
     # Files from before batch normalisation counted its batches lack the counters.
     fitted = {name: t for name, t in own.items() if name.endswith("num_batches_tracked")}
-    fitted.update(renamed)
+    for name, tensor in state.items():
+        known = name if name in own else _modernise(name)
+        fitted[known] = tensor
     fresh = []
     for name, tensor in own.items():
         if name in fitted and _differs_in_classes(tensor, fitted[name], num_classes):
@@ -139,6 +143,7 @@ def read(path: Path) -> dict[str, Tensor]:
         cause = first_line(error)
         raise ValueError(f"{path} holds no weights that can be read: {cause}") from error
     state = _unwrap(saved)
+    # A list, say, or numbers beside the tensors.
     if not isinstance(state, dict) or not state:
         raise ValueError(f"{path} holds no dictionary of tensors")
     if not all(isinstance(tensor, Tensor) for tensor in state.values()):

@@ -1,8 +1,9 @@
-"""LRN beside torch's, and AlexNet with either and with none: forward and backward on the CPU, both sides in one run.
+"""LRN beside torch's, and AlexNet with either and with none: forward and backward on the CPU.
 
     python -m pytest -m micro tests/micro/test_layer_micro.py
 
-pytest-benchmark prints a table a group; compare the rows of one table only.
+Both sides run in one run. pytest-benchmark prints a table a group; compare the rows of one table
+only.
 """
 
 from collections.abc import Callable

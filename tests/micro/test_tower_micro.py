@@ -1,9 +1,10 @@
-"""Two processes with a tower each beside one process with the grouped network, on the same number of cores.
+"""Two processes with a tower each beside one process with the grouped network.
 
     python -m pytest -m micro tests/micro/test_tower_micro.py --benchmark-columns=min,median,rounds
 
-One training step of 64 images at 224 px in both, in one run. `extra_info` in pytest-benchmark's
-JSON holds what each process had resident at its peak, less what it had after its imports.
+One training step of 64 images at 224 px in both, in one run, on the same number of cores.
+`extra_info` in pytest-benchmark's JSON holds what each process had resident at its peak, less what
+it had after its imports.
 """
 
 import multiprocessing as mp
