@@ -107,18 +107,17 @@ def micro_rows(files: Sequence[MicroFile]) -> list[MicroRow]:
     p_values = []
     for name, seconds in last.seconds.items():
         if name in earlier:
-            speed = _invert(_milliseconds(seconds))
-            ratios[name], p = chained_ratio(_milliseconds(earlier[name]), speed)
+            # How many times as fast: the time before over the time now.
+            time, time_before = _milliseconds(seconds), _milliseconds(earlier[name])
+            ratios[name], p = chained_ratio(time_before, _invert(time))
             p_values.append(p)
     adjusted = dict(zip(ratios, holm(p_values), strict=True))
     rows = []
     for name, seconds in last.seconds.items():
-        row = MicroRow(name, len(seconds), _milliseconds(seconds))
-        if name in ratios:
-            ratio = ratios[name]
+        ratio, judgement = ratios.get(name), None
+        if ratio is not None:
             judgement = verdict(ratio.low, ratio.high, adjusted[name])
-            row = MicroRow(name, row.rounds, row.milliseconds, ratio, judgement)
-        rows.append(row)
+        rows.append(MicroRow(name, len(seconds), _milliseconds(seconds), ratio, judgement))
     return rows
 
 

@@ -267,13 +267,13 @@ def _draw_gaps(
     best: Entry, following: Entry, gaps: Sequence[tuple[int, Estimate, float]]
 ) -> Figure:
     class_names = best.record.data.class_names
-    names = [class_names[number] for number, _, _ in gaps]
-    points = [number for _, number, _ in gaps]
+    numbers, points, p_values = zip(*gaps, strict=True)
+    names = [class_names[number] for number in numbers]
     xs = [chart_text(name) for name in names]
-    ys = [number.value for number in points]
+    ys = [difference.value for difference in points]
     trace = draw_points(chart_text(best.model), xs, ys, names, Mark(0, 0))
     trace["error_y"] = error_bars(points)
-    proven = [class_names[number] for number, _, p in gaps if p < SIGNIFICANCE]
+    proven = [name for name, p in zip(names, p_values, strict=True) if p < SIGNIFICANCE]
     caption = (
         f"{caption_name(best)} against {caption_name(following)}: they differ significantly in "
         f"{len(proven)} of {len(gaps)} classes (adjusted for the number of classes)"

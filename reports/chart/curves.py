@@ -21,6 +21,8 @@ PROGRESS = (
     ("images", "Images seen", "images"),
 )
 
+CURVE_COLUMNS = ("epoch", "seconds", "images", "loss", "top1")
+
 Trained = list[tuple[Entry, Cell]]  # seeds with an epoch at least, each with its row
 
 
@@ -45,12 +47,13 @@ def curves_data(view: View) -> list[dict[str, Any]]:
     curves = []
     for entry, cell in trained:
         mark = view.marks[entry.family]
+        dash = siblings[entry.family].index(entry.key)
         curve = {
             "i": view.row_numbers[entry.key],
             "seed": cell.record.seed,
             "hue": mark.hue,
             "shape": mark.shape,
-            "dash": siblings[entry.family].index(entry.key),
+            "dash": dash,
         }
         curves.append(curve | _columns(thin_out(cell.record.epochs, most)))
     return curves
@@ -65,14 +68,16 @@ def thin_out(epochs: Sequence[Epoch], most: int) -> list[Epoch]:
 
 
 def _columns(epochs: Sequence[Epoch]) -> dict[str, list[Any]]:
-    top1 = [round(e.evaluation.top1, 2) if e.evaluation else None for e in epochs]
-    return {
-        "epoch": [epoch.epoch + 1 for epoch in epochs],  # counted from 1, as the log does
-        "seconds": [round(epoch.seconds, 2) for epoch in epochs],
-        "images": [epoch.images for epoch in epochs],
-        "loss": [round(epoch.train_loss, 4) for epoch in epochs],
-        "top1": top1,
-    }
+    columns: dict[str, list[Any]] = {name: [] for name in CURVE_COLUMNS}
+    for epoch in epochs:
+        evaluation = epoch.evaluation
+        columns["epoch"].append(epoch.epoch + 1)  # counted from 1, as the log does
+        columns["seconds"].append(round(epoch.seconds, 2))
+        columns["images"].append(epoch.images)
+        # No more digits than a screen shows: they are most of a large page.
+        columns["loss"].append(round(epoch.train_loss, 4))
+        columns["top1"].append(round(evaluation.top1, 2) if evaluation else None)
+    return columns
 
 
 def draw_curves(view: View) -> list[Figure]:
@@ -108,16 +113,9 @@ def _highest_top1(trained: Trained) -> tuple[float, str] | None:
 def _by_progress(value: str, title: str, unit: str, caption: str, num_epochs: int) -> list[Figure]:
     figures = []
     for over, x, word in PROGRESS:
-        each_epoch = over == "epoch" and num_epochs <= MAX_EPOCH_TICKS
-        figure = Figure(
-            CURVES,
-            caption,
-            (),
-            x,
-            title + unit,
-            {"xaxis": {"dtick": 1}} if each_epoch else {},
-            key=f"curve-{value}-{over}",
-            tab=f"{title} by {word}",
-        )
-        figures.append(figure)
+        layout: dict[str, Any] = {}
+        if over == "epoch" and num_epochs <= MAX_EPOCH_TICKS:
+            layout["xaxis"] = {"dtick": 1}
+        key, tab = f"curve-{value}-{over}", f"{title} by {word}"
+        figures.append(Figure(CURVES, caption, (), x, title + unit, layout, key, tab))
     return figures

@@ -84,6 +84,7 @@ def _strength(pair: Pair | None, in_points: bool) -> float | None:
         return None
     if not _is_decided(pair):
         return 0.0
+    # A ratio and its inverse are equally far from neutral only as logarithms.
     size = pair.value / FULL_POINTS if in_points else math.log2(pair.value) / FULL_DOUBLINGS
     strength = math.copysign(LEAST_STRENGTH, size) + (1 - LEAST_STRENGTH) * size
     return max(-1.0, min(1.0, strength))

@@ -91,12 +91,13 @@ def _what_agrees(kind: Kind, group: Group, entry: Entry) -> str:
 def _efficiency(kind: Kind, base: Entry, entry: Entry) -> Efficiency:
     few, many = base.record.world_size, entry.record.world_size
     rate, base_rate = entry.numbers[SPEEDS[0]], base.numbers[SPEEDS[0]]
+    # The two were measured in runs of their own, so the ratio holds the spread of both.
     longest = 1 / base_rate.low if base_rate.low > 0 else math.inf
     inverse = Estimate(1 / base_rate.value, 1 / base_rate.high, longest)
     ratio, _ = chained_ratio(rate, inverse)
-    percent = Estimate(*(100 * end / (many / few) for end in ratio))
+    percents = [100 * end / (many / few) for end in ratio]
     communication = entry.numbers.get("communication_percent")
-    return Efficiency(entry.model, kind, few, many, rate.value, percent, communication)
+    return Efficiency(entry.model, kind, few, many, rate.value, Estimate(*percents), communication)
 
 
 def draw_scaling(view: View) -> list[Figure]:
@@ -117,6 +118,7 @@ def _draw_kind(kind: Kind, found: Sequence[Efficiency]) -> Figure:
         xs = [each.size for each in of_model]
         percents = [each.percent for each in of_model]
         ys = [percent.value for percent in percents]
+        # Models, not families: each has a mark of its own here.
         mark = Mark(number % len(HUES["light"]), number % len(SHAPES))
         trace = draw_line(chart_text(model), xs, ys, [model] * len(xs), mark)
         traces.append(trace | {"error_y": error_bars(percents)})
