@@ -1,6 +1,8 @@
-"""Everything that a number may depend on: machine, libraries, commit, threads. No torch until a device is asked of.
+"""Everything that a number may depend on: machine, libraries, commit, threads.
 
-python -m bench.environment
+python -m bench.environment      prints what holds without a run, as JSON
+
+No torch until a device is asked about.
 """
 
 import json
@@ -10,6 +12,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,13 +28,15 @@ if TYPE_CHECKING:
     from bench.distributed.runtime import Runtime
 
 LIBRARIES = ("torch", "torchvision", "timm", "accelerate", "numpy", "pandas", "plotly")
+# Of a processor's many flags those by which its kernels for matrices and convolutions are chosen.
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_tile", "neon", "sve")
+GIT_SECONDS = 10
 
 
 def describe_machine() -> dict[str, JsonValue]:
     """Describe the machine and what is installed on it, without a run."""
-    cpu, flags = _cpu()
-    return {
+    cpu, flags = _read_cpu()
+    found: dict[str, JsonValue] = {
         "machine": f"{cpu}, {num_cores()} cores",
         "cpu": cpu,
         "cpu_flags": " ".join(flag for flag in FLAGS if flag in flags),
@@ -39,15 +44,20 @@ def describe_machine() -> dict[str, JsonValue]:
         "memory_bytes": psutil.virtual_memory().total,
         "platform": platform.platform(terse=True),
         "python": platform.python_version(),
-        **{name: _version(name) for name in LIBRARIES},
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": _git("status", "--porcelain", "--untracked-files=no") not in ("", None),
-        "load_average": os.getloadavg()[0],
     }
+    for name in LIBRARIES:
+        found[name] = _find_version(name)
+    found["git_commit"] = _ask_git("rev-parse", "HEAD")
+    # A record says that its code isn't the commit's, not how it differs.
+    changes = _ask_git("status", "--porcelain", "--untracked-files=no")
+    found["git_dirty"] = changes not in ("", None)
+    found["load_average"] = os.getloadavg()[0]
+    return found
 
 
 def describe_run(config: RunConfig, runtime: "Runtime") -> dict[str, JsonValue]:
     """Describe the machine and how this run uses it, with the command that repeats it."""
+    # Imported here: who checks a run's records reads this module without torch.
     import torch
 
     found = describe_machine()
@@ -56,53 +66,59 @@ def describe_run(config: RunConfig, runtime: "Runtime") -> dict[str, JsonValue]:
         found["num_gpus"] = runtime.world_size
         found["cuda"] = torch.version.cuda
         found["machine"] = f"{runtime.world_size} x {found['gpu']}"
-    return found | {
-        "device": runtime.device.type,
-        "world_size": runtime.world_size,
-        "local_processes": runtime.world.local_size,
-        "backend": runtime.backend,
-        **runtime.settings_in_force(),
-        "large_pages": os.environ.get(LARGE_PAGES) == "1",
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "command": command_line(config, world_size=runtime.world_size),
-    }
+    found["device"] = runtime.device.type
+    found["world_size"] = runtime.world_size
+    found["local_processes"] = runtime.world.local_size
+    found["backend"] = runtime.backend
+    found |= runtime.settings_in_force()
+    found["large_pages"] = os.environ.get(LARGE_PAGES) == "1"
+    found["deterministic"] = torch.are_deterministic_algorithms_enabled()
+    found["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
+    found["command"] = command_line(config, world_size=runtime.world_size)
+    return found
 
 
 def command_line(config: RunConfig, *, world_size: int, extra: Sequence[str] = ()) -> str:
-    """The command that repeats this run, without its folder."""
-    from dataclasses import replace
-
+    """Return the command that repeats this run, without its folder."""
     flags = to_flags(replace(config, out=None, resume=False, world=None))
     prefix = f"NPROC={world_size} " if world_size > 1 else ""
     return prefix + shlex.join(["./launch.sh", *flags, *extra])
 
 
-def _cpu() -> tuple[str, frozenset[str]]:
-    """The processor's name and flags, as Linux tells them."""
+def _read_cpu() -> tuple[str, frozenset[str]]:
+    """Read the processor's name and flags, as Linux tells them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine(), frozenset()
-    pairs = [line.split(":", 1) for line in lines if ":" in line]
-    known = {key.strip(): value.strip() for key, value in reversed(pairs)}
+    known: dict[str, str] = {}
+    for line in lines:
+        key, colon, value = line.partition(":")
+        # The first processor speaks for all.
+        if colon:
+            known.setdefault(key.strip(), value.strip())
+    # x86 has flags, ARM features; ARM gives no name.
     flags = known.get("flags", known.get("Features", ""))
     return known.get("model name", platform.machine()), frozenset(flags.split())
 
 
-def _version(name: str) -> str | None:
+def _find_version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _git(*words: str) -> str | None:
-    """What git says of the folder that this code lies in; None outside a checkout."""
-    folder = Path(__file__).parent
+def _ask_git(*words: str) -> str | None:
+    """Return what git says of the folder that this code lies in; None outside a checkout."""
     try:
         done = subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=False
+            ["git", *words],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=GIT_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

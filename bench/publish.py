@@ -1,6 +1,8 @@
-"""Copy what of a run is published: records, predictions, comparison; no weights, no images of the data set. No torch.
+"""Copy what of a run is published: no weights, and no images of the data set. No torch.
 
-python -m bench.publish runs/survey results/survey      refuses a run with faults; then `python -m tests.readme`
+python -m bench.publish runs/survey results/survey      refuses a run with faults
+
+Records, predictions and the comparison are; run `python -m tests.readme` after it.
 """
 
 import shutil
@@ -9,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.request.command_line import complain
-from bench.verify import faults
+from bench.verify import find_faults
 
 PUBLISHED = ("config.json", "comparison.json", "cells/*/record.json", "cells/*/predictions.npz")
 
@@ -19,15 +21,16 @@ def main(words: Sequence[str]) -> int:
     try:
         if len(words) != 2:
             raise ValueError("give a run's folder and the folder to publish it in")
-        num_files = publish(Path(words[0]), Path(words[1]))
+        run, target = map(Path, words)
+        num_files = publish_run(run, target)
     except ValueError as error:
         return complain(error)
-    size = sum(path.stat().st_size for path in Path(words[1]).rglob("*") if path.is_file())
-    print(f"{words[1]}: {num_files} files, {size / 1e6:.1f} MB")
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    print(f"{target}: {num_files} files, {size / 1e6:.1f} MB")
     return 0
 
 
-def publish(run: Path, target: Path) -> int:
+def publish_run(run: Path, target: Path) -> int:
     """Copy a run's published files to a new folder; returns how many.
 
     ValueError if the run is not whole.
@@ -36,15 +39,17 @@ def publish(run: Path, target: Path) -> int:
         raise ValueError(f"{run}: holds no run")
     if target.exists():
         raise ValueError(f"{target}: is there already; remove it, or name another folder")
-    found = list(faults(run))
-    if found:
-        raise ValueError(f"{run}: {len(found)} faults, first: {found[0]}")
-    paths = [path for pattern in PUBLISHED for path in sorted(run.glob(pattern))]
-    for path in paths:
-        place = target / path.relative_to(run)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
-    return len(paths)
+    faults = list(find_faults(run))
+    if faults:
+        raise ValueError(f"{run}: {len(faults)} faults, first: {faults[0]}")
+    num_files = 0
+    for pattern in PUBLISHED:
+        for path in sorted(run.glob(pattern)):
+            place = target / path.relative_to(run)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+            num_files += 1
+    return num_files
 
 
 if __name__ == "__main__":

@@ -1,27 +1,32 @@
-"""Check that the records of a run are whole and agree with themselves and with each other. No torch.
+"""Check that the records of a run are whole and agree with themselves and each other. No torch.
 
 python -m bench.verify runs/NAME…      a line a fault; exit 1 if there is one
 """
 
 import hashlib
+import math
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bench.request.command_line import read_request
 from bench.request.config import RunConfig, differing, from_json
 from bench.results.comparison_check import comparison_faults
-from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, cell_name
+from bench.results.record import Accuracy, Comparison, Epoch, RunRecord
 from bench.results.setting import asked_settings
 from bench.results.storage import comparison_paths, read
 from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
 
-KEPT_ASIDE = frozenset(
-    {"model.safetensors", "samples.npz"}
-)  # published runs leave weights and pictures out
+# Published runs leave weights and pictures out.
+KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz"})
+MOST_CONFIDENCE = 1.00001  # float32 probabilities are 1 within their rounding
+
+# Figures went through JSON and sums in another order.
+is_close = partial(math.isclose, rel_tol=1e-9, abs_tol=1e-9)
 
 
 def main(folders: Sequence[str]) -> int:
@@ -38,44 +43,47 @@ def main(folders: Sequence[str]) -> int:
         if not (folder / "cells").is_dir():
             sys.stderr.write(f"zoometry: {folder}: holds no run\n")
             return 2
-        found = list(faults(folder))
-        for fault in found:
+        faults = list(find_faults(folder))
+        for fault in faults:
             print(fault)
-        print(
-            f"{folder}: {len(list((folder / 'cells').glob('*/record.json')))} records, {len(found)} faults"
-        )
-        code = 1 if found else code
+        num_records = len(list(folder.glob("cells/*/record.json")))
+        print(f"{folder}: {num_records} records, {len(faults)} faults")
+        if faults:
+            code = 1
     return code
 
 
-def faults(folder: Path) -> Iterator[str]:
-    """Every fault of a run, in a line each."""
+def find_faults(folder: Path) -> Iterator[str]:
+    """Yield every fault of a run, in a line each."""
     try:
         request = read_request(folder)
     except ValueError as error:
         yield str(error)
         return
     records: list[RunRecord] = []
-    for path in sorted((folder / "cells").glob("*/record.json")):
+    for path in sorted(folder.glob("cells/*/record.json")):
         try:
             record = read(path, RunRecord)
         except ValueError as error:
             yield str(error)
             continue
         records.append(record)
-        yield from (f"{path}: {fault}" for fault in record_faults(record, request, path.parent))
-    yield from (f"{folder}: {fault}" for fault in run_faults(records, request))
+        for fault in record_faults(record, request, path.parent):
+            yield f"{path}: {fault}"
+    for fault in run_faults(records, request):
+        yield f"{folder}: {fault}"
     for path in comparison_paths(folder):
         try:
             comparison = read(path, Comparison)
         except ValueError as error:
             yield str(error)
             continue
-        yield from (f"{path}: {fault}" for fault in comparison_faults(comparison, records, path))
+        for fault in comparison_faults(comparison, records, path):
+            yield f"{path}: {fault}"
 
 
 def run_faults(records: Sequence[RunRecord], request: RunConfig) -> Iterator[str]:
-    """What the records of a run must be beside each other: one a cell, all on the same data."""
+    """Check the records of a run beside each other: one a cell, all on the same data."""
     cells = [(record.model, record.seed) for record in records]
     if len(set(cells)) < len(cells):
         yield "two records are of one model and seed"
@@ -90,7 +98,7 @@ def run_faults(records: Sequence[RunRecord], request: RunConfig) -> Iterator[str
 
 
 def record_faults(record: RunRecord, request: RunConfig, folder: Path) -> Iterator[str]:
-    """What a record must be by itself."""
+    """Check a record by itself, against what was asked for and the files beside it."""
     try:
         config = from_json(dict(record.config))
     except (ValueError, TypeError) as error:
@@ -99,66 +107,77 @@ def record_faults(record: RunRecord, request: RunConfig, folder: Path) -> Iterat
     yield from _identity_faults(record, config, request, folder)
     yield from _search_faults(record, config)
     if record.status != "ok":
-        if record.status in ("failed", "oom", "diverged", "interrupted") and not record.error:
+        if record.status != "started" and not record.error:
             yield f"is {record.status} without a cause"
         return
     yield from _cost_faults(record)
-    if record.epochs or request.epochs != 0:
+    was_trained = bool(record.epochs) or request.epochs != 0
+    if was_trained:
         yield from _training_faults(record, config)
-    if record.accuracy is not None or record.epochs or request.epochs != 0:
+    # Without training there is nothing to evaluate, unless the weights were given.
+    if was_trained or record.accuracy is not None:
         yield from _accuracy_faults(record, folder)
 
 
 def _identity_faults(
     record: RunRecord, config: RunConfig, request: RunConfig, folder: Path
 ) -> Iterator[str]:
+    """Check that a record is of a cell that was asked for, and made as asked."""
     if record.cell != folder.name:
-        yield f"is of {cell_name(record.model, record.seed)} but lies in {folder.name}"
+        yield f"is of {record.cell} but lies in {folder.name}"
     if record.model not in request.models or record.seed not in request.seeds:
         yield "is of a cell that was not asked for"
     if record.spec.get("name") != record.model:
         yield f"spec is of {record.spec.get('name')}"
-    own = record.spec.get("defaults")
-    asked = choose_optimizer(request, own if isinstance(own, dict) else {})
-    free = {"--batch-size"} if request.best_batch else set()  # worked out for each model
-    changed = [flag for flag in differing(config, asked) if flag not in free]
+    defaults = record.spec.get("defaults")
+    asked = choose_optimizer(request, defaults if isinstance(defaults, dict) else {})
+    changed = differing(config, asked)
+    if request.best_batch:
+        # It is worked out for each model.
+        changed = [flag for flag in changed if flag != "--batch-size"]
     if changed:
         yield f"{', '.join(changed)} differ from the run's config.json and the model's own"
     if record.batch_size != config.batch_size or record.data.protocol != config.protocol:
         yield "batch size or protocol differs from its own config"
     stated = {"world_size": record.world_size} | asked_settings(record)
     for name, expected in stated.items():
-        if record.environment.get(name) != expected:
-            yield f"environment: {name} is {record.environment.get(name)}, not {expected}"
+        found = record.environment.get(name)
+        if found != expected:
+            yield f"environment: {name} is {found}, not {expected}"
 
 
 def _search_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
-    """A best batch must be the one that the search found; a fixed one has no search."""
+    """Check that a best batch is the one that the search found, and a fixed one has no search."""
     search = record.batch_search
     if bool(search) != config.best_batch and (search or record.status == "ok"):
         yield "holds a search for the best batch that wasn't asked for, or none that was"
     rates = search.get("images_per_second")
-    if isinstance(rates, dict) and search:
+    if isinstance(rates, dict):
         best = max(rates, key=lambda size: float(str(rates[size])), default="")
         if best != str(search.get("best")) or search.get("best") != record.batch_size:
             yield "its batch is not the best one that was found"
 
 
 def _cost_faults(record: RunRecord) -> Iterator[str]:
+    """Check that a model's costs are those of its layers and of its spec."""
     if record.num_parameters is None or record.multiply_adds is None or not record.layers:
         yield "is ok but has no costs"
         return
     if sum(layer.multiply_adds for layer in record.layers) != record.multiply_adds:
         yield "multiply-adds are not the sum of the layers'"
+    # More is right: layers that share a parameter count it each.
     if sum(layer.num_parameters for layer in record.layers) < record.num_parameters:
         yield "the layers have fewer parameters than the model"
+    # A spec's counts hold for one number of classes and one image size.
     if record.spec.get("at") == [len(record.data.class_names), record.data.image_size]:
         for name in ("num_parameters", "multiply_adds"):
-            if record.spec.get(name) != getattr(record, name):
-                yield f"{name} is {getattr(record, name)}, its spec says {record.spec.get(name)}"
+            found, expected = getattr(record, name), record.spec.get(name)
+            if found != expected:
+                yield f"{name} is {found}, its spec says {expected}"
 
 
 def _training_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
+    """Check the epochs of a record: their order, their steps, and the rates of their last steps."""
     epochs = record.epochs
     if not epochs:
         yield "is ok but has no epochs"
@@ -167,56 +186,59 @@ def _training_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
         yield "epochs are not 0, 1, 2, …"
     if config.epochs is not None and len(epochs) != config.epochs:
         yield f"{len(epochs)} epochs of {config.epochs}"
-    steps_per_epoch = record.data.num_train // record.batch_size
-    for before, row in zip((None, *epochs), epochs, strict=False):
-        if row.images != row.step * record.batch_size:
-            yield f"epoch {row.epoch}: {row.images} images are not {row.step} steps of {record.batch_size}"
-        if before is not None and (row.step <= before.step or row.seconds <= before.seconds):
+    for before, row in pairwise(epochs):
+        if row.step <= before.step or row.seconds <= before.seconds:
             yield f"epoch {row.epoch}: step or time doesn't grow"
-        if row.step > (row.epoch + 1) * steps_per_epoch or (
-            row is not epochs[-1] and row.step % steps_per_epoch
-        ):
-            yield f"epoch {row.epoch}: ends at step {row.step}, an epoch has {steps_per_epoch}"
-        if config.epochs and not _is_close(
-            row.learning_rate, _rate_at(row, epochs, config, steps_per_epoch)
-        ):
-            yield f"epoch {row.epoch}: learning rate {row.learning_rate} is not the schedule's"
-        if row.evaluation is not None:
-            yield from (
-                f"epoch {row.epoch}: {fault}" for fault in _count_faults(row.evaluation, record)
-            )
-    if record.train_seconds is None or not _is_close(record.train_seconds, epochs[-1].seconds):
+    for row in epochs:
+        for fault in _epoch_faults(row, record, config):
+            yield f"epoch {row.epoch}: {fault}"
+    if record.train_seconds is None or not is_close(record.train_seconds, epochs[-1].seconds):
         yield "train_seconds is not the last epoch's"
     if not config.cells_share_machine:
-        yield from _fit_faults(record)
+        yield from _rate_faults(record)
     elif record.measurements:
         yield "speed was measured beside other cells"
 
 
-def _rate_at(row: Epoch, epochs: Sequence[Epoch], config: RunConfig, steps_per_epoch: int) -> float:
-    """The rate of an epoch's last step, by the schedule and what validation said of the epochs before."""
-    assert config.lr is not None
-    assert config.epochs
-    errors = [100 - before.evaluation.top1 for before in epochs[: row.epoch] if before.evaluation]
-    share = (row.step - 1) / (config.epochs * steps_per_epoch)
-    return learning_rate_at(config, drop_peak(config, config.lr, errors), share)
+def _epoch_faults(row: Epoch, record: RunRecord, config: RunConfig) -> Iterator[str]:
+    """Check one epoch of a record."""
+    steps_per_epoch = record.data.num_train // record.batch_size
+    if row.images != row.step * record.batch_size:
+        yield f"{row.images} images are not {row.step} steps of {record.batch_size}"
+    # Only the last one may be cut short, by a budget of seconds.
+    is_cut = row is not record.epochs[-1] and row.step % steps_per_epoch != 0
+    if is_cut or row.step > (row.epoch + 1) * steps_per_epoch:
+        yield f"ends at step {row.step}, an epoch has {steps_per_epoch}"
+    # Over a budget of seconds the schedule follows a clock that the record doesn't have.
+    if config.epochs:
+        assert config.lr is not None, "a record's config says it"
+        evaluations = [before.evaluation for before in record.epochs[: row.epoch]]
+        errors = [100 - evaluation.top1 for evaluation in evaluations if evaluation]
+        share = (row.step - 1) / (config.epochs * steps_per_epoch)
+        expected = learning_rate_at(config, drop_peak(config, config.lr, errors), share)
+        if not is_close(row.learning_rate, expected):
+            yield f"learning rate {row.learning_rate} is not the schedule's"
+    if row.evaluation is not None:
+        yield from _count_faults(row.evaluation, record)
 
 
-def _fit_faults(record: RunRecord) -> Iterator[str]:
-    rates = [m for m in record.measurements if m.metric == "fit_images_per_second"]
+def _rate_faults(record: RunRecord) -> Iterator[str]:
+    """Check the images a second of the whole training."""
+    rates = [row for row in record.measurements if row.metric == "fit_images_per_second"]
     if len(rates) != 1:
         yield "fit_images_per_second is not there once"
         return
     rate = rates[0]
     if len(rate.values) != record.world_size:
         yield f"fit_images_per_second has {len(rate.values)} ranks of {record.world_size}"
-    elif rate.images != record.epochs[-1].images or not _is_close(
-        max(rate.merged), record.train_seconds or 0
-    ):
+        return
+    took = max(rate.merged)
+    if rate.images != record.epochs[-1].images or not is_close(took, record.train_seconds or 0):
         yield "fit_images_per_second is not the images and seconds of the epochs"
 
 
 def _count_faults(counts: Accuracy, record: RunRecord) -> Iterator[str]:
+    """Check what was counted over one part of the data."""
     expected = record.data.num_test if counts.split == "test" else record.data.num_validation
     if counts.num_images != expected:
         yield f"{counts.num_images} {counts.split} images of {expected}"
@@ -229,6 +251,7 @@ def _count_faults(counts: Accuracy, record: RunRecord) -> Iterator[str]:
 
 
 def _accuracy_faults(record: RunRecord, folder: Path) -> Iterator[str]:
+    """Check the final accuracy, and the files from which it can be counted again."""
     if record.accuracy is None:
         yield "is ok but has no accuracy"
         return
@@ -242,39 +265,35 @@ def _accuracy_faults(record: RunRecord, folder: Path) -> Iterator[str]:
                 yield f"{name} is missing"
         elif hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
             yield f"{name} has another checksum than its record says"
-    if "predictions.npz" not in record.checksums:
+    predictions = folder / "predictions.npz"
+    if predictions.name not in record.checksums:
         yield "no checksum of predictions.npz"
-    elif (folder / "predictions.npz").exists():
-        yield from _prediction_faults(record, record.accuracy, folder / "predictions.npz")
+    elif predictions.exists():
+        yield from _prediction_faults(record, record.accuracy, predictions)
 
 
 def _prediction_faults(record: RunRecord, accuracy: Accuracy, path: Path) -> Iterator[str]:
+    """Count the predictions again."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            kept: dict[str, Any] = {
-                name: arrays[name] for name in ("label", "predicted", "confidence", "top5")
-            }
+            label, predicted = arrays["label"], arrays["predicted"]
+            confidence, top5 = arrays["confidence"], arrays["top5"]
     except (OSError, ValueError, KeyError) as error:
         yield f"predictions.npz can't be read ({error})"
         return
-    label, top5 = kept["label"], kept["top5"]
-    if {len(array) for array in kept.values()} != {record.data.num_test}:
+    if {len(array) for array in (label, predicted, confidence, top5)} != {record.data.num_test}:
         yield f"predictions.npz is not of {record.data.num_test} images"
         return
-    if int((kept["predicted"] == label).sum()) != accuracy.num_top1:
+    if int((predicted == label).sum()) != accuracy.num_top1:
         yield "top-1 is not that of the predictions"
     if int((top5 == label[:, None]).any(axis=1).sum()) != accuracy.num_top5:
         yield "top-5 is not that of the predictions"
-    if (top5[:, 0] != kept["predicted"]).any():
+    if (top5[:, 0] != predicted).any():
         yield "predicted classes are not the likeliest ones"
-    if not ((kept["confidence"] > 0) & (kept["confidence"] <= 1.00001)).all():
+    if not ((confidence > 0) & (confidence <= MOST_CONFIDENCE)).all():
         yield "a confidence lies outside 0 to 1"
     if label.min() < 0 or max(label.max(), top5.max()) >= len(record.data.class_names):
         yield "a class is out of range"
-
-
-def _is_close(a: float, b: float) -> bool:
-    return abs(a - b) <= 1e-9 * max(abs(a), abs(b), 1.0)
 
 
 if __name__ == "__main__":

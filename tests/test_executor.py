@@ -21,7 +21,7 @@ from bench.results.record import RunRecord
 from bench.results.storage import read, write
 from bench.run import main
 from bench.train.build import RunContext
-from bench.verify import faults
+from bench.verify import find_faults
 from tests.support.image_factory import use_own_cache, write_cifar10
 
 MODELS = ("lenet5", "mlp")
@@ -80,7 +80,7 @@ def test_a_run_is_the_same_whoever_runs_its_cells(
     for model in MODELS:
         assert backward[model].checksums == serial[model].checksums
         assert backward[model].accuracy == serial[model].accuracy
-    assert list(faults(tmp_path / "backward")) == []
+    assert list(find_faults(tmp_path / "backward")) == []
 
 
 def test_a_later_launch_keeps_every_record_whatever_it_says(

@@ -13,7 +13,7 @@ import pytest
 
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
-from bench.verify import faults
+from bench.verify import find_faults
 from tests.support.processes import Runs
 
 pytestmark = pytest.mark.distributed
@@ -55,7 +55,7 @@ def test_packed_cells_are_those_of_one_after_another(runs: Runs) -> None:
         assert record.environment["num_threads"] == 1
         assert record.environment["cells_at_once"] == 2
         assert not record.measurements
-    assert list(faults(runs.folder / "packed")) == []
+    assert list(find_faults(runs.folder / "packed")) == []
     log = (runs.folder / "packed" / "log.txt").read_text()
     assert "norm, seed 1: epoch 2: loss" in log
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.publish import main
-from bench.verify import faults
+from bench.verify import find_faults
 
 ROOT = Path(__file__).parent.parent
 RUN = ROOT / "results" / "quick"
@@ -37,7 +37,7 @@ def test_records_and_predictions_are_copied_and_nothing_else(tmp_path: Path) -> 
         "predictions.npz",
     }
     assert len(copied) == 2 + 2 * len(cells)
-    assert list(faults(tmp_path / "published")) == []
+    assert list(find_faults(tmp_path / "published")) == []
 
 
 def test_a_run_with_faults_and_a_folder_that_is_there_are_refused(

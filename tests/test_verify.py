@@ -15,7 +15,7 @@ import pytest
 
 from bench.results.record import Comparison, RunRecord
 from bench.results.storage import read, read_run, write
-from bench.verify import faults, main
+from bench.verify import find_faults, main
 
 GOLDENS = {1: Path(__file__).parent / "data" / "run", 2: Path(__file__).parent / "data" / "run2"}
 GOLDEN = GOLDENS[2]
@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_the_real_run_passes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(faults(run)) == []
+    assert list(find_faults(run)) == []
     assert main([str(run)]) == 0
     assert "0 faults" in capsys.readouterr().out
 
@@ -51,7 +51,7 @@ def test_a_run_of_every_schema_is_read(schema: int) -> None:
     folder = GOLDENS[schema]
     records, comparison = read_run(folder)
     assert {record.schema for record in records} == {schema}
-    assert list(faults(folder)) == []
+    assert list(find_faults(folder)) == []
     assert [record.model for record in records] == ["lenet5", "squeezenet1_1"]
     assert comparison is not None
 
@@ -123,7 +123,7 @@ def test_a_doctored_record_is_refused(run: Path, way: str) -> None:
     record = json.loads(path.read_text())
     RECORDS[way](record)
     path.write_text(json.dumps(record))
-    assert list(faults(run))
+    assert list(find_faults(run))
     assert main([str(run)]) == 1
 
 
@@ -154,7 +154,7 @@ def test_doctored_predictions_are_refused_although_their_checksum_fits(run: Path
     record = json.loads(record_path.read_text())
     record["checksums"]["predictions.npz"] = hashlib.sha256(path.read_bytes()).hexdigest()
     record_path.write_text(json.dumps(record))
-    assert list(faults(run))
+    assert list(find_faults(run))
 
 
 def kind(comparison: Any, metric: str) -> Any:
@@ -210,21 +210,21 @@ def test_a_doctored_comparison_is_refused(run: Path, way: str) -> None:
     comparison = json.loads(path.read_text())
     COMPARISONS[way](comparison)
     path.write_text(json.dumps(comparison))
-    assert list(faults(run))
+    assert list(find_faults(run))
 
 
 @pytest.mark.parametrize("name", ["record.json", "predictions.npz"])
 def test_a_torn_or_missing_file_is_named(run: Path, name: str) -> None:
     path = run / "cells" / CELL / name
     path.write_bytes(path.read_bytes()[:-7])
-    assert any(name in fault for fault in faults(run))
+    assert any(name in fault for fault in find_faults(run))
     path.unlink()
-    assert any("no record" in fault or name in fault for fault in faults(run))
+    assert any("no record" in fault or name in fault for fault in find_faults(run))
 
 
 def test_the_same_cell_twice_is_refused(run: Path) -> None:
     shutil.copytree(run / "cells" / CELL, run / "cells" / "lenet5-s0-again")
-    assert list(faults(run))
+    assert list(find_faults(run))
 
 
 def test_what_is_no_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
