@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 
 from bench.results.interval import Estimate, top1_estimate
 from bench.results.metric import FIGURES, METRICS, TRAINING, list_metrics
@@ -10,6 +11,8 @@ from bench.results.verdict import launched_rate, rate_intervals
 from reports.frame import Field, columns_of, derived, figure, row_of
 from reports.runs import Cell, Run
 
+# What each training measured of itself, unlike a comparison, which measures a model once.
+TRAINING_COLUMNS = tuple(chain.from_iterable(row.columns for row in list_metrics(TRAINING)))
 # Columns of which a row shows the mean over its seeds.
 SEED_COLUMNS = (
     "top5",
@@ -18,10 +21,10 @@ SEED_COLUMNS = (
     "best_validation_top1",
     "top1_best_on_test",
     "train_seconds",
-    *(column.key for metric in list_metrics(TRAINING) for column in metric.columns),
+    *(column.key for column in TRAINING_COLUMNS),
 )
 CSV_ONLY = ("latency_ms_p95",)  # the page has p50 and p99
-# Columns that are the same for all seeds: a comparison measures a model once.
+# Columns that are the same for all seeds.
 MODEL_COLUMNS = (
     "num_parameters",
     "multiply_adds",
@@ -127,4 +130,4 @@ def without_interval(value: float) -> Estimate:
 
 def has_interval(number: Estimate) -> bool:
     """Return whether there is an interval to show: both ends known, and not one point."""
-    return math.isfinite(number.low) and math.isfinite(number.high) and number.low < number.high
+    return -math.inf < number.low < number.high < math.inf

@@ -95,7 +95,8 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
     adjusted = holm([each.p for each in found])
     for (base, entry, ratio, _), p in zip(found, adjusted, strict=True):
         # Low and high change places, and a ratio that may be 0 may be without bound the other way.
-        back = Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low if ratio.low else np.inf)
+        highest = 1 / ratio.low if ratio.low else np.inf
+        back = Estimate(1 / ratio.value, 1 / ratio.high, highest)
         pairs.setdefault(base.key, {})[entry.key] = _judge_ratio(ratio, p)
         pairs.setdefault(entry.key, {})[base.key] = _judge_ratio(back, p)
     return pairs

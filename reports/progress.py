@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -82,14 +83,15 @@ class Progress:
         """
         curves = []
         for record in self.records:
-            points = [(row.seconds, row.evaluation.top1) for row in record.epochs if row.evaluation]
-            if len(points) > 1:
-                curves.append(points)
+            curve = [(row.seconds, row.evaluation.top1) for row in record.epochs if row.evaluation]
+            if len(curve) > 1:
+                curves.append(curve)
         if not curves:
             return None
         # Curves are divided by these, and may be 0 throughout.
-        longest = max(max(seconds for seconds, _ in curve) for curve in curves) or 1.0
-        highest = max(max(top1 for _, top1 in curve) for curve in curves) or 1.0
+        points = list(chain.from_iterable(curves))
+        longest = max(seconds for seconds, _ in points) or 1.0
+        highest = max(top1 for _, top1 in points) or 1.0
         lines = tuple(_polyline(curve, longest, highest) for curve in curves)
         noun = "curve" if len(curves) == 1 else "curves"
         return Curves(lines, f"{len(curves)} {noun}, highest {highest:.1f} %")

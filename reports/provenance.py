@@ -74,11 +74,10 @@ def facts_of(
     source: Source, entries: Sequence[Entry], floors: Mapping[str, Floor]
 ) -> list[tuple[str, str]]:
     """Return the facts at the page's head, each with its name, those that differ once each."""
-    facts = [
-        ("Data", _join_distinct(_data(entry) for entry in entries)),
-        ("Rules", _join_distinct(_rules(entry) for entry in entries)),
-        ("Machine", _join_distinct(_machine(run) for run in source.runs)),
-    ]
+    facts = []
+    facts.append(("Data", _join_distinct(_data(entry) for entry in entries)))
+    facts.append(("Rules", _join_distinct(_rules(entry) for entry in entries)))
+    facts.append(("Machine", _join_distinct(_machine(run) for run in source.runs)))
     noise = _join_distinct(noise_sentence(floor) for floor in floors.values())
     facts.append(("Noise floor", noise or "not measured"))
     missing = _join_distinct(_unmeasurable(run) for run in source.runs)

@@ -87,7 +87,10 @@ class Entry:
         found = [arrays for arrays in read if arrays]
         if not found:
             return {name: np.empty(0, dtype=np.int64) for name in PREDICTIONS}
-        return {name: np.concatenate([arrays[name] for arrays in found]) for name in PREDICTIONS}
+        joined = {}
+        for name in PREDICTIONS:
+            joined[name] = np.concatenate([arrays[name] for arrays in found])
+        return joined
 
 
 def _read_predictions(cell: Cell, names: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -189,10 +192,9 @@ def ranks_of(group: Group) -> dict[str, dict[str, Rank]]:
             places = rank_with_ties([(number.low, number.high) for number in numbers])
         else:
             places = rank_with_ties([(-number.high, -number.low) for number in numbers])
-        ranks[column.key] = {
-            entry.key: Rank(place, tied=places.count(place) > 1)
-            for entry, place in zip(rows, places, strict=True)
-        }
+        ranks[column.key] = {}
+        for entry, place in zip(rows, places, strict=True):
+            ranks[column.key][entry.key] = Rank(place, tied=places.count(place) > 1)
     return ranks
 
 

@@ -165,13 +165,17 @@ def join_comparisons(comparisons: Sequence[Comparison]) -> Comparison | None:
     if len(comparisons) < 2:
         return comparisons[0] if comparisons else None
     models = chain.from_iterable(each.models for each in comparisons)
+    measurements = _first_wins([each.measurements for each in comparisons])
+    sweeps = _first_wins([each.sweeps for each in comparisons])
+    sweep_ended = _first_wins([each.sweep_ended for each in comparisons])
+    missing = _first_wins([each.missing for each in comparisons])
     return replace(
         comparisons[0],
-        models=tuple(dict.fromkeys(models)),
-        measurements=_first_wins([each.measurements for each in comparisons]),
-        sweeps=_first_wins([each.sweeps for each in comparisons]),
-        sweep_ended=_first_wins([each.sweep_ended for each in comparisons]),
-        missing=_first_wins([each.missing for each in comparisons]),
+        models=tuple(dict.fromkeys(models)),  # each once, in the order of first appearance
+        measurements=measurements,
+        sweeps=sweeps,
+        sweep_ended=sweep_ended,
+        missing=missing,
     )
 
 
@@ -197,5 +201,7 @@ def _number_equal_names(runs: Sequence[Run]) -> tuple[Run, ...]:
     for run in runs:
         seen[run.name] += 1
         count = seen[run.name]
-        numbered.append(run if count == 1 else replace(run, name=f"{run.name} ({count})"))
+        if count > 1:
+            run = replace(run, name=f"{run.name} ({count})")
+        numbered.append(run)
     return tuple(numbered)

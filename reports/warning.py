@@ -109,7 +109,8 @@ def _check_values(measurement: Measurement) -> Found:
     if len(values) < 3 * MIN_VALUES:
         return
     third = len(values) // 3
-    drift = float(np.median(values[-third:]) / np.median(values[:third])) - 1
+    first, last = np.median(values[:third]), np.median(values[-third:])
+    drift = float(last / first) - 1
     if abs(drift) > MAX_DRIFT:
         yield "Drifted by more than 5 % between the first and the last third of the rounds.", column
     low, middle, high = np.percentile(values, [25, 50, 75])
