@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure.machine import Rapl
+from bench.measure.once import Rapl
 
 
 def package(root: Path, name: str, energy: int, most: int = 999_999) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure.memory import memory_by_kind
+from bench.measure.memory import request_memory
 from bench.request.command_line import parse
 from bench.request.config import to_json
 
@@ -32,7 +32,7 @@ def test_the_peak_is_that_of_weights_gradients_and_momentum(tmp_path: Path) -> N
         "image_size": 32,
         "batch_size": 8,
     }
-    found = memory_by_kind(request)
+    found = request_memory(request)
     assert isinstance(found, dict), found
     weights = 4 * (3 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 100 + 100)  # float32
     assert (
@@ -60,6 +60,6 @@ def test_what_cannot_be_measured_is_a_cause(tmp_path: Path) -> None:
         "image_size": 3,
         "batch_size": 8,
     }
-    cause = memory_by_kind(request)
+    cause = request_memory(request)
     assert isinstance(cause, str)
     assert "Error" in cause

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bench.measure.machine import Counters, conditions, read_counters
+from bench.measure.machine import Counters, conditions_between, read_counters
 
 
 def counters(at: float, busy: float, **changes: float | None) -> Counters:
@@ -16,16 +16,16 @@ def counters(at: float, busy: float, **changes: float | None) -> Counters:
 
 
 def test_what_others_took_is_all_less_the_runs_own_processes() -> None:
-    found = conditions(counters(100, 50), counters(110, 67), own=[6.0, 5.0])
+    found = conditions_between(counters(100, 50), counters(110, 67), own=[6.0, 5.0])
     assert found["seconds"] == 10
     assert found["other_cores"] == pytest.approx((17 - 11) / 10)
     assert found["stolen_cores"] == 0
 
 
 def test_what_the_machine_does_not_tell_is_absent_and_not_zero() -> None:
-    found = conditions(counters(0, 0), counters(1, 1), own=[1.0])
+    found = conditions_between(counters(0, 0), counters(1, 1), own=[1.0])
     assert not {"stopped_seconds", "heat_events"} & set(found)
-    known = conditions(
+    known = conditions_between(
         counters(0, 0, stopped=1.0, heat=3), counters(1, 1, stopped=1.5, heat=3), own=[1.0]
     )
     assert known["stopped_seconds"] == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""Measures the models of a run against each other, and the first one of them against itself.
+"""Measure the models of a run against each other, and the first one of them against itself.
 
 Models that don't fit into memory together are measured in groups that share their first one. With
 `--launches N` all of it is done in N fresh processes, one after another; each writes comparisons of
@@ -10,29 +10,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from bench.distributed.runtime import Interrupted, Runtime
-from bench.measure.machine import (
-    conditions,
-    gpu_is_slowed,
-    joules_per_image,
-    machine_peaks,
-    open_meter,
-    read_counters,
-)
-from bench.measure.memory import Need, fit_together, measure_memory, need_of, room_for
+from bench.measure.machine import conditions_between, gpu_is_slowed, measure_peaks, read_counters
+from bench.measure.memory import Need, estimate_need, fit_together, measure_memory, room_for_models
+from bench.measure.once import ONCE
+from bench.measure.subject import Subject, build_subject, try_to_build, warm_up_torch
+from bench.measure.sweep import sweep_measurements, time_inference
 from bench.measure.turns import Turns, take_turns
-from bench.measure.visit import (
-    PASSES,
-    SWEEP_SHARE,
-    Pass,
-    Subject,
-    build_subject,
-    first_step,
-    sweep,
-    wake,
-)
-from bench.measure.visit import measurements as sweep_measurements
-from bench.results.metric import METRICS
+from bench.measure.visit import VISITS
+from bench.results.metric import CHOICES, METRICS, Measure, Taken, list_metrics
 from bench.results.record import (
     Comparison,
     Measurement,
@@ -44,76 +29,84 @@ from bench.results.record import (
 from bench.results.storage import comparison_path, read, write
 from bench.results.verdict import is_timed, noise_floor
 from bench.train.batch_size import with_batch_size
-from bench.train.build import RunContext, build_loader, build_model, prepare_learner
-from bench.train.schedule import choose_optimizer
-from zoo.cause import cause_of
+from bench.train.build import RunContext
 from zoo.spec import ModelSpec
 
 T = TypeVar("T")
-AGAIN = " (again)"  # behind the reference's name where it is measured a second time, as its own opponent
+# Behind the reference's name where it is measured a second time, as its own opponent.
+AGAIN = " (again)"
 
 
 def compare_models(
     specs: Mapping[str, ModelSpec], records: Sequence[RunRecord], context: RunContext
 ) -> None:
-    """Measure every model that has a finished cell, once a launch, and write the comparisons.
+    """Measure every model of which a record is ok, once a launch, and write the comparisons.
 
-    Written ones are kept.
+    Those that are there are kept.
     """
     ok = {record.model: record for record in reversed(records) if record.status == "ok"}
     specs = {model: spec for model, spec in specs.items() if model in ok}
-    if not context.config.measure or not specs:
+    config, runtime = context.config, context.runtime
+    if not config.measure or not specs:
         return
-    runtime = context.runtime
-    needs = {model: need_of(ok[model], context.config, runtime) for model in specs}
-    launch, group, left = runtime.on_main(_unmeasured, context, tuple(specs))
+    needs = {model: estimate_need(ok[model], config, runtime) for model in specs}
+    launch, first_group, left = runtime.on_main(find_unmeasured, context, tuple(specs))
     if not left:
         return
-    groups = runtime.broadcast(
-        fit_together({model: needs[model] for model in left}, room_for(runtime))
-    )
-    for number, models in enumerate(groups, start=group):
-        own = {model: specs[model] for model in models}
-        contexts = {model: with_batch_size(ok[model].batch_size, context) for model in own}
+    room = room_for_models(runtime)
+    groups = runtime.broadcast(fit_together({model: needs[model] for model in left}, room))
+    num_groups = first_group + len(groups)
+    for group, models in enumerate(groups, start=first_group):
+        which = f"group {group + 1} of {num_groups}" if num_groups > 1 else ""
         runtime.say(
-            f"measuring {len(own)} models in turn"
-            + _which(launch, number, context, group + len(groups))
+            f"measuring {len(models)} models in turn{_which_launch(which, launch, context)}"
         )
-        compared = _Contest(own, contexts, context, needs).compare(launch, number)
-        runtime.on_main(write, comparison_path(context.folder, launch, number), compared)
-    if launch + 1 < context.config.launches:
+        contest = _Contest(
+            specs={model: specs[model] for model in models},
+            contexts={model: with_batch_size(ok[model].batch_size, context) for model in models},
+            context=context,
+            needs=needs,
+        )
+        comparison = contest.compare(launch, group)
+        runtime.on_main(write, comparison_path(context.folder, launch, group), comparison)
+    if launch + 1 < config.launches:
         runtime.say(
-            f"launch {launch + 1} of {context.config.launches} is measured; --resume does the next one"
+            f"launch {launch + 1} of {config.launches} is measured; --resume does the next one"
         )
 
 
-def _unmeasured(context: RunContext, models: tuple[str, ...]) -> tuple[int, int, tuple[str, ...]]:
-    """The first launch that lacks models, the number of its next group, and those models behind the reference.
+def find_unmeasured(
+    context: RunContext, models: tuple[str, ...]
+) -> tuple[int, int, tuple[str, ...]]:
+    """Return the first launch that lacks models, its next group's number, and those models.
 
-    An interrupted launch goes on with what it lacks: how many models fit together may have changed
-    since.
+    The reference comes before them, since every group has it. An interrupted launch goes on with
+    what it lacks: how many models fit together may have changed since.
     """
     for launch in range(context.config.launches):
-        group, left = 0, models
-        while (path := comparison_path(context.folder, launch, group)).exists():
+        group = 0
+        left = models
+        path = comparison_path(context.folder, launch, group)
+        while path.exists():
             done = read(path, Comparison).models
-            group, left = group + 1, tuple(model for model in left if model not in done)
+            left = tuple(model for model in left if model not in done)
+            group += 1
+            path = comparison_path(context.folder, launch, group)
         if left:
             return launch, group, tuple(dict.fromkeys((models[0], *left)))
     return 0, 0, ()
 
 
-def _which(launch: int, group: int, context: RunContext, num_groups: int) -> str:
-    words = [f"group {group + 1} of {num_groups}"] if num_groups > 1 else []
-    words += (
-        [f"launch {launch + 1} of {context.config.launches}"] if context.config.launches > 1 else []
-    )
+def _which_launch(group: str, launch: int, context: RunContext) -> str:
+    words = [group] if group else []
+    if context.config.launches > 1:
+        words.append(f"launch {launch + 1} of {context.config.launches}")
     return f" ({', '.join(words)})" if words else ""
 
 
 @dataclass
 class _Contest:
-    """Models that are measured together, each at its own batch, and what is found."""
+    """Models that are measured together, each at its own batch size, and what is found."""
 
     specs: Mapping[str, ModelSpec]
     contexts: Mapping[str, RunContext]
@@ -127,43 +120,42 @@ class _Contest:
     sweep_ended: dict[str, str] = field(default_factory=dict)
 
     def compare(self, launch: int, group: int) -> Comparison:
-        """Do every pass that was asked for."""
-        config, runtime = self.context.config, self.context.runtime
+        """Do everything that was asked for, what is timed before what isn't."""
+        runtime = self.context.runtime
         self._build()
-        wanted = {name: PASSES[name] for name in PASSES if name in config.measure and self.subjects}
-        turns = {
-            name: self._watched(name, partial(self._one_pass, which))
-            for name, which in wanted.items()
-        }
+        turns = {}
+        for measure in self._asked("in turn") if self.subjects else ():
+            turns[measure.name] = self._watch(measure, partial(self._take_turns, measure))
         measured = {name: self._measurements(name, turns) for name in self.subjects}
         reference = next(iter(self.subjects), next(iter(self.specs)))
         again = measured.pop(reference + AGAIN, ())
         self.subjects.pop(reference + AGAIN, None)
-        if "sweep" in config.measure:
-            self._watched("sweep", self._sweep)
-        if "energy" in config.measure:
-            self._energy()
-        self.subjects.clear()  # memory is measured in processes of their own: give this one's back first
-        machine = machine_peaks(runtime) if "machine" in config.measure else ()
-        if "memory" in config.measure and launch == 0:
-            runtime.say("measuring memory, each model in a fresh process")
-            new = [model for model in measured if not (group and model == reference)]
-            fresh = [(self.specs[model], self.contexts[model]) for model in new]
-            for model, rows in measure_memory(fresh, self.missing).items():
-                self.once.setdefault(model, []).extend(rows)
+        for measure in self._asked("at growing batches"):
+            self._watch(measure, partial(self._sweep, measure))
+        for measure in self._asked("once"):
+            self._measure_once(measure)
+        # Memory is measured in processes of their own: give this one's back first.
+        self.subjects.clear()
+        machine = measure_peaks(runtime) if self._asked("of the machine") else ()
+        # The reference was measured with the first group.
+        fresh = [model for model in measured if not (group and model == reference)]
+        if self._asked("in a fresh process") and launch == 0:
+            self._measure_memory(fresh)
+        own = measured.get(reference, ())
+        measurements = {
+            model: (*rows, *self.once.get(model, ())) for model, rows in measured.items()
+        }
         return Comparison(
             run=self.context.folder.name,
             models=tuple(self.specs),
             reference=reference,
             launch=launch,
             group=group,
-            order={name: tuple(turn.order) for name, turn in turns.items()},
-            ended_by={name: turn.ended_by for name, turn in turns.items()},
-            measurements={
-                name: (*rows, *self.once.get(name, ())) for name, rows in measured.items()
-            },
+            order={part: tuple(taken.order) for part, taken in turns.items()},
+            ended_by={part: taken.ended_by for part, taken in turns.items()},
+            measurements=measurements,
             same_model_twice=again,
-            noise=_noise(again, measured.get(reference, ())),
+            noise=_noise_floors(again, own),
             conditions=self.conditions,
             machine=machine,
             sweeps=self.sweeps,
@@ -175,127 +167,121 @@ class _Contest:
             created=now(),
         )
 
+    def _asked(self, taken: Taken) -> list[Measure]:
+        """Return the choices of --measure that are taken in one way."""
+        asked = self.context.config.measure
+        return [measure for measure in CHOICES if measure.taken == taken and measure.name in asked]
+
     def _build(self) -> None:
         """Build every model, the first of them twice.
 
         One that fails to build or to step is missing, with its cause.
         """
         runtime = self.context.runtime
-        wake(runtime, self.context.config)
+        warm_up_torch(runtime, self.context.config)
         for model, spec in self.specs.items():
-            cause, took, longer, subject = "", 0.0, 0.0, None
-            try:
-                subject, took, longer = first_step(
-                    partial(build, spec, self.contexts[model]), runtime
-                )
-            except Interrupted:
-                raise
-            except Exception as error:
-                cause = cause_of(error)
-            causes = [other for other in runtime.gather(cause) if other]
-            if subject is None or causes:
+            built = try_to_build(spec, self.contexts[model])
+            failures = runtime.gather(built if isinstance(built, str) else "")
+            causes = [cause for cause in failures if cause]
+            # A model that one rank lacks no rank can measure.
+            if isinstance(built, str) or causes:
                 self.missing[model] = causes[0]
                 continue
-            self.subjects[model] = subject
-            self.once[model] = [single("first_step_seconds", took, runtime)]
-            if self.context.config.compile:
-                self.once[model].append(single("compile_seconds", longer, runtime))
+            self.subjects[model], seconds = built
+            self._add_once(model, seconds)
         if self.subjects:
             reference = next(iter(self.subjects))
-            self.subjects[reference + AGAIN] = build(
-                self.specs[reference], self.contexts[reference]
-            )
+            twin = build_subject(self.specs[reference], self.contexts[reference])
+            self.subjects[reference + AGAIN] = twin
 
-    def _watched(self, name: str, action: Callable[[], T]) -> T:
-        """Do something and note what else the machine did meanwhile."""
+    def _add_once(self, model: str, values: Mapping[str, float]) -> None:
+        """Keep what every rank measured once of a model, by metric."""
+        for metric, value in values.items():
+            ranks = [(own,) for own in self.context.runtime.gather(value)]
+            self.once.setdefault(model, []).append(make_measurement(metric, ranks))
+
+    def _watch(self, measure: Measure, action: Callable[[], T]) -> T:
+        """Do something, and keep what else the machine did meanwhile."""
+        runtime = self.context.runtime
         before = read_counters()
         result = action()
         after = read_counters()
-        found = conditions(before, after, self.context.runtime.gather(after.own - before.own))
-        slowed = gpu_is_slowed() if self.context.runtime.device.type == "cuda" else None
-        self.conditions[name] = found | ({} if slowed is None else {"gpu_slowed": float(slowed)})
+        found = conditions_between(before, after, runtime.gather(after.own - before.own))
+        slowed = gpu_is_slowed() if runtime.device.type == "cuda" else None
+        if slowed is not None:
+            found["gpu_slowed"] = float(slowed)
+        self.conditions[measure.name] = found
         return result
 
-    def _one_pass(self, which: Pass) -> Turns:
+    def _take_turns(self, measure: Measure) -> Turns:
         config, runtime = self.context.config, self.context.runtime
+        make_visit = VISITS[measure.name]
+        # The reference's twin has no time of its own: --measure-seconds are a model's.
+        num_models = len(self.subjects) - 1
         return take_turns(
-            {name: which.visit(subject, runtime) for name, subject in self.subjects.items()},
+            {name: make_visit(subject, runtime) for name, subject in self.subjects.items()},
             rounds=None if config.pairs == "auto" else config.pairs,
-            seconds=which.share * config.measure_seconds * (len(self.subjects) - 1),
+            seconds=measure.share * config.measure_seconds * num_models,
             seed=config.seeds[0],
             agree=runtime.broadcast,
             check=runtime.check_signal,
         )
 
     def _measurements(self, name: str, turns: Mapping[str, Turns]) -> tuple[Measurement, ...]:
-        """A contestant's measurements, with the raw values of every rank."""
-        rows, batch_size = [], self.contexts[name.removesuffix(AGAIN)].config.batch_size
+        """Return a contestant's measurements, with the raw values of every rank."""
+        rows = []
+        batch_size = self.contexts[name.removesuffix(AGAIN)].config.batch_size
         for part, taken in turns.items():
-            shared = self.context.runtime.gather((taken.values[name], taken.warmup[name]))
+            ranks = self.context.runtime.gather((taken.values[name], taken.warmup[name]))
             for metric in taken.values[name]:
                 row = make_measurement(
                     metric,
-                    [values[metric] for values, _ in shared],
-                    warmup=[warmup[metric] for _, warmup in shared],
+                    [values[metric] for values, _ in ranks],
+                    warmup=[warmup[metric] for _, warmup in ranks],
                     images=batch_size if METRICS[metric].per_batch else None,
                     part=part,
                 )
                 rows.append(row)
         return tuple(rows)
 
-    def _sweep(self) -> None:
+    def _sweep(self, measure: Measure) -> None:
         config = self.context.config
         for model, subject in self.subjects.items():
-            found = sweep(
+            times = time_inference(
                 subject,
                 self.context.runtime,
-                seconds=SWEEP_SHARE * config.measure_seconds,
+                seconds=measure.share * config.measure_seconds,
                 bytes_an_image=self.needs[model].forward,
                 seed=config.seeds[0],
             )
-            self.sweeps[model], self.sweep_ended[model] = (
-                sweep_measurements(found.seconds),
-                found.ended,
-            )
+            self.sweeps[model] = sweep_measurements(times.seconds)
+            self.sweep_ended[model] = times.ended
 
-    def _energy(self) -> None:
-        runtime = self.context.runtime
-        meter = open_meter(runtime)
-        causes = [
-            other for other in runtime.gather(meter if isinstance(meter, str) else "") if other
-        ]
-        if isinstance(meter, str) or causes:
-            self.missing["energy_joules_per_image"] = causes[0]
+    def _measure_once(self, measure: Measure) -> None:
+        """Measure every model by itself, or say why this machine can't."""
+        try:
+            measure_subject = ONCE[measure.name](self.context.runtime)
+            failure = ""
+        except ValueError as error:
+            failure = str(error)
+        causes = [cause for cause in self.context.runtime.gather(failure) if cause]
+        if causes:
+            for metric in list_metrics(measure):
+                self.missing[metric.name] = causes[0]
             return
         for model, subject in self.subjects.items():
-            values = [(value,) for value in joules_per_image(subject, meter, runtime)]
-            self.once[model].append(make_measurement("energy_joules_per_image", values))
+            self._add_once(model, measure_subject(subject))
+
+    def _measure_memory(self, models: Sequence[str]) -> None:
+        self.context.runtime.say("measuring memory, each model in a fresh process")
+        prepared = [(self.specs[model], self.contexts[model]) for model in models]
+        for model, rows in measure_memory(prepared, self.missing).items():
+            self.once.setdefault(model, []).extend(rows)
 
 
-def build(spec: ModelSpec, context: RunContext) -> Subject:
-    """Build a model as a cell does, with fresh weights.
-
-    How fast it is doesn't depend on what it has learnt.
-    """
-    config, seed = choose_optimizer(context.config, spec.defaults), context.config.seeds[0]
-    assert config.lr is not None, "it was settled"
-    learner = prepare_learner(
-        build_model(spec, seed, context),
-        spec,
-        config=config,
-        peak=config.lr,
-        seed=seed,
-        runtime=context.runtime,
-    )
-    return build_subject(spec.name, learner, build_loader(spec, seed, context))
-
-
-def single(metric: str, value: float, runtime: Runtime) -> Measurement:
-    """A measurement that each rank makes once."""
-    return make_measurement(metric, [(own,) for own in runtime.gather(value)])
-
-
-def _noise(again: Sequence[Measurement], own: Sequence[Measurement]) -> dict[str, NoiseFloor]:
-    """What measuring the reference twice says of the harness, by metric."""
+def _noise_floors(
+    again: Sequence[Measurement], own: Sequence[Measurement]
+) -> dict[str, NoiseFloor]:
+    """Return what measuring the reference twice says of the harness, by metric."""
     first = {row.metric: row for row in own}
-    return {twin.metric: noise_floor(twin, first[twin.metric]) for twin in again if is_timed(twin)}
+    return {row.metric: noise_floor(row, first[row.metric]) for row in again if is_timed(row)}

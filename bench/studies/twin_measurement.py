@@ -13,7 +13,7 @@ from typing import Any
 from bench.cell.open_run import open_alone
 from bench.distributed.process import die_with_parent
 from bench.distributed.runtime import Interrupted
-from bench.measure.compare import build
+from bench.measure.subject import build_subject
 from bench.measure.turns import take_turns
 from bench.measure.visit import step_visit
 from bench.request.command_line import parse
@@ -52,7 +52,7 @@ def measure_trial(trial: Trial, context: RunContext) -> dict[str, Any]:
     """
     start = time.perf_counter()
     spec = resolve(trial.model, num_classes=len(context.data.class_names))
-    first, second = build(spec, context), build(spec, context)
+    first, second = build_subject(spec, context), build_subject(spec, context)
     if trial.kind == "slowed":
         second.learner = slow_down(second.learner)
     runtime = context.runtime

@@ -15,8 +15,7 @@ import torch
 from bench.data.loader import Loader
 from bench.data.pixels import ModelInput
 from bench.distributed.runtime import Runtime
-from bench.measure.compare import build
-from bench.measure.visit import Subject
+from bench.measure.subject import Subject, build_subject
 from bench.request.command_line import parse
 from bench.results.record import RunRecord
 from bench.results.storage import read, write
@@ -51,7 +50,7 @@ def context() -> Iterator[RunContext]:
 
 @pytest.fixture(scope="module")
 def subject(context: RunContext) -> Subject:
-    return build(resolve(MODEL, num_classes=len(DATASET.class_names)), context)
+    return build_subject(resolve(MODEL, num_classes=len(DATASET.class_names)), context)
 
 
 def test_forward(benchmark: Any, subject: Subject) -> None:

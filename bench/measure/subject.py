@@ -1,0 +1,115 @@
+"""A model held ready to be measured."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from bench.data.loader import Batch
+from bench.distributed.runtime import Interrupted, Runtime
+from bench.request.config import RunConfig
+from bench.train.build import (
+    RunContext,
+    build_learner,
+    build_loader,
+    build_model,
+    prepare_learner,
+)
+from bench.train.schedule import choose_optimizer
+from bench.train.step import build_tiny_network, noise_batch, time_action
+from bench.train.trainer import Batches, Learner
+from zoo.cause import cause_of
+from zoo.spec import ModelSpec
+
+# Steps that are timed must not lead to weights that overflow, however many there are.
+TINY_RATE = 1e-4
+
+
+@dataclass
+class Subject:
+    """A model with endless batches of its own, and one batch that is already on the device."""
+
+    model: str
+    learner: Learner
+    batches: Iterator[Batch]
+    batch: Batch
+    num_steps: int = 0
+    step_seconds: float = 0.0  # of its last visit
+
+    def step(self, batch: Batch) -> None:
+        """Take a training step too small to change anything."""
+        self.num_steps += 1
+        self.learner.step(batch, step=self.num_steps, rate=TINY_RATE)
+
+    @property
+    def bytes_sent(self) -> int | None:
+        """The bytes that this rank has sent to those it shares the model with.
+
+        None where it has the model alone.
+        """
+        return getattr(self.learner.bare, "bytes_sent", None)
+
+
+def build_subject(spec: ModelSpec, context: RunContext) -> Subject:
+    """Build a model as a cell does, with fresh weights.
+
+    How fast it is doesn't depend on what it has learnt.
+    """
+    seed = context.config.seeds[0]
+    config = choose_optimizer(context.config, spec.defaults)
+    assert config.lr is not None, "choose_optimizer fills it in"
+    learner = prepare_learner(
+        build_model(spec, seed, context),
+        spec,
+        config=config,
+        peak=config.lr,
+        seed=seed,
+        runtime=context.runtime,
+    )
+    batches = _repeat_epochs(build_loader(spec, seed, context))
+    return Subject(spec.name, learner, batches, next(batches))
+
+
+def _repeat_epochs(batches: Batches) -> Iterator[Batch]:
+    epoch = 0
+    while True:
+        yield from batches.epoch(epoch)
+        epoch += 1
+
+
+def warm_up_torch(runtime: Runtime, config: RunConfig) -> None:
+    """Train a tiny network for a step, so that what torch loads late is in no model's first step."""
+    config = replace(config, compile=False)
+    tiny = build_tiny_network().to(runtime.device)
+    learner = build_learner(tiny, config=config, peak=TINY_RATE, seed=0, runtime=runtime)
+    batch = noise_batch(config.accumulate, (3, 8, 8), config=config, device=runtime.device)
+    learner.step(batch, step=0, rate=TINY_RATE)
+
+
+def try_to_build(spec: ModelSpec, context: RunContext) -> tuple[Subject, dict[str, float]] | str:
+    """Build a subject and time its first steps; why not, where its own code fails."""
+    try:
+        return _build_and_time(spec, context)
+    except Interrupted:
+        raise
+    except Exception as error:
+        return cause_of(error)
+
+
+def _build_and_time(spec: ModelSpec, context: RunContext) -> tuple[Subject, dict[str, float]]:
+    """Build a subject and take two steps: the subject, and seconds by metric.
+
+    `first_step_seconds` are those from nothing to the end of the first step. By how much that step
+    was longer than the second one is what compiling takes, where the model is compiled.
+    """
+    runtime = context.runtime
+    start = time.perf_counter()
+    subject = build_subject(spec, context)
+    built = time.perf_counter()
+    subject.step(subject.batch)
+    runtime.synchronize()
+    done = time.perf_counter()
+    second = time_action(lambda: subject.step(subject.batch), runtime)
+    seconds = {"first_step_seconds": done - start}
+    if context.config.compile:
+        seconds["compile_seconds"] = max(0.0, done - built - second)
+    return subject, seconds
