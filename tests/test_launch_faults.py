@@ -173,7 +173,7 @@ def test_a_cell_that_the_kernel_kills_for_memory_is_a_row_and_the_next_one_runs(
     code, _, err = launched.end(120)
     assert code == 1, err
     assert (
-        "rank 0 was killed by the kernel for want of memory; the next cell goes on in a new world"
+        "rank 0 ran out of memory and was killed by the kernel; the next cell goes on in a new world"
         in err
     )
     (hungry,) = (launched.run / "cells").glob("*hungry-s0")

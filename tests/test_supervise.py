@@ -3,6 +3,7 @@
 Oracle: small scripts in the launcher's place, which die as they are told to.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -16,10 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.distributed.process import BROKEN, EXIT_FILE, GIVEN_UP, count_oom_kills
+from bench.distributed.process import BROKEN, EXIT_FILE, FAILURES_FILE, GIVEN_UP, count_oom_kills
 from bench.launch import supervise as module
 from bench.launch.check import complete
-from bench.launch.relay import deaths
 from bench.launch.supervise import RUN, supervise
 from bench.request.command_line import parse
 from bench.request.config import RunConfig, to_json
@@ -29,40 +29,20 @@ from tests.support.record_factory import ZOO, failed
 from tests.support.record_factory import record as make_record
 
 ROOT = Path(__file__).parent.parent
-# How a traceback of accelerate's launcher begins.
-TRACEBACK = """Traceback (most recent call last):
-  File "<frozen runpy>", line 198, in _run_module_as_main
-  File "/x/accelerate/commands/launch.py", line 1, in <module>
-"""
-TABLE = """
-Failures:
-[1]:
-  time      : 2026-11-22_06:50:31
-  host      : here
-  rank      : 0 (local_rank: 0)
-  exitcode  : 1 (pid: 29798)
-  error_file: <N/A>
-------------------------------------------------------------
-Root Cause (first observed failure):
-[0]:
-  time      : 2026-11-22_06:50:30
-  host      : here
-  rank      : 1 (local_rank: 1)
-  exitcode  : -9 (pid: 29799) (SIGKILL)
-  error_file: <N/A>
-"""
 
 
-def fails_with(words: str) -> str:
-    """A script that fails as accelerate's launcher does."""
-    return f"import sys; sys.stderr.write({TRACEBACK + words!r}); sys.exit(1)"
+def reports(*, never_met: bool = False, **exit_codes: int) -> str:
+    """A script that fails, and says how as start_accelerate does; ranks are named rank_0, …"""
+    codes = {name.removeprefix("rank_"): code for name, code in exit_codes.items()}
+    report = json.dumps({"exit_codes": codes, "never_met": never_met})
+    return (
+        f"import os, sys; open(os.environ[{FAILURES_FILE!r}], 'w').write({report!r}); sys.exit(1)"
+    )
 
 
 def died_of(number: signal.Signals) -> str:
-    """A script that says of its worker what subprocess says of one that died."""
-    return fails_with(
-        f"subprocess.CalledProcessError: Command '[]' died with <Signals.{number.name}: {number}>.\n"
-    )
+    """A script whose only worker died of a signal."""
+    return reports(rank_0=-number)
 
 
 def leaves(note: str) -> str:
@@ -143,7 +123,12 @@ def test_restarts_go_on_with_the_run_as_often_as_was_said(config: RunConfig) -> 
 @pytest.mark.parametrize(
     ("number", "counts", "status", "cause"),
     [
-        (signal.SIGKILL, [7, 8, 8, 8], "oom", "rank 0 was killed by the kernel for want of memory"),
+        (
+            signal.SIGKILL,
+            [7, 8, 8, 8],
+            "oom",
+            "rank 0 ran out of memory and was killed by the kernel",
+        ),
         (signal.SIGSEGV, [7, 7, 7, 7], "failed", "rank 0 died of SIGSEGV"),
     ],
 )
@@ -212,9 +197,7 @@ supervise(config, lambda config: [sys.executable, "-c", body], os.environ)
 def test_machines_that_do_not_meet_are_said_in_one_line(
     config: RunConfig, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    body = fails_with(
-        "torch.distributed.DistStoreError: Timed out after 9 seconds waiting for clients.\n"
-    )
+    body = reports(never_met=True)
     assert supervise(config, scripts(body), os.environ, machines=2) == 1
     (line,) = capfd.readouterr().err.splitlines()
     assert "the 2 machines have not met within 60 s (--timeout)" in line
@@ -238,10 +221,49 @@ def test_a_world_that_torchrun_starts_again_goes_on(
     assert complete(config).resume
 
 
-def test_deaths_are_read_from_torchruns_table() -> None:
-    assert deaths(TABLE) == {1: 9}
-    assert deaths(died_of(signal.SIGSEGV)) == {0: 11}
-    assert deaths("") == {}
+def test_the_rank_that_died_is_named_and_not_those_that_torchrun_ended_then(
+    config: RunConfig, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "count_oom_kills", lambda: 7)
+    world = reports(rank_0=1, rank_1=-signal.SIGKILL, rank_2=-signal.SIGTERM)
+    assert supervise(config, scripts(world), os.environ) == 1
+    assert "zoometry: rank 1 died of SIGKILL; interrupted" in capfd.readouterr().err
+
+
+def start(place: Path, words: Sequence[str], script: str) -> tuple[dict[str, Any], str]:
+    """Start a script by accelerate; return what is reported of its end, and its standard error."""
+    (place / "script.py").write_text(script)
+    report = place / "failures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", module.STARTER, *words, str(place / "script.py")],
+        env=os.environ | {FAILURES_FILE: str(report), "TORCH_CPP_LOG_LEVEL": "FATAL"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    return json.loads(report.read_text()), done.stderr
+
+
+ONE = ["--cpu", "--num_processes", "1"]
+TWO = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+STATED = ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize(("words", "rank"), [(ONE, "0"), (TWO, "1")], ids=["one", "two"])
+def test_what_accelerate_raises_is_reported_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], rank: str
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    dies = f"import os, time\nif os.environ.get('RANK', '0') == '{rank}': os.kill(os.getpid(), 9)\n"
+    report, said = start(tmp_path, [*words, *STATED], dies + "time.sleep(60)")
+    assert report["exit_codes"][rank] == -signal.SIGKILL
+    assert not report["never_met"]
+    assert said == ""
+    report, said = start(tmp_path, [*words, *STATED], "import sys; sys.exit('of a worker')")
+    assert report["exit_codes"][rank] == 1
+    assert said.startswith("of a worker\n")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from bench.distributed.process import World, check_world, num_cores, num_gpus, read_world
-from bench.launch.__main__ import Layout, command, environment, layout_of
+from bench.launch.__main__ import Layout, make_command, make_environment, read_layout
 from bench.request.command_line import parse
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
@@ -54,7 +54,7 @@ def test_a_wrong_layout_is_refused_by_the_name_of_the_variable(
     variables: dict[str, str], line: str
 ) -> None:
     with pytest.raises(ValueError, match=line):
-        layout_of({"CUDA_VISIBLE_DEVICES": ""} | variables)
+        read_layout({"CUDA_VISIBLE_DEVICES": ""} | variables)
 
 
 def test_slurm_and_our_own_variables_say_the_same() -> None:
@@ -72,17 +72,17 @@ def test_slurm_and_our_own_variables_say_the_same() -> None:
         "MASTER_ADDR": "a",
         "NPROC": "2",
     }
-    assert layout_of(ours) == layout_of(slurm) == Layout(2, 2, 1, "a", 29500, gpus=False)
+    assert read_layout(ours) == read_layout(slurm) == Layout(2, 2, 1, "a", 29500, gpus=False)
 
 
 def test_several_processes_on_a_cpu_are_started_in_the_way_that_accelerate_understands() -> None:
-    layout = layout_of({"CUDA_VISIBLE_DEVICES": "", "NPROC": "2"})
-    words = command(parse(["--models", "lenet5", "--epochs", "1"]), layout)
+    layout = read_layout({"CUDA_VISIBLE_DEVICES": "", "NPROC": "2"})
+    words = make_command(parse(["--models", "lenet5", "--epochs", "1"]), layout)
     assert "--multi_gpu" in words
     assert words[words.index("--num_processes") + 1] == "2"
     assert words[words.index("--main_process_port") + 1] == "0"
     assert words[words.index("--world") + 1] == "2"
-    assert environment(layout, {"RANK": "7", "HOME": "/"}) == {
+    assert make_environment(layout, {"RANK": "7", "HOME": "/"}) == {
         "ACCELERATE_USE_CPU": "true",
         "GLOO_SOCKET_IFNAME": "lo",
         "HOME": "/",

@@ -20,6 +20,8 @@ import psutil
 
 # Names the file where launch.sh wants the exit code, which accelerate turns into 1.
 EXIT_FILE = "ZOOMETRY_EXIT_FILE"
+# Names the file where launch.sh wants to read how the workers failed (start_accelerate.py).
+FAILURES_FILE = "ZOOMETRY_FAILURES_FILE"
 # The process that launch.sh became.
 LAUNCHER = "ZOOMETRY_LAUNCHER"
 # Cells that brought down a world of this launch: their records stay as they are.

@@ -1,4 +1,4 @@
-"""What launch.sh starts. No torch: checks the request, starts accelerate with every setting stated, passes signals on.
+"""Check a request, start accelerate with every setting stated, and pass signals on. No torch.
 
 python -m bench.launch                      the main job on all GPUs, or on the CPU with all its cores
 NPROC=2 python -m bench.launch --models lenet5 --epochs 1
@@ -14,11 +14,13 @@ from functools import partial
 
 import psutil
 
-from bench.distributed.process import RELAUNCH, num_cores, num_gpus
+from bench.distributed.process import PLACE, RELAUNCH, num_cores, num_gpus
 from bench.launch.check import check_request, complete
-from bench.launch.supervise import RUN, supervise
+from bench.launch.supervise import RUN, STARTER, supervise
 from bench.request.command_line import complain, parse, to_flags
 from bench.request.config import RunConfig
+
+DEFAULT_PORT = 29500  # torchrun's own, where several machines must know it
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Layout:
     num_machines: int
     machine_rank: int
     address: str
-    port: int
+    port: int  # 0: any free one
     gpus: bool
 
     @property
@@ -38,62 +40,68 @@ class Layout:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check, start, wait; the exit code is that of the run: 0, 1, 2, 130 or 143."""
+    """Check a request, run it, and return its exit code: 0, 1, 2, 130 or 143."""
     try:
-        layout = layout_of(os.environ)
+        layout = read_layout(os.environ)
         config = complete(parse(sys.argv[1:] if argv is None else argv))
         if config.world not in (None, layout.world_size):
             raise ValueError(
-                f"--world {config.world}: NPROC and NNODES make {layout.world_size}; say NPROC={config.world}"
+                f"--world {config.world}: NPROC and NNODES make {layout.world_size}; "
+                f"set NPROC={config.world}"
             )
         check_request(config, world_size=layout.world_size)
     except ValueError as error:
         return complain(error)
-    start = partial(command, layout=layout)
-    variables, machines = environment(layout, os.environ), layout.num_machines
-    code = supervise(config, start, variables, machines=machines)
+
+    command = partial(make_command, layout=layout)
+    variables = make_environment(layout, os.environ)
+    machines = layout.num_machines
+    code = supervise(config, command, variables, machines=machines)
+    # Later launches only measure, in fresh processes. After a failed cell (1) they still do.
+    again, only_measure = replace(config, resume=True), variables | {RELAUNCH: "1"}
     for _ in range(1, config.launches):
         if code > 1:
             break
-        code = supervise(
-            replace(config, resume=True), start, variables | {RELAUNCH: "1"}, machines=machines
-        )
+        code = supervise(again, command, only_measure, machines=machines)
     return code
 
 
-def layout_of(variables: Mapping[str, str]) -> Layout:
-    """Read NPROC, NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT, or what Slurm says.
+def read_layout(variables: Mapping[str, str]) -> Layout:
+    """Read NPROC, NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT, or Slurm's variables.
 
-    ValueError names a wrong one.
+    ValueError names a variable that is wrong.
     """
     gpus = num_gpus(variables)
-    num_machines = _number(variables, "NNODES", "SLURM_NNODES", default=1)
-    machine_rank = _number(variables, "NODE_RANK", "SLURM_NODEID", default=0, least=0)
-    local_size = _number(variables, "NPROC", default=max(1, gpus))
+    num_machines = _read_number(variables, "NNODES", "SLURM_NNODES", default=1)
+    machine_rank = _read_number(variables, "NODE_RANK", "SLURM_NODEID", default=0, least=0)
+    local_size = _read_number(variables, "NPROC", default=max(1, gpus))
     if gpus and local_size > gpus:
         raise ValueError(
-            f"NPROC={local_size}: this machine has {gpus} GPUs; to use the CPU say CUDA_VISIBLE_DEVICES="
+            f"NPROC={local_size}: this machine has {gpus} GPUs; "
+            "to use the CPU set CUDA_VISIBLE_DEVICES="
         )
     if machine_rank >= num_machines:
         raise ValueError(f"NODE_RANK={machine_rank}: must be less than NNODES={num_machines}")
-    address = variables.get("MASTER_ADDR") or (
-        _first_slurm_host(variables) if num_machines > 1 else "127.0.0.1"
-    )
-    if num_machines > 1 and not address:
+
+    is_single = num_machines == 1
+    address = variables.get("MASTER_ADDR")
+    if not address:
+        address = "127.0.0.1" if is_single else _find_first_slurm_host(variables)
+    if not address:
         raise ValueError(
-            f"NNODES={num_machines}: say MASTER_ADDR, the address of the machine with NODE_RANK=0"
+            f"NNODES={num_machines}: set MASTER_ADDR, the address of the machine with NODE_RANK=0"
         )
-    port = _number(variables, "MASTER_PORT", default=29500 if num_machines > 1 else 0, least=0)
+    default_port = 0 if is_single else DEFAULT_PORT
+    port = _read_number(variables, "MASTER_PORT", default=default_port, least=0)
     return Layout(local_size, num_machines, machine_rank, address, port, gpus > 0)
 
 
-def command(config: RunConfig, layout: Layout) -> list[str]:
-    """Write the command line of accelerate.
+def make_command(config: RunConfig, layout: Layout) -> list[str]:
+    """Return the command that starts the workers by accelerate.
 
-    Nothing is left to its defaults or to a configuration of the user's.
+    Nothing is left to accelerate's defaults or to a configuration file of the user's.
     """
-    launcher = [sys.executable, "-m", "accelerate.commands.launch"]
-    stated = {
+    settings = {
         "num_processes": layout.world_size,
         "num_machines": layout.num_machines,
         "machine_rank": layout.machine_rank,
@@ -103,66 +111,61 @@ def command(config: RunConfig, layout: Layout) -> list[str]:
         "dynamo_backend": "no",
         "num_cpu_threads_per_process": max(1, num_cores() // layout.local_size),
     }
-    # accelerate starts several processes on a CPU only when told of several GPUs and of the CPU at
-    # once. Machines wait for each other as long as ranks do; torchrun's own patience is ten
-    # minutes.
-    patience = (
-        ["--rdzv_conf", f"timeout={max(1, round(config.timeout))}"]
-        if layout.num_machines > 1
-        else []
-    )
-    kind = ["--multi_gpu"] if layout.world_size > 1 else [] if layout.gpus else ["--cpu"]
-    flags = [word for name, value in stated.items() for word in (f"--{name}", str(value))]
-    return [
-        *launcher,
-        *kind,
-        *flags,
-        *patience,
-        str(RUN),
-        *to_flags(replace(config, world=layout.world_size)),
-    ]
+    if layout.num_machines > 1:
+        # Machines wait for each other as long as ranks do; torchrun's own patience is ten minutes.
+        settings["rdzv_conf"] = f"timeout={max(1, round(config.timeout))}"
+    words = [sys.executable, "-m", STARTER]
+    if layout.world_size > 1:
+        # On a CPU too: accelerate starts several processes there only when it is told of several
+        # GPUs by this flag, and of the CPU by a variable.
+        words.append("--multi_gpu")
+    elif not layout.gpus:
+        words.append("--cpu")
+    for name, value in settings.items():
+        words += [f"--{name}", str(value)]
+    return [*words, str(RUN), *to_flags(replace(config, world=layout.world_size))]
 
 
-def environment(layout: Layout, variables: Mapping[str, str]) -> dict[str, str]:
-    """The workers' environment.
+def make_environment(layout: Layout, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the workers' environment.
 
-    Gloo stays on the loopback interface of one machine, or takes the way to the first.
+    Gloo uses the loopback interface on one machine, else the interface that leads to the first
+    machine, unless GLOO_SOCKET_IFNAME is set.
     """
-    extra = {} if layout.gpus else {"ACCELERATE_USE_CPU": "true"}
+    # A launcher above this one may have left its place in a world, which this one's would take over.
+    environment = {name: value for name, value in variables.items() if name not in PLACE}
+    if not layout.gpus:
+        environment["ACCELERATE_USE_CPU"] = "true"
     if layout.num_machines == 1:
-        extra["GLOO_SOCKET_IFNAME"] = "lo"
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
     elif "GLOO_SOCKET_IFNAME" not in variables:
-        extra |= _interface_to(layout)
-    # What a launcher above this one left behind would be taken for this world's.
-    lost = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
-    return {k: v for k, v in variables.items() if k not in lost} | extra
+        environment |= _find_interface(layout)
+    return environment
 
 
-def _interface_to(layout: Layout) -> dict[str, str]:
-    """Name gloo the network interface by which the first machine is reached; nothing where that can't be told.
+def _find_interface(layout: Layout) -> dict[str, str]:
+    """Name gloo the network interface that leads to the first machine; nothing if none is found.
 
-    gloo itself would take the one that this machine's own name resolves to, which is often the
-    loopback.
+    gloo itself would take the interface that this machine's own name resolves to, which is often
+    the loopback.
     """
     try:
-        family, kind, *_, place = socket.getaddrinfo(
-            layout.address, layout.port, type=socket.SOCK_DGRAM
-        )[0]
+        places = socket.getaddrinfo(layout.address, layout.port, type=socket.SOCK_DGRAM)
+        family, kind, _, _, place = places[0]
         with socket.socket(family, kind) as probe:
-            probe.connect(place)  # of a datagram socket: asks for the way, sends nothing
-            own = probe.getsockname()[0]
+            # Connecting a datagram socket chooses the way and sends nothing.
+            probe.connect(place)
+            own_address = probe.getsockname()[0]
     except OSError:
         return {}
-    names = [
-        name
-        for name, places in psutil.net_if_addrs().items()
-        if own in [one.address for one in places]
-    ]
-    return {"GLOO_SOCKET_IFNAME": names[0]} if names else {}
+    for name, addresses in psutil.net_if_addrs().items():
+        if own_address in [one.address for one in addresses]:
+            return {"GLOO_SOCKET_IFNAME": name}
+    return {}
 
 
-def _number(variables: Mapping[str, str], *names: str, default: int, least: int = 1) -> int:
-    """The first of these variables that is set, as a whole number."""
+def _read_number(variables: Mapping[str, str], *names: str, default: int, least: int = 1) -> int:
+    """Return the first of these variables that is set, as a whole number."""
     for name in names:
         given = variables.get(name)
         if given:
@@ -172,15 +175,15 @@ def _number(variables: Mapping[str, str], *names: str, default: int, least: int 
     return default
 
 
-def _first_slurm_host(variables: Mapping[str, str]) -> str:
-    """The first host of a Slurm job, by Slurm's own tool; empty where there is none."""
+def _find_first_slurm_host(variables: Mapping[str, str]) -> str:
+    """Return the first host of a Slurm job, by Slurm's own tool; empty if there is none."""
     hosts = variables.get("SLURM_JOB_NODELIST")
     if not hosts:
         return ""
+    # Only Slurm's tool can expand its notation, as in node[01-03,07].
+    command = ["scontrol", "show", "hostnames", hosts]
     try:
-        listed = subprocess.run(
-            ["scontrol", "show", "hostnames", hosts], capture_output=True, text=True, check=False
-        )
+        listed = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return ""
     return listed.stdout.split("\n", 1)[0]

@@ -1,13 +1,13 @@
-"""Keeps a run going: starts its world, hands signals on, says why a world broke, and starts another where that helps.
+"""Keep a run going: start its world, pass signals on, say why a world broke, and start another one.
 
-A death is told from a person's kill by the kernel's own count of processes killed for want of
-memory. Restarts are made here rather than by torchrun's elastic agent: that one knows neither a
-single process, nor memory, nor which exit was in order, and it starts the same command again, which
-would be refused without --resume.
+A death by lack of memory is told from a person's kill by the kernel's own count of processes killed
+out of memory. Restarts are made here rather than by torchrun's elastic agent: the agent knows
+neither single processes, nor memory, nor which exit was deliberate, and it starts the same command
+again, which would be refused without --resume.
 """
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,12 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 import psutil
 
 from bench.distributed.process import (
     BROKEN,
     EXIT_FILE,
+    FAILURES_FILE,
     GIVEN_UP,
     LAUNCHER,
     adopt_orphans,
@@ -30,43 +32,44 @@ from bench.distributed.process import (
     die_with_parent,
     name_signal,
 )
-from bench.launch.relay import Relay, deaths
 from bench.request.command_line import how_to_resume
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord, now
 from bench.results.storage import read_run, write
 
 RUN = Path(__file__).parents[1] / "run.py"
+STARTER = "bench.distributed.start_accelerate"  # the module that starts the workers
+# Signals by which a process dies of its own fault: a restart at the same place would crash again.
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
-APART = re.compile(
-    "DistStoreError|DistNetworkError|Rendezvous[A-Z]"
-)  # of torchrun, where no worker was started
 POLL_SECONDS = 0.2
-TWICE_SECONDS = 1.0  # a signal that comes again sooner was sent to all processes at once
-STRAGGLER_SECONDS = 3.0  # what the ranks of a broken world get to leave by themselves
-LEAVE_SECONDS = 30.0  # what workers get to leave whose launcher has died
+REPEAT_SECONDS = 1.0  # a signal repeated sooner was sent to all processes at once
+STRAGGLER_SECONDS = 3.0  # for the ranks of a broken world to leave by themselves
+LEAVE_SECONDS = 30.0  # for workers to leave whose launcher has died
 
 
 @dataclass(frozen=True)
 class End:
-    """How a world ended. `code` is what its workers left in order, None if it broke; `deaths`: rank to signal.
+    """How a world ended.
 
-    `words` are the launcher's own where nothing else explains the end.
+    `code` is the exit code that its workers left, None if the world broke; `cause` is what a worker
+    said of that. `deaths` maps a rank to the signal that it died of. `oom_kills` is the number of
+    processes that the kernel killed out of memory, None if it doesn't count them. `never_met` says
+    that the machines didn't reach each other.
     """
 
     code: int | None
     cause: str
     deaths: Mapping[int, int]
     oom_kills: int | None
-    words: str = ""
+    never_met: bool
 
 
 @dataclass
 class Signals:
-    """What a person or a scheduler has sent; it is handed on to the workers as it comes."""
+    """The signals that a person or a scheduler has sent, passed on to the workers as they come."""
 
     received: list[int] = field(default_factory=list)
-    first: float = 0.0
+    first: float = 0.0  # when the first came, by the monotonic clock
 
     def listen(self) -> None:
         """Take SIGINT and SIGTERM from now on."""
@@ -74,10 +77,13 @@ class Signals:
             signal.signal(number, self._take)
 
     def _take(self, signum: int, _frame: FrameType | None) -> None:
-        again = bool(self.received) and time.monotonic() - self.first > TWICE_SECONDS
-        self.first = self.first if self.received else time.monotonic()
+        arrival = time.monotonic()
+        if not self.received:
+            self.first = arrival
         self.received.append(signum)
-        signal_workers(signal.SIGKILL if again else signum)
+        # Whoever asks twice doesn't want to wait for a checkpoint.
+        insists = arrival - self.first > REPEAT_SECONDS
+        signal_workers(signal.SIGKILL if insists else signum)
 
 
 def supervise(
@@ -89,105 +95,124 @@ def supervise(
 ) -> int:
     """Run a request to its end, in as many worlds as it takes, and return its exit code.
 
-    0, 1, 2, 130 or 143.
+    `command` makes the words that start a world. The code is 0, 1, 2, 130 or 143.
     """
     adopt_orphans()
     signals = Signals()
     signals.listen()
-    before = _failures(config)
-    restarts, place = config.restarts, ""
+    failures_before = _list_failures(config)
+    restarts = config.restarts
+    progress = ""
     while True:
-        gone = ",".join(_new_failures(config, before)) if machines == 1 else ""
-        end = run_world(command(config), {**variables, GIVEN_UP: gone}, signals)
+        # Of several machines none may give up a cell: the others would still run it.
+        alone = machines == 1
+        given_up = _new_failures(config, failures_before) if alone else set()
+        world_variables = {**variables, GIVEN_UP: ",".join(sorted(given_up))}
+        end = run_world(command(config), world_variables, signals)
         if end.code is not None:
             return end.code
         if signals.received:
             return 128 + signals.received[0]
-        cause = _apart(end, config, machines) or _cause(end)
-        same_place, place = place != "" and place == _place(config), _place(config)
-        if machines == 1 and _give_up(config, end, cause, same_place):
+
+        cause = _describe_cause(end, config, machines)
+        previous, progress = progress, _describe_progress(config)
+        is_stuck = progress != "" and progress == previous
+        if alone and _give_up(config, end, cause, is_stuck):
             _say(f"{cause}; the next cell goes on in a new world")
-        elif machines == 1 and _new_failures(config, before).keys() - set(gone.split(",")):
+        elif alone and _new_failures(config, failures_before) - given_up:
             _say(f"{cause}; the cell is given up, the next one goes on in a new world")
         elif restarts and _has_begun(config):
             restarts -= 1
             _say(f"{cause}; going on from the last checkpoint, {restarts} restarts are left")
         else:
-            sys.stderr.write("" if _apart(end, config, machines) else end.words)
             _say(f"{cause}; {how_to_resume(config)}" if _has_begun(config) else cause)
             return 1
         config = replace(config, resume=True)
 
 
 def run_world(words: Sequence[str], variables: Mapping[str, str], signals: Signals) -> End:
-    """Run the launcher in a session of its own until it and all below it are gone."""
-    oom_kills, others = count_oom_kills(), frozenset(_children())
+    """Run the launcher in a session of its own until it and every process below it are gone."""
+    kills_before = count_oom_kills()
+    bystanders = frozenset(_list_descendants())
     with tempfile.TemporaryDirectory(prefix="zoometry-") as folder:
-        note = Path(folder) / "exit"
+        exit_file = Path(folder) / "exit"
+        failures_file = Path(folder) / "failures.json"
+        files = {EXIT_FILE: str(exit_file), FAILURES_FILE: str(failures_file)}
+        # torch's C++ logs of lost connections, a page for every death. Who asks for them gets them.
+        quiet = {"TORCH_CPP_LOG_LEVEL": "FATAL"}
         launcher = subprocess.Popen(
             words,
-            env={**variables, EXIT_FILE: str(note), LAUNCHER: str(os.getpid())},
-            stderr=subprocess.PIPE,
+            env={**quiet, **variables, **files, LAUNCHER: str(os.getpid())},
             start_new_session=True,
             preexec_fn=die_with_parent,
         )
-        assert launcher.stderr is not None
-        relay = Relay(launcher.stderr)
-        hanging = _wait(launcher, note)
-        _clear_away(STRAGGLER_SECONDS if _read(note)[0] == BROKEN else LEAVE_SECONDS, others)
-        said = relay.finish()
-        code, cause = _read(note)
-    counted = count_oom_kills()
-    killed = None if oom_kills is None or counted is None else counted - oom_kills
+        had_to_kill = _wait_for(launcher, exit_file)
+        is_broken = _read_exit(exit_file)[0] == BROKEN
+        _clear_away(STRAGGLER_SECONDS if is_broken else LEAVE_SECONDS, bystanders)
+        code, cause = _read_exit(exit_file)
+        deaths, never_met = _read_failures(failures_file)
+    kills_after = count_oom_kills()
+    oom_kills = None
+    if kills_before is not None and kills_after is not None:
+        oom_kills = kills_after - kills_before
+
     if code is None and launcher.returncode == 0:
         code = 0
-    if (
-        launcher.returncode < 0 and not signals.received and not cause
-    ):  # its workers left in order, but nobody asked for it
-        code, cause = None, f"accelerate's launcher died of {name_signal(-launcher.returncode)}"
-    # torchrun ends the other ranks by SIGTERM: no cause of anything.
-    died = (
-        {}
-        if hanging
-        else {rank: number for rank, number in deaths(said).items() if number != signal.SIGTERM}
-    )
-    unexplained = not (died or cause or relay.num_passed)
-    return End(None if code == BROKEN else code, cause, died, killed, said if unexplained else "")
+    if launcher.returncode < 0 and not signals.received and not cause:
+        # Its workers left deliberately, with a code, but nobody had asked them to.
+        code = None
+        cause = f"accelerate's launcher died of {name_signal(-launcher.returncode)}"
+    if code == BROKEN:
+        code = None
+    # Where we killed the workers, their deaths are no cause.
+    return End(code, cause, {} if had_to_kill else deaths, oom_kills, never_met)
 
 
-def _read(note: Path) -> tuple[int | None, str]:
-    """The code and the cause that a worker left."""
-    code, _, cause = (
-        note.read_text(encoding="utf-8").partition(" ") if note.exists() else ("", "", "")
-    )
+def _read_exit(exit_file: Path) -> tuple[int | None, str]:
+    """Return the exit code and the cause that a worker left; None and nothing if none did."""
+    if not exit_file.exists():
+        return None, ""
+    code, _, cause = exit_file.read_text(encoding="utf-8").partition(" ")
+    # The file is empty for a moment while a worker writes it.
     return (int(code) if code else None), cause
 
 
-def _wait(launcher: subprocess.Popen[bytes], note: Path) -> bool:
-    """Wait for the launcher; where the world broke, end what is left of it: a stopped process heeds no other signal.
+def _read_failures(failures_file: Path) -> tuple[dict[int, int], bool]:
+    """Return the signal that each rank died of, and whether the machines never met."""
+    if not failures_file.exists():
+        return {}, False
+    report = json.loads(failures_file.read_bytes())
+    signals = {int(rank): -code for rank, code in report["exit_codes"].items() if code < 0}
+    # torchrun ends the other ranks by SIGTERM, so that is no cause of anything.
+    deaths = {rank: signum for rank, signum in signals.items() if signum != signal.SIGTERM}
+    return deaths, report["never_met"]
 
-    Says whether anything was.
+
+def _wait_for(launcher: subprocess.Popen[bytes], exit_file: Path) -> bool:
+    """Wait for the launcher, and return whether workers of a broken world had to be killed.
+
+    A stopped process heeds no signal but SIGKILL.
     """
-    end, hanging = None, False
+    deadline = None
+    had_to_kill = False
     while launcher.poll() is None:
         time.sleep(POLL_SECONDS)
-        if end is None and _read(note)[0] == BROKEN:
-            end = time.monotonic() + STRAGGLER_SECONDS
-        if end is not None and time.monotonic() > end:
-            for process in _workers():
+        if deadline is None and _read_exit(exit_file)[0] == BROKEN:
+            deadline = time.monotonic() + STRAGGLER_SECONDS
+        if deadline is not None and time.monotonic() > deadline:
+            for process in _list_workers():
                 process.kill()
-                hanging = True
-    return hanging
+                had_to_kill = True
+    return had_to_kill
 
 
-def _clear_away(seconds: float, others: frozenset[psutil.Process]) -> None:
-    """Wait for what the launcher left behind.
+def _clear_away(seconds: float, bystanders: frozenset[psutil.Process]) -> None:
+    """Give what the launcher left behind some seconds to leave, then kill it.
 
-    End what is still there then, but not what was there before it.
+    `bystanders` were there before the launcher, and stay.
     """
-    _, alive = psutil.wait_procs(
-        [process for process in _children() if process not in others], timeout=seconds
-    )
+    left_behind = [process for process in _list_descendants() if process not in bystanders]
+    _, alive = psutil.wait_procs(left_behind, timeout=seconds)
     for process in alive:
         process.kill()
     psutil.wait_procs(alive, timeout=seconds)
@@ -196,108 +221,96 @@ def _clear_away(seconds: float, others: frozenset[psutil.Process]) -> None:
 def signal_workers(signum: int) -> None:
     """Signal the processes that run bench/run.py; before there are any, the launcher above them.
 
-    accelerate ends at SIGTERM and leaves its child running without a word, so it is passed over.
+    accelerate is passed over: it ends at SIGTERM and leaves its child running, without telling it.
     """
-    for process in _workers() or psutil.Process().children():
+    for process in _list_workers() or psutil.Process().children():
         if process.is_running():
             process.send_signal(signum)
 
 
-def _workers() -> list[psutil.Process]:
-    return [process for process in _children() if _runs(process)]
+def _list_workers() -> list[psutil.Process]:
+    return [process for process in _list_descendants() if _is_worker(process)]
 
 
-def _children() -> list[psutil.Process]:
-    """All processes below this one."""
+def _list_descendants() -> list[psutil.Process]:
     return list(psutil.Process().children(recursive=True))
 
 
-def _runs(process: psutil.Process) -> bool:
+def _is_worker(process: psutil.Process) -> bool:
     try:
         words = process.cmdline()
-    except psutil.Error:
+    except psutil.Error:  # gone meanwhile
         return False
-    return str(RUN) in words and "accelerate.commands.launch" not in words
+    return str(RUN) in words and STARTER not in words
 
 
-def _cause(end: End) -> str:
-    """Why a world broke, in one clause; what the kernel did explains what a rank saw."""
+def _describe_cause(end: End, config: RunConfig, machines: int) -> str:
+    """Say in one clause why a world broke; what the kernel did explains what a rank saw."""
+    if end.never_met:
+        return (
+            f"the {machines} machines have not met within {config.timeout:g} s (--timeout): "
+            "is each of them started, and can it reach MASTER_ADDR:MASTER_PORT?"
+        )
     if not end.deaths:
         return end.cause or "a process of the run failed, as it says above"
     ranks = " and ".join(map(str, end.deaths))
     signum = next(iter(end.deaths.values()))
     if signum == signal.SIGKILL and end.oom_kills:
-        return f"rank {ranks} was killed by the kernel for want of memory"
+        return f"rank {ranks} ran out of memory and was killed by the kernel"
     return f"rank {ranks} died of {name_signal(signum)}"
 
 
-def _apart(end: End, config: RunConfig, machines: int) -> str:
-    """Say that the machines have not met, if that is what the launcher's words mean.
+def _give_up(config: RunConfig, end: End, cause: str, is_stuck: bool) -> bool:
+    """Record that a cell ran out of memory or crashed, and return whether there was one.
 
-    Else nothing.
+    Where the kernel doesn't count, a cell that is killed twice at the same checkpoint (`is_stuck`)
+    ran out of memory.
     """
-    if machines == 1 or not APART.search(end.words):
-        return ""
-    return (
-        f"the {machines} machines have not met within {config.timeout:g} s (--timeout): "
-        "is each of them started, and can it reach MASTER_ADDR:MASTER_PORT?"
-    )
-
-
-def _give_up(config: RunConfig, end: End, cause: str, same_place: bool) -> bool:
-    """Write down a cell that ran out of memory or crashed, and say whether there was one.
-
-    Where the kernel doesn't count, a cell that is killed twice at the same checkpoint ran out of
-    memory.
-    """
-    numbers = set(end.deaths.values())
-    memory = signal.SIGKILL in numbers and (end.oom_kills or (end.oom_kills is None and same_place))
-    under_way = [
-        record for record in _records(config) if record.status in ("started", "interrupted")
-    ]
-    if len(under_way) != 1 or not (memory or numbers & CRASHES):
+    signals = set(end.deaths.values())
+    by_count = bool(end.oom_kills)
+    by_repetition = end.oom_kills is None and is_stuck
+    out_of_memory = signal.SIGKILL in signals and (by_count or by_repetition)
+    under_way = _list_under_way(config)
+    # Of several cells side by side (--pack) nobody can say which one it was.
+    if len(under_way) != 1 or not (out_of_memory or signals & CRASHES):
         return False
-    record = replace(
-        under_way[0], status="oom" if memory else "failed", error=cause, finished=now()
-    )
-    write(_cell(config, record) / "record.json", record)
+    status: Literal["oom", "failed"] = "oom" if out_of_memory else "failed"
+    record = replace(under_way[0], status=status, error=cause, finished=now())
+    write(_cell_folder(config, record) / "record.json", record)
     return True
 
 
-def _place(config: RunConfig) -> str:
-    """How far the run has come: the cells under way and their newest checkpoints.
-
-    Empty if there are none.
-    """
-    under_way = [
-        record for record in _records(config) if record.status in ("started", "interrupted")
-    ]
-    steps = [
-        sorted(path.name for path in (_cell(config, one) / "checkpoints").glob("step_*"))
-        for one in under_way
-    ]
-    return " ".join(
-        f"{one.cell}:{','.join(names)}" for one, names in zip(under_way, steps, strict=True)
-    )
+def _describe_progress(config: RunConfig) -> str:
+    """Return the cells under way and their checkpoints as text, to compare; empty without any."""
+    places = []
+    for record in _list_under_way(config):
+        steps = (_cell_folder(config, record) / "checkpoints").glob("step_*")
+        names = sorted(path.name for path in steps)
+        places.append(f"{record.cell}:{','.join(names)}")
+    return " ".join(places)
 
 
-def _failures(config: RunConfig) -> dict[str, str]:
-    """When the cells that failed or ran out of memory began, by name."""
-    return {one.cell: one.created for one in _records(config) if one.status in ("failed", "oom")}
+def _list_under_way(config: RunConfig) -> list[RunRecord]:
+    unfinished = ("started", "interrupted")
+    return [record for record in _read_records(config) if record.status in unfinished]
 
 
-def _new_failures(config: RunConfig, before: Mapping[str, str]) -> dict[str, str]:
-    """The failures of this launch: the cells that the next world must not run again."""
-    return {
-        name: created for name, created in _failures(config).items() if before.get(name) != created
-    }
+def _list_failures(config: RunConfig) -> set[tuple[str, str]]:
+    """Return the cells that failed or ran out of memory: their names, and when they began."""
+    failed = [record for record in _read_records(config) if record.status in ("failed", "oom")]
+    return {(record.cell, record.created) for record in failed}
 
 
-def _records(config: RunConfig) -> list[RunRecord]:
+def _new_failures(config: RunConfig, before: set[tuple[str, str]]) -> set[str]:
+    """Return the cells that failed since this launch: the next world must not run them again."""
+    return {name for name, _ in _list_failures(config) - before}
+
+
+def _read_records(config: RunConfig) -> list[RunRecord]:
     return read_run(config.out)[0] if config.out else []
 
 
-def _cell(config: RunConfig, record: RunRecord) -> Path:
+def _cell_folder(config: RunConfig, record: RunRecord) -> Path:
     assert config.out is not None, "the request was completed"
     return config.out / "cells" / record.cell
 

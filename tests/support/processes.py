@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.launch.supervise import STARTER
 from bench.results.record import RunRecord
 from bench.results.storage import read
 from tests.support.harm import Harm, keep_optimizer, prepare_harm
@@ -37,6 +38,8 @@ SMALL = (*CIFAR10, "--epochs", "2", "--batch-size", "24")
 LAUNCHED = (*CIFAR10, "--image-size", "32", "--batch-size", "32")
 LONG = ("--models", "lenet5", "--epochs", "3000", "--checkpoint-seconds", "0.2")
 OURS = (sys.executable, "-m", "bench.launch")
+# The modules by which a launcher starts the workers: accelerate's by hand, and ours.
+STARTERS = {"accelerate.commands.launch", STARTER}
 ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch")
 HAND = (*ACCELERATE, "--num_processes", "1", "--mixed_precision", "no", "--cpu")
 
@@ -98,19 +101,13 @@ class Launch:
         raise AssertionError(f"{text!r} did not come")
 
     def workers(self) -> list[psutil.Process]:
-        """The processes of this run that train, by their rank.
-
-        Accelerate's own is not one of them.
-        """
-        return [
-            one
-            for one in self.all()
-            if "accelerate.commands.launch" not in one.cmdline() and one.pid != self.pid
-        ]
+        """Return the processes of this run that train, by their rank."""
+        above = {self.pid, *(one.pid for one in self.all() if STARTERS & set(one.cmdline()))}
+        return [one for one in self.all() if one.pid not in above]
 
     def between(self) -> psutil.Process:
-        """accelerate's process."""
-        (found,) = [one for one in self.all() if "accelerate.commands.launch" in one.cmdline()]
+        """Return the process that runs accelerate's launcher."""
+        (found,) = [one for one in self.all() if STARTERS & set(one.cmdline())]
         return found
 
     @property
