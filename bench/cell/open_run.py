@@ -41,26 +41,21 @@ def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
     large for, or one without the dropout or stochastic depth that is asked for.
     """
     check_optimizer(config.optimizer)
+    num_classes = len(data.class_names)
     cells = []
     for model in config.models:
-        spec = _resolve_model(model, len(data.class_names))
-        if isinstance(spec, ModelSpec):
-            _check_spec(spec, config, len(data.class_names))
+        spec: ModelSpec | str
+        try:
+            spec = resolve(model, num_classes=num_classes)
+        except ValueError:
+            raise
+        except Exception as error:
+            # The user's own code fails to build its model: that is a row, not a refusal.
+            spec = cause_of(error)
+        else:
+            _check_spec(spec, config, num_classes)
         cells += [Cell(model, seed, spec) for seed in config.seeds]
     return cells
-
-
-def _resolve_model(model: str, num_classes: int) -> ModelSpec | str:
-    """Find the spec of a model.
-
-    Returns the cause where the user's own code fails to build it: that is a row, not a refusal.
-    """
-    try:
-        return resolve(model, num_classes=num_classes)
-    except ValueError:
-        raise
-    except Exception as error:
-        return cause_of(error)
 
 
 def _check_spec(spec: ModelSpec, config: RunConfig, num_classes: int) -> None:
@@ -71,6 +66,7 @@ def _check_spec(spec: ModelSpec, config: RunConfig, num_classes: int) -> None:
         check_image_size(spec.name, image_size, in_channels=spec.in_channels)
     rates = get_dropout_rates(config)
     if any(rate is not None for rate in rates.values()):
+        # Built for its refusal alone.
         build_regularised(spec, num_classes, **rates)
 
 
@@ -85,6 +81,7 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
     ValueError if another process has it, or if not all machines hold the same data.
     """
     folder = _run_folder(config)
+    # Before anything is written: each machine found or downloaded its own copy.
     held = runtime.gather(f"{data.name} {data.checksum[:12]}")
     if len(set(held)) > 1:
         raise ValueError(

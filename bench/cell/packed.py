@@ -67,6 +67,7 @@ class PackedExecutor:
             while waiting and free:
                 number, cell = waiting.popleft()
                 running.append(self._start(cell, number, len(cells), free.pop()))
+            # Returns at once when a process ends, and often enough to hear of a signal.
             connection.wait([packed.process.sentinel for packed in running], LOOK_EVERY)
             ended = [packed for packed in running if packed.process.exitcode is not None]
             for packed in ended:
@@ -88,6 +89,7 @@ class PackedExecutor:
 
         It came to this process or, where one was signalled by itself, to a cell's.
         """
+        # A shell's convention: 128 and the signal's number.
         codes = [packed.process.exitcode for packed in started]
         came = [number for number in (signal.SIGINT, signal.SIGTERM) if 128 + number in codes]
         signum = self.context.runtime.signum or (came[0] if came else 0)
@@ -103,6 +105,7 @@ class PackedExecutor:
     def _collect_record(self, packed: PackedCell, display: Display) -> RunRecord:
         """Read the record that a cell's process left, or write a row with why it left none."""
         record = find_record(packed.cell, self.context)
+        # A cell that is "started" still has ended without a word.
         if record is not None and record.status != "started":
             return record
         code = packed.process.exitcode or 0
@@ -137,7 +140,11 @@ def _work(
     os.setsid()  # a terminal's Ctrl-C goes to the run alone, which hands it on once
     os.environ.clear()  # the server's
     os.environ.update({name: value for name, value in variables.items() if name not in LAUNCHED})
-    _take_gpu(place)
+    # Places are dealt round over the GPUs. It wasn't run on a machine with GPUs.
+    if num_gpus():
+        listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = listed.split(",") if listed else [str(i) for i in range(num_gpus())]
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[place % len(names)]
     # One thread, where none is asked for: the other cells have the other cores.
     with open_alone(config, num_threads=1, cells_at_once=count_places(config)) as context:
         context.runtime.log = context.folder / "log.txt"
@@ -145,14 +152,6 @@ def _work(
             run_cell(cell, context, Display(context.runtime, num_cells, number, names_cells=True))
         except Interrupted as stop:
             sys.exit(128 + stop.signum)
-
-
-def _take_gpu(place: int) -> None:
-    """See one GPU alone: places are dealt round. It wasn't run on a machine with GPUs."""
-    if num_gpus():
-        listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = listed.split(",") if listed else [str(i) for i in range(num_gpus())]
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[place % len(names)]
 
 
 def _end_with_parent() -> None:

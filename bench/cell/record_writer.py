@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +97,7 @@ def is_done(record: RunRecord) -> bool:
 def begin_record(cell: Cell, context: RunContext) -> RunRecord:
     """Make the record of a cell that has started: a run that is killed is still a row."""
     spec: dict[str, JsonValue] = {"name": cell.model}
+    # Of a model that couldn't be built the name is all that is known.
     config = choose_optimizer(context.config, {})
     if isinstance(cell.spec, ModelSpec):
         spec = spec_as_json(cell.spec)
@@ -153,15 +153,10 @@ def describe_data(cell: Cell, context: RunContext) -> DataInfo:
 
 def spec_as_json(spec: ModelSpec) -> dict[str, JsonValue]:
     """Return a spec as plain JSON values."""
-    plain: dict[str, JsonValue] = {}
-    for field in dataclasses.fields(spec):
-        value = getattr(spec, field.name)
-        if isinstance(value, Mapping):
-            value = dict(value)
-        if isinstance(value, tuple):
-            value = list(value)
-        plain[field.name] = value
-    return plain
+    plain: dict[str, Any] = dataclasses.asdict(spec)
+    # JSON knows no tuples, and a record that was read must equal the one that was written.
+    tuples = {name: value for name, value in plain.items() if isinstance(value, tuple)}
+    return plain | {name: list(value) for name, value in tuples.items()}
 
 
 def write_outcome(
@@ -187,6 +182,7 @@ def write_outcome(
 
 
 def _write_arrays(path: Path, **arrays: np.ndarray[Any, Any]) -> None:
+    # In memory first, so that the file is put in place whole.
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     write_bytes(path, content.getvalue())

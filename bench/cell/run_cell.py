@@ -64,10 +64,12 @@ def run_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
         display.show_kept(before)
         return before
     writer = RecordWriter(begin_record(cell, context), cell, context)
-    writer.update(
-        epochs=before.epochs if before else (), batch_search=before.batch_search if before else {}
-    )
+    # What an interrupted start has found out: this one goes on with it.
+    epochs = before.epochs if before else ()
+    batch_search = before.batch_search if before else {}
+    writer.update(epochs=epochs, batch_search=batch_search)
     try:
+        # It failed when the cells were listed; here it becomes a row like any other failure.
         if isinstance(cell.spec, str):
             raise ModelError(cell.spec)
         _train(cell, cell.spec, context, writer, display)
@@ -80,6 +82,7 @@ def run_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
     except ModelError as error:
         writer.update(status="failed", error=str(error), finished=now())
     except Exception as error:
+        # A record has one line; who mends the model wants all of them.
         runtime.note("".join(traceback.format_exception(error)))
         writer.fail(error)
     display.show_end(writer.record)
@@ -97,6 +100,7 @@ def _train(
     training = Training(spec, context, writer)
     learner = _build_learner(cell, training)
     progress = checkpoint.restore(training.checkpoints, learner) or Progress()
+    # Epochs behind the checkpoint are trained again, to the same bits.
     kept_epochs = writer.record.epochs[: progress.epoch]
     writer.update(resumed_from=progress.step or None, epochs=kept_epochs)
     if context.config.epochs == 0:
@@ -121,6 +125,7 @@ def _train(
             _conclude(learner, progress, training)
             track(writer.record)
     except Interrupted:
+        # `fit` saves where it is interrupted; in an evaluation nobody has.
         save(progress)
         raise
     context.runtime.on_main(shutil.rmtree, training.checkpoints, True)
@@ -130,11 +135,12 @@ def _build_learner(cell: Cell, training: Training) -> Learner:
     """Build the model, write down what it costs, and make it ready to train."""
     spec, context, writer = training.spec, training.context, training.writer
     config = context.config
-    assert config.lr is not None, "it was settled"
+    assert config.lr is not None, "choose_optimizer filled it in"
     model = build_model(spec, cell.seed, context)
     if config.pretrained != NONE:
         start = _load_weights(model, cell, context)
         writer.update(spec=writer.record.spec | {"pretrained": start})
+    # Counted before ranks share the model: the costs are the whole model's.
     image_size = writer.record.data.image_size
     layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
     writer.update(
@@ -172,11 +178,12 @@ def _assess_epoch(learner: Learner, training: Training) -> None:
     runtime.check_signal()
     rows = writer.record.epochs
     if rows and rows[-1].evaluation is None:
+        # Each rank has kept running statistics of its own images.
         runtime.share_buffers(learner.evaluated)
         accuracy, _ = assess(learner.evaluated, training.spec, training.context, final=False)
         writer.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
     errors = [100 - row.evaluation.top1 for row in writer.record.epochs if row.evaluation]
-    assert learner.config.lr is not None, "it was settled"
+    assert learner.config.lr is not None, "choose_optimizer filled it in"
     learner.peak = drop_peak(learner.config, learner.config.lr, errors)
 
 

@@ -93,6 +93,7 @@ def sum_in_rank_order(group: Any, bucket: GradBucket) -> torch.futures.Future[to
         done.value()  # raises what the collective raised
         return reduce(torch.Tensor.add_, parts)
 
+    # Gathered and added here, since an all-reduce adds in an order of its own.
     gathered = dist.all_gather(parts, own, group=group, async_op=True)
     return gathered.get_future().then(add)
 

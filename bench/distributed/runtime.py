@@ -98,6 +98,7 @@ class Runtime:
         torch.set_num_threads(num_threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
         torch.backends.cudnn.benchmark = config.cudnn_benchmark
+        # Before accelerate joins them: its own wait would end without saying who is late.
         roll = await_ranks(world, config.timeout)
         accelerator = start_accelerator(config)
         check_precision(config.precision, accelerator.device)
@@ -280,6 +281,7 @@ class Runtime:
 
         `ways` is its spec's `parallelise`. ValueError for a model that can't be shared so.
         """
+        # The same sums as the convolutions', and training is faster (zoo/layer.py).
         if self.device.type == "cpu":
             use_matrix_products(model)
         if self.parallel == "data":
@@ -346,15 +348,17 @@ class Runtime:
             if self.signum and time.monotonic() - self._signalled > TWICE_SECONDS:
                 os._exit(128 + signum)
             self.signum, self._signalled = signum, time.monotonic()
+            # Nobody is left to wait for this process: SIGALRM ends it, checkpoint or not.
             if is_orphan(self._parent):
                 signal.alarm(ORPHAN_SECONDS)
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before_int = signal.signal(signal.SIGINT, note)
+        before_term = signal.signal(signal.SIGTERM, note)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            signal.signal(signal.SIGINT, before_int)
+            signal.signal(signal.SIGTERM, before_term)
 
 
 def start_accelerator(config: RunConfig) -> Accelerator:
@@ -367,6 +371,7 @@ def start_accelerator(config: RunConfig) -> Accelerator:
         cpu=not torch.cuda.is_available(),
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
         kwargs_handlers=[patience],
+        # Models go through `place_model`, which may hold only a part of one here.
         device_placement=False,
         log_with=list(config.track) or None,
         project_dir=str(config.out),
