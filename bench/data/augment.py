@@ -51,18 +51,18 @@ def augment_images(
 
 def mask_boxes(boxes: Boxes, images: torch.Tensor) -> torch.Tensor:
     """Return which pixels are inside the boxes, (B, 1, S, S) bool on the images' device."""
-    size = images.shape[-1]
-    rows = torch.from_numpy(_mark_between(boxes.top, boxes.bottom, size)).to(images.device)
-    columns = torch.from_numpy(_mark_between(boxes.left, boxes.right, size)).to(images.device)
+    rows = _mark_between(boxes.top, boxes.bottom, images)
+    columns = _mark_between(boxes.left, boxes.right, images)
     return rows[:, None, :, None] & columns[:, None, None, :]
 
 
 def _mark_between(
-    first: NDArray[np.int64], last: NDArray[np.int64], size: int
-) -> NDArray[np.bool_]:
-    """Mark the places first <= i < last of a line, (n, size)."""
-    line = np.arange(size)
-    return (line >= first[:, None]) & (line < last[:, None])
+    first: NDArray[np.int64], end: NDArray[np.int64], images: torch.Tensor
+) -> torch.Tensor:
+    """Mark the places first <= i < end along a side of the images, (B, S) bool on their device."""
+    line = np.arange(images.shape[-1])
+    marked = (line >= first[:, None]) & (line < end[:, None])
+    return torch.from_numpy(marked).to(images.device)
 
 
 def mix_images(

@@ -156,6 +156,7 @@ class Names:
 
 def sort_canonically(decoded: Decoded) -> Decoded:
     """Put a set in canonical order: by the sha256 of each image's pixels, then by label."""
+    # The label decides between equal images.
     sums = [hashlib.sha256(image.tobytes()).digest() for image in decoded.images]
     order = sorted(range(len(sums)), key=lambda row: (sums[row], decoded.labels[row]))
     coarse = None if decoded.coarse is None else decoded.coarse[order]
@@ -182,6 +183,7 @@ class Tally:
 
     def checksum(self, labels: NDArray[np.int64]) -> str:
         """Compute the sha256 of the set: its shape, pixels and labels (little-endian 64 bits)."""
+        # A copy, so that more images may be added after it.
         total = self.total.copy()
         total.update(labels.astype("<i8").tobytes())
         return total.hexdigest()

@@ -211,6 +211,7 @@ def _sort_canonically(images: Images, part: str, classes: Sequence[str]) -> tupl
     rows: list[Row] = []
     for name, paths in images.items():
         rows += [(path, labels[name]) for path in paths]
+    # By CLASS/FILE without `part`: the order stays if a set is moved from val/ to test/.
     rows.sort(key=lambda row: hashlib.sha256(row[0].encode()).digest())
     return tuple((part + path, label) for path, label in rows)
 
@@ -220,6 +221,7 @@ def _check(folder: Folder) -> None:
 
     One class, classes without images, more than the cache should hold.
     """
+    # A class's folder may be there without images in it.
     used = {label for _, label in folder.train}
     empty = [name for label, name in enumerate(folder.classes) if label not in used]
     if empty:

@@ -75,7 +75,8 @@ def _store_rows(
     # Written anew without the faulty rows; one by one, since all at once would be a copy of the set
     # in memory.
     aside = path.with_suffix(".part")
-    fewer = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(kept), *shape[1:]))
+    shape = (len(kept), *shape[1:])
+    fewer = np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
     for to, row in enumerate(kept):
         fewer[to] = images[row]
     fewer.flush()
@@ -91,7 +92,8 @@ def _tally_rows(source: Folder, rows: Sequence[Row], say: Say) -> tuple[Tally, N
         tally = Tally((len(kept), *shape))
         faults: dict[int, str] = {}
         for start in range(0, len(kept), CHUNK):
-            chunk = [rows[row] for row in kept[start : start + CHUNK]]
+            numbers = kept[start : start + CHUNK]
+            chunk = [rows[row] for row in numbers]
             images = np.empty((len(chunk), *shape), np.uint8)
             found = _decode_rows(source, chunk, images)
             faults |= {start + row: fault for row, fault in found.items()}

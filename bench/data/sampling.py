@@ -176,6 +176,7 @@ class Draws:
             own = rows[labels[rows] == label]
             keys = (self.seed, self.epoch, Purpose.CLASS, int(label))
             own = own[permute(len(own), *keys)]
+            # The n-th time round, the image's row counts as row + n times the size of the set.
             rounds, place = np.divmod(np.arange(num_per_class), len(own))
             parts.append(own[place] + rounds * len(labels))
         return self.order(np.concatenate(parts))[: len(rows)]

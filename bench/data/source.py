@@ -45,6 +45,7 @@ class Source:
         Any change decodes them anew.
         """
         total = hashlib.sha256()
+        # By size and time: to read every file at each start would cost more than to map the cache.
         for path in self.files:
             stat = path.stat()
             name = path.relative_to(self.folder)

@@ -29,6 +29,7 @@ class Stream:
     def take(self, cuts: Iterable[Cut]) -> Iterator[torch.Tensor]:
         """Decode and cut, batch after batch in this order: (B, S, S, C) uint8 on the device."""
         decoded: DataLoader[NDArray[np.uint8]] = DataLoader(
+            # All cuts at once: the workers are started with them, and are sent numbers later.
             _Windows(self.images, list(cuts), self.size),
             batch_size=None,
             num_workers=self.images.num_workers,

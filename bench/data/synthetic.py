@@ -197,6 +197,7 @@ def _draw_grounds(samples: NDArray[np.int64]) -> NDArray[np.int16]:
     # Of three corners: upper left, lower left, upper right. Each (n, 3).
     start, down, across = colours.transpose(1, 0, 2)
     line = np.arange(SIZE, dtype=np.int16)
+    # 31 / 64 at the far end: about half the way to the other corner's colour.
     by_row = (down - start)[..., None] * line >> 6
     by_column = (across - start)[..., None] * line >> 6
     left_edge = start[..., None] + by_row
@@ -209,5 +210,6 @@ def _cut_noise(grain: NDArray[np.uint8], samples: NDArray[np.int64]) -> NDArray[
     bits = draw_bits(SEED, Purpose.SHIFT, samples)
     first = to_integers(bits, len(grain) - length)
     cut = np.lib.stride_tricks.sliding_window_view(grain, length)[first]
+    # Even from -NOISE to NOISE, since a byte less 128 is even from -128 to 127.
     planes = cut.reshape(-1, 3, SIZE, SIZE).astype(np.int16)
     return (planes - 128) * NOISE >> 7

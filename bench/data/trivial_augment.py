@@ -75,17 +75,19 @@ def _identity_matrices(levels: Levels) -> NDArray[np.float64]:
     return np.tile(np.eye(2, 3), (len(levels), 1, 1))
 
 
-def _shear(images: torch.Tensor, levels: Levels, *, row: int) -> torch.Tensor:
+def shear(images: torch.Tensor, levels: Levels, *, row: int) -> torch.Tensor:
     """Shear along x (row 0) or y (row 1) about the upper left corner, as torchvision does."""
     matrices = _identity_matrices(levels)
     matrices[:, row, 1 - row] = levels
+    # Matrices count from the centre: this holds the corner in place.
     matrices[:, row, 2] = levels * images.shape[-1] / 2
     return warp(images, matrices)
 
 
-def _translate(images: torch.Tensor, levels: Levels, *, row: int) -> torch.Tensor:
+def translate(images: torch.Tensor, levels: Levels, *, row: int) -> torch.Tensor:
     """Move by whole pixels along x (row 0) or y (row 1)."""
     matrices = _identity_matrices(levels)
+    # Negative, since a matrix says where a pixel is taken from.
     matrices[:, row, 2] = -np.trunc(levels)
     return warp(images, matrices)
 
@@ -113,22 +115,25 @@ def _to_grey(images: torch.Tensor) -> torch.Tensor:
     return (images * weights).sum(1, keepdim=True)
 
 
-def _brighten(images: torch.Tensor, levels: Levels) -> torch.Tensor:
+def brighten(images: torch.Tensor, levels: Levels) -> torch.Tensor:
+    """Blend with black."""
     return _blend(images, 0.0, levels)
 
 
-def _saturate(images: torch.Tensor, levels: Levels) -> torch.Tensor:
+def saturate(images: torch.Tensor, levels: Levels) -> torch.Tensor:
+    """Blend with the image's own grey; grey images stay."""
     if images.shape[1] == 1:
         return images
     return _blend(images, _to_grey(images).floor(), levels)
 
 
-def _change_contrast(images: torch.Tensor, levels: Levels) -> torch.Tensor:
+def change_contrast(images: torch.Tensor, levels: Levels) -> torch.Tensor:
+    """Blend with the mean of the image's own grey."""
     mean = _to_grey(images).floor().mean((1, 2, 3), keepdim=True)
     return _blend(images, mean, levels)
 
 
-def _sharpen(images: torch.Tensor, levels: Levels) -> torch.Tensor:
+def sharpen(images: torch.Tensor, levels: Levels) -> torch.Tensor:
     """Blend with the image smoothed by a 3x3 kernel of ones with 5 in the middle.
 
     The border stays.
@@ -144,30 +149,36 @@ def _sharpen(images: torch.Tensor, levels: Levels) -> torch.Tensor:
     return sharp.clamp(0, 255).to(torch.uint8)
 
 
-def _posterize(images: torch.Tensor, bits: Levels) -> torch.Tensor:
+def posterize(images: torch.Tensor, bits: Levels) -> torch.Tensor:
+    """Keep the upper `bits` of each value."""
+    # 8 bits: 256 - 1 keeps all; 7 bits: 256 - 2 clears the lowest.
     masks = (256 - 2.0 ** (8 - bits)).astype(np.uint8)[:, None, None, None]
     return images & torch.from_numpy(masks).to(images.device)
 
 
-def _solarize(images: torch.Tensor, shares: Levels) -> torch.Tensor:
+def solarize(images: torch.Tensor, shares: Levels) -> torch.Tensor:
+    """Invert the values from a limit on, a share of 255."""
     limits = _per_image(255 * shares, images)
     return torch.where(images >= limits, 255 - images, images)
 
 
-def _leave(images: torch.Tensor, _: Levels) -> torch.Tensor:
+def leave_as_is(images: torch.Tensor, _: Levels) -> torch.Tensor:
+    """Change nothing."""
     return images
 
 
-# torchvision's v2 brings torch's compiler, which takes as long to import as torch itself; only two
-# operations need it.
-def _autocontrast(images: torch.Tensor, _: Levels) -> torch.Tensor:
+def autocontrast(images: torch.Tensor, _: Levels) -> torch.Tensor:
+    """Stretch each channel to the full range of values."""
+    # Imported here: v2 brings torch's compiler, which takes as long to import as torch itself.
     from torchvision.transforms.v2 import functional as v2
 
     stretched: torch.Tensor = v2.autocontrast(images)
     return stretched
 
 
-def _equalize(images: torch.Tensor, _: Levels) -> torch.Tensor:
+def equalize(images: torch.Tensor, _: Levels) -> torch.Tensor:
+    """Spread each channel's values evenly over the range."""
+    # Imported here, as above.
     from torchvision.transforms.v2 import functional as v2
 
     equalized: torch.Tensor = v2.equalize(images)
@@ -200,18 +211,18 @@ LIMITS = _spaced(1, 0)  # as shares of the brightest value
 
 # In torchvision's order, which the draws count.
 OPERATIONS = {
-    "Identity": Choice(_leave, NONE),
-    "ShearX": Choice(partial(_shear, row=0), SHARES, signed=True),
-    "ShearY": Choice(partial(_shear, row=1), SHARES, signed=True),
-    "TranslateX": Choice(partial(_translate, row=0), PIXELS, signed=True),
-    "TranslateY": Choice(partial(_translate, row=1), PIXELS, signed=True),
+    "Identity": Choice(leave_as_is, NONE),
+    "ShearX": Choice(partial(shear, row=0), SHARES, signed=True),
+    "ShearY": Choice(partial(shear, row=1), SHARES, signed=True),
+    "TranslateX": Choice(partial(translate, row=0), PIXELS, signed=True),
+    "TranslateY": Choice(partial(translate, row=1), PIXELS, signed=True),
     "Rotate": Choice(rotate, DEGREES, signed=True),
-    "Brightness": Choice(_brighten, SHARES, signed=True),
-    "Color": Choice(_saturate, SHARES, signed=True),
-    "Contrast": Choice(_change_contrast, SHARES, signed=True),
-    "Sharpness": Choice(_sharpen, SHARES, signed=True),
-    "Posterize": Choice(_posterize, BITS),
-    "Solarize": Choice(_solarize, LIMITS),
-    "AutoContrast": Choice(_autocontrast, NONE),
-    "Equalize": Choice(_equalize, NONE),
+    "Brightness": Choice(brighten, SHARES, signed=True),
+    "Color": Choice(saturate, SHARES, signed=True),
+    "Contrast": Choice(change_contrast, SHARES, signed=True),
+    "Sharpness": Choice(sharpen, SHARES, signed=True),
+    "Posterize": Choice(posterize, BITS),
+    "Solarize": Choice(solarize, LIMITS),
+    "AutoContrast": Choice(autocontrast, NONE),
+    "Equalize": Choice(equalize, NONE),
 }
