@@ -10,7 +10,7 @@ from torch import nn
 from bench.request.command_line import parse
 from bench.results.step_memory import StepMemory, estimate_recorded_step, estimate_step_memory
 from bench.train.build import build_learner
-from bench.train.step import build_tiny_network, noise_batch
+from bench.train.step import build_tiny_network, make_noise_batch
 from tests.support.record_factory import record
 
 
@@ -47,7 +47,7 @@ def test_the_state_is_what_the_optimiser_holds_after_a_step(
     )
     model = build_tiny_network()
     learner = build_learner(model, config=config, peak=0.1, seed=0, runtime=runtime)
-    batch = noise_batch(config.accumulate, (3, 8, 8), config=config, device=runtime.device)
+    batch = make_noise_batch(config.accumulate, (3, 8, 8), config=config, device=runtime.device)
     learner.step(batch, step=0, rate=0.1)
     found = estimate_step_memory(
         num_parameters=count(model), activation_bytes=0, optimizer=optimizer, momentum=momentum

@@ -28,8 +28,8 @@ from bench.request.config import RunConfig, from_json
 from bench.results.metric import MEMORY, list_metrics
 from bench.results.record import Measurement, RunRecord, make_measurement
 from bench.results.step_memory import estimate_recorded_step
-from bench.train.build import RunContext, build_learner, memory_request, prepare_learner
-from bench.train.step import build_tiny_network, noise_batch
+from bench.train.build import RunContext, build_learner, make_memory_request, prepare_learner
+from bench.train.step import build_tiny_network, make_noise_batch
 from bench.train.trainer import Learner
 from zoo.registry import create_model, resolve
 from zoo.spec import ModelSpec
@@ -98,7 +98,7 @@ def measure_memory(
         return {}
     runtime = models[0][1].runtime
     runtime.check_signal()
-    requests = [memory_request(spec, context) for spec, context in models]
+    requests = [make_memory_request(spec, context) for spec, context in models]
     ports = [runtime.meeting_port() for _ in models]
     # Two at once where there is one rank: what one is given doesn't change the other's peak, and
     # most of it is imports.
@@ -127,7 +127,7 @@ def _measurements(ranks: Sequence[Mapping[str, int]]) -> tuple[Measurement, ...]
 
 
 def request_memory(request: Mapping[str, object], port: int | None = None) -> dict[str, int] | str:
-    """Run a request (`build.memory_request`) in a fresh process.
+    """Run a request (`build.make_memory_request`) in a fresh process.
 
     The fresh processes of all ranks meet at `port` of the first rank's machine. Returns bytes by
     metric, less those that this machine can't tell; or in one line why there are none.
@@ -189,7 +189,7 @@ def main() -> None:
 def _train(learner: Learner, num_images: int, shape: tuple[int, int, int]) -> Batch:
     """Take a few training steps on a batch of noise, and return it."""
     runtime = learner.runtime
-    batch = noise_batch(num_images, shape, config=learner.config, device=runtime.device)
+    batch = make_noise_batch(num_images, shape, config=learner.config, device=runtime.device)
     for step in range(NUM_STEPS):
         learner.step(batch, step=step, rate=TINY_RATE)
     runtime.synchronize()

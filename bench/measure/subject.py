@@ -15,7 +15,7 @@ from bench.train.build import (
     prepare_learner,
 )
 from bench.train.schedule import choose_optimizer
-from bench.train.step import build_tiny_network, noise_batch, time_action
+from bench.train.step import build_tiny_network, make_noise_batch, time_action
 from bench.train.trainer import Batches, Learner
 from zoo.cause import cause_of
 from zoo.spec import ModelSpec
@@ -81,7 +81,7 @@ def warm_up_torch(runtime: Runtime, config: RunConfig) -> None:
     config = replace(config, compile=False)
     tiny = build_tiny_network().to(runtime.device)
     learner = build_learner(tiny, config=config, peak=TINY_RATE, seed=0, runtime=runtime)
-    batch = noise_batch(config.accumulate, (3, 8, 8), config=config, device=runtime.device)
+    batch = make_noise_batch(config.accumulate, (3, 8, 8), config=config, device=runtime.device)
     learner.step(batch, step=0, rate=TINY_RATE)
 
 

@@ -14,7 +14,7 @@ from bench.results.record import RunRecord
 from bench.results.step_memory import estimate_step_memory
 from bench.results.storage import read
 from bench.train.build import RunContext, build_model, prepare_learner
-from bench.train.step import noise_batch, time_action
+from bench.train.step import make_noise_batch, time_action
 from bench.train.trainer import Learner
 from zoo.cost import count_parameters, layer_costs
 from zoo.spec import ModelSpec
@@ -180,7 +180,7 @@ def find_best_batch_size(
 
     def time_steps(size: int) -> float:
         num_images = size // runtime.data_size
-        batch = noise_batch(num_images, shape, config=config, device=runtime.device)
+        batch = make_noise_batch(num_images, shape, config=config, device=runtime.device)
         seconds = []
         for step in range(TIMED_STEPS):
             take_step = partial(learner.step, batch, step=step, rate=TRIAL_RATE)

@@ -53,7 +53,7 @@ def build_model(spec: ModelSpec, seed: int, context: RunContext) -> nn.Module:
         batches = evaluation_batches(
             data.train,
             data.train_indices[:NUM_SEEN],
-            model_input(spec, context),
+            make_model_input(spec, context),
             dataset=data,
             batch_size=NUM_SEEN,
         )
@@ -67,7 +67,7 @@ def build_loader(spec: ModelSpec, seed: int, context: RunContext) -> Loader:
     config, runtime = context.config, context.runtime
     return Loader(
         context.data,
-        model_input(spec, context),
+        make_model_input(spec, context),
         batch_size=config.batch_size,
         data_rank=runtime.data_rank,
         data_size=runtime.data_size,
@@ -93,7 +93,7 @@ def assess(
     batches = evaluation_batches(
         images,
         indices,
-        model_input(spec, context),
+        make_model_input(spec, context),
         dataset=data,
         batch_size=EVALUATION_BATCH // crops,
         data_rank=runtime.data_rank,
@@ -110,7 +110,7 @@ def assess(
     )
 
 
-def model_input(spec: ModelSpec, context: RunContext) -> ModelInput:
+def make_model_input(spec: ModelSpec, context: RunContext) -> ModelInput:
     """Return how images are made into what a model of this run takes."""
     return ModelInput(
         mean=spec.mean or context.data.mean,
@@ -122,7 +122,7 @@ def model_input(spec: ModelSpec, context: RunContext) -> ModelInput:
     )
 
 
-def memory_request(spec: ModelSpec, context: RunContext) -> dict[str, object]:
+def make_memory_request(spec: ModelSpec, context: RunContext) -> dict[str, object]:
     """Return what a fresh process must know to measure this model's peak memory."""
     config = choose_optimizer(context.config, spec.defaults)
     return {

@@ -11,7 +11,7 @@ from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
 
 
-def noise_batch(
+def make_noise_batch(
     num_images: int, shape: tuple[int, int, int], *, config: RunConfig, device: torch.device
 ) -> Batch:
     """Make images of noise, (num_images, *shape) float32, all labelled 0.
