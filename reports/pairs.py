@@ -75,8 +75,8 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
     by_rounds: dict[int, list[tuple[Entry, Entry, MeasurementPair]]] = {}
     for base, entry in _each_once(group, baselines):
         launches = _in_same_rounds(entry, base, metric)
-        # Several launches are few values each with a spread between them: they have a test of their
-        # own, and so have rows of different groups.
+        # A single launch waits for the bootstrap below. Several launches are tested by the spread
+        # between them, and rows of different groups through the reference that both were beside.
         if len(launches) == 1:
             num_rounds = len(launches[0][0].merged)
             by_rounds.setdefault(num_rounds, []).append((base, entry, launches[0]))
@@ -85,7 +85,7 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
             found.append(Difference(base, entry, *launched_ratio(launches)))
         else:
             found += _through_reference(entry, base, metric)
-    # In one call for as many rounds: 780 calls take 0.6 s on one core, one call for all 0.02 s.
+    # One bootstrap for all pairs with equally many rounds: 780 take 0.6 s, one for all 0.02 s.
     for alike in by_rounds.values():
         measured = [both for _, _, both in alike]
         ratios, p_values = speed_ratios(measured), speed_p_values(measured)
@@ -94,7 +94,7 @@ def speed_pairs(group: Group, metric: str, baselines: Sequence[Entry]) -> Pairs:
     pairs: Pairs = {}
     adjusted = holm([each.p for each in found])
     for (base, entry, ratio, _), p in zip(found, adjusted, strict=True):
-        # Low and high change places, and a ratio that may be 0 may be without bound the other way.
+        # The reverse of a ratio that may be 0 has no upper bound.
         highest = 1 / ratio.low if ratio.low else np.inf
         back = Estimate(1 / ratio.value, 1 / ratio.high, highest)
         pairs.setdefault(base.key, {})[entry.key] = _judge_ratio(ratio, p)

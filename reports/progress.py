@@ -120,7 +120,7 @@ def _polyline(curve: Sequence[tuple[float, float]], longest: float, highest: flo
 
 def list_runs(root: Path) -> dict[str, Path]:
     """Return the run folders in `root` by name, sorted, without links that lead out of `root`."""
-    # A link may well lie in `root`, but what it leads to is not ours to show.
+    # A link in `root` may lead to a folder that isn't meant to be shown.
     inside = root.resolve()
     folders = sorted(child for child in root.iterdir() if is_run_folder(child))
     return {folder.name: folder for folder in folders if folder.resolve().is_relative_to(inside)}

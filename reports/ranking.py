@@ -100,7 +100,7 @@ def _read_predictions(cell: Cell, names: Sequence[str]) -> dict[str, NDArray[Any
         return {}
     if any(array.shape != (accuracy.num_images,) for array in arrays.values()):
         return {}
-    # A class out of range would be drawn under another's name, or end the page's making.
+    # A negative class would be counted as the last one, and a larger one would fail later.
     classes = np.concatenate([arrays["label"], arrays["predicted"]])
     num_classes = len(cell.record.data.class_names)
     if classes.dtype.kind not in "iu" or classes.min() < 0 or classes.max() >= num_classes:
@@ -130,7 +130,7 @@ def entries_of(source: Source) -> list[Entry]:
     seeds: dict[tuple[int, str, int], list[Cell]] = {}
     for number, run in enumerate(source.runs):
         for cell in run.cells:
-            # By its text, since a dictionary can't be a key.
+            # A dictionary can't be a key of another, but its text can.
             group = groups.setdefault(repr(ranking_key(cell.record)), len(groups))
             seeds.setdefault((number, cell.record.model, group), []).append(cell)
     intervals = [comparison_intervals(run.comparison) for run in source.runs]
@@ -154,7 +154,7 @@ def groups_of(entries: Sequence[Entry]) -> list[Group]:
     for entry in entries:
         members.setdefault(entry.group, []).append(entry)
     groups = []
-    # Groups are numbered as they appear, so by number is by first appearance.
+    # Groups were numbered in order of first appearance.
     for _, rows in sorted(members.items()):
         rows.sort(key=_descending_top1)
         groups.append(Group(ranking_key(rows[0].record), tuple(rows)))
@@ -187,7 +187,7 @@ def ranks_of(group: Group) -> dict[str, dict[str, Rank]]:
             continue
         rows = [entry for entry in group.entries if column.key in entry.numbers]
         numbers = [entry.numbers[column.key] for entry in rows]
-        # Places are counted from the highest interval: where less is better, it is turned around.
+        # The ranking takes more for better, so where less is better the sign changes.
         if column.better == "higher":
             places = rank_with_ties([(number.low, number.high) for number in numbers])
         else:

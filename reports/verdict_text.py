@@ -11,7 +11,7 @@ from reports.estimate import has_interval
 from reports.pairs import SPEEDS, Floor, Pair, Pairs, is_finite
 from reports.ranking import Entry, Group, best_first, pareto_front
 
-TRAINING = SPEEDS[0]
+TRAIN_RATE = SPEEDS[0]
 ENDINGS = {
     "oom": "out of memory",
     "diverged": "diverged",
@@ -48,7 +48,7 @@ def list_models(entries: Sequence[Entry]) -> Markup:
 def verdict_of(group: Group, top1: Pairs, speed: Pairs) -> list[Markup]:
     """Return the sentences that say which model to take, and which can't be told apart."""
     finished = [entry for entry in group.entries if entry.finished]
-    # "The most accurate of one" would be no lie, and no verdict.
+    # A superlative needs another model.
     if len(finished) == 1:
         return [_describe_single(finished[0]), *_unfinished(group)]
     sentences = [
@@ -63,7 +63,7 @@ def verdict_of(group: Group, top1: Pairs, speed: Pairs) -> list[Markup]:
 def _describe_single(entry: Entry) -> Markup:
     """Return the sentence on a model that there is nothing to compare with."""
     found = []
-    for key, words in (("top1", "top-1"), (TRAINING, "in training")):
+    for key, words in (("top1", "top-1"), (TRAIN_RATE, "in training")):
         if key in entry.numbers:
             found.append(f"{estimate_text(entry.numbers[key], key)} {words}")
     text = Markup("<b>{}</b> alone: ").format(entry.model)
@@ -120,11 +120,11 @@ def _seeds_top1(entry: Entry) -> list[float]:
 
 
 def _fastest(group: Group, pairs: Pairs) -> Iterator[Markup]:
-    rows = best_first(group, TRAINING)
+    rows = best_first(group, TRAIN_RATE)
     if not rows:
         return
     best, *others = rows
-    rate = estimate_text(best.numbers[TRAINING], TRAINING)
+    rate = estimate_text(best.numbers[TRAIN_RATE], TRAIN_RATE)
     text = Markup("Fastest to train: <b>{}</b> with {}").format(best.model, rate)
     if others:
         text += _times_as_fast(best, others, pairs)
@@ -153,11 +153,11 @@ def _may_be_equal(ratio: Pair) -> bool:
 
 def _choice(group: Group) -> Iterator[Markup]:
     """Yield the sentence on the models that no other beats in both accuracy and speed."""
-    measured = [entry for entry in best_first(group, "top1") if TRAINING in entry.numbers]
+    measured = [entry for entry in best_first(group, "top1") if TRAIN_RATE in entry.numbers]
     if len(measured) < 2:
         return
-    # By the values alone: a front of what can't be told apart would hold nearly every model.
-    front = pareto_front(group, TRAINING, higher=True)
+    # By values, not intervals: with overlaps allowed, nearly every model would be on the front.
+    front = pareto_front(group, TRAIN_RATE, higher=True)
     models = list_models(front)
     if len(front) == 1:
         yield Markup("{} is both the most accurate and the fastest to train.").format(models)

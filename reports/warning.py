@@ -12,10 +12,10 @@ from reports.frame import columns_of
 from reports.pairs import SPEEDS
 from reports.ranking import Entry
 
-# From here on a reader should know; below it, what a quiet machine does anyway.
+# Above these a reader is warned: an idle machine stays below them.
 MAX_DRIFT = 0.05  # of the rate, from the first to the last third of the rounds
 MAX_SPREAD = 0.25  # between the quartiles, as a share of the median
-BUSY_LOAD = 0.5  # above the number of cores: a load average of 2.3 on 2 cores is no news
+BUSY_LOAD = 0.5  # above the number of cores: a load average of 2.3 on 2 cores is normal
 MAX_OTHER_CORES = 0.25  # used by other processes, on average over a pass
 MAX_STOLEN_CORES = 0.02  # taken by the host of a virtual machine
 MAX_STOPPED = 0.01  # of the time of a pass
