@@ -1,6 +1,6 @@
 """Charts of what models cost: loader against step, memory by kind, and the roofline."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from bench.results.metric import FIGURES
 from bench.results.step_memory import FLOAT_BYTES, estimate_recorded_step
@@ -8,17 +8,14 @@ from reports.chart.figure import (
     Chart,
     Figure,
     Trace,
+    by_family,
     caption_name,
-    chart_text,
     column_values,
-    draw_bars,
     draw_dots,
-    draw_points,
+    draw_family,
+    draw_parts,
     draw_reference,
-    model_labels,
-    model_names,
 )
-from reports.chart.palette import Mark
 from reports.column import show
 from reports.frame import FLOPS_OF_TRAINING, machine_peak
 from reports.pairs import SPEEDS
@@ -62,7 +59,7 @@ def draw_bottleneck(view: View) -> list[Figure]:
         name = caption_name(rows[step.index(least)])
         caption = "The step is the bottleneck of every model: alone it takes at least "
         caption += f"{least:.0f} % of the end-to-end time ({name})."
-    traces = [draw_bars(name, shares[name], rows, hue) for hue, name in enumerate(shares)]
+    traces = draw_parts(shares, rows)
     layout = {
         "barmode": "group",
         "yaxis": {"automargin": True, "autorange": "reversed"},
@@ -86,7 +83,7 @@ def draw_memory(view: View) -> list[Figure]:
     if not by_kind:
         by_kind = _estimated_memory(rows)
         source = "The bars are an estimate (float32, every layer's output is kept)"
-    traces = [draw_bars(name, by_kind[name], rows, hue) for hue, name in enumerate(by_kind)]
+    traces = draw_parts(by_kind, rows)
     with_peak = [entry for entry in rows if "peak_memory_bytes" in entry.numbers]
     if with_peak:
         peaks = column_values(with_peak, "peak_memory_bytes")
@@ -137,9 +134,10 @@ def draw_roofline(view: View) -> list[Figure]:
         return []
     points = {entry.key: (intensity(entry), work_rate(entry)) for entry in rows}
     traces = []
-    for family in sorted({entry.family for entry in rows}):
-        members = [entry for entry in rows if entry.family == family]
-        traces.append(_draw_family(members, points, view.marks[family]))
+    for family, members in by_family(rows).items():
+        xs = [points[entry.key][0] for entry in members]
+        ys = [points[entry.key][1] for entry in members]
+        traces.append(draw_family(members, xs, ys, view.marks[family]))
     best = max(rows, key=work_rate)
     worst = min(rows, key=work_rate)
     best_intensity, most = points[best.key]
@@ -165,15 +163,6 @@ def draw_roofline(view: View) -> list[Figure]:
     layout = {"xaxis": {"type": "log"}, "yaxis": {"type": "log"}}
     x, y = "FLOP per byte moved", "GFLOP/s in training"
     return [Figure(ROOFLINE, caption, traces, x, y, layout)]
-
-
-def _draw_family(
-    rows: Sequence[Entry], points: Mapping[str, tuple[float, float]], mark: Mark
-) -> Trace:
-    xs = [points[entry.key][0] for entry in rows]
-    ys = [points[entry.key][1] for entry in rows]
-    trace = draw_points(chart_text(rows[0].family), xs, ys, model_names(rows), mark)
-    return trace | {"hovertext": model_labels(rows)}
 
 
 def _draw_roof(lowest: float, highest: float, peak: float, bandwidth: float) -> Trace:

@@ -8,7 +8,7 @@ script takes out before it draws: `hue` and `shape` (numbers of `reports/chart/p
 """
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,14 @@ def column_values(rows: Sequence[Entry], key: str) -> list[float]:
     return [to_axis_unit(entry.numbers[key].value, key) for entry in rows]
 
 
+def by_family(rows: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Return the rows of each family, families by name."""
+    families: dict[str, list[Entry]] = {name: [] for name in sorted({e.family for e in rows})}
+    for entry in rows:
+        families[entry.family].append(entry)
+    return families
+
+
 def axis_title(key: str) -> str:
     """Return a column's title with its unit."""
     column = BY_KEY[key]
@@ -122,6 +130,11 @@ def draw_bars(name: str, values: Sequence[float], rows: Sequence[Entry], hue: in
     }
 
 
+def draw_parts(parts: Mapping[str, Sequence[float]], rows: Sequence[Entry]) -> list[Trace]:
+    """Return the bars of several parts, each in a hue of its own."""
+    return [draw_bars(name, parts[name], rows, hue) for hue, name in enumerate(parts)]
+
+
 def draw_dots(name: str, values: Sequence[float], rows: Sequence[Entry], number: int) -> Trace:
     """Return a mark for each row, with the hue and the shape of this number."""
     dots = {"type": "scatter", "mode": "markers", "shape": number}
@@ -149,6 +162,14 @@ def draw_points(
 ) -> Trace:
     """Return marks without a line; `names` say what they are."""
     return draw_line(name, xs, ys, names, mark) | {"mode": "markers"}
+
+
+def draw_family(
+    rows: Sequence[Entry], xs: Sequence[float], ys: Sequence[float], mark: Mark
+) -> Trace:
+    """Return a mark for each model of one family, named when it is pointed at."""
+    trace = draw_points(chart_text(rows[0].family), xs, ys, model_names(rows), mark)
+    return trace | {"hovertext": model_labels(rows)}
 
 
 def draw_reference(name: str, xs: Sequence[float], ys: Sequence[float]) -> Trace:

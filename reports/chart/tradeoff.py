@@ -10,10 +10,11 @@ from reports.chart.figure import (
     Figure,
     Trace,
     axis_title,
+    by_family,
     caption_name,
     chart_text,
     column_values,
-    draw_points,
+    draw_family,
     draw_reference,
     error_bars,
     model_labels,
@@ -69,9 +70,8 @@ def _draw_tradeoff(
     row_keys = [entry.key for entry in rows]
     by_row = dict(zip(row_keys, places, strict=True))
     traces = []
-    for family in sorted({entry.family for entry in rows}):
-        members = [entry for entry in rows if entry.family == family]
-        traces.append(_draw_family(members, cost, marks[family], by_row))
+    for family, members in by_family(rows).items():
+        traces.append(_draw_members(members, cost, marks[family], by_row))
     traces.append(_draw_front(front, cost))
     layout = {
         "xaxis": {"type": "log" if log else "linear"},
@@ -82,7 +82,7 @@ def _draw_tradeoff(
     return Figure(chart, caption, traces, x, "Top-1 (%)", layout, key=key, tab=column.title)
 
 
-def _draw_family(
+def _draw_members(
     rows: Sequence[Entry], cost: str, mark: Mark, places: Mapping[str, Place]
 ) -> Trace:
     tops = [entry.numbers["top1"] for entry in rows]
@@ -91,11 +91,10 @@ def _draw_family(
         in_axis_unit = [to_axis_unit(number, cost) for number in entry.numbers[cost]]
         costs.append(Estimate(*in_axis_unit))
     xs, ys = column_values(rows, cost), column_values(rows, "top1")
-    trace = draw_points(chart_text(rows[0].family), xs, ys, model_names(rows), mark)
+    trace = draw_family(rows, xs, ys, mark)
     trace["mode"] = "markers+text"
     trace["text"] = [_label_beside(entry, places[entry.key]) for entry in rows]
     trace["textposition"] = [places[entry.key].side or "top center" for entry in rows]
-    trace["hovertext"] = model_labels(rows)
     trace["error_y"] = error_bars(tops)
     if any(has_interval(number) for number in costs):
         trace["error_x"] = error_bars(costs)
