@@ -34,7 +34,7 @@ BIASED_LAYERS = ("conv2", "conv4", "conv5", "fc6", "fc7")
 
 @dataclass(frozen=True, kw_only=True)
 class Stem:
-    """How an image becomes the maps that fc6 reads; `side` is the side of those.
+    """How an image becomes the maps that fc6 reads; they are `side` x `side` pixels.
 
     The paper's 224 px give 54.25, which the authors' code rounded up to 55; a border of 2 gives 55
     too.
@@ -53,7 +53,7 @@ SMALL = Stem(padding=5, pool_padding=1, side=1)  # 32 px: 8, 4, 2, 1; the total 
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What one AlexNet has and another hasn't; the values here are the paper's.
+    """What tells one AlexNet from another; the defaults are the paper's.
 
     `dropped` are the layers whose inputs are dropped: in the paper the outputs of fc6 and fc7.
     `adaptive` averages the last maps to `stem.side` first, whatever the image's size.
@@ -121,7 +121,7 @@ class AlexNetForm(nn.Module):
     def drop(self, layer: str, x: Tensor) -> Tensor:
         """Drop values of a layer's input, of all towers at once.
 
-        Ranks that count from the same seed so drop the same values.
+        Ranks with the same random state so drop the same values.
         """
         active = self.training and layer in self.design.dropped
         return F.dropout(x, self.design.dropout, active)

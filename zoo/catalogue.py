@@ -48,7 +48,7 @@ class Family:
         lr: float | None = None,
         **known: Any,
     ) -> ModelSpec:
-        """Return the spec of one model; what is `known` of it goes before what the family says."""
+        """Return the spec of one model; what is `known` of it overrides what the family says."""
         defaults: dict[str, float | int | str] = {}  # only what is known: None isn't a default
         if self.optimizer is not None:
             defaults["optimizer"] = self.optimizer

@@ -67,7 +67,7 @@ def build_timm(name: str, *, num_classes: int, in_channels: int = 3, **switches:
 
 
 def _unknown_model(library: str, name: str, known: list[str]) -> str:
-    """Refuse a name without `unknown`'s list of all: a library has hundreds of models."""
+    """Return the line that refuses a name, without a list of all: a library has hundreds."""
     hint = did_you_mean(name, known)
     return f"{library} has no model {name!r}" + (f"; {hint}" if hint else "")
 

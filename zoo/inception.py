@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.external import build_nasnet_a, from_timm, from_torchvision
-from zoo.stem import adapt_stem, set_border, use_small_kernel
+from zoo.stem import adapt_stem, set_padding, use_small_kernel
 
 # The forms for 32 px have a total stride of 8 (NASNet: 16) instead of 32, which would leave a
 # single pixel for the last branches.
@@ -60,5 +60,5 @@ def nasnet_a_mobile(*, num_classes: int = 100, in_channels: int = 3) -> nn.Modul
 nasnet_a_mobile_cifar = adapt_stem(
     nasnet_a_mobile,
     stride_1=("conv0.conv",),
-    then=lambda model: set_border(model, "conv0.conv", 1),
+    then=lambda model: set_padding(model, "conv0.conv", 1),
 )

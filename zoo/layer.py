@@ -53,7 +53,7 @@ class LocalResponseNorm(nn.Module):
 
 
 class PointwiseConv2d(nn.Conv2d):
-    """A 1x1 convolution that is one matrix product in channels-last: the same sums, fewer stops.
+    """A 1x1 convolution that is one matrix product in channels-last: the same sums, less overhead.
 
     torch's convolution lays its weights out anew at every call, which costs more than the product
     on small maps.

@@ -88,8 +88,7 @@ class PartialConv2d(nn.Module):
             for source in reads:
                 num_inputs.append(25.0 * len(reads))
                 places.append(NUM_S2_MAPS * map_number + source)
-        # Numbers that aren't drawn are worked out on the CPU and moved, so that the weights are
-        # the same on every device that draws the same.
+        # Worked out on the CPU whatever the default device, so that the bounds are the same.
         bounds = (BOUND / torch.tensor(num_inputs, device="cpu")).view(-1, 1, 1)
         draws = 2 * torch.rand(len(places), 5, 5) - 1
         self.weight = nn.Parameter(draws * bounds.to(torch.get_default_device()))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from zoo.external import from_timm, from_torchvision
 from zoo.initial import centre_filters
-from zoo.stem import adapt_stem, set_border
+from zoo.stem import adapt_stem, set_padding
 
 
 def _leave_chance(model: nn.Module) -> None:
@@ -29,16 +29,16 @@ def _leave_chance(model: nn.Module) -> None:
 
 squeezenet1_0 = adapt_stem(from_torchvision("squeezenet1_0"), then=_leave_chance)
 squeezenet1_1 = adapt_stem(from_torchvision("squeezenet1_1"), then=_leave_chance)
-# torchvision's first convolutions have no border; with one, all of a small image is read.
+# torchvision doesn't pad the first convolution; padded, it reads all of a small image.
 squeezenet1_0_cifar = adapt_stem(
     squeezenet1_0,
     stride_1=("features.0",),
-    then=lambda model: set_border(model, "features.0", 3),
+    then=lambda model: set_padding(model, "features.0", 3),
 )
 squeezenet1_1_cifar = adapt_stem(
     squeezenet1_1,
     stride_1=("features.0",),
-    then=lambda model: set_border(model, "features.0", 1),
+    then=lambda model: set_padding(model, "features.0", 1),
 )
 
 # The forms for 32 px drop the strides of the first two convolutions that have one, so that the last

@@ -14,7 +14,7 @@ AS_PUBLISHED = "as published"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One model: where it is from, what it reads, what it costs, how it likes to be trained.
+    """One model: where it is from, what it reads, what it costs, how it is trained by default.
 
     `file` is the module under `zoo` whose function of the model's name builds it; `source` is where
     the network's code is from. `num_parameters` and `multiply_adds` (one image, forward,

@@ -31,11 +31,11 @@ def set_stride(model: nn.Module, name: str, stride: int) -> None:
     layer.stride = (stride, stride)
 
 
-def set_border(model: nn.Module, name: str, border: int) -> None:
-    """Pad the input of one convolution by `border` pixels on each side; its weights stay."""
+def set_padding(model: nn.Module, name: str, padding: int) -> None:
+    """Pad the input of one convolution by `padding` pixels on each side; its weights stay."""
     layer = model.get_submodule(name)
     assert isinstance(layer, nn.Conv2d), f"{name} is a {type(layer).__name__}"
-    layer.padding = (border, border)
+    layer.padding = (padding, padding)
 
 
 def leave_out(model: nn.Module, name: str) -> None:
@@ -76,7 +76,7 @@ def adapt_stem(
 
 
 def use_small_kernel(name: str) -> Callable[[nn.Module], None]:
-    """Return the change of one convolution to 3x3 with stride 1 and a border of 1.
+    """Return a function that replaces one convolution by a 3x3 with stride 1 and padding 1.
 
     Its weights are drawn as in He et al. (2015).
     """

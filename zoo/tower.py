@@ -47,15 +47,15 @@ class Wire:
         dist.all_gather_single(gathered.view(-1), own.view(-1), group=self.group)
         return gathered
 
-    def count(self, sent: Tensor) -> None:
+    def count_sent(self, sent: Tensor) -> None:
         """Count a tensor as sent to every other rank. A state that is gathered isn't counted."""
         self.bytes_sent += (self.size - 1) * sent.nbytes
 
 
 class SharedAlexNet(AlexNetForm):
-    """What both ways to share an AlexNet need.
+    """The base of both ways to share an AlexNet among processes.
 
-    `whole` is the one that is shared, for the names of its weights.
+    `whole` is the network that is shared; its weights' names are those of `whole_state`.
     """
 
     def __init__(self, wire: Wire, whole: nn.Module) -> None:
@@ -101,7 +101,7 @@ class SharedAlexNet(AlexNetForm):
         return scores[:, :num_classes]
 
     def gather_rows(self, own: Tensor, num_rows: int) -> Tensor:
-        """Put the ranks' rows below each other, without a gradient: for weights."""
+        """Stack the ranks' rows (own, ...) to (num_rows, ...), without a gradient: for weights."""
         share = _divide_up(num_rows, self.size)
         sent = _fill_up(own, share).contiguous()
         whole = self.wire.all_gather(sent).flatten(0, 1)
@@ -202,7 +202,7 @@ class OneWeirdTrick(SharedAlexNet):
         return _fill_up(own, share)
 
     def _gather_images(self, own: Tensor) -> Tensor:
-        """Put the ranks' rows below each other, by way of the exchange of columns.
+        """Stack the ranks' rows, by way of the exchange of columns.
 
         That way their gradients are summed as those of columns are.
         """
@@ -214,7 +214,7 @@ class OneWeirdTrick(SharedAlexNet):
     def _sum_over_ranks(self, gradient: Tensor) -> Tensor:
         """Sum a gradient in the order of the ranks; the sum keeps the gradient's own layout."""
         gradients = self.wire.all_gather(gradient.contiguous())
-        self.wire.count(gradient)
+        self.wire.count_sent(gradient)
         total = _sum_in_order(gradients)
         return torch.empty_like(gradient).copy_(total)
 
@@ -235,7 +235,7 @@ class _GatherColumns(torch.autograd.Function):
         sent = torch.stack(parts)
         received = torch.empty_like(sent)
         dist.all_to_all_single(received, sent, group=wire.group)
-        wire.count(sent[0])
+        wire.count_sent(sent[0])
         total = _sum_in_order(received)
         return _from_layout(total, ctx.channels_last), None
 
@@ -259,7 +259,7 @@ def _gather(own: Tensor, wire: Wire) -> Tensor:
     channels_last = _is_channels_last(own)
     dense = _lay_out(own, channels_last)
     parts = wire.all_gather(dense)
-    wire.count(dense)
+    wire.count_sent(dense)
     return torch.cat([_from_layout(part, channels_last) for part in parts], 1)
 
 

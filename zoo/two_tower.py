@@ -109,7 +109,10 @@ def to_grouped(model: nn.Module) -> AlexNet:
 
 
 def _assign(net: AlexNet, state: State) -> AlexNet:
-    """Give a network that was built on `meta` its weights; a state's tensors ask no gradient."""
+    """Give a network that was built on `meta` its weights, and let them learn.
+
+    A state's tensors require no gradient, and are assigned as they are.
+    """
     net.load_state_dict(state, assign=True)
     for parameter in net.parameters():
         parameter.requires_grad_()

@@ -9,7 +9,7 @@ from zoo.stem import adapt_stem
 
 
 def use_small_head(model: nn.Module) -> None:
-    """Read the 512 maps of 1x1 that 32 px leave, by two hidden layers of 512 units."""
+    """Classify by two hidden layers of 512 units, on the 512 maps of 1x1 that 32 px leave."""
     last = model.get_submodule("classifier.6")
     assert isinstance(last, nn.Linear)
     head = nn.Sequential(
