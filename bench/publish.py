@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.request.command_line import complain
+from bench.request.command_line import report_error
 from bench.verify import find_faults
 
 PUBLISHED = ("config.json", "comparison.json", "cells/*/record.json", "cells/*/predictions.npz")
@@ -24,7 +24,7 @@ def main(words: Sequence[str]) -> int:
         run, target = map(Path, words)
         num_files = publish_run(run, target)
     except ValueError as error:
-        return complain(error)
+        return report_error(error)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {num_files} files, {size / 1e6:.1f} MB")
     return 0

@@ -28,7 +28,7 @@ from bench.distributed.process import (
     read_world,
 )
 from bench.launch.check import check_request, complete
-from bench.request.command_line import complain, how_to_resume, parse
+from bench.request.command_line import how_to_resume, parse, report_error
 from bench.request.config import RunConfig
 
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_request(config, world_size=world.size, say=say)
         data = open_run_data(config, say=say)
     except ValueError as error:
-        return leave_exit_code(complain(error, aloud=world.speaks))
+        return leave_exit_code(report_error(error, aloud=world.speaks))
     os.environ.setdefault(LARGE_PAGES, "1")
     prepare_executor(config)
     return run_request(config, data, world)
@@ -73,7 +73,7 @@ def run_request(config: RunConfig, data: Dataset, world: World) -> int:
                 return leave_exit_code(show_plan(cells, config, data, runtime))
             context = claim_run(config, data, runtime)
         except ValueError as error:
-            return leave_exit_code(complain(error, aloud=world.speaks))
+            return leave_exit_code(report_error(error, aloud=world.speaks))
 
         executor = choose_executor(context)
         try:
@@ -88,7 +88,7 @@ def run_request(config: RunConfig, data: Dataset, world: World) -> int:
             abandon_world(str(broken), how=how_to_resume(config), aloud=broken.speaks)
         except OSError as error:
             place = error.filename or config.out
-            complain(f"{place}: {error.strerror}; {how_to_resume(config)}", aloud=world.speaks)
+            report_error(f"{place}: {error.strerror}; {how_to_resume(config)}", aloud=world.speaks)
             return leave_exit_code(1)
         all_ok = all(record.status == "ok" for record in records)
         return leave_exit_code(0 if reported and all_ok else 1)

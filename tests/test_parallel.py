@@ -134,8 +134,16 @@ def test_towers_on_two_devices_of_one_process_equal_the_same_on_one(
 @pytest.mark.parametrize(
     ("words", "processes", "line"),
     [
-        (["--models", MODEL, "--parallel", "tower"], "1", "1 processes can't pair up; say NPROC=2"),
-        (["--models", MODEL, "--parallel", "tower"], "3", "3 processes can't pair up; say NPROC=4"),
+        (
+            ["--models", MODEL, "--parallel", "tower"],
+            "1",
+            "1 processes can't form pairs; set NPROC=2",
+        ),
+        (
+            ["--models", MODEL, "--parallel", "tower"],
+            "3",
+            "3 processes can't form pairs; set NPROC=4",
+        ),
         (
             ["--models", MODEL, "lenet5", "--parallel", "tower"],
             "2",

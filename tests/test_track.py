@@ -31,7 +31,7 @@ def test_a_missing_package_is_refused_with_the_command_that_installs_it(
         str(tmp_path / "run"),
     ]
     with pytest.raises(
-        ValueError, match=r"--track wandb: its package is missing: .*pip install wandb"
+        ValueError, match=r"--track wandb: its package is missing; .*pip install wandb"
     ) as refused:
         check_request(complete(parse(argv)), world_size=1)
     assert "\n" not in str(refused.value)

@@ -2,9 +2,9 @@
 
 python -m bench.distributed.start_accelerate ACCELERATE'S_OPTIONS bench/run.py OPTIONS
 
-accelerate's own command turns every failure into exit 1 and a traceback of itself. Here what it raises
-is written to the file that FAILURES_FILE names: the exit code of each rank that failed (minus the
-number of the signal that it died of, as in `subprocess`), or that the machines never met.
+accelerate's own command turns every failure into exit 1 and a traceback of itself. Here what it
+raises is written to the file that FAILURES_FILE names: the exit code of each rank that failed
+(-SIGNAL if it died of one, as in `subprocess`), or that the machines never met.
 """
 
 import json

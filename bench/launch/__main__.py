@@ -1,6 +1,6 @@
 """Check a request, start accelerate with every setting stated, and pass signals on. No torch.
 
-python -m bench.launch                      the main job on all GPUs, or on the CPU with all its cores
+python -m bench.launch          the main job on all GPUs, or on the CPU with all its cores
 NPROC=2 python -m bench.launch --models lenet5 --epochs 1
 """
 
@@ -17,7 +17,7 @@ import psutil
 from bench.distributed.process import PLACE, RELAUNCH, num_cores, num_gpus
 from bench.launch.check import check_request, complete
 from bench.launch.supervise import RUN, STARTER, supervise
-from bench.request.command_line import complain, parse, to_flags
+from bench.request.command_line import parse, report_error, to_flags
 from bench.request.config import RunConfig
 
 DEFAULT_PORT = 29500  # torchrun's own, where several machines must know it
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         check_request(config, world_size=layout.world_size)
     except ValueError as error:
-        return complain(error)
+        return report_error(error)
 
     command = partial(make_command, layout=layout)
     variables = make_environment(layout, os.environ)
@@ -132,7 +132,7 @@ def make_environment(layout: Layout, variables: Mapping[str, str]) -> dict[str, 
     Gloo uses the loopback interface on one machine, else the interface that leads to the first
     machine, unless GLOO_SOCKET_IFNAME is set.
     """
-    # A launcher above this one may have left its place in a world, which this one's would take over.
+    # A launcher above this one may have left a place in its own world, which is none in this one.
     environment = {name: value for name, value in variables.items() if name not in PLACE}
     if not layout.gpus:
         environment["ACCELERATE_USE_CPU"] = "true"

@@ -1,6 +1,6 @@
-"""What must hold before anything starts: models, data, world, folder.
+"""Check what must hold before anything starts: models, data, processes, folder.
 
-No torch; every fault is one line and exit 2.
+No torch. Every fault is a ValueError of one line, which becomes exit code 2.
 """
 
 import dataclasses
@@ -17,23 +17,27 @@ from bench.request.config import HUB, NONE, PARALLEL, TRACKERS, RunConfig
 from bench.results.storage import weights_file
 from zoo.registry import check_name, expand, list_models, split_switches
 
+# The prefixes of models that have published weights.
+LIBRARIES = ("tv:", "timm:")
+
 
 def complete(config: RunConfig) -> RunConfig:
-    """Expand globs and name the run's folder, so that every process of the run has the same request.
+    """Expand globs and name the run's folder, so that all processes have the same request.
 
-    A world that torchrun's elastic agent starts again goes on with the run.
+    Processes that torchrun's elastic agent starts again continue the run.
     """
     out = config.out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{config.recipe}")
-    resume = config.resume or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
-    return dataclasses.replace(config, models=tuple(expand(config.models)), out=out, resume=resume)
+    is_restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    models = tuple(expand(config.models))
+    return dataclasses.replace(config, models=models, out=out, resume=config.resume or is_restart)
 
 
 def check_request(
     config: RunConfig, *, world_size: int, say: Callable[[str], None] = print
 ) -> None:
-    """Check what needs no torch.
+    """Check everything that needs no torch; `say` is told what the data set is taken from.
 
-    Models by name, data by place, the batch against the world, the folder.
+    ValueError says in one line what is wrong and what to do.
     """
     for name in config.models:
         check_name(name)
@@ -48,103 +52,117 @@ def check_request(
     )
     if config.workers and "pca" in config.augment:
         raise ValueError(
-            "--augment pca --workers: pca needs the colours of all images; decode them into the cache"
+            "--augment pca --workers: pca needs the colours of all images; leave --workers out, so "
+            "that they are decoded into the cache"
         )
-    shares = world_size // PARALLEL[config.parallel]
-    share = shares * config.accumulate
-    if config.best_batch and share & (share - 1):
-        raise ValueError(
-            f"--batch-size best: {shares} processes x {config.accumulate} micro-batches must make a power of 2"
-        )
-    if config.batch_size % share:
-        near = max(1, round(config.batch_size / share)) * share
-        raise ValueError(
-            f"--batch-size {config.batch_size} can't be divided by {shares} processes x {config.accumulate} "
-            f"micro-batches; the nearest that can is {near}"
-        )
+    _check_batch_size(config, world_size)
     check_trackers(config.track)
-    _check_joined(config, world_size)
+    _check_gradients(config, world_size)
     _check_packed(config, world_size)
+    # Last, because only a request that is right by itself can be held against a folder's.
     check_folder(config)
 
 
-def _check_joined(config: RunConfig, world_size: int) -> None:
-    """Check the ways in which processes join what each has of a step."""
+def _check_batch_size(config: RunConfig, world_size: int) -> None:
+    """Check that a batch can be split evenly into micro-batches of all copies of the model."""
+    num_copies = world_size // PARALLEL[config.parallel]
+    num_parts = num_copies * config.accumulate
+    parts = f"{num_copies} processes x {config.accumulate} micro-batches"
+    is_power_of_two = num_parts & (num_parts - 1) == 0
+    if config.best_batch and not is_power_of_two:
+        # The sizes that are tried are powers of two.
+        raise ValueError(f"--batch-size best: {parts} must make a power of 2")
+    if config.batch_size % num_parts:
+        nearest = max(1, round(config.batch_size / num_parts)) * num_parts
+        raise ValueError(
+            f"--batch-size {config.batch_size} can't be divided by {parts}; "
+            f"the nearest that can is {nearest}"
+        )
+
+
+def _check_gradients(config: RunConfig, world_size: int) -> None:
+    """Check the options that say how processes combine their gradients and statistics."""
     if config.exact and config.accumulate > 1 and world_size > 1:
         raise ValueError(
-            f"--exact --accumulate {config.accumulate}: of {world_size} processes each adds up its own micro-batches "
-            "first, which is another order; leave one of the two away"
+            f"--exact --accumulate {config.accumulate}: each of {world_size} processes adds up its "
+            "own micro-batches first, which is another order; leave one of the two out"
         )
     if config.sync_batchnorm and world_size == 1:
-        raise ValueError("--sync-batchnorm: one process has nobody to share with; leave it away")
+        raise ValueError("--sync-batchnorm: one process has nobody to share with; leave it out")
     if config.sync_batchnorm and not num_gpus():
         raise ValueError(
-            "--sync-batchnorm: torch has it for GPUs only, and this run is on the CPU; leave it away"
+            "--sync-batchnorm: torch has it for GPUs only, and this run is on the CPU; leave it out"
         )
 
 
 def _check_packed(config: RunConfig, world_size: int) -> None:
     """Check what cells that share a machine need."""
-    if config.pack and config.seconds is not None:
-        raise ValueError(
-            "--pack: cells side by side would each get less of --seconds; give --epochs N"
-        )
-    if config.pack and world_size > 1:
-        raise ValueError(f"--pack: each cell is a process by itself, not {world_size}; say NPROC=1")
     if config.pack_size and not config.pack:
-        raise ValueError(f"--pack-size {config.pack_size}: is for --pack")
+        raise ValueError(
+            f"--pack-size {config.pack_size}: works only with --pack; add --pack, or leave it out"
+        )
+    if not config.pack:
+        return
+    if config.seconds is not None:
+        raise ValueError(
+            "--pack: cells side by side would each get less out of --seconds; give --epochs N"
+        )
+    if world_size > 1:
+        raise ValueError(f"--pack: each cell is one process, not {world_size}; set NPROC=1")
 
 
 def _check_parallel(config: RunConfig, world_size: int) -> None:
-    """Refuse a world or a model that can't share a model in the way that is asked for."""
-    way, sharers = config.parallel, PARALLEL[config.parallel]
-    if world_size % sharers:
+    """Check that the processes and the models can share a model in the way that is asked for."""
+    way = config.parallel
+    num_sharers = PARALLEL[way]
+    if world_size % num_sharers:
+        even = 2 * (world_size // 2 + 1)
         raise ValueError(
-            f"--parallel {way}: {world_size} processes can't pair up; say NPROC={2 * (world_size // 2 + 1)}"
+            f"--parallel {way}: {world_size} processes can't form pairs; set NPROC={even}"
         )
     if way == "devices" and world_size > 1:
         raise ValueError(
-            f"--parallel devices: is for one process, not {world_size}; say NPROC=1, or --parallel tower"
+            f"--parallel devices: is for one process, not {world_size}; set NPROC=1, "
+            "or give --parallel tower"
         )
+    if way == "data":  # any model can
+        return
     able = [spec.name for spec in list_models() if way in spec.parallelise]
-    for name in config.models if way != "data" else ():
+    for name in config.models:
         if split_switches(name)[0] not in able:
             raise ValueError(
-                f"--parallel {way}: {name} can't be shared so; {', '.join(able)} can, "
+                f"--parallel {way}: {name} can't be shared this way; {', '.join(able)} can, "
                 "and any model with --parallel data"
             )
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuse a tracker whose package isn't there, with the command that installs it."""
+    """Refuse a tracker whose package is missing, with the command that installs it."""
     for name in names:
         if find_spec(TRACKERS[name]) is None:
             raise ValueError(
-                f"--track {name}: its package is missing: .venv/bin/python -m pip install {name}"
+                f"--track {name}: its package is missing; install it with "
+                f".venv/bin/python -m pip install {name}"
             )
 
 
-LIBRARIES = ("tv:", "timm:")
-
-
 def check_pretrained(config: RunConfig) -> None:
-    """Check that there can be weights for every model.
-
-    No torch; ValueError says for which there are none.
-    """
+    """Check that there can be weights for every model; ValueError names one without."""
     given = config.pretrained
     if given == NONE:
         return
     if given == HUB:
-        own = [model for model in config.models if not model.startswith(LIBRARIES)]
-        if own:
-            raise ValueError(
-                f"--pretrained: {own[0]} has no published weights; give a file, or take tv:NAME or timm:NAME"
-            )
+        for model in config.models:
+            if not model.startswith(LIBRARIES):
+                raise ValueError(
+                    f"--pretrained: {model} has no published weights; give a file, "
+                    "or choose tv:NAME or timm:NAME"
+                )
         return
     if Path(given).is_file() and len(config.models) > 1:
         raise ValueError(
-            f"--pretrained {given}: one file for {len(config.models)} models; name one model, or a folder"
+            f"--pretrained {given}: one file for {len(config.models)} models; "
+            "name one model, or give a folder"
         )
     for model in config.models:
         for seed in config.seeds:

@@ -1,4 +1,7 @@
-"""From the command line's words to a request, and back; what a run's folder was asked for. No torch."""
+"""Turn the command line's words into a request and back, and hold a run's folder to its request.
+
+No torch.
+"""
 
 import argparse
 import dataclasses
@@ -128,7 +131,7 @@ def _read_like(path: Path) -> RunConfig:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are ValueErrors, for the one line that `complain` writes."""
+    """A parser whose errors are ValueErrors, for the one line that `report_error` writes."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message.removeprefix("argument "))
@@ -226,8 +229,8 @@ def _make_reader(hint: Any, words: Collection[str]) -> Callable[[str], object]:
     return read_word
 
 
-def complain(error: Exception | str, *, aloud: bool = True) -> int:
-    """Write the one line of a wrong request to standard error, and return its exit code, 2."""
+def report_error(error: Exception | str, *, aloud: bool = True) -> int:
+    """Write one line on a wrong request to standard error, and return its exit code, 2."""
     if aloud:
         sys.stderr.write(f"zoometry: {error}\n")
     return 2

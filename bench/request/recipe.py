@@ -1,4 +1,7 @@
-"""Named settings. A recipe is a function whose docstring says what it is for, how long it takes and what to expect."""
+"""Named settings. A recipe's docstring says what it is for, how long it takes, what to expect.
+
+A new recipe is a function here and its name in RECIPES.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,7 +9,9 @@ from collections.abc import Callable
 from bench.request.config import RunConfig
 from zoo.suggest import unknown
 
+# Made or changed for images of 32 px.
 CIFAR_FORMS = ("lenet5", "alexnet_grouped_cifar", "alexnet_single_tower_cifar", "alexnet_owt_cifar")
+# With the stems of their 224 px form, which leave little of 32 px.
 PLAIN_STEMS = ("squeezenet1_1", "mobilenet_v2", "shufflenet_v2_x1_0", "resnet18")
 
 
@@ -15,10 +20,10 @@ def quick() -> RunConfig:
 
         ./launch.sh
 
-    On 2 CPU cores at most 8 minutes: 8 x 30 s of training (240 s), evaluation (60 s), measuring in
-    turn at most 8 x 8 s and warm-up (85 s), memory in fresh processes (40 s), start and report (25
-    s). Expect about 20 % top-1 from LeNet-5 and 3 to 10 % from the others: how fast each learns,
-    not what it can reach.
+    At most 8 minutes on 2 CPU cores: 8 x 30 s of training (240 s), evaluation (60 s), at most 8 x
+    8 s of interleaved measurements and their warm-up (85 s), memory in fresh processes (40 s),
+    start and report (25 s). Expect about 20 % top-1 from LeNet-5 and 3 to 10 % from the others:
+    how fast each one learns, not what it can reach.
     """
     return RunConfig(
         recipe="quick",
@@ -32,11 +37,11 @@ def quick() -> RunConfig:
 
 
 def smoke() -> RunConfig:
-    """Run every stage on two models, for tests.
+    """Run every stage on two models, as a test.
 
         ./launch.sh --recipe smoke
 
-    Under a minute on 2 CPU cores. Expect nothing of the accuracy.
+    Under a minute on 2 CPU cores. The accuracy means nothing.
     """
     return RunConfig(
         recipe="smoke",
@@ -49,11 +54,11 @@ def smoke() -> RunConfig:
 
 
 def standard() -> RunConfig:
-    """Train CIFAR forms for 30 epochs with three seeds, for a GPU.
+    """Train eight models adapted to 32 px for 30 epochs with three seeds, on a GPU.
 
         ./launch.sh --recipe standard
 
-    Written for one GPU or more; it has not been run on one, so no time and no accuracy is promised.
+    Written for one or more GPUs, but not yet run on one: no time and no accuracy is promised.
     """
     models = (
         "lenet5",
@@ -71,12 +76,12 @@ def standard() -> RunConfig:
 
 
 def tutorial() -> RunConfig:
-    """Train as the course's tutorial does: Adam at 0.001, images of 224 px, mirrored, no weight decay.
+    """Train as the course's tutorial does: Adam at 0.001, mirrored images of 224 px, no decay.
 
         ./launch.sh --recipe tutorial --dataset imagefolder --data-dir flower_photos
 
-    For the five flowers, 15 epochs. Expect about 67 % top-1 from `alexnet_half`: that is the
-    tutorial's figure, from a laptop without a GPU, not ours. `--dry-run` reckons the minutes of
+    15 epochs on the five kinds of flowers. Expect about 67 % top-1 from `alexnet_half`: that is the
+    tutorial's figure, from a laptop without a GPU, not ours. `--dry-run` estimates the minutes on
     your machine.
     """
     return RunConfig(
@@ -95,7 +100,7 @@ def tutorial() -> RunConfig:
 
 
 def cifar200() -> RunConfig:
-    """Train for 200 epochs with the rules of published CIFAR-100 tables, to hold ours against theirs.
+    """Train for 200 epochs by the rules of published CIFAR-100 tables, to compare with them.
 
         ./launch.sh --recipe cifar200 --models resnet20
 
@@ -103,8 +108,8 @@ def cifar200() -> RunConfig:
     images, the test set at every epoch. Published by chenyaofo/pytorch-cifar-models for the same
     networks (batch 256, last epoch, one run): resnet20 68.5 %, resnet56 72.4 %, vgg16_bn 73.7 %,
     mobilenet_v2 73.8 %, shufflenet_v2 71.4 %; of resnet18 by weiaicunzai/pytorch-cifar100 (steps
-    instead of a cosine, best epoch): 75.6 %. None of them is ours. Meant for a GPU: it takes days
-    on a CPU, as `--dry-run` reckons.
+    instead of a cosine, best epoch): 75.6 %. None of these figures is ours. Meant for a GPU: on a
+    CPU it takes days, as `--dry-run` estimates.
     """
     models = (
         "resnet20",
@@ -126,27 +131,27 @@ def cifar200() -> RunConfig:
 
 
 def speedrun() -> RunConfig:
-    """Learn as much as two minutes allow, with the network and the ideas of airbench (Jordan 2024, arXiv 2404.00498).
+    """Learn as much as two minutes allow, with the network and ideas of airbench.
 
         ./launch.sh --recipe speedrun
 
-    A whitening first layer, few wide blocks, Muon, label smoothing 0.2, a rate that rises and falls
-    once. Three minutes in all on 2 CPU cores. The paper's own figure is 94 % on CIFAR-10 after 9.9
-    epochs, 3.8 s on one A100: not ours, and with lookahead over SGD where this has Muon, and with
-    cropped and mirrored test images and alternating mirrors, which this recipe leaves out. With a
-    GPU say --epochs 10.
+    A whitening first layer, few wide blocks, Muon, label smoothing 0.2, and a learning rate that
+    rises and falls once. Three minutes in all on 2 CPU cores. Jordan (2024, arXiv 2404.00498)
+    reports 94 % on CIFAR-10 after 9.9 epochs, 3.8 s on one A100: with lookahead over SGD where this
+    recipe has Muon, and with cropped and mirrored test images and alternating mirrors, which it
+    leaves out. On a GPU give --epochs 10.
     """
     return RunConfig(recipe="speedrun", models=("speedrun",), seconds=120, label_smoothing=0.2)
 
 
 def finetune() -> RunConfig:
-    """Go on from published ImageNet weights with a low rate, each model at its own size.
+    """Fine-tune published ImageNet weights with a low learning rate, each model at its own size.
 
         ./launch.sh --recipe finetune --dataset imagefolder --data-dir flower_photos
 
     Needs the hub or its cache, or `--pretrained DIR` with tv-resnet18.pth and
-    tv-mobilenet_v3_small.pth. `--dry-run` reckons the minutes of your machine. No accuracy is
-    promised: the weights couldn't be fetched where this was written.
+    tv-mobilenet_v3_small.pth. `--dry-run` estimates the minutes on your machine. No accuracy is
+    promised: the weights couldn't be downloaded where this recipe was written.
     """
     return RunConfig(
         recipe="finetune",
@@ -162,12 +167,12 @@ def finetune() -> RunConfig:
 
 
 def survey() -> RunConfig:
-    """Compare twelve models of ten families at 32 px, three seeds, a minute of training each.
+    """Compare twelve models of ten families at 32 px: three seeds, a minute of training each.
 
         ./launch.sh --recipe survey --dataset cifar100 --out runs/survey --resume
 
-    The command goes on where it was interrupted. On 2 CPU cores 36 minutes of training, ten of
-    evaluation, four of measuring. Its accuracies stand in the README where they are published.
+    Given again, the command continues where it was interrupted. On 2 CPU cores: 36 minutes of
+    training, ten of evaluation, four of measurements. The README gives the accuracies.
     """
     models = (
         "mlp",
@@ -195,14 +200,15 @@ def survey() -> RunConfig:
 
 
 def paper() -> RunConfig:
-    """Train AlexNet as the paper did (Krizhevsky et al. 2012, section 5): 90 epochs, a tenth of the rate at a plateau.
+    """Train AlexNet as the paper did: 90 epochs, a tenth of the learning rate at each plateau.
 
         ./launch.sh --recipe paper --dataset imagefolder --data-dir IMAGENET
         NPROC=2 ./launch.sh --recipe paper --parallel tower …
 
-    Windows of 224 px of images of 256, mirrored, with colour noise along the principal components;
-    ten crops in the end. The paper took five to six days on two GPUs and reached 62.5 % top-1 on
-    ILSVRC-2010. It has not been run here in full; what a longer run on CIFAR-100 gave is in LAB.md.
+    Krizhevsky et al. (2012), section 5: windows of 224 px from images of 256 px, mirrored, with
+    colour noise along the principal components, and ten crops of each test image. The paper took
+    five to six days on two GPUs and reached 62.5 % top-1 on ILSVRC-2010. We have not run it in
+    full; LAB.md has a longer run on CIFAR-100.
     """
     return RunConfig(
         recipe="paper",
@@ -221,32 +227,31 @@ def paper() -> RunConfig:
 
 
 def paper_cifar() -> RunConfig:
-    """Train the 32 px form of the paper's network by the paper's recipe: windows of padded images.
+    """Train the 32 px form of the paper's network by the paper's recipe.
 
-    ./launch.sh --recipe paper_cifar --dataset cifar100
+        ./launch.sh --recipe paper_cifar --dataset cifar100
+
+    The windows are those of padded images. LAB.md has the figures of a run.
     """
     return dataclasses.replace(paper(), recipe="paper_cifar", models=("alexnet_two_tower_cifar",))
 
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {
-    f.__name__: f
-    for f in (
-        quick,
-        smoke,
-        standard,
-        tutorial,
-        cifar200,
-        speedrun,
-        finetune,
-        survey,
-        paper,
-        paper_cifar,
-    )
+    "quick": quick,
+    "smoke": smoke,
+    "standard": standard,
+    "tutorial": tutorial,
+    "cifar200": cifar200,
+    "speedrun": speedrun,
+    "finetune": finetune,
+    "survey": survey,
+    "paper": paper,
+    "paper_cifar": paper_cifar,
 }
 
 
 def get_recipe(name: str) -> RunConfig:
-    """Return a recipe's settings; ValueError with the nearest names for an unknown one."""
+    """Return a recipe's settings; ValueError with the nearest names if it is unknown."""
     if name not in RECIPES:
         raise ValueError(unknown("--recipe", name, RECIPES))
     return RECIPES[name]()

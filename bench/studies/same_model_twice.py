@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.request.command_line import complain
+from bench.request.command_line import report_error
 from bench.results.record import make_measurement
 from bench.results.verdict import Verdict, speed_ratio, verdict
 from bench.studies.trial import METRIC, Trial, list_trials
@@ -51,7 +51,7 @@ def main(words: Sequence[str] | None = None) -> int:
         try:
             lines += _do_trials(missing[: options.limit], options.file)
         except ValueError as error:
-            return complain(error)
+            return report_error(error)
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
     print(format_study(lines))
