@@ -229,19 +229,20 @@ def signal_workers(signum: int) -> None:
 
 
 def _list_workers() -> list[psutil.Process]:
-    return [process for process in _list_descendants() if _is_worker(process)]
+    workers = []
+    for process in _list_descendants():
+        try:
+            words = process.cmdline()
+        except psutil.Error:  # gone meanwhile
+            continue
+        # The launcher's own command names bench/run.py too.
+        if str(RUN) in words and STARTER not in words:
+            workers.append(process)
+    return workers
 
 
 def _list_descendants() -> list[psutil.Process]:
     return list(psutil.Process().children(recursive=True))
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        words = process.cmdline()
-    except psutil.Error:  # gone meanwhile
-        return False
-    return str(RUN) in words and STARTER not in words
 
 
 def _describe_cause(end: End, config: RunConfig, machines: int) -> str:

@@ -23,9 +23,9 @@ from bench.request.config import (
     RunConfig,
     check,
     differing,
-    flag_of,
     from_json,
 )
+from bench.request.option import flag_of
 from bench.request.recipe import get_recipe
 from bench.results.record import RunRecord
 from bench.results.storage import read, read_run
@@ -80,6 +80,7 @@ def to_flags(config: RunConfig) -> list[str]:
         if getattr(config, name) not in (None, getattr(recipe, name))
     ]
     base = _without_replaced(recipe, changed)
+    # The recipe is always named, so that the command stays right when the default recipe changes.
     flags = ["--recipe", config.recipe]
     for name in OPTIONS:
         value = getattr(config, name)
@@ -139,21 +140,18 @@ class _Parser(argparse.ArgumentParser):
 
 def _read_flags(argv: Sequence[str]) -> dict[str, Any]:
     """Return the options that a command line gives, by name; ValueError for an unknown one."""
-    words = [_with_dashes(word) for word in argv]
-    parser = _make_parser(None)
-    given, left = parser.parse_known_args(words)
+    words = []
+    for word in argv:
+        # --batch_size is accepted as --batch-size; a value behind = stays as it is.
+        flag, equals, value = word.partition("=")
+        is_flag = word.startswith("--")
+        words.append(flag.replace("_", "-") + equals + value if is_flag else word)
+    # Known ones only, because argparse's own refusal doesn't say what was meant.
+    given, left = _make_parser(None).parse_known_args(words)
     if left:
         allowed = [flag_of(name) for name, about in OPTIONS.items() if not about.hidden]
         raise ValueError(unknown("option", left[0].partition("=")[0], allowed))
     return vars(given)
-
-
-def _with_dashes(word: str) -> str:
-    """Return `--batch_size` as `--batch-size`; both are accepted."""
-    if not word.startswith("--"):
-        return word
-    flag, equals, value = word.partition("=")
-    return flag.replace("_", "-") + equals + value
 
 
 def _make_parser(default: RunConfig | None) -> argparse.ArgumentParser:
@@ -162,7 +160,7 @@ def _make_parser(default: RunConfig | None) -> argparse.ArgumentParser:
         prog="run.py",
         description=RunConfig.__doc__,
         usage="%(prog)s [OPTIONS]",
-        allow_abbrev=False,
+        allow_abbrev=False,  # or a new option would change what an old command means
         add_help=False,
         # Only what is given is in the result: whatever isn't comes from the recipe.
         argument_default=argparse.SUPPRESS,
@@ -194,7 +192,7 @@ def _how_to_read(field: "Field[Any]", hint: Any, shown: object) -> dict[str, Any
     settings |= {"metavar": about.metavar, "type": _make_reader(hint, about.words)}
     if get_origin(hint) is tuple:
         settings["nargs"] = "*"
-    if field.name == "pretrained":
+    if field.name == "pretrained":  # the one option whose value may be left out
         settings |= {"nargs": "?", "const": HUB}
     return settings
 

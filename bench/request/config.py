@@ -5,16 +5,13 @@ defaults that the options given on the command line change.
 """
 
 import dataclasses
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, get_type_hints
 
+from bench.request.option import Option, check_distinct, check_value, flag_of, option
 from bench.results.metric import MEASURE_HELP, MEASURES
 from zoo.suggest import unknown
-
-T = TypeVar("T")
 
 # The names by which accelerate knows trackers, each with the module that its package installs.
 TRACKERS = {
@@ -50,31 +47,6 @@ PROTOCOLS = ("split", "published")
 # How many processes share one copy of a model, for each way of sharing it.
 PARALLEL = {"data": 1, "tower": 2, "owt": 2, "devices": 1}
 DIGITS = ("mnist", "svhn")  # data sets whose images mean something else when mirrored
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """What the command line needs to know of a field, besides its name, type and default.
-
-    `words` are values that are not of the field's type. Numbers are `positive` or lie in the closed
-    interval `between`. A resumed run may change an option that is `resumable`: it says how and
-    where to run, not what. A `hidden` option works but is not in `--help`.
-    """
-
-    help: str
-    metavar: str | None = None
-    choices: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-    positive: bool = False
-    between: tuple[float, float] | None = None
-    distinct: bool = False
-    resumable: bool = False
-    hidden: bool = False
-
-
-def option(default: T, help: str, **more: Any) -> T:  # noqa: A002 - argparse's word for it
-    """Return a dataclass field with a default and an `Option`; `more` are the Option's fields."""
-    return dataclasses.field(default=default, metadata={"option": Option(help=help, **more)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -430,11 +402,6 @@ OPTIONS: dict[str, Option] = {
 }
 
 
-def flag_of(name: str) -> str:
-    """Return the flag of an option, as it is written on the command line."""
-    return "--" + name.replace("_", "-")
-
-
 def differing(a: RunConfig, b: RunConfig) -> list[str]:
     """Name the flags by which two configurations are not the same run."""
     fixed = [name for name, about in OPTIONS.items() if not about.resumable]
@@ -482,31 +449,10 @@ def check(config: RunConfig) -> None:
         given = getattr(config, name)
         values = given if isinstance(given, tuple) else (given,)
         for value in values:
-            _check_value(flag_of(name), value, about)
+            check_value(flag_of(name), value, about)
         if about.distinct:
-            _check_distinct(flag_of(name), values)
+            check_distinct(flag_of(name), values)
     _check_together(config)
-
-
-def _check_value(flag: str, value: Any, about: Option) -> None:
-    """Check one value of an option against what its field allows."""
-    if value is None or value in about.words:
-        return
-    if about.choices and str(value) not in about.choices:
-        raise ValueError(unknown(flag, str(value), about.choices))
-    if about.positive and not 0 < value < math.inf:
-        raise ValueError(f"{flag} {value}: must be finite and greater than 0")
-    if about.between is not None:
-        low, high = about.between
-        # Written so that NaN, which compares false with everything, is refused as well.
-        if not low <= value <= high:
-            raise ValueError(f"{flag} {value}: must lie between {low} and {high}")
-
-
-def _check_distinct(flag: str, values: Sequence[object]) -> None:
-    repeated = sorted({str(value) for value in values if values.count(value) > 1})
-    if repeated:
-        raise ValueError(f"{flag}: {', '.join(repeated)} is given twice")
 
 
 def _check_together(config: RunConfig) -> None:

@@ -215,11 +215,11 @@ def paper() -> RunConfig:
         models=("alexnet_two_tower",),
         epochs=90,
         batch_size=128,
-        optimizer="momentum",
+        optimizer="momentum",  # as the paper writes its update, without Nesterov's look ahead
         lr=0.01,
         momentum=0.9,
         weight_decay=5e-4,
-        schedule="plateau",
+        schedule="plateau",  # the paper lowered the rate by hand; this does it by its rule
         warmup=0.0,
         augment=("crop", "mirror", "pca"),
         crops=10,
