@@ -21,7 +21,7 @@ from reports.warning import PageWarning
 
 @dataclass(frozen=True)
 class CellView:
-    """One cell: its number and interval as text, and the numbers of the warnings that concern it."""
+    """One cell: its number and interval as text, and the numbers of the warnings on it."""
 
     key: str
     text: str
@@ -49,7 +49,9 @@ class RowView:
 
 @dataclass(frozen=True)
 class GroupView:
-    """Rows that are ranked together, under a heading that says what they share and the other groups don't."""
+    """Rows that are ranked together, under a heading that says what they share and the other groups
+    don't.
+    """
 
     number: int
     heading: str

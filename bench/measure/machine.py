@@ -1,4 +1,4 @@
-"""What the machine can do at most, which is the roof of a roofline, and what else it did meanwhile."""
+"""What the machine can do at most (the roof of a roofline), and what else it did meanwhile."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ SLOWED = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 
 
 def measure_peaks(runtime: Runtime) -> tuple[Measurement, ...]:
-    """Measure a matrix product, in FLOP/s, and a copy of memory, in bytes/s, at the run's precision.
+    """Measure a matrix product (FLOP/s) and a copy of memory (bytes/s), at the run's precision.
 
     On all ranks at once: a world's peak is the sum over its ranks.
     """

@@ -77,7 +77,7 @@ def _repeat_epochs(batches: Batches) -> Iterator[Batch]:
 
 
 def warm_up_torch(runtime: Runtime, config: RunConfig) -> None:
-    """Train a tiny network for a step, so that what torch loads late is in no model's first step."""
+    """Train a tiny network for a step, so that no first step pays for what torch loads late."""
     config = replace(config, compile=False)
     tiny = build_tiny_network().to(runtime.device)
     learner = build_learner(tiny, config=config, peak=TINY_RATE, seed=0, runtime=runtime)

@@ -1,4 +1,6 @@
-"""Runs models in turn, visit by visit, each round in an order drawn afresh, so that no drift becomes a ranking."""
+"""Runs models in turn, visit by visit, each round in an order drawn afresh, so that no drift
+becomes a ranking.
+"""
 
 import math
 import random
@@ -59,7 +61,8 @@ def take_turns(
     agree: Agree = alone,
     check: Callable[[], None] = lambda: None,
 ) -> Turns:
-    """Visit every contestant once a round, for `rounds` rounds or, if None, until all ratios are known to +-1 %.
+    """Visit every contestant once a round, for `rounds` rounds or, if None, until all ratios are
+    known to +-1 %.
 
     `seconds` bounds the latter, or up to twice as long where fewer rounds could prove nothing of so
     many pairs (never fewer than three rounds). `agree` gives all processes one answer, `check` may
@@ -120,7 +123,9 @@ def _ended(turns: Turns, rounds: int | None, seconds: float, elapsed: float) -> 
 
 
 def _narrow(turns: Turns) -> bool:
-    """Whether there are ratios, and every contestant's to the first one is known to +-1 %, for every metric."""
+    """Whether there are ratios, and every contestant's to the first one is known to +-1 %, for
+    every metric.
+    """
     reference, *others = turns.values.values()
     if not others:
         return False

@@ -1,8 +1,8 @@
 """The table of all metrics: what is measured, how, and how its figures are shown. No torch.
 
-A new measurement is an entry of TABLE here and the function in bench/measure that takes it. The choices
-of --measure, the fields of the CSV, the columns, charts and notes of the page, and what verify
-expects are read from the table.
+A new measurement is an entry of TABLE here and the function in bench/measure that takes it. The
+choices of --measure, the fields of the CSV, the columns, charts and notes of the page, and what
+verify expects are read from the table.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ Taken = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A choice of --measure, or what is measured whatever is chosen: one or more metrics at once."""
+    """A choice of --measure, or what is measured whatever is chosen; it gives a metric or more."""
 
     name: str
     taken: Taken

@@ -1,4 +1,5 @@
-"""What a run writes down and everything else reads: versioned records, checked when they are read. No torch.
+"""What a run writes down and everything else reads: versioned records, checked when they are read.
+No torch.
 
 A record is one JSON file, written aside and renamed, never edited in place. Raw values are stored;
 statistics are properties. A number that isn't finite can't be written: what was not measured is
@@ -166,7 +167,8 @@ class DataInfo:
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class RunRecord:
-    """One cell of a run: one model with one seed, from `started` to its end. Everything a report shows is in here.
+    """One cell of a run: one model with one seed, from `started` to its end. Everything a report
+    shows is in here.
 
     `batch_search` is what `--batch-size best` found: images a second by batch, and why no larger
     one was tried.
@@ -220,7 +222,7 @@ class NoiseFloor:
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Comparison:
-    """The models of a run measured against each other, once a model: the rows of its seeds refer to it.
+    """The models of a run measured against each other, once a model for all its seeds.
 
     `measurements[model]` holds one Measurement a metric; within a pass (`order`: pass -> round ->
     the contestants in the order drawn for that round) value i of every contestant was taken in

@@ -58,7 +58,7 @@ SETTINGS = (
     Setting(name="data", label="data set", read=lambda record: record.data.name),
     Setting(name="checksum", label="data checksum", read=lambda record: record.data.checksum),
     Setting(name="protocol", label="protocol", read=lambda record: record.data.protocol),
-    # What was asked for: without the option every model has a size of its own, and that is one rule.
+    # What was asked for: without the option every model has its own size, and that is one rule.
     Setting(
         name="image_size",
         label="image size",

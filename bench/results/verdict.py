@@ -30,14 +30,14 @@ NOISE_THRESHOLD = 0.02  # ratios within 2 % of 1 are of no consequence to anyone
 
 
 def rate_interval(measurement: Measurement, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of a measurement's `value`, in its unit."""
+    """Return the interval of a measurement's `value`, in its unit."""
     return rate_intervals([measurement], confidence)[0]
 
 
 def rate_intervals(
     measurements: Sequence[Measurement], confidence: float = CONFIDENCE
 ) -> list[tuple[float, float]]:
-    """`rate_interval` of each of many, worked out together where they have as many values."""
+    """Return `rate_interval` of each of many, worked out together where they are as long."""
     series = [np.asarray(measurement.merged) for measurement in measurements]
     found: list[tuple[float, float]] = [(-math.inf, math.inf)] * len(series)
     for length in {len(values) for values in series}:
@@ -49,15 +49,16 @@ def rate_intervals(
 
 
 def _as_rate(images: int | None, low: float, high: float) -> tuple[float, float]:
+    """Turn an interval of seconds into one of images a second, where `images` took them."""
     if images is None:
         return low, high
-    return images / high, images / low if low > 0 else math.inf
+    return images / high, (images / low if low > 0 else math.inf)
 
 
 def speed_ratio(
     a: Measurement, b: Measurement, confidence: float = CONFIDENCE
 ) -> tuple[float, float, float]:
-    """How many times as fast `a` is as `b`, round by round: (median ratio, low, high).
+    """Return how many times as fast `a` is as `b`, round by round: (median ratio, low, high).
 
     Both must come from one pass of a Comparison, so that their values pair by index; ValueError
     otherwise.
@@ -68,18 +69,19 @@ def speed_ratio(
 def speed_ratios(
     pairs: Sequence[tuple[Measurement, Measurement]], confidence: float = CONFIDENCE
 ) -> list[Estimate]:
-    """`speed_ratio` of each of many pairs, all with as many rounds."""
+    """Return `speed_ratio` of each of many pairs, all with as many rounds."""
     if not pairs:
         return []
     logs = np.stack([log_ratios(a, b) for a, b in pairs])
     limits = np.exp(median_intervals(logs, confidence)).tolist()
+    medians = [math.exp(np.median(log)) for log in logs]
     return [
-        Estimate(math.exp(np.median(log)), *span) for log, span in zip(logs, limits, strict=True)
+        Estimate(median, low, high) for median, (low, high) in zip(medians, limits, strict=True)
     ]
 
 
 def log_ratios(a: Measurement, b: Measurement) -> NDArray[np.float64]:
-    """The logarithm of how many times as fast `a` is as `b`, round by round.
+    """Return the logarithms (n,) of how many times as fast `a` is as `b`, round by round.
 
     ValueError if the rounds don't pair.
     """
@@ -90,61 +92,76 @@ def log_ratios(a: Measurement, b: Measurement) -> NDArray[np.float64]:
 
 
 def launched_ratio(launches: Sequence[tuple[Measurement, Measurement]]) -> tuple[Estimate, float]:
-    """How many times as fast the first is as the second over several launches, a pair of each.
+    """Return how many times as fast the first is as the second over several launches, and its p.
 
-    (ratio, p).
+    `launches` has a pair of each launch.
     """
-    logs = [log_ratios(a, b) for a, b in launches]
-    spans = [median_interval(log) for log in logs]
-    halves = [(high - low) / 2 for low, high in spans]
-    found, p = over_launches([float(np.median(log)) for log in logs], halves)
-    return Estimate(*(math.exp(min(x, 700.0)) for x in found)), p
+    medians, halves = [], []
+    for a, b in launches:
+        logs = log_ratios(a, b)
+        low, high = median_interval(logs)
+        medians.append(float(np.median(logs)))
+        halves.append((high - low) / 2)
+    estimate, p = over_launches(medians, halves)
+    return _exp(estimate), p
+
+
+def _exp(logs: Estimate) -> Estimate:
+    """Return an estimate whose logarithms these are; e^700 is about as much as a float holds."""
+    value, low, high = (math.exp(min(log, 700.0)) for log in logs)
+    return Estimate(value, low, high)
 
 
 def chained_ratio(first: Estimate, second: Estimate) -> tuple[Estimate, float]:
-    """How many times as fast A is as C, from A against B in one group and B against C in another.
+    """Return how many times as fast A is as C, and its p.
 
-    (ratio, p).
+    From A against B in one group and B against C in another: logarithms add, and the squares of
+    their errors, which are independent.
     """
     if not all(math.isfinite(x) and x > 0 for x in (*first, *second)):
         return Estimate(first.value * second.value, 0.0, math.inf), 1.0
     centre = math.log(first.value * second.value)
     halves = [math.log(part.high / part.low) / 2 for part in (first, second)]
     half = math.hypot(*halves)
-    p = (
-        2 * float(special.ndtr(-abs(centre) / (half / normal_quantile(CONFIDENCE))))
-        if half
-        else float(centre == 0)
-    )
+    p = float(centre == 0)
+    if half:
+        error = half / normal_quantile(CONFIDENCE)
+        p = 2 * float(special.ndtr(-abs(centre) / error))
     return Estimate(math.exp(centre), math.exp(centre - half), math.exp(centre + half)), p
 
 
 def launched_rate(launches: Sequence[Measurement]) -> Estimate:
-    """A rate (or a time) over several launches with its interval, in its unit.
+    """Return a rate (or a time) over several launches with its interval, in its unit.
 
     All of one metric.
     """
-    logs = [math.log(row.value) for row in launches]
-    spans = [rate_interval(row) for row in launches]
-    halves = [
-        math.log(high / low) / 2 if low > 0 and math.isfinite(high) else math.inf
-        for low, high in spans
-    ]
-    return Estimate(*(math.exp(min(x, 700.0)) for x in over_launches(logs, halves)[0]))
+    logs, halves = [], []
+    for row in launches:
+        low, high = rate_interval(row)
+        logs.append(math.log(row.value))
+        is_known = low > 0 and math.isfinite(high)
+        halves.append(math.log(high / low) / 2 if is_known else math.inf)
+    estimate, _ = over_launches(logs, halves)
+    return _exp(estimate)
 
 
 def speed_p_values(pairs: Sequence[tuple[Measurement, Measurement]]) -> list[float]:
-    """The two-sided p that both of a pair are as fast, for each of many pairs, all with as many rounds."""
+    """Return the two-sided p that both of a pair are as fast, for each of many pairs.
+
+    All have as many rounds.
+    """
     if not pairs:
         return []
-    return [float(p) for p in median_p_values(np.stack([log_ratios(a, b) for a, b in pairs]))]
+    logs = np.stack([log_ratios(a, b) for a, b in pairs])
+    return [float(p) for p in median_p_values(logs)]
 
 
 def verdict(low: float, high: float, p: float = 0.0) -> Verdict:
-    """Read an interval of a speed ratio: *same* inside the noise threshold, else its side of 1, else *undecided*.
+    """Read an interval of a speed ratio.
 
-    `p` is the pair's own, adjusted for the number of pairs that are judged together (`holm`): no
-    side is taken where it isn't significant.
+    *same* inside the noise threshold, else its side of 1, else *undecided*. `p` is the pair's own,
+    adjusted for the number of pairs that are judged together (`holm`): no side is taken where it
+    isn't significant.
     """
     if low >= 1 / (1 + NOISE_THRESHOLD) and high <= 1 + NOISE_THRESHOLD:
         return "same"
@@ -165,19 +182,22 @@ def rank_with_ties(intervals: list[tuple[float, float]]) -> list[int]:
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Which points (more is better in both) no other point equals or exceeds in both and exceeds in one."""
-    front = [False] * len(points)
-    best = -math.inf
-    order = sorted(range(len(points)), key=lambda i: (-points[i][0], -points[i][1]))
-    for position, i in enumerate(order):
-        twin = position > 0 and points[order[position - 1]] == points[i]
-        front[i] = front[order[position - 1]] if twin else points[i][1] > best
-        best = max(best, points[i][1])
-    return front
+    """Tell which points are on the front, where more is better in both.
+
+    No other point equals or exceeds one of these in both and exceeds it in one: of equal points
+    all or none are on it.
+    """
+    on_front: dict[tuple[float, float], bool] = {}
+    highest = -math.inf
+    # From the largest first coordinate on, a point is on the front that is higher than all before.
+    for first, second in sorted(set(points), reverse=True):
+        on_front[first, second] = second > highest
+        highest = max(highest, second)
+    return [on_front[first, second] for first, second in points]
 
 
 def false_claims(twin: Measurement, own: Measurement) -> tuple[int, int]:
-    """How often a model measured against itself would have won or lost: (claims, windows).
+    """Return how often a model measured against itself would have won or lost: (claims, windows).
 
     A window is a third of the rounds, in a row, and each start of one counts; (0, 0) under 3
     MIN_VALUES rounds.
@@ -196,7 +216,7 @@ def is_timed(row: Measurement) -> bool:
 
 
 def noise_floor(twin: Measurement, own: Measurement) -> NoiseFloor:
-    """What measuring one model twice says of the harness."""
+    """Return what measuring one model twice says of the harness."""
     ratio, low, high = speed_ratio(twin, own)
     known = math.isfinite(high)
     claims, windows = false_claims(twin, own)
