@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
 import psutil
 
@@ -32,10 +31,15 @@ from bench.distributed.process import (
     die_with_parent,
     name_signal,
 )
+from bench.launch.cell_fate import (
+    describe_progress,
+    give_up_cell,
+    has_begun,
+    list_failures,
+    list_new_failures,
+)
 from bench.request.command_line import how_to_resume
 from bench.request.config import RunConfig
-from bench.results.record import RunRecord, now
-from bench.results.storage import read_run, write
 
 RUN = Path(__file__).parents[1] / "run.py"
 STARTER = "bench.distributed.start_accelerate"  # the module that starts the workers
@@ -100,13 +104,13 @@ def supervise(
     adopt_orphans()
     signals = Signals()
     signals.listen()
-    failures_before = _list_failures(config)
+    failures_before = list_failures(config)
     restarts = config.restarts
     progress = ""
     while True:
         # Of several machines none may give up a cell: the others would still run it.
         alone = machines == 1
-        given_up = _new_failures(config, failures_before) if alone else set()
+        given_up = list_new_failures(config, failures_before) if alone else set()
         world_variables = {**variables, GIVEN_UP: ",".join(sorted(given_up))}
         end = run_world(command(config), world_variables, signals)
         if end.code is not None:
@@ -115,17 +119,17 @@ def supervise(
             return 128 + signals.received[0]
 
         cause = _describe_cause(end, config, machines)
-        previous, progress = progress, _describe_progress(config)
+        previous, progress = progress, describe_progress(config)
         is_stuck = progress != "" and progress == previous
         if alone and _give_up(config, end, cause, is_stuck):
             _say(f"{cause}; the next cell goes on in a new world")
-        elif alone and _new_failures(config, failures_before) - given_up:
+        elif alone and list_new_failures(config, failures_before) - given_up:
             _say(f"{cause}; the cell is given up, the next one goes on in a new world")
-        elif restarts and _has_begun(config):
+        elif restarts and has_begun(config):
             restarts -= 1
             _say(f"{cause}; going on from the last checkpoint, {restarts} restarts are left")
         else:
-            _say(f"{cause}; {how_to_resume(config)}" if _has_begun(config) else cause)
+            _say(f"{cause}; {how_to_resume(config)}" if has_begun(config) else cause)
             return 1
         config = replace(config, resume=True)
 
@@ -270,54 +274,9 @@ def _give_up(config: RunConfig, end: End, cause: str, is_stuck: bool) -> bool:
     signals = set(end.deaths.values())
     by_count = bool(end.oom_kills)
     by_repetition = end.oom_kills is None and is_stuck
-    out_of_memory = signal.SIGKILL in signals and (by_count or by_repetition)
-    under_way = _list_under_way(config)
-    # Of several cells side by side (--pack) nobody can say which one it was.
-    if len(under_way) != 1 or not (out_of_memory or signals & CRASHES):
-        return False
-    status: Literal["oom", "failed"] = "oom" if out_of_memory else "failed"
-    record = replace(under_way[0], status=status, error=cause, finished=now())
-    write(_cell_folder(config, record) / "record.json", record)
-    return True
-
-
-def _describe_progress(config: RunConfig) -> str:
-    """Return the cells under way and their checkpoints as text, to compare; empty without any."""
-    places = []
-    for record in _list_under_way(config):
-        steps = (_cell_folder(config, record) / "checkpoints").glob("step_*")
-        names = sorted(path.name for path in steps)
-        places.append(f"{record.cell}:{','.join(names)}")
-    return " ".join(places)
-
-
-def _list_under_way(config: RunConfig) -> list[RunRecord]:
-    unfinished = ("started", "interrupted")
-    return [record for record in _read_records(config) if record.status in unfinished]
-
-
-def _list_failures(config: RunConfig) -> set[tuple[str, str]]:
-    """Return the cells that failed or ran out of memory: their names, and when they began."""
-    failed = [record for record in _read_records(config) if record.status in ("failed", "oom")]
-    return {(record.cell, record.created) for record in failed}
-
-
-def _new_failures(config: RunConfig, before: set[tuple[str, str]]) -> set[str]:
-    """Return the cells that failed since this launch: the next world must not run them again."""
-    return {name for name, _ in _list_failures(config) - before}
-
-
-def _read_records(config: RunConfig) -> list[RunRecord]:
-    return read_run(config.out)[0] if config.out else []
-
-
-def _cell_folder(config: RunConfig, record: RunRecord) -> Path:
-    assert config.out is not None, "the request was completed"
-    return config.out / "cells" / record.cell
-
-
-def _has_begun(config: RunConfig) -> bool:
-    return config.out is not None and (config.out / "config.json").exists()
+    if signal.SIGKILL in signals and (by_count or by_repetition):
+        return give_up_cell(config, "oom", cause)
+    return bool(signals & CRASHES) and give_up_cell(config, "failed", cause)
 
 
 def _say(line: str) -> None:
