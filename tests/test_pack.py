@@ -95,7 +95,7 @@ def test_a_cell_whose_process_is_killed_is_a_row(runs: Runs) -> None:
     [
         (["--pack"], 1, "--pack: cells side by side"),
         (["--pack", "--epochs", "1"], 2, "not 2; set NPROC=1"),
-        (["--pack-size", "2"], 1, "--pack-size 2: is for --pack"),
+        (["--pack-size", "2"], 1, "--pack-size 2: works only with --pack"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
