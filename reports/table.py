@@ -49,9 +49,7 @@ class RowView:
 
 @dataclass(frozen=True)
 class GroupView:
-    """Rows that are ranked together, under a heading that says what they share and the other groups
-    don't.
-    """
+    """Rows that are ranked together; the heading says what sets them apart from other groups."""
 
     number: int
     heading: str
@@ -64,7 +62,7 @@ def group_views(
     warned: Sequence[PageWarning],
     order: Mapping[str, int],
 ) -> list[GroupView]:
-    """The table's groups.
+    """Return the table's groups.
 
     `order` numbers the rows by key, `marks` gives each family its colour and shape.
     """
@@ -72,34 +70,40 @@ def group_views(
     views = []
     for number, group in enumerate(groups, start=1):
         ranks = ranks_of(group)["top1"]
-        rows = [
-            _row(entry, marks[entry.family], warned, ranks.get(entry.key), order[entry.key])
-            for entry in group.entries
-        ]
+        rows = []
+        for entry in group.entries:
+            rank = ranks.get(entry.key)
+            rows.append(_row(entry, marks[entry.family], warned, rank, order[entry.key]))
         views.append(GroupView(number, heading(group, different), tuple(rows)))
     return views
 
 
 def heading(group: Group, different: Sequence[str]) -> str:
-    """What sets a group apart from the others: `batch 128, machine EPYC`."""
+    """Return what sets a group apart from the others: `batch 128, machine EPYC`."""
     return ", ".join(f"{LABELS[name]} {_rule_value(group.key[name])}" for name in different)
 
 
 def _rule_value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = "own" if value is None else str(value)
-    return text[:12] if re.fullmatch("[0-9a-f]{40,}", text) else text[:60]
+    if value is None:
+        return "own"
+    text = str(value)
+    is_checksum = re.fullmatch("[0-9a-f]{40,}", text)
+    return text[:12] if is_checksum else text[:60]
 
 
 def _row(
     entry: Entry, mark: Mark, warned: Sequence[PageWarning], rank: Rank | None, index: int
 ) -> RowView:
-    def notes(column: str) -> tuple[int, ...]:
-        return tuple(
-            i for i, w in enumerate(warned, start=1) if w.column == column and entry.key in w.keys
-        )
-
+    notes: dict[str, list[int]] = {}
+    for number, warning in enumerate(warned, start=1):
+        if entry.key in warning.keys:
+            notes.setdefault(warning.column, []).append(number)
+    cells = []
+    for column in COLUMNS:
+        own = tuple(notes.get(column.key, ()))
+        cells.append(_cell(column, entry.numbers.get(column.key), own))
     return RowView(
         index=index,
         key=entry.key,
@@ -110,11 +114,9 @@ def _row(
         status="ok" if entry.finished else entry.record.status,
         seeds=seeds_of(entry),
         causes=tuple(causes_of(entry)),
-        notes=notes(""),
+        notes=tuple(notes.get("", ())),  # those that are of no column
         place=place_text(rank),
-        cells=tuple(
-            _cell(column, entry.numbers.get(column.key), notes(column.key)) for column in COLUMNS
-        ),
+        cells=tuple(cells),
     )
 
 
@@ -126,37 +128,42 @@ def _cell(column: Column, number: Estimate | None, notes: tuple[int, ...]) -> Ce
 
 
 def place_text(rank: Rank | None) -> str:
-    """A place as text: `=2` if it is shared, empty without one."""
-    return "" if rank is None else f"={rank.place}" if rank.tied else str(rank.place)
+    """Return a place as text: `=2` if it is shared, empty without one."""
+    if rank is None:
+        return ""
+    return f"={rank.place}" if rank.tied else str(rank.place)
 
 
 def seeds_of(entry: Entry) -> str:
-    """How many seeds ended well, of how many."""
+    """Return how many seeds ended well, of how many."""
     done, total = len(entry.finished), len(entry.cells)
-    if done == total:
-        return f"{total} seed{'s' if total > 1 else ''}"
-    return f"{done} of {total} seed{'s' if total > 1 else ''}"
+    seeds = f"{total} seed{'s' if total > 1 else ''}"
+    return seeds if done == total else f"{done} of {seeds}"
 
 
 def causes_of(entry: Entry) -> list[str]:
-    """One line for each seed that didn't end well: `seed 1 out of memory: …`."""
+    """Return a line for each seed that didn't end well: `seed 1 out of memory: …`."""
     lines = []
     for cell in entry.unfinished:
         record = cell.record
         seed = f"seed {record.seed} " if len(entry.cells) > 1 else ""
         reached = f" after epoch {record.epochs[-1].epoch + 1}" if record.epochs else ""
-        lines.append(
-            f"{seed}{ENDINGS[record.status]}{reached}"
-            + (f": {record.error}" if record.error else "")
-        )
+        cause = f": {record.error}" if record.error else ""
+        lines.append(f"{seed}{ENDINGS[record.status]}{reached}{cause}")
     return lines
 
 
 def row_data(entry: Entry, ranks: Mapping[str, Mapping[str, Rank]], index: int) -> dict[str, Any]:
-    """A row for the page's script.
+    """Return a row for the page's script.
 
     Raw numbers, intervals where there are any, and places by column.
     """
+    numbers = entry.numbers
+    limits = {key: [n.low, n.high] for key, n in numbers.items() if has_interval(n)}
+    places = {}
+    for column, rows in ranks.items():
+        if entry.key in rows:
+            places[column] = place_text(rows[entry.key])
     return {
         "i": index,
         "key": entry.key,
@@ -167,11 +174,7 @@ def row_data(entry: Entry, ranks: Mapping[str, Mapping[str, Rank]], index: int) 
         "status": "ok" if entry.finished else entry.record.status,
         "seeds": len(entry.finished),
         "cause": "; ".join(causes_of(entry)) or None,
-        "values": {key: number.value for key, number in entry.numbers.items()},
-        "limits": {key: [n.low, n.high] for key, n in entry.numbers.items() if has_interval(n)},
-        "places": {
-            key: place_text(places.get(entry.key))
-            for key, places in ranks.items()
-            if entry.key in places
-        },
+        "values": {key: number.value for key, number in numbers.items()},
+        "limits": limits,
+        "places": places,
     }

@@ -21,6 +21,7 @@ from reports.table import causes_of, heading, place_text
 
 SHOWN = tuple(column for column in COLUMNS if column.terminal)
 WIDTH = 100  # characters of plain text
+MODEL = 1  # the place of its column
 HEADINGS = ("#", "model", *(column.terminal for column in SHOWN))
 
 
@@ -48,17 +49,14 @@ def print_ranking(source: Source) -> None:
 
 
 def rows_of(group: Group) -> list[tuple[str, ...]]:
-    """The finished rows as text: place, model, then the figures of SHOWN."""
+    """Return the finished rows as text: place, model, then the figures of SHOWN."""
     places = ranks_of(group)["top1"]
-    return [
-        (
-            place_text(places.get(entry.key)),
-            entry.model,
-            *(_text(entry, column) for column in SHOWN),
-        )
-        for entry in group.entries
-        if entry.finished
-    ]
+    rows = []
+    for entry in group.entries:
+        if entry.finished:
+            figures = [_text(entry, column) for column in SHOWN]
+            rows.append((place_text(places.get(entry.key)), entry.model, *figures))
+    return rows
 
 
 def _text(entry: Entry, column: Column) -> str:
@@ -72,24 +70,21 @@ def _text(entry: Entry, column: Column) -> str:
 
 
 def plain_table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Aligned columns of at most WIDTH characters; a name that is too long is cut in its middle."""
-    widths = (
-        [max(len(HEADINGS[i]), *(len(row[i]) for row in rows), 1) for i in range(len(HEADINGS))]
-        if rows
-        else []
-    )
+    """Return aligned columns of at most WIDTH characters; a long name is cut in its middle."""
     if not rows:
         return "  no finished model"
-    room = max(12, WIDTH - sum(widths) + widths[1] - 2 * (len(widths) - 1))
-    widths[1] = min(widths[1], room)
     lines = [HEADINGS, *rows]
-    return "\n".join(
-        "  ".join(
-            _cut(text, widths[i]).ljust(widths[i]) if i == 1 else text.rjust(widths[i])
-            for i, text in enumerate(line)
-        )
-        for line in lines
-    )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    # The names get what the figures leave, and never less than tells most names apart.
+    gaps = 2 * (len(widths) - 1)
+    room = max(12, WIDTH - gaps - (sum(widths) - widths[MODEL]))
+    widths[MODEL] = min(widths[MODEL], room)
+    table = []
+    for line in lines:
+        cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
+        cells[MODEL] = _cut(line[MODEL], widths[MODEL]).ljust(widths[MODEL])
+        table.append("  ".join(cells))
+    return "\n".join(table)
 
 
 def _cut(text: str, width: int) -> str:
@@ -100,6 +95,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _print_rich(rows: Sequence[tuple[str, ...]]) -> None:
+    # Imported here: output that no terminal shows needs no rich.
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -107,11 +103,10 @@ def _print_rich(rows: Sequence[tuple[str, ...]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for position, title in enumerate(HEADINGS):
-        table.add_column(
-            title,
-            justify="left" if position == 1 else "right",
-            overflow="fold" if position == 1 else "ellipsis",
-        )
+        if position == MODEL:
+            table.add_column(title, justify="left", overflow="fold")
+        else:
+            table.add_column(title, justify="right", overflow="ellipsis")
     for row in rows:
         table.add_row(*(escape(text) for text in row))
     Console().print(table)

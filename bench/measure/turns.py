@@ -1,5 +1,6 @@
-"""Runs models in turn, visit by visit, each round in an order drawn afresh, so that no drift
-becomes a ranking.
+"""Interleaving: models are visited in turn, each round in an order drawn afresh.
+
+So a machine that gets slower isn't taken for a model that is.
 """
 
 import math
@@ -26,7 +27,7 @@ class Agree(Protocol):
 
 
 def alone(value: T, /) -> T:
-    """The answer of a process that is the whole world."""
+    """Return the answer of a process that is the whole world."""
     return value
 
 
@@ -61,8 +62,9 @@ def take_turns(
     agree: Agree = alone,
     check: Callable[[], None] = lambda: None,
 ) -> Turns:
-    """Visit every contestant once a round, for `rounds` rounds or, if None, until all ratios are
-    known to +-1 %.
+    """Visit every contestant once a round, for `rounds` rounds or until all ratios are known.
+
+    Without `rounds` that is until every contestant's ratio to the first is known to +-1 %.
 
     `seconds` bounds the latter, or up to twice as long where fewer rounds could prove nothing of so
     many pairs (never fewer than three rounds). `agree` gives all processes one answer, `check` may
@@ -73,7 +75,8 @@ def take_turns(
     for name, visit in visits.items():
         turns.warmup[name] = _warm_up(visit, agree)
         turns.values[name] = {metric: [] for metric in turns.warmup[name]}
-    start, draw = time.perf_counter(), random.Random(seed)
+    draw = random.Random(seed)
+    start = time.perf_counter()
     while True:
         check()
         names = draw.sample(list(visits), len(visits))
@@ -111,10 +114,9 @@ def _ended(turns: Turns, rounds: int | None, seconds: float, elapsed: float) -> 
     done = len(turns.order)
     if rounds is not None:
         return "pairs" if done >= rounds else None
-    until_next = elapsed * (1 + 1 / done)
-    enough = (
-        done >= rounds_needed(math.comb(len(turns.values), 2)) or until_next > OVERTIME * seconds
-    )
+    until_next = elapsed * (1 + 1 / done)  # at the end of another round like those before
+    needed = rounds_needed(math.comb(len(turns.values), 2))
+    enough = done >= needed or until_next > OVERTIME * seconds
     if done >= MIN_ROUNDS and until_next > seconds and enough:
         return "seconds"
     if done % CHECK_INTERVAL_EVERY == 0 and done >= 2 * CHECK_INTERVAL_EVERY and _narrow(turns):
@@ -123,15 +125,17 @@ def _ended(turns: Turns, rounds: int | None, seconds: float, elapsed: float) -> 
 
 
 def _narrow(turns: Turns) -> bool:
-    """Whether there are ratios, and every contestant's to the first one is known to +-1 %, for
-    every metric.
+    """Tell whether every contestant's ratio to the first is known to +-1 %, for every metric.
+
+    Not so where there is only one contestant.
     """
     reference, *others = turns.values.values()
     if not others:
         return False
     for other in others:
         for metric, values in other.items():
-            low, high = median_interval(np.log(np.asarray(values) / np.asarray(reference[metric])))
+            ratios = np.asarray(values) / np.asarray(reference[metric])
+            low, high = median_interval(np.log(ratios))
             if (high - low) / 2 > HALF_WIDTH:
                 return False
     return True

@@ -1,5 +1,4 @@
-"""What a run writes down and everything else reads: versioned records, checked when they are read.
-No torch.
+"""What a run writes and everything else reads: versioned records, checked when read. No torch.
 
 A record is one JSON file, written aside and renamed, never edited in place. Raw values are stored;
 statistics are properties. A number that isn't finite can't be written: what was not measured is
@@ -46,7 +45,7 @@ class Measurement:
 
     @property
     def merged(self) -> tuple[float, ...]:
-        """The world's value at each visit.
+        """Return the world's value at each visit.
 
         The slowest or largest rank, or the sum over the ranks.
         """
@@ -57,7 +56,7 @@ class Measurement:
 
     @property
     def value(self) -> float:
-        """The median visit, in `unit`."""
+        """Return the median visit, in `unit`."""
         middle = statistics.median(self.merged)
         return middle if self.images is None else self.images / middle
 
@@ -167,8 +166,9 @@ class DataInfo:
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class RunRecord:
-    """One cell of a run: one model with one seed, from `started` to its end. Everything a report
-    shows is in here.
+    """One model with one seed, from `started` to its end.
+
+    Everything that a report shows of it is in here.
 
     `batch_search` is what `--batch-size best` found: images a second by batch, and why no larger
     one was tried.

@@ -19,9 +19,7 @@ Written = TypeVar("Written", RunRecord, Comparison)
 
 
 def write_json(path: Path, value: JsonValue) -> None:
-    """Write JSON aside and rename it into place, so that a reader sees the old file or the new one,
-    never half.
-    """
+    """Write JSON aside and rename it into place: a reader sees the old file or the new one."""
     write_bytes(
         path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
     )
@@ -114,9 +112,7 @@ def comparison_paths(folder: Path) -> list[Path]:
 
 
 def read_run(folder: Path) -> tuple[list[RunRecord], Comparison | None]:
-    """Read all records of a run's folder in the order of its config, and its comparison if it was
-    written.
-    """
+    """Read all records of a run's folder in its config's order, and its comparison if there."""
     records = [read(path, RunRecord) for path in sorted((folder / "cells").glob("*/record.json"))]
     names = requested_models(folder)
     records.sort(
