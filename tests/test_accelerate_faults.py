@@ -26,6 +26,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
 
+from tests.support.processes import argv_of
+
 pytestmark = pytest.mark.filterwarnings("default")  # accelerate's own
 
 
@@ -198,11 +200,7 @@ def test_a_launcher_that_is_asked_to_end_asks_its_child(tmp_path: Path) -> None:
     script.write_text(f"import pathlib, time; pathlib.Path({str(mark)!r}).touch(); time.sleep(20)")
     command = [
         sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "1",
+        *argv_of("-m accelerate.commands.launch --cpu --num_processes 1"),
         str(script),
     ]
     launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

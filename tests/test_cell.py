@@ -14,6 +14,7 @@ from bench.request.command_line import parse
 from bench.run import main
 from bench.train.build import RunContext, build_model
 from tests.support.image_factory import use_own_cache, write_cifar10
+from tests.support.processes import argv_of
 from zoo import list_models
 from zoo.speedrun import WHITENING_EPSILON
 
@@ -79,10 +80,7 @@ def test_images_that_a_network_cannot_read_are_found_before_anything_is_written(
         model,
         "--image-size",
         size,
-        "--epochs",
-        "1",
-        "--dataset",
-        "cifar10",
+        *argv_of("--epochs 1 --dataset cifar10"),
     ]
     if size == "64":
         words.remove("lenet5_1998")

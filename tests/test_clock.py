@@ -16,6 +16,7 @@ import pytest
 from bench.results.record import Comparison, Measurement, RunRecord
 from bench.results.storage import read
 from tests.support.image_factory import random_images, write_parquet
+from tests.support.processes import argv_of
 
 pytestmark = pytest.mark.distributed
 
@@ -48,17 +49,7 @@ def test_the_rate_is_that_of_an_outside_clock(tmp_path: Path) -> None:
     The second one's images are timed where they are written down.
     """
     run = tmp_path / "run"
-    words = [
-        "--models",
-        "mlp",
-        "lenet5",
-        "--dataset",
-        "synthetic",
-        "--seconds",
-        "5",
-        "--measure",
-        "none",
-    ]
+    words = argv_of("--models mlp lenet5 --dataset synthetic --seconds 5 --measure none")
     command = [
         sys.executable,
         "-m",
@@ -101,19 +92,12 @@ def test_a_slow_rank_slows_the_world_and_the_images_of_all_ranks_count(tmp_path:
     words = [
         "--models",
         f"{tmp_path / 'mine.py'}:slow_on_one_rank",
-        "--dataset",
-        "cifar10",
-        "--epochs",
-        "1",
+        *argv_of("--dataset cifar10 --epochs 1"),
     ]
     words += [
         "--batch-size",
         str(BATCH),
-        "--pairs",
-        "3",
-        "--measure",
-        "train",
-        "--out",
+        *argv_of("--pairs 3 --measure train --out"),
         str(tmp_path / "run"),
     ]
     mine = {"NPROC": "2", "ZOOMETRY_DATA": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}

@@ -18,7 +18,7 @@ from bench.results.storage import read
 from bench.train import checkpoint
 from tests.support.harm import Harm
 from tests.support.image_factory import write_cifar10
-from tests.support.processes import Outcome, World
+from tests.support.processes import Outcome, World, argv_of
 
 pytestmark = [pytest.mark.distributed, pytest.mark.ci]
 
@@ -56,16 +56,7 @@ def run_world(place: Path, words: list[str], harms: Mapping[int, Harm] | None = 
 
 def words_for(model: str, run: Path, *, epochs: int, more: tuple[str, ...] = ()) -> list[str]:
     """The options of a run that keeps a checkpoint at every step."""
-    plain = [
-        "--dataset",
-        "cifar10",
-        "--image-size",
-        "32",
-        "--batch-size",
-        "32",
-        "--num-threads",
-        "1",
-    ]
+    plain = argv_of("--dataset cifar10 --image-size 32 --batch-size 32 --num-threads 1")
     often = ["--measure", "none", "--checkpoint-seconds", "0.0001", "--epochs", str(epochs)]
     return ["--models", model, *plain, *often, *more, "--out", str(run)]
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from bench.results.record import Comparison, RunRecord
 from bench.results.storage import read
-from tests.support.processes import OURS, variables
+from tests.support.processes import OURS, argv_of, variables
 from tests.test_run import ROOT, SMALL, TRAIN_ONLY, launch, record, wait_for
 from tests.test_run import place as place  # the fixture
 from zoo import create_model
@@ -68,17 +68,7 @@ def test_what_a_shared_model_costs_is_measured(place: Path, tmp_path: Path) -> N
     words = [
         "--models",
         MODEL,
-        "--epochs",
-        "1",
-        "--clip",
-        "1",
-        "--ema",
-        "0.9",
-        "--pairs",
-        "2",
-        "--measure",
-        "train",
-        "memory",
+        *argv_of("--epochs 1 --clip 1 --ema 0.9 --pairs 2 --measure train memory"),
     ]
     done = launch(place, *words, *SMALL, "--parallel", "tower", "--out", str(run), NPROC="2")
     assert done.returncode == 0, done.stderr

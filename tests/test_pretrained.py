@@ -17,6 +17,7 @@ from bench.results.record import RunRecord
 from bench.results.storage import read
 from bench.run import main
 from tests.support.image_factory import NUM_CLASSES, use_own_cache, write_cifar10
+from tests.support.processes import argv_of
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as both libraries print them
 
@@ -28,19 +29,9 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr("bench.run.write_report", lambda config: True)
     folder = write_cifar10(tmp_path / "cifar10")
     return [
-        "--dataset",
-        "cifar10",
-        "--data-dir",
+        *argv_of("--dataset cifar10 --data-dir"),
         str(folder),
-        "--image-size",
-        "32",
-        "--measure",
-        "none",
-        "--num-threads",
-        "1",
-        "--epochs",
-        "0",
-        "--out",
+        *argv_of("--image-size 32 --measure none --num-threads 1 --epochs 0 --out"),
         str(tmp_path / "run"),
     ]
 
@@ -120,11 +111,7 @@ def test_a_run_starts_where_another_ended(words: list[str], tmp_path: Path) -> N
     assert (
         main(
             [
-                "--models",
-                "lenet5",
-                "--batch-size",
-                "60",
-                "--pretrained",
+                *argv_of("--models lenet5 --batch-size 60 --pretrained"),
                 str(tmp_path / "first"),
                 *words,
             ]

@@ -18,7 +18,7 @@ from bench.results.metric import MEASURES
 from bench.results.record import Comparison, RunRecord
 from bench.results.storage import read
 from tests.support.image_factory import random_images, write_parquet
-from tests.support.processes import OURS, ROOT, run_command, variables
+from tests.support.processes import OURS, ROOT, argv_of, run_command, variables
 
 pytestmark = pytest.mark.distributed
 
@@ -71,13 +71,7 @@ def test_two_processes_train_as_one_world_and_see_every_image_once(
 ) -> None:
     run = tmp_path / "two"
     words = [
-        "--models",
-        "lenet5",
-        "--epochs",
-        "2",
-        "--pairs",
-        "3",
-        "--measure",
+        *argv_of("--models lenet5 --epochs 2 --pairs 3 --measure"),
         *MEASURES,
         *SMALL,
         "--out",
@@ -172,17 +166,7 @@ def wait_for(path: Path, text: str, seconds: float = 90) -> None:
 def test_an_interrupted_run_ends_as_the_undisturbed_one(
     place: Path, tmp_path: Path, number: signal.Signals, processes: str
 ) -> None:
-    words = [
-        "--models",
-        "lenet5",
-        "resnet18",
-        "--image-size",
-        "32",
-        "--epochs",
-        "2",
-        *TRAIN_ONLY,
-        "--out",
-    ]
+    words = [*argv_of("--models lenet5 resnet18 --image-size 32 --epochs 2"), *TRAIN_ONLY, "--out"]
     run = tmp_path / "stopped"
     started = subprocess.Popen(
         [*OURS, *words, str(run)],
@@ -216,18 +200,7 @@ def test_an_interrupted_run_ends_as_the_undisturbed_one(
 
 def test_by_hand_accelerate_starts_the_same_run_with_all_cores(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "hand"
-    words = [
-        "--models",
-        "lenet5",
-        "--epochs",
-        "1",
-        "--dataset",
-        "cifar10",
-        "--batch-size",
-        "32",
-        "--measure",
-        "none",
-    ]
+    words = argv_of("--models lenet5 --epochs 1 --dataset cifar10 --batch-size 32 --measure none")
     launcher = ("-m", "accelerate.commands.launch")
     done = run_command(*launcher, "bench/run.py", *words, "--out", str(run), place=place)
     assert done.returncode == 0, done.stderr
@@ -236,14 +209,7 @@ def test_by_hand_accelerate_starts_the_same_run_with_all_cores(place: Path, tmp_
 
 def test_accelerates_lost_world_is_refused(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "lost"
-    launcher = [
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "bench/run.py",
-    ]
+    launcher = argv_of("-m accelerate.commands.launch --cpu --num_processes 2 bench/run.py")
     done = run_command(
         *launcher,
         "--models",
@@ -353,12 +319,7 @@ def test_a_plan_runs_nothing(place: Path, tmp_path: Path) -> None:
 def test_a_record_can_be_run_again(place: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     words = [
-        "--models",
-        "lenet5",
-        "--epochs",
-        "1",
-        "--label-smoothing",
-        "0.1",
+        *argv_of("--models lenet5 --epochs 1 --label-smoothing 0.1"),
         *TRAIN_ONLY,
         "--out",
         str(first),
@@ -375,29 +336,8 @@ def test_launches_are_measured_in_processes_of_their_own_at_each_models_best_bat
     place: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "launches"
-    words = [
-        "--models",
-        "lenet5",
-        "mlp",
-        "--image-size",
-        "32",
-        "--epochs",
-        "1",
-        "--dataset",
-        "cifar10",
-    ]
-    words += [
-        "--batch-size",
-        "best",
-        "--measure",
-        "train",
-        "--pairs",
-        "7",
-        "--launches",
-        "2",
-        "--num-threads",
-        "1",
-    ]
+    words = argv_of("--models lenet5 mlp --image-size 32 --epochs 1 --dataset cifar10")
+    words += argv_of("--batch-size best --measure train --pairs 7 --launches 2 --num-threads 1")
     done = launch(place, *words, "--out", str(run))
     assert done.returncode == 0, done.stderr
     first, second = (

@@ -18,7 +18,7 @@ from bench.data.pixels import ModelInput
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
 from tests.support.image_factory import one_line, use_own_cache
-from tests.support.processes import Runs
+from tests.support.processes import Runs, argv_of
 
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {"channels_last": True, "device": CPU}
@@ -118,11 +118,7 @@ def test_what_the_cache_can_not_hold_is_named_with_the_way_out(
 )
 def test_what_workers_can_not_do_is_refused(given: Path, words: list[str], line: str) -> None:
     argv = [
-        "--models",
-        "lenet5",
-        "--workers",
-        "2",
-        "--data-dir",
+        *argv_of("--models lenet5 --workers 2 --data-dir"),
         str(given),
         "--out",
         str(given.parent / "run"),
@@ -139,14 +135,9 @@ def test_a_run_that_decodes_as_it_goes_is_the_run_from_the_cache_also_resumed(
     """Stopped by a signal, to which the workers are deaf, and gone on with another number of workers."""
     runs = Runs(tmp_path)
     words = [
-        "--dataset",
-        "imagefolder",
-        "--data-dir",
+        *argv_of("--dataset imagefolder --data-dir"),
         str(given),
-        "--image-size",
-        "32",
-        "--batch-size",
-        "8",
+        *argv_of("--image-size 32 --batch-size 8"),
     ]
     assert runs.run("kept", 1, *words, models=["norm"]) == [0]
     assert runs.run("streamed", 1, *words, "--workers", "1", models=["norm"], STOP_AT="7") == [143]

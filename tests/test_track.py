@@ -9,7 +9,7 @@ from accelerate.utils import LoggerType
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
 from bench.request.config import TRACKERS
-from tests.support.processes import Runs
+from tests.support.processes import Runs, argv_of
 
 
 def test_the_names_are_accelerates() -> None:
@@ -21,13 +21,7 @@ def test_a_missing_package_is_refused_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setitem(TRACKERS, "wandb", "no_such_package")
     argv = [
-        "--models",
-        "lenet5",
-        "--dataset",
-        "synthetic",
-        "--track",
-        "wandb",
-        "--out",
+        *argv_of("--models lenet5 --dataset synthetic --track wandb --out"),
         str(tmp_path / "run"),
     ]
     with pytest.raises(

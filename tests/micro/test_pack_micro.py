@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.processes import argv_of
+
 pytestmark = pytest.mark.micro
 
 EPOCHS = 4
@@ -24,14 +26,7 @@ def test_four_seeds(benchmark: Any, tmp_path: Path, words: list[str]) -> None:
     benchmark.group = f"lenet5, 4 seeds, {EPOCHS} epochs of {DATASET}, the whole command"
     out = tmp_path / "run"
     asked = [
-        "--models",
-        "lenet5",
-        "--seeds",
-        "0",
-        "1",
-        "2",
-        "3",
-        "--epochs",
+        *argv_of("--models lenet5 --seeds 0 1 2 3 --epochs"),
         str(EPOCHS),
         "--dataset",
         DATASET,

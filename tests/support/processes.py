@@ -44,6 +44,11 @@ ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch")
 HAND = (*ACCELERATE, "--num_processes", "1", "--mixed_precision", "no", "--cpu")
 
 
+def argv_of(line: str) -> list[str]:
+    """Split a command line into its words: a list of them is hard to read."""
+    return line.split()
+
+
 def variables(place: Path, **more: str) -> dict[str, str]:
     """Make an environment with the data and the cache of a folder, and nobody's launcher in it."""
     mine = {k: v for k, v in os.environ.items() if not k.startswith(("NPROC", "NNODES", "SLURM"))}
