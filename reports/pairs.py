@@ -123,27 +123,34 @@ def _through_reference(entry: Entry, base: Entry, metric: str) -> Iterator[Diffe
     """Yield the ratio of rows measured in different groups, by the model that both groups share."""
     if entry.run is not base.run:
         return
-    row, first = _beside_reference(entry, metric)
-    other, second = _beside_reference(base, metric)
-    if row and first and other and second:
-        up = Estimate(*speed_ratio(row, first))
-        down = Estimate(*speed_ratio(second, other))
-        yield Difference(base, entry, *chained_ratio(up, down))
+    row, baseline = _beside_reference(entry, metric), _beside_reference(base, metric)
+    # A group whose first model couldn't be built was measured beside another one.
+    if row is None or baseline is None or row.reference != baseline.reference:
+        return
+    up = Estimate(*speed_ratio(row.own, row.shared))
+    down = Estimate(*speed_ratio(baseline.shared, baseline.own))
+    yield Difference(base, entry, *chained_ratio(up, down))
 
 
-def _beside_reference(
-    entry: Entry, metric: str
-) -> tuple[Measurement, Measurement] | tuple[None, None]:
-    """Return a row's measurement and its group's reference from the same rounds, if there are."""
+class BesideReference(NamedTuple):
+    """A row's measurement, and its group's reference in the same rounds."""
+
+    own: Measurement
+    shared: Measurement
+    reference: str
+
+
+def _beside_reference(entry: Entry, metric: str) -> BesideReference | None:
+    """Return a row and its group's reference, if both were measured in the same rounds."""
     for comparison in entry.run.rounds:
         own = find_measurement(comparison, entry.model, metric)
         if own is None:
             continue
         shared = find_measurement(comparison, comparison.reference, metric)
         if shared and len(own.merged) == len(shared.merged):
-            return own, shared
+            return BesideReference(own, shared, comparison.reference)
         break  # only the first group that measured the row counts: it is the one that is shown
-    return None, None
+    return None
 
 
 def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:

@@ -105,7 +105,11 @@ def _read_predictions(cell: Cell, names: Sequence[str]) -> dict[str, NDArray[Any
     num_classes = len(cell.record.data.class_names)
     if classes.dtype.kind not in "iu" or classes.min() < 0 or classes.max() >= num_classes:
         return {}
-    return arrays
+    # Files hold small integers: a product of two classes would overflow them.
+    return {
+        name: array.astype(np.int64) if array.dtype.kind in "iu" else array
+        for name, array in arrays.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,18 @@
 Oracle: counts by hand, McNemar's exact p by scipy, Holm by its definition.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from reports.chart.classes import class_gaps, draw_class_gaps
+from reports.chart.classes import class_gaps, draw_class_gaps, most_confused
 from reports.ranking import Entry, best_first, entries_of, groups_of
 from reports.runs import read_source
 from reports.view import build_view
-from tests.support.record_factory import write_demo
+from tests.support.record_factory import ZOO, data_info, predictions, record, write_demo, write_run
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,22 @@ def test_the_chart_shows_every_class_from_the_largest_gap_down(
     assert values == sorted(values, reverse=True)
     assert len(values) == 100
     assert best_two[0].model in figure.caption
+
+
+@pytest.mark.parametrize("num_classes", [100, 181, 182, 1_000])
+def test_confusions_are_those_of_the_file_however_many_classes_there_are(
+    num_classes: int, tmp_path: Path
+) -> None:
+    names = tuple(f"class {i}" for i in range(num_classes))
+    whole = record(ZOO[0], data=data_info(class_names=names, superclass_names=(), superclass_of=()))
+    folder = write_run(tmp_path / "run", [whole], with_predictions=False)
+    said = predictions(whole)
+    # As a run writes them: classes in two bytes, whose product goes beyond two from 182 on.
+    small = {name: said[name].astype(np.int16) for name in ("label", "predicted")}
+    cell = folder / "cells" / whole.cell
+    np.savez_compressed(cell / "predictions.npz", confidence=said["confidence"], **small)
+    (entry,) = entries_of(read_source([folder]))
+    pairs = zip(said["label"].tolist(), said["predicted"].tolist(), strict=True)
+    counts = Counter((true, answered) for true, answered in pairs if true != answered)
+    expected = sorted(((*pair, count) for pair, count in counts.items()), key=lambda c: (-c[2], c))
+    assert most_confused(entry) == expected[:8]

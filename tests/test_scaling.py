@@ -62,6 +62,18 @@ def test_models_of_different_groups_are_compared_through_the_one_they_share() ->
     assert through.high / through.low > direct.high / direct.low  # two intervals are in it
 
 
+def test_models_beside_different_references_are_not_compared() -> None:
+    fast = Animal("d", "f", 10, 10, 4_000, 50)
+    # As fast as b was against a, c was against d: multiplied, the two would say "the same".
+    slow = Animal("c", "f", 10, 10, 2_000, 50)
+    first, second = comparison([A, B]), replace(comparison([fast, slow]), group=1)
+    group, entries = group_of([A, B, fast, slow], [first, second])
+    pairs = speed_pairs(group, SPEEDS[0], group.entries)
+    assert entries["c"].key not in pairs[entries["b"].key]
+    assert entries["b"].key not in pairs[entries["c"].key]
+    assert pairs[entries["d"].key][entries["c"].key].value == pytest.approx(0.5, rel=0.02)
+
+
 def test_several_launches_are_one_ratio_with_the_spread_between_them() -> None:
     def launch(number: int, factor: float) -> Comparison:
         rows = {

@@ -334,6 +334,22 @@ def test_the_views_of_an_image_are_averaged_as_probabilities(runtime: Runtime) -
     )
 
 
+def test_classes_beyond_two_bytes_keep_their_numbers(runtime: Runtime) -> None:
+    labels = torch.tensor([0, 32_767, 32_768, 39_999])
+    scores = F.one_hot(labels, 40_000).float()
+    images = torch.arange(4).float()[:, None, None, None].expand(-1, 1, 2, 2)
+    counts, said = evaluate(
+        Fixed(scores),
+        iter([Batch(images, labels)]),
+        split="test",
+        num_images=4,
+        superclass_of=(),
+        runtime=runtime,
+    )
+    assert said.label.tolist() == said.predicted.tolist() == labels.tolist()
+    assert counts.num_top1 == 4
+
+
 def test_evaluation_asserts_that_every_image_was_seen(runtime: Runtime) -> None:
     batches = iter([Batch(torch.zeros(3, 1, 2, 2), torch.zeros(3, dtype=torch.long))])
     with pytest.raises(AssertionError, match="3 images of 4"):

@@ -137,8 +137,9 @@ class _Contest:
         # Memory is measured in processes of their own: give this one's back first.
         self.subjects.clear()
         machine = measure_peaks(runtime) if self._asked("of the machine") else ()
-        # The reference was measured with the first group.
-        fresh = [model for model in measured if not (group and model == reference)]
+        # The run's first model was measured with the first group.
+        first = next(iter(self.specs))
+        fresh = [model for model in measured if not (group and model == first)]
         if self._asked("in a fresh process") and launch == 0:
             self._measure_memory(fresh)
         own = measured.get(reference, ())

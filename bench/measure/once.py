@@ -64,15 +64,17 @@ class Rapl:
 
     def __init__(self, root: Path = POWERCAP) -> None:
         # intel-rapl:0 is a package; intel-rapl:0:1 is a part of it, and counted in it.
-        folders = [path for path in root.glob("intel-rapl:*") if path.name.count(":") == 1]
-        self.folders = sorted(folders)
-        if not self.folders:
+        zones = sorted(path for path in root.glob("intel-rapl:*") if path.name.count(":") == 1)
+        if not zones:
             raise ValueError("this machine has no RAPL counters")
         try:
+            self.folders = [zone for zone in zones if _is_package(zone)]
             self.ranges = [int((path / "max_energy_range_uj").read_text()) for path in self.folders]
             self.last = self._read()
         except OSError as error:
             raise ValueError(f"RAPL's counters can't be read ({error.strerror})") from error
+        if not self.folders:
+            raise ValueError("this machine's RAPL has no counter of a processor package")
         self.total = 0
 
     def _read(self) -> list[int]:
@@ -84,6 +86,15 @@ class Rapl:
             self.total += (new - old) % (largest + 1)
         self.last = now
         return self.total / 1e6
+
+
+def _is_package(zone: Path) -> bool:
+    """Tell whether a zone is a package (`package-0`, or `package-0-die-1` where each die counts).
+
+    The others of the top level are `psys`, the whole machine with all packages in it, and whatever
+    a kernel adds to them: counted too, a joule would be there twice.
+    """
+    return (zone / "name").read_text(encoding="ascii").startswith("package-")
 
 
 class Nvml:

@@ -21,12 +21,12 @@ class Predictions(NamedTuple):
     the likeliest, `confidence` (N,).
     """
 
-    label: NDArray[np.int16]
-    top5: NDArray[np.int16]
+    label: NDArray[np.signedinteger]
+    top5: NDArray[np.signedinteger]
     confidence: NDArray[np.float32]
 
     @property
-    def predicted(self) -> NDArray[np.int16]:
+    def predicted(self) -> NDArray[np.signedinteger]:
         return self.top5[:, 0]
 
     def count_right(self, within: int) -> int:
@@ -81,8 +81,10 @@ def evaluate(
     num_superclass = sum(shard[3] for shard in shards)
     loss = sum(shard[4] for shard in shards) / num_images
     assert len(label) == num_images, f"saw {len(label)} images of {num_images}"
+    # Two bytes hold the classes of nearly every data set.
+    classes = np.int16 if max(label.max(), top5.max()) <= np.iinfo(np.int16).max else np.int32
     predictions = Predictions(
-        label.astype(np.int16), top5.astype(np.int16), confidence.astype(np.float32)
+        label.astype(classes), top5.astype(classes), confidence.astype(np.float32)
     )
     accuracy = Accuracy(
         split="test" if split == "test" else "validation",
