@@ -21,7 +21,6 @@ from bench.results.metric import CHOICES, METRICS, Measure, Taken, list_metrics
 from bench.results.record import (
     Comparison,
     Measurement,
-    NoiseFloor,
     RunRecord,
     make_measurement,
     now,
@@ -57,10 +56,13 @@ def compare_models(
     groups = runtime.broadcast(fit_together({model: needs[model] for model in left}, room))
     num_groups = first_group + len(groups)
     for group, models in enumerate(groups, start=first_group):
-        which = f"group {group + 1} of {num_groups}" if num_groups > 1 else ""
-        runtime.say(
-            f"measuring {len(models)} models in turn{_which_launch(which, launch, context)}"
-        )
+        which = []
+        if num_groups > 1:
+            which.append(f"group {group + 1} of {num_groups}")
+        if config.launches > 1:
+            which.append(f"launch {launch + 1} of {config.launches}")
+        place = f" ({', '.join(which)})" if which else ""
+        runtime.say(f"measuring {len(models)} models in turn{place}")
         contest = _Contest(
             specs={model: specs[model] for model in models},
             contexts={model: with_batch_size(ok[model].batch_size, context) for model in models},
@@ -95,13 +97,6 @@ def find_unmeasured(
         if left:
             return launch, group, tuple(dict.fromkeys((models[0], *left)))
     return 0, 0, ()
-
-
-def _which_launch(group: str, launch: int, context: RunContext) -> str:
-    words = [group] if group else []
-    if context.config.launches > 1:
-        words.append(f"launch {launch + 1} of {context.config.launches}")
-    return f" ({', '.join(words)})" if words else ""
 
 
 @dataclass
@@ -141,8 +136,12 @@ class _Contest:
         first = next(iter(self.specs))
         fresh = [model for model in measured if not (group and model == first)]
         if self._asked("in a fresh process") and launch == 0:
-            self._measure_memory(fresh)
-        own = measured.get(reference, ())
+            runtime.say("measuring memory, each model in a fresh process")
+            prepared = [(self.specs[model], self.contexts[model]) for model in fresh]
+            for model, rows in measure_memory(prepared, self.missing).items():
+                self.once.setdefault(model, []).extend(rows)
+        own = {row.metric: row for row in measured.get(reference, ())}
+        noise = {row.metric: noise_floor(row, own[row.metric]) for row in again if is_timed(row)}
         measurements = {
             model: (*rows, *self.once.get(model, ())) for model, rows in measured.items()
         }
@@ -156,7 +155,7 @@ class _Contest:
             ended_by={part: taken.ended_by for part, taken in turns.items()},
             measurements=measurements,
             same_model_twice=again,
-            noise=_noise_floors(again, own),
+            noise=noise,
             conditions=self.conditions,
             machine=machine,
             sweeps=self.sweeps,
@@ -272,17 +271,3 @@ class _Contest:
             return
         for model, subject in self.subjects.items():
             self._add_once(model, measure_subject(subject))
-
-    def _measure_memory(self, models: Sequence[str]) -> None:
-        self.context.runtime.say("measuring memory, each model in a fresh process")
-        prepared = [(self.specs[model], self.contexts[model]) for model in models]
-        for model, rows in measure_memory(prepared, self.missing).items():
-            self.once.setdefault(model, []).extend(rows)
-
-
-def _noise_floors(
-    again: Sequence[Measurement], own: Sequence[Measurement]
-) -> dict[str, NoiseFloor]:
-    """Return what measuring the reference twice says of the harness, by metric."""
-    first = {row.metric: row for row in own}
-    return {row.metric: noise_floor(row, first[row.metric]) for row in again if is_timed(row)}

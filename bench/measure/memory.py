@@ -111,19 +111,15 @@ def measure_memory(
         if causes:
             missing[f"{spec.name} memory"] = causes[0]
         else:
-            found[spec.name] = _measurements(outcomes)
+            # A CPU has no device bytes: what a rank lacks isn't measured.
+            found[spec.name] = tuple(
+                make_measurement(metric.name, [(float(rank[metric.name]),) for rank in outcomes])
+                for metric in list_metrics(MEMORY)
+                if all(metric.name in rank for rank in outcomes)
+            )
     if runtime.device.type != "cuda" and found:
         missing["device memory"] = "the models ran on a CPU"
     return found
-
-
-def _measurements(ranks: Sequence[Mapping[str, int]]) -> tuple[Measurement, ...]:
-    rows = []
-    for metric in list_metrics(MEMORY):
-        if all(metric.name in rank for rank in ranks):
-            values = [(float(rank[metric.name]),) for rank in ranks]
-            rows.append(make_measurement(metric.name, values))
-    return tuple(rows)
 
 
 def request_memory(request: Mapping[str, object], port: int | None = None) -> dict[str, int] | str:

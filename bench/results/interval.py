@@ -53,7 +53,9 @@ def median_intervals(
     series = np.atleast_2d(np.asarray(series, dtype=np.float64))
     if series.shape[1] < MIN_VALUES:
         return np.tile([-np.inf, np.inf], (len(series), 1))
-    tail = _normal_tail((1 - confidence) / 2, series.shape[1])
+    # As far out in the resamples as Student's limits are: the normal share beyond them.
+    limit = special.stdtrit(_freedom(series.shape[1]), (1 - confidence) / 2)
+    tail = float(special.ndtr(limit))
     half = series.shape[1] // 2
     intervals = [np.empty((0, 2))]
     for start in range(0, len(series), ROWS_AT_ONCE):
@@ -124,11 +126,6 @@ def _block_length(n: int) -> int:
 def _freedom(n: int) -> float:
     """Return the degrees of freedom of a variance from overlapping blocks of n values."""
     return 1.5 * n / _block_length(n) - 1
-
-
-def _normal_tail(tail: float, n: int) -> float:
-    """Return the share of resamples beyond a limit that Student's distribution has at `tail`."""
-    return float(special.ndtr(special.stdtrit(_freedom(n), tail)))
 
 
 def _bootstrap_quantile(

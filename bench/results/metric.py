@@ -52,15 +52,8 @@ TRAINING = Measure(name="training", taken="in training")
 CHOICES = (TRAIN, INFER, LATENCY, SWEEP, MEMORY, MACHINE, ENERGY)
 MEASURES = tuple(measure.name for measure in CHOICES)
 
-
-def _describe(measure: Measure) -> str:
-    return f"{measure.name} ({measure.about})" if measure.about else measure.name
-
-
-MEASURE_HELP = (
-    f"What to measure after training: {', '.join(_describe(measure) for measure in CHOICES)}; "
-    "none for none."
-)
+_DESCRIBED = [f"{measure.name} ({measure.about})".removesuffix(" ()") for measure in CHOICES]
+MEASURE_HELP = f"What to measure after training: {', '.join(_DESCRIBED)}; none for none."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,9 +335,7 @@ def list_metrics(measure: Measure) -> tuple[Metric, ...]:
     return tuple(metric for metric in METRICS.values() if metric.measure is measure)
 
 
-def _columns_of(entry: Metric | Column) -> tuple[Column, ...]:
-    return entry.columns if isinstance(entry, Metric) else (entry,)
-
-
 # Every column, in the table's order.
-FIGURES = tuple(chain.from_iterable(_columns_of(entry) for entry in TABLE))
+FIGURES = tuple(
+    chain.from_iterable(entry.columns if isinstance(entry, Metric) else (entry,) for entry in TABLE)
+)
