@@ -82,7 +82,7 @@ COLUMNS = (*ACCURACIES, *MEASURED, *COSTS)
 BY_KEY = {column.key: column for column in COLUMNS}
 
 
-def show(value: float, kind: Kind) -> str:
+def format_value(value: float, kind: Kind) -> str:
     """Write a number for a reader: about three digits, thousands apart, large units."""
     if kind == "percent":
         return f"{value:.1f}"
@@ -97,10 +97,10 @@ def show(value: float, kind: Kind) -> str:
     return _three_digits(value)
 
 
-def show_column(value: float, key: str) -> str:
+def format_figure(value: float, key: str) -> str:
     """Write a number of the column `key`, with its unit."""
     column = BY_KEY[key]
-    return f"{show(value, column.kind)} {column.unit}".strip()
+    return f"{format_value(value, column.kind)} {column.unit}".strip()
 
 
 def _scaled(value: float) -> str:

@@ -8,7 +8,7 @@ from bench.results.interval import Estimate, top1_estimate
 from bench.results.metric import FIGURES, METRICS, TRAINING, list_metrics
 from bench.results.record import Comparison, Measurement
 from bench.results.verdict import launched_rate, rate_intervals
-from reports.frame import Field, columns_of, derived, figure, row_of
+from reports.frame import Field, columns_of, derive_figures, figure, row_of
 from reports.runs import Cell, Run
 
 # What each training measured of itself, unlike a comparison, which measures a model once.
@@ -73,7 +73,7 @@ def estimates_of(cells: Sequence[Cell], run: Run, intervals: Intervals) -> dict[
             numbers[name] = without_interval(_number(rows[0][name]))
     # From here on the same values again, where they have an interval.
     numbers |= _sampled_estimates(records[0].model, run, intervals)
-    numbers |= derived(records[0], run.comparison)
+    numbers |= derive_figures(records[0], run.comparison)
     evaluated = [record.accuracy for record in records if record.accuracy is not None]
     if evaluated:
         numbers["top1"] = top1_estimate(evaluated)

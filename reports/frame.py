@@ -77,7 +77,7 @@ def row_of(record: RunRecord, comparison: Comparison | None, *, run: str) -> dic
     for measurement in measurements_of(record, comparison):
         row |= figures_of(measurement)
     if record.status == "ok":
-        row |= {key: number.value for key, number in derived(record, comparison).items()}
+        row |= {key: number.value for key, number in derive_figures(record, comparison).items()}
     return row
 
 
@@ -197,7 +197,7 @@ def text_of(mapping: Mapping[str, object], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def derived(record: RunRecord, comparison: Comparison | None) -> dict[str, Estimate]:
+def derive_figures(record: RunRecord, comparison: Comparison | None) -> dict[str, Estimate]:
     """Return what can be worked out of a model's measurements, by column.
 
     Nothing for what wasn't measured.

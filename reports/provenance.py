@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.results.metric import METRICS
-from reports.column import show
+from reports.column import format_value
 from reports.pairs import Floor
 from reports.ranking import Entry
 from reports.runs import Run, Source
@@ -188,7 +188,7 @@ def _value_text(name: str, value: object) -> str:
     if isinstance(value, bool):  # before numbers: True is an int
         return "yes" if value else "no"
     if isinstance(value, (int, float)) and name.endswith("_bytes"):
-        return show(float(value), "bytes")
+        return format_value(float(value), "bytes")
     if isinstance(value, list):
         return " ".join(map(str, value))
     return str(value)

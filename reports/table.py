@@ -12,7 +12,7 @@ from bench.results.interval import Estimate
 from bench.results.metric import Column
 from bench.results.setting import LABELS
 from reports.chart.palette import Mark
-from reports.column import COLUMNS, show
+from reports.column import COLUMNS, format_value
 from reports.estimate import has_interval
 from reports.ranking import Entry, Group, Rank, ranks_of, shared_and_different
 from reports.verdict_text import ENDINGS, interval_text
@@ -124,7 +124,7 @@ def _cell(column: Column, number: Estimate | None, notes: tuple[int, ...]) -> Ce
     if number is None:
         return CellView(column.key, "", "", notes)
     interval = interval_text(number, column.key) if has_interval(number) else ""
-    return CellView(column.key, show(number.value, column.kind), interval, notes)
+    return CellView(column.key, format_value(number.value, column.kind), interval, notes)
 
 
 def place_text(rank: Rank | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from bench.results.metric import Column
 from bench.results.setting import LABELS
 from reports.chart.scaling import efficiencies
-from reports.column import COLUMNS, show
+from reports.column import COLUMNS, format_value
 from reports.estimate import has_interval
 from reports.ranking import (
     Entry,
@@ -63,7 +63,7 @@ def _text(entry: Entry, column: Column) -> str:
     number = entry.numbers.get(column.key)
     if number is None:
         return "-"
-    text = show(number.value, column.kind)
+    text = format_value(number.value, column.kind)
     if column.key == "top1" and has_interval(number):
         return f"{text} ±{(number.high - number.low) / 2:.1f}"
     return text

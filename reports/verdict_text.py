@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from bench.results.interval import MOST_SEEDS, Estimate, seeds_needed
 from bench.results.verdict import NOISE_THRESHOLD
-from reports.column import BY_KEY, show, show_column
+from reports.column import BY_KEY, format_figure, format_value
 from reports.estimate import has_interval
 from reports.pairs import SPEEDS, Floor, Pair, Pairs, is_finite
 from reports.ranking import Entry, Group, best_first, pareto_front
@@ -24,14 +24,14 @@ MAX_NAMES = 6  # in one sentence; the rest is counted
 
 def estimate_text(number: Estimate, key: str) -> str:
     """Return a number of a column with its interval: `36.0 % (34.9 to 37.1)`."""
-    text = show_column(number.value, key)
+    text = format_figure(number.value, key)
     return f"{text} ({interval_text(number, key)})" if has_interval(number) else text
 
 
 def interval_text(number: Estimate, key: str) -> str:
     """Return an interval of a column without units: `34.9 to 37.1`."""
     kind = BY_KEY[key].kind
-    return f"{show(number.low, kind)} to {show(number.high, kind)}"
+    return f"{format_value(number.low, kind)} to {format_value(number.high, kind)}"
 
 
 def list_models(entries: Sequence[Entry]) -> Markup:

@@ -7,7 +7,7 @@ python -m tests.readme --check     fail where they aren't true
 import sys
 from pathlib import Path
 
-from reports.column import show
+from reports.column import format_value
 from reports.ranking import Entry, entries_of, groups_of, ranks_of
 from reports.runs import read_source
 from reports.table import place_text
@@ -53,7 +53,7 @@ def survey_table() -> str:
 def _survey_row(entry: Entry, place: str) -> str:
     top1 = entry.numbers["top1"]
     rates = [
-        show(entry.numbers[key].value, "rate") if key in entry.numbers else ""
+        format_value(entry.numbers[key].value, "rate") if key in entry.numbers else ""
         for key in ("train_images_per_second", "infer_images_per_second")
     ]
     return (

@@ -18,7 +18,7 @@ from bench.results.interval import over_launches
 from bench.results.record import Comparison, Measurement
 from reports.chart.effort import effort_to
 from reports.chart.scaling import efficiencies
-from reports.frame import derived
+from reports.frame import derive_figures
 from reports.pairs import SPEEDS, speed_pairs
 from reports.ranking import Entry, Group, entries_of, groups_of, shared_and_different
 from reports.runs import Cell, Run, Source, join_comparisons
@@ -149,7 +149,7 @@ def test_runs_with_other_threads_are_no_series() -> None:
 
 def test_work_is_six_operations_a_multiply_add_and_image() -> None:
     whole = record(ZOO[0])
-    found = derived(whole, comparison(ZOO[:1]))
+    found = derive_figures(whole, comparison(ZOO[:1]))
     speed = next(m for m in measurements(ZOO[0]) if m.metric == SPEEDS[0]).value
     assert found["train_gflops_per_second"].value == pytest.approx(
         6 * ZOO[0].multiply_adds * speed / 1e9

@@ -26,7 +26,7 @@ class Agree(Protocol):
     def __call__(self, value: T, /) -> T: ...
 
 
-def alone(value: T, /) -> T:
+def answer_alone(value: T, /) -> T:
     """Return the answer of a process that is the whole world."""
     return value
 
@@ -59,7 +59,7 @@ def take_turns(
     rounds: int | None,
     seconds: float,
     seed: int,
-    agree: Agree = alone,
+    agree: Agree = answer_alone,
     check: Callable[[], None] = lambda: None,
 ) -> Turns:
     """Visit every contestant once a round, for `rounds` rounds or until all ratios are known.

@@ -16,7 +16,7 @@ from reports.chart.figure import (
     draw_parts,
     draw_reference,
 )
-from reports.column import show
+from reports.column import format_value
 from reports.frame import FLOPS_OF_TRAINING, machine_peak
 from reports.pairs import SPEEDS
 from reports.ranking import Entry, best_first
@@ -91,7 +91,7 @@ def draw_memory(view: View) -> list[Figure]:
     totals = [sum(parts) for parts in zip(*by_kind.values(), strict=True)]
     most = totals.index(max(totals))
     kind = max(by_kind, key=lambda name: by_kind[name][most])
-    total = show(1e6 * totals[most], "bytes")
+    total = format_value(1e6 * totals[most], "bytes")
     caption = f"{caption_name(rows[most])} needs most: {total} in all, mostly {kind.lower()}. "
     caption += f"{source}; the marks are measured peaks."
     layout = {"barmode": "stack", "yaxis": {"autorange": "reversed"}, "rows": len(rows)}

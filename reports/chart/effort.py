@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.results.record import RunRecord
 from reports.chart.figure import Chart, Figure, caption_name, draw_dots
-from reports.column import show
+from reports.column import format_value
 from reports.ranking import Entry, best_first
 from reports.view import View
 
@@ -53,7 +53,7 @@ def _draw_effort(
     effort = effort_to(first, highest)
     amount = f"{effort[number]:.3g} ({x.lower()})"
     if number == 0:
-        amount = f"{show(effort[0], 'seconds')} of training"
+        amount = f"{format_value(effort[0], 'seconds')} of training"
     caption = f"First to reach {highest} % on validation: {caption_name(first)}, after {amount}"
     missed = len(rows) - len(reached[highest])
     caption += f"; {missed} of {len(rows)} models never reached it." if missed else "."

@@ -23,7 +23,7 @@ from reports.chart.figure import (
 )
 from reports.chart.label import Place, place_labels
 from reports.chart.palette import Mark
-from reports.column import BY_KEY, COLUMNS, show_column
+from reports.column import BY_KEY, COLUMNS, format_figure
 from reports.estimate import has_interval
 from reports.ranking import Entry, Group, best_first, pareto_front
 from reports.view import View
@@ -151,7 +151,7 @@ def _caption(front: Sequence[Entry], rows: Sequence[Entry], cost: str) -> str:
     column = BY_KEY[cost]
     if len(rows) == 1:
         numbers = rows[0].numbers
-        measured = show_column(numbers[cost].value, cost)
+        measured = format_figure(numbers[cost].value, cost)
         return f"{rows[0].model}: {measured} at {numbers['top1'].value:.1f} % top-1."
     names = ", ".join(caption_name(entry) for entry in front[:MAX_NAMED])
     if len(front) > MAX_NAMED:
