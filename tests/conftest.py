@@ -20,7 +20,7 @@ NUM_TEST = 64
 
 @pytest.fixture(scope="session")
 def tiny_data() -> Any:
-    """Ten classes of 32 px noise in five superclasses, 160 + 40 + 64 images, stored with a margin of 4."""
+    """Ten classes of 32 px noise in five superclasses: 160 + 40 + 64 images, margin 4."""
     from bench.data.dataset import Dataset, ImageSet
 
     draw = np.random.default_rng(0)

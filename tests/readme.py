@@ -25,7 +25,8 @@ def model_table() -> str:
     head = "| name | family | year | source | input | stem | parameters | multiply-adds |\n"
     rule = "|---|---|---|---|---|---|---:|---:|\n"
     rows = [
-        f"| `{s.name}` | {s.family} | {s.year} | {s.source} | {s.in_channels}x{s.image_size}x{s.image_size} "
+        f"| `{s.name}` | {s.family} | {s.year} | {s.source} "
+        f"| {s.in_channels}x{s.image_size}x{s.image_size} "
         f"| {s.stem} | {s.num_parameters:,} | {s.multiply_adds:,} |\n"
         for s in list_models()
     ]
@@ -37,7 +38,10 @@ def survey_table() -> str:
     if not SURVEY.is_dir():
         return "Not published yet: `./launch.sh --recipe survey` makes it.\n"
     groups = groups_of(entries_of(read_source([SURVEY])))
-    head = "| # | model | family | top-1 % (95 % interval) | seeds | training img/s | inference img/s | parameters |\n"
+    head = (
+        "| # | model | family | top-1 % (95 % interval) | seeds "
+        "| training img/s | inference img/s | parameters |\n"
+    )
     rule = "|---:|---|---|---:|---:|---:|---:|---:|\n"
     rows = []
     for group in groups:
@@ -57,8 +61,10 @@ def _survey_row(entry: Entry, place: str) -> str:
         for key in ("train_images_per_second", "infer_images_per_second")
     ]
     return (
-        f"| {place} | `{entry.model}` | {entry.family} | {top1.value:.1f} ({top1.low:.1f} to {top1.high:.1f}) "
-        f"| {len(entry.finished)} | {rates[0]} | {rates[1]} | {entry.record.num_parameters or 0:,} |\n"
+        f"| {place} | `{entry.model}` | {entry.family} "
+        f"| {top1.value:.1f} ({top1.low:.1f} to {top1.high:.1f}) "
+        f"| {len(entry.finished)} | {rates[0]} | {rates[1]} "
+        f"| {entry.record.num_parameters or 0:,} |\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Known faults of accelerate, torch and safetensors that the bench works around, each written as what would be right.
+"""Known faults of accelerate, torch and safetensors, each written as what would be right.
 
 Strict xfail: the release that mends one fails here, and the way around it can go. Oracle: what each
 library says of itself.

@@ -1,5 +1,7 @@
-"""Augmentations of whole batches, each sample with a draw of its own. Oracles: torchvision.transforms.v2 on the single
-images, the papers' definitions worked out pixel by pixel, and numpy's covariance.
+"""Augmentations of whole batches, each sample with a draw of its own.
+
+Oracles: torchvision.transforms.v2 on the single images, the papers' definitions worked out pixel by
+pixel, and numpy's covariance.
 """
 
 import math
@@ -42,7 +44,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def smooth_images(n: int, channels: int = 3) -> torch.Tensor:
-    """Images (n, C, 32, 32) uint8 with large areas, as photographs have, and the full range of values."""
+    """Make images (n, C, 32, 32) uint8 with large areas, as in photographs, and all values."""
     coarse = torch.from_numpy(random_images(n, 0, size=6, channels=channels)[0]).permute(0, 3, 1, 2)
     fine: torch.Tensor = functional.resize(
         coarse, [SIZE, SIZE], interpolation=InterpolationMode.BICUBIC

@@ -1,5 +1,7 @@
-"""What a cell builds before it trains. Oracles: the covariance of whitened patches, computed by numpy from the data set
-itself, and the line that a user must get.
+"""What a cell builds before it trains.
+
+Oracles: the covariance of whitened patches, computed by numpy from the data set itself, and the
+line that a user must get.
 """
 
 import dataclasses
@@ -27,7 +29,7 @@ def context_of(data: Any, runtime: Any, *words: str) -> RunContext:
 def test_the_speedrun_network_whitens_patches_of_the_training_set(
     tiny_data: Any, runtime: Any
 ) -> None:
-    """Filters scaled by 1 / sqrt(value + epsilon) leave the variance value / (value + epsilon) of each direction."""
+    """Filters scaled by 1 / sqrt(v + epsilon) leave the variance v / (v + epsilon)."""
     (spec,) = list_models("speedrun")
     model: Any = build_model(spec, 0, context_of(tiny_data, runtime))
     images = tiny_data.train.images[tiny_data.train_indices, 4:36, 4:36].astype(np.float64) / 255

@@ -1,4 +1,6 @@
-"""Three hundred damages to a checkpoint. Oracle: the bytes that were written; each file of JSON, what it says.
+"""Three hundred damages to a checkpoint.
+
+Oracle: the bytes that were written; each file of JSON, what it says.
 
 A damage that is passed over would reach a model; here every one must be found before a tensor is
 read.

@@ -1,4 +1,6 @@
-"""Rates of real runs. Oracles: the clock of another process that reads the log, and a rank that sleeps as it is told.
+"""Rates of real runs.
+
+Oracles: the clock of another process that reads the log, and a rank that sleeps as it is told.
 
 The only bounds on time are that a sleep takes no less than it says, and that two clocks saw the
 same steps.

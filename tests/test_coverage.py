@@ -1,4 +1,6 @@
-"""Do 95 % intervals hold the truth in 95 % of all cases? Oracle: simulated machines on which one model is 7 % faster.
+"""Do 95 % intervals hold the truth in 95 % of all cases?
+
+Oracle: simulated machines on which one model is 7 % faster.
 
 `./launch.sh test -m slow tests/test_coverage.py` draws 20 times as many.
 """

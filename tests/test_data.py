@@ -1,5 +1,7 @@
-"""Decoded data sets. Oracles: hashlib's sums, numpy's mean and deviation, the images that the test itself wrote, and
-the figures published with CIFAR-100.
+"""Decoded data sets.
+
+Oracles: hashlib's sums, numpy's mean and deviation, the images that the test itself wrote, and the
+figures published with CIFAR-100.
 """
 
 import hashlib

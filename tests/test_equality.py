@@ -1,5 +1,7 @@
-"""Worlds of several processes, by the same entry as a launcher's workers. Oracle: gradient accumulation in one process,
-to the bit: weights with running statistics, and the losses of every epoch.
+"""Worlds of several processes, by the same entry as a launcher's workers.
+
+Oracle: gradient accumulation in one process, to the bit: weights with running statistics, and the
+losses of every epoch.
 """
 
 import signal
@@ -49,7 +51,7 @@ def test_a_run_goes_on_in_another_world_to_the_bit_with_as_many_micro_batches(ru
 
 
 def test_a_run_goes_on_in_another_world_with_larger_micro_batches(runs: Runs) -> None:
-    """Without dropout and normalisation only rounding differs, and losses are still means over the epoch's images."""
+    """Without dropout and normalisation only rounding differs; losses are still epoch means."""
     assert runs.run("larger", 2, models=["plain"], STOP_AT="4") == [STOPPED] * 2
     assert runs.run("larger", 1, "--resume", models=["plain"]) == [0]
     assert runs.run("one", 1, models=["plain"]) == [0]

@@ -1,4 +1,6 @@
-"""Runs that are killed, stopped, or find no room to write. Oracle: the same run left alone, to the bit.
+"""Runs that are killed, stopped, or find no room to write.
+
+Oracle: the same run left alone, to the bit.
 
 The short form makes ten kills; `pytest -m soak tests/test_faults.py` makes a hundred.
 """

@@ -1,5 +1,7 @@
-"""Image folders. Oracles: torchvision's ImageFolder, Resize and CenterCrop on the same files, hashlib's order, and the
-counts published with the five flowers.
+"""Image folders.
+
+Oracles: torchvision's ImageFolder, Resize and CenterCrop on the same files, hashlib's order, and
+the counts published with the five flowers.
 """
 
 import hashlib

@@ -16,9 +16,10 @@ from tests.support.record_factory import ZOO, Animal, comparison, failed, record
 
 CONTRACT = re.split(
     ", ",
-    "run, model, family, seed, status, dataset, stand_in, protocol, top1, top5, superclass_top1, num_parameters, "
-    "multiply_adds, train_images_per_second, train_step_images_per_second, loader_images_per_second, "
-    "fit_images_per_second, infer_images_per_second, latency_ms_p50, latency_ms_p99, peak_memory_bytes, world_size, "
+    "run, model, family, seed, status, dataset, stand_in, protocol, top1, top5, superclass_top1, "
+    "num_parameters, multiply_adds, train_images_per_second, train_step_images_per_second, "
+    "loader_images_per_second, fit_images_per_second, infer_images_per_second, latency_ms_p50, "
+    "latency_ms_p99, peak_memory_bytes, world_size, "
     "num_threads, batch_size, precision, channels_last, train_seconds, epochs",
 )
 

@@ -1,4 +1,6 @@
-"""Real launchers and real signals. Oracle: the contract of exit codes, and the processes that the system lists.
+"""Real launchers and real signals.
+
+Oracle: the contract of exit codes, and the processes that the system lists.
 
 Slow: `./launch.sh test -m slow tests/test_launch_faults.py`. What needs no real launcher is in
 test_faults.py and test_supervise.py.
@@ -173,8 +175,8 @@ def test_a_cell_that_the_kernel_kills_for_memory_is_a_row_and_the_next_one_runs(
     code, _, err = launched.end(120)
     assert code == 1, err
     assert (
-        "rank 0 ran out of memory and was killed by the kernel; the next cell goes on in a new world"
-        in err
+        "rank 0 ran out of memory and was killed by the kernel; "
+        "the next cell goes on in a new world" in err
     )
     (hungry,) = (launched.run / "cells").glob("*hungry-s0")
     assert read(hungry / "record.json", RunRecord).status == "oom"

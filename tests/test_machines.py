@@ -1,4 +1,6 @@
-"""Two launchers as two machines, in network namespaces that the test makes. Oracle: one run whose world is both.
+"""Two launchers as two machines, in network namespaces that the test makes.
+
+Oracle: one run whose world is both.
 
 Slow: `./launch.sh test -m slow tests/test_machines.py`; the namespaces need root. Without it both
 launchers meet on the loopback, which shows everything but the choice of the network interface.

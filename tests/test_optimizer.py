@@ -121,7 +121,7 @@ def refused_line(name: str) -> str:
 
 
 def trained(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
-    """Take steps whose batches and other draws are functions of their numbers, as the trainer's are."""
+    """Take steps whose draws are functions of their numbers, as the trainer's are."""
     for step in steps:
         torch.manual_seed(step)
         draw = torch.Generator().manual_seed(step)

@@ -1,4 +1,4 @@
-"""200 random sets of records: what the page holds equals what is worked out here from the same records, another way.
+"""200 random sets of records: the page holds what is worked out from them here, another way.
 
 Oracle: plain loops over all pairs and `statistics`, and Wilson's formula with the quantile written
 out.

@@ -1,4 +1,6 @@
-"""AlexNet shared by processes, as a user starts it. Oracle: one process with the same towers in a loop, to the bit;
+"""AlexNet shared by processes, as a user starts it.
+
+Oracle: one process with the same towers in a loop, to the bit;
 
 the closed formula of the bytes that cross; half of the parameters a process.
 """
@@ -63,7 +65,7 @@ def test_a_tower_a_process_interrupted_and_resumed_equals_one_process(
 
 @pytest.mark.ci
 def test_what_a_shared_model_costs_is_measured(place: Path, tmp_path: Path) -> None:
-    """A step sends 2 B s (units before conv3, fc6, fc7 and fc8) + B s (half of the classes), facts of the exchange."""
+    """A step sends 2 B s (units before conv3, fc6, fc7 and fc8) + B s (half of the classes)."""
     run = tmp_path / "measured"
     words = [
         "--models",

@@ -1,5 +1,7 @@
-"""Weights that a run starts from, through the command line. Oracles: torchvision's and timm's own models with the same
-random weights on the same images, and the files themselves.
+"""Weights that a run starts from, through the command line.
+
+Oracles: torchvision's and timm's own models with the same random weights on the same images, and
+the files themselves.
 """
 
 from pathlib import Path
@@ -140,7 +142,8 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (
             "tv:squeezenet1_1",
             {"features.0.weight": (64, 3, 5, 5)},
-            "tv:squeezenet1_1: features.0.weight is (64, 3, 5, 5) in the weights and (64, 3, 3, 3) in the model",
+            "tv:squeezenet1_1: features.0.weight is (64, 3, 5, 5) in the weights "
+            "and (64, 3, 3, 3) in the model",
         ),
         (
             "squeezenet1_1",

@@ -1,4 +1,6 @@
-"""Published parameter counts against the zoo's. Oracle: `reports/published_cifar100.csv`, as printed by its sources.
+"""Published parameter counts against the zoo's.
+
+Oracle: `reports/published_cifar100.csv`, as printed by its sources.
 
 Where a name is another network than ours, DIFFERENT says how, and by how many parameters if that is
 known.

@@ -43,7 +43,7 @@ def breaks_later(num_classes=100):
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small CIFAR-10 in the hub's layout, a file of models, and a cache of its own."""
+    """A folder with a small CIFAR-10 in the hub's layout, a file of models, and a cache."""
     folder = tmp_path_factory.mktemp("place")
     for part, n, seed in (("train", NUM_TRAIN, 0), ("test", NUM_TEST, 1)):
         images, labels = random_images(n, seed)

@@ -1,5 +1,7 @@
-"""Finding, fetching and reading official archives. Oracles: torchvision's own reading, hashlib's md5, the images that
-the test itself wrote, and the sums that torchvision publishes for MNIST.
+"""Finding, fetching and reading official archives.
+
+Oracles: torchvision's own reading, hashlib's md5, the images that the test itself wrote, and the
+sums that torchvision publishes for MNIST.
 """
 
 import gzip
@@ -47,7 +49,7 @@ def cifar10(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same images as the official archive's five batches, with torchvision's sums swapped for theirs."""
+    """The same images as the official archive's batches, with torchvision's sums swapped."""
     base = tmp_path / "archive" / "cifar-10-batches-py"
     sums = [
         [
@@ -282,7 +284,7 @@ def test_altered_mnist_is_refused_with_its_name(mnist: tuple[str, Path]) -> None
 
 @pytest.mark.skipif(not REAL, reason="ZOOMETRY_DATA doesn't name a folder with MNIST's test files")
 def test_real_mnist_images_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MNIST's real test files (md5 checked by torchvision's list) with the test files again for training."""
+    """MNIST's real test files (md5 by torchvision's list), used again for training."""
     folder = tmp_path / "mnist"
     folder.mkdir()
     sums = dict(datasets.MNIST.resources)

@@ -132,7 +132,7 @@ def test_what_workers_can_not_do_is_refused(given: Path, words: list[str], line:
 def test_a_run_that_decodes_as_it_goes_is_the_run_from_the_cache_also_resumed(
     given: Path, tmp_path: Path
 ) -> None:
-    """Stopped by a signal, to which the workers are deaf, and gone on with another number of workers."""
+    """Stopped by a signal, to which workers are deaf; resumed with another number of them."""
     runs = Runs(tmp_path)
     words = [
         *argv_of("--dataset imagefolder --data-dir"),

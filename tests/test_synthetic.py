@@ -1,5 +1,7 @@
-"""The embedded stand-in. Oracles: its recorded checksums, a linear model's accuracy, and the kernel's own count of the
-memory that a second process adds.
+"""The embedded stand-in.
+
+Oracles: its recorded checksums, a linear model's accuracy, and the kernel's own count of the memory
+that a second process adds.
 """
 
 import hashlib
@@ -21,11 +23,13 @@ import sys
 from bench.data.dataset import open_dataset
 
 def kilobytes(kind):
-    return sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith(kind))
+    lines = open("/proc/self/smaps_rollup").readlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(kind))
 
 private = kilobytes("Private")
 found = open_dataset("synthetic", None)
-print(sum(int(found.train.images[i : i + 1000].sum()) for i in range(0, len(found.train.images), 1000)), flush=True)
+images = found.train.images
+print(sum(int(images[i : i + 1000].sum()) for i in range(0, len(images), 1000)), flush=True)
 sys.stdin.readline()
 print(kilobytes("Private") - private, flush=True)
 print(kilobytes("Rss"), flush=True)

@@ -187,7 +187,7 @@ def test_running_statistics_follow_the_first_micro_batch(runtime: Runtime) -> No
 def test_the_sum_of_losses_depends_on_no_order(
     runtime: Runtime, parts: list[float], cut: int
 ) -> None:
-    """As two ranks and in one row they come to the same bits, and to the exact sum within a grain each."""
+    """Over two ranks and in one row: the same bits, and the exact sum within a grain each."""
     sums = []
     for rows in ([parts], [parts[:cut], parts[cut:]], [parts[::-1]]):
         total = 0.0

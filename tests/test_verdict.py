@@ -65,7 +65,7 @@ def test_wilson_is_scipys(right: int, n: int) -> None:
 
 
 def widened(n: int) -> float:
-    """The confidence of a normal interval as wide as Student's of 1.5 degrees of freedom a block."""
+    """Return a normal interval's confidence as wide as Student's with 1.5 freedoms a block."""
     freedom = 1.5 * n / round(n ** (1 / 3)) - 1
     return float(2 * stats.norm.cdf(stats.t.ppf(0.975, freedom)) - 1)
 

@@ -1,4 +1,6 @@
-"""The verifier. Oracle: a small real run that it passes (tests/data/run2), doctored in ways that it must refuse.
+"""The verifier.
+
+Oracle: a small real run that it passes (tests/data/run2), doctored in ways that it must refuse.
 
 Every doctored copy is sealed again: checksums in the record are made to fit what is there.
 """

@@ -18,7 +18,9 @@ from tests.support.record_factory import write_demo
 
 WATCH = """
 window.violations = [];
-document.addEventListener('securitypolicyviolation', (e) => violations.push(e.effectiveDirective + ' ' + e.blockedURI));
+document.addEventListener('securitypolicyviolation', (e) => {
+  violations.push(e.effectiveDirective + ' ' + e.blockedURI);
+});
 """
 
 
@@ -79,7 +81,7 @@ def open_page(browser: Any, path: Path, view: str = "", **options: Any) -> Opene
 
 
 def check_quiet(found: Opened) -> None:
-    """Nothing but the document was asked for, nothing was reported, nothing was against the policy."""
+    """Check that nothing but the document was asked for, and nothing reported or refused."""
     assert [r for r in found.requests if not r.startswith(("data:", "blob:", "about:"))] in (
         [],
         [found.url[:100]],

@@ -7,7 +7,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-HOW = "needs Playwright (pip install playwright) and chromium (apt install chromium); ZOOMETRY_BROWSER=required insists"
+HOW = (
+    "needs Playwright (pip install playwright) and chromium (apt install chromium); "
+    "ZOOMETRY_BROWSER=required insists"
+)
 
 
 def missing_browser(reason: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Random sets of records in a real browser: the order is that of the records, nothing runs, nothing overflows.
+"""Random sets of records in a real browser: right order, nothing runs, nothing overflows.
 
 Oracle: Python's own sort of the records' numbers; a mark that any script in a name would leave.
 """
@@ -20,7 +20,7 @@ OTHERS = [number for number in NUMBERS if number not in SOME]
 
 
 def expected_order(source: Source) -> list[str]:
-    """Models by mean top-1 within what may be ranked together, best first, those without one last."""
+    """Sort models by mean top-1 among those ranked together, best first, without one last."""
     groups: dict[str, dict[tuple[str, str], list[float]]] = {}
     for run, cell in source.cells:
         rows = groups.setdefault(repr(ranking_key(cell.record)), {}).setdefault(
@@ -86,7 +86,8 @@ def test_hostile_names_do_nothing_in_charts_and_models(opened: Open, tmp_path: P
     page.draw_all()
     page.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     page.wait(
-        "document.querySelectorAll('.model .facts').length === document.querySelectorAll('.model').length"
+        "document.querySelectorAll('.model .facts').length"
+        " === document.querySelectorAll('.model').length"
     )
     assert page.page.evaluate("window.ran") is None
     assert page.page.locator("main img:not(.pictures img):not(.sprite)").count() == 0

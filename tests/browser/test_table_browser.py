@@ -234,7 +234,8 @@ def test_a_warning_stands_beside_its_number_and_leads_to_its_text(demo: Opened) 
     warning = demo.page.locator(".warnings li").first
     assert "Drifted" in warning.inner_text()
     assert warning.evaluate(
-        "w => { const r = w.getBoundingClientRect(); return r.top >= 0 && r.bottom <= innerHeight; }"
+        "w => { const r = w.getBoundingClientRect();"
+        " return r.top >= 0 && r.bottom <= innerHeight; }"
     )
 
 
@@ -272,7 +273,10 @@ def test_a_long_table_is_laid_out_in_turn_and_whole_in_the_end(
     file = tmp_path / "long.html"
     file.write_text(build_page(read_source([run])), encoding="utf-8")
     found = opened(file)
-    laid_out = "[...document.querySelectorAll('#ranking tr[data-i]')].filter(row => row.offsetHeight > 0).length"
+    laid_out = (
+        "[...document.querySelectorAll('#ranking tr[data-i]')]"
+        ".filter(row => row.offsetHeight > 0).length"
+    )
     found.wait(f"{laid_out} === 150")
     soon = found.page.evaluate(f"(sortBy('model'), {laid_out})")
     assert 0 < soon < 150

@@ -61,11 +61,13 @@ def test_nothing_is_wider_than_320_px(opened: Open, demo_page: Path) -> None:
 
 def test_every_control_is_reached_by_the_tab_key(demo: Opened) -> None:
     demo.page.evaluate(
-        "document.querySelectorAll('button, input, select, summary, a[href], [tabindex=\"0\"]').forEach("
+        "document.querySelectorAll('button, input, select, summary, a[href], [tabindex=\"0\"]')"
+        ".forEach("
         "  (e, i) => { e.dataset.control = i; })"
     )
     wanted = demo.page.evaluate(
-        "[...document.querySelectorAll('[data-control]')].filter(e => e.checkVisibility({visibilityProperty: true})"
+        "[...document.querySelectorAll('[data-control]')]"
+        ".filter(e => e.checkVisibility({visibilityProperty: true})"
         " && !(e.type === 'radio' && !e.checked)).map(e => e.dataset.control)"
     )
     reached = set()
@@ -252,7 +254,8 @@ def test_on_paper_every_chart_is_whole(opened: Open, demo_page: Path) -> None:
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     cut = page.evaluate(
-        "[...document.querySelectorAll('.chart[data-chart]')].filter(c => { const s = c.querySelector('.main-svg');"
+        "[...document.querySelectorAll('.chart[data-chart]')]"
+        ".filter(c => { const s = c.querySelector('.main-svg');"
         " return !s || s.getBoundingClientRect().right > c.getBoundingClientRect().right + 1; })"
         ".map(c => c.dataset.chart)"
     )

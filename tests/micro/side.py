@@ -1,4 +1,4 @@
-"""A side of a benchmark in a process of its own, so that each trains in the environment that it is started in."""
+"""A side of a benchmark in a process of its own, with the environment that it is started in."""
 
 import contextlib
 import multiprocessing as mp
@@ -21,7 +21,7 @@ def open_images() -> Dataset:
 def apart(
     side: Side, *args: object, environment: Mapping[str, str]
 ) -> Iterator[Callable[[], None]]:
-    """Start a process with these variables, make the side there, and give a function that has it take its steps."""
+    """Make a side in a fresh process with these variables; yield what has it take its steps."""
     ours, theirs = mp.get_context("spawn").Pipe()
     before = dict(os.environ)
     os.environ.update(environment)  # torch reads some of them once, long before a target runs

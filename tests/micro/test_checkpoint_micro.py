@@ -1,6 +1,6 @@
-"""How long a checkpoint of 57 M parameters with momentum holds training up, and how long a resume reads, in one run.
+"""How long a checkpoint of 57 M parameters holds training up, and how long a resume reads.
 
-./launch.sh micro tests/micro/test_checkpoint_micro.py     (aim: saving in at most 1.5 s, reading in at most 5 s)
+./launch.sh micro tests/micro/test_checkpoint_micro.py     (aim: saves in 1.5 s, reads in 5 s)
 
 Beside it torch.save and torch.load of the same tensors: one file each, without a checksum.
 """

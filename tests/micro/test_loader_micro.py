@@ -1,6 +1,6 @@
-"""The loader alone against torchvision's transforms on PIL images in a DataLoader without workers, in one run.
+"""The loader against torchvision's transforms on PIL images in a DataLoader without workers.
 
-./launch.sh micro tests/micro/test_loader_micro.py     (aim: at least 25 times, images/s = 128 * OPS)
+./launch.sh micro tests/micro/test_loader_micro.py     (aim: 25 times; images/s = 128 * OPS)
 """
 
 from collections.abc import Callable, Iterator

@@ -1,6 +1,6 @@
-"""LeNet-5 with four seeds: packed, a cell a core, beside one after another with all cores, whole commands in one run.
+"""Four seeds of LeNet-5, packed a cell a core, beside one after another with all cores.
 
-./launch.sh micro tests/micro/test_pack_micro.py     (aim: packed in at most 0.8 of the time, 2 cores)
+./launch.sh micro tests/micro/test_pack_micro.py     (aim: 0.8 of the time on 2 cores)
 """
 
 import os

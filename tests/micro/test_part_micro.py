@@ -1,4 +1,4 @@
-"""The parts of a run, each by itself: forward pass, training step, augmentation, evaluation, checkpoint, record, page.
+"""The parts of a run, each by itself: from the forward pass to the record and the page.
 
 `./launch.sh micro tests/micro/test_part_micro.py` writes a JSON file; `python -m reports OLD.json
 NEW.json` reads two.

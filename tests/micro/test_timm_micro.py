@@ -1,6 +1,6 @@
-"""timm's MobileNetV2 through our trainer beside timm's own way of training it, all sides in one run.
+"""timm's MobileNetV2 through our trainer beside timm's own way of training it, in one run.
 
-./launch.sh micro tests/micro/test_timm_micro.py     (aim: at least 2 times `train.py`, 1.1 times with --channels-last)
+./launch.sh micro tests/micro/test_timm_micro.py     (aim: 2 times `train.py`; channels-last 1.1)
 
 timm's `train.py` isn't in its package. The other side makes the same calls of timm with the values
 that `train.py` has by default: `create_loader` (four workers, random resized crop with a random

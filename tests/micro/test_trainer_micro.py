@@ -1,6 +1,8 @@
-"""How fast training is beside the tutorial's loop, both in one run. Oracle: the tutorial's own parts, by torchvision.
+"""How fast training is beside the tutorial's loop, both in one run.
 
-./launch.sh micro tests/micro/test_trainer_micro.py  (aims, of the means: LeNet-5 3.2 times, the others 2.3 times)
+Oracle: the tutorial's own parts, by torchvision.
+
+./launch.sh micro tests/micro/test_trainer_micro.py  (aims: LeNet-5 3.2 times, others 2.3)
 
 The tutorial's loop: a torchvision-style data set of PIL images with its transforms, a DataLoader
 with two workers, and plain PyTorch. Each side trains in a process of its own, in the environment

@@ -43,7 +43,7 @@ def keep_optimizer() -> None:
 
 
 def prepare_harm(harm: Harm, mark: Path) -> None:
-    """Wrap the function at the harm's place, so that its n-th call does the harm before or after its own work."""
+    """Wrap the function at the harm's place: its n-th call does the harm before or after."""
     from bench.cell import record_writer
     from bench.distributed.runtime import Runtime
     from bench.results import sealed_folder

@@ -83,7 +83,7 @@ TRAIN, TEST = random_images(200, 1), random_images(50, 2)
 
 
 def write_cifar10(folder: Path) -> Path:
-    """Write TRAIN and TEST as CIFAR-10 in the hub's layout, the training rows in an order of their own."""
+    """Write TRAIN and TEST as CIFAR-10 in the hub's layout, training rows in another order."""
     order = np.random.default_rng(3).permutation(len(TRAIN[0]))
     write_parquet(folder, "train", TRAIN[0][order], {"label": TRAIN[1][order]})
     write_parquet(folder, "test", TEST[0], {"label": TEST[1]})
@@ -91,7 +91,7 @@ def write_cifar10(folder: Path) -> Path:
 
 
 def use_own_cache(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Keep a test away from the user's cache and data, and from what the real sets must add up to."""
+    """Keep a test away from the user's cache and data, and from the real sets' checksums."""
     patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     patch.delenv("ZOOMETRY_DATA", raising=False)
     patch.setattr(set_build, "CHECKSUMS", {})

@@ -1,4 +1,4 @@
-"""Small networks that signal, slow or kill their own process, for the tests of runs that are disturbed.
+"""Small networks that signal, slow or kill their own process, for tests of disturbed runs.
 
 STOP_AT=N: SIGTERM at the Nth training pass. SLOW=S: S seconds a pass. MARKS=DIR: from the third
 pass on a file there bears the process's number.
