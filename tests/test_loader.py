@@ -1,7 +1,7 @@
 """Batches, the sampler and the device's gather.
 
-Oracles: torchvision's transforms on single images (crop, flip, normalise, resize, grey); set arithmetic
-over any size, batch, world and stopping point; the CPU's gather.
+Oracles: torchvision's transforms on single images (crop, flip, normalise, resize, grey); set
+arithmetic over any size, batch, world and stopping point; the CPU's gather.
 """
 
 from collections.abc import Iterator
