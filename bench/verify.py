@@ -16,7 +16,7 @@ import numpy as np
 from bench.request.command_line import read_request
 from bench.request.config import RunConfig, differing, from_json
 from bench.results.comparison_check import comparison_faults
-from bench.results.record import Accuracy, Comparison, Epoch, RunRecord
+from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, old_cell_name
 from bench.results.setting import asked_settings
 from bench.results.storage import comparison_paths, read
 from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
@@ -123,7 +123,7 @@ def _identity_faults(
     record: RunRecord, config: RunConfig, request: RunConfig, folder: Path
 ) -> Iterator[str]:
     """Check that a record is of a cell that was asked for, and made as asked."""
-    if record.cell != folder.name:
+    if folder.name not in (record.cell, old_cell_name(record.model, record.seed)):
         yield f"is of {record.cell} but lies in {folder.name}"
     if record.model not in request.models or record.seed not in request.seeds:
         yield "is of a cell that was not asked for"

@@ -13,6 +13,7 @@ import pytest
 
 from bench.cell.open_run import list_cells
 from bench.request.command_line import parse
+from bench.results.storage import read_run
 from bench.run import main
 from bench.train.build import RunContext, build_model
 from tests.support.image_factory import use_own_cache, write_cifar10
@@ -103,3 +104,25 @@ def test_cells_are_listed_model_by_model(tiny_data: Any) -> None:
         ("mlp", 3),
         ("mlp", 4),
     ]
+
+
+def test_models_with_nearly_one_name_are_two_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_own_cache(monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    folder = write_cifar10(tmp_path / "cifar10")
+    source = "from torch import nn\n\ndef f(num_classes):\n"
+    for path, width in ((Path("m/n.py"), 2), (Path("m-n.py"), 3)):
+        path.parent.mkdir(exist_ok=True)
+        layers = f"nn.Flatten(), nn.Linear(3072, {width}), nn.Linear({width}, num_classes)"
+        path.write_text(f"{source}    return nn.Sequential({layers})\n")
+    words = argv_of("--models m/n.py:f m-n.py:f --epochs 1 --dataset cifar10 --measure none")
+    assert main([*words, "--data-dir", str(folder), "--out", str(tmp_path / "run")]) == 0
+    records, _ = read_run(tmp_path / "run")
+    counts = {record.model: record.num_parameters for record in records}
+    # A linear layer from a to b numbers has a * b weights and b biases.
+    assert counts == {
+        "m/n.py:f": 3072 * 2 + 2 + 2 * 10 + 10,
+        "m-n.py:f": 3072 * 3 + 3 + 3 * 10 + 10,
+    }

@@ -5,6 +5,7 @@ Merged ranks are images of all / seconds of the slowest.
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.results.record import Measurement, RunRecord, cell_name
-from bench.results.storage import read, write_bytes, write_json
+from bench.results.storage import (
+    cell_folder,
+    read,
+    weights_file,
+    write,
+    write_bytes,
+    write_json,
+)
 
 OLD_RECORD = Path(__file__).parent / "data" / "run" / "cells" / "lenet5-s0" / "record.json"
 
@@ -87,6 +95,49 @@ def test_a_cells_folder_is_one_folder_whatever_the_model_is_called(name: str) ->
     assert Path(folder).name == folder
     assert len(folder.encode()) < 255
     assert folder.endswith("-s3")
+
+
+LONG = "x" * 120
+CLOSE = st.text(alphabet="ab/:-.~_ é", min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("m/n.py:f", "m-n.py:f"),
+        ("m-n.py-f", "m-n.py:f"),
+        (f"a{LONG}", f"b{LONG}"),
+        (f"a/{LONG}", f"a:{LONG}"),
+        (LONG, LONG[:100]),
+    ],
+)
+def test_no_two_models_have_one_folder(one: str, other: str) -> None:
+    assert cell_name(one, 0) != cell_name(other, 0)
+
+
+@given(CLOSE, CLOSE, st.integers(0, 20), st.integers(0, 20))
+def test_a_folder_is_of_one_model_and_seed(one: str, other: str, first: int, second: int) -> None:
+    alike = cell_name(one, first) == cell_name(other, second)
+    assert alike == ((one, first) == (other, second))
+
+
+@pytest.mark.parametrize("name", ["lenet5", "vgg16_bn", "shufflenet_v2_x1_0"])
+def test_a_name_that_can_stand_there_is_its_folders(name: str) -> None:
+    assert cell_name(name, 1) == f"{name}-s1"
+
+
+def test_a_cell_that_was_begun_under_a_name_of_old_stays_there(tmp_path: Path) -> None:
+    begun = replace(read(OLD_RECORD, RunRecord), model="m/n.py:f")
+    folder = tmp_path / "cells" / "m-n.py-f-s0"
+    write(folder / "record.json", begun)
+    assert cell_folder(tmp_path, "m/n.py:f", 0) == folder
+    # The other model of that folder's name has one of its own, and so has another seed.
+    for model, seed in (("m-n.py:f", 0), ("m/n.py:f", 1)):
+        assert cell_folder(tmp_path, model, seed) == tmp_path / "cells" / cell_name(model, seed)
+    (folder / "model.safetensors").touch()
+    assert weights_file(tmp_path, "m/n.py:f", 0) == folder / "model.safetensors"
+    with pytest.raises(ValueError, match=r"no weights of m-n\.py:f"):
+        weights_file(tmp_path, "m-n.py:f", 0)
 
 
 @pytest.mark.parametrize(

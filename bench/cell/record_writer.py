@@ -16,9 +16,9 @@ from bench.data.dataset import Dataset
 from bench.distributed.process import cells_given_up
 from bench.distributed.roll_call import WorldBroken
 from bench.request.config import to_json
-from bench.results.record import DataInfo, RunRecord, Status, cell_name, now
+from bench.results.record import DataInfo, RunRecord, Status, now
 from bench.results.sealed_folder import hash_file
-from bench.results.storage import read, write, write_bytes
+from bench.results.storage import cell_folder, read, write, write_bytes
 from bench.train import checkpoint
 from bench.train.build import RunContext
 from bench.train.evaluation import Predictions
@@ -80,7 +80,7 @@ class RecordWriter:
 
 def record_path(cell: Cell, context: RunContext) -> Path:
     """Return where a cell's record stands."""
-    return context.folder / "cells" / cell_name(cell.model, cell.seed) / "record.json"
+    return cell_folder(context.folder, cell.model, cell.seed) / "record.json"
 
 
 def find_record(cell: Cell, context: RunContext) -> RunRecord | None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord, now
-from bench.results.storage import read_run, write
+from bench.results.storage import cell_folder, read_run, write
 
 
 def give_up_cell(config: RunConfig, status: Literal["oom", "failed"], cause: str) -> bool:
@@ -52,7 +52,7 @@ def _read_records(config: RunConfig) -> list[RunRecord]:
 
 def _cell_folder(config: RunConfig, record: RunRecord) -> Path:
     assert config.out is not None, "the request was completed"
-    return config.out / "cells" / record.cell
+    return cell_folder(config.out, record.model, record.seed)
 
 
 def has_begun(config: RunConfig) -> bool:

@@ -5,6 +5,7 @@ statistics are properties. A number that isn't finite can't be written: what was
 absent.
 """
 
+import hashlib
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import field
@@ -19,6 +20,8 @@ from bench.results.metric import METRICS, Better, Merge
 from zoo.spec import LayerCost
 
 SCHEMA = 2
+MOST_CHARACTERS = 100  # of a model's name in its folder's: a file's name has 255 bytes
+DIGITS = 8  # of the checksum behind it
 
 Status = Literal["started", "ok", "oom", "diverged", "failed", "interrupted"]
 CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -257,11 +260,29 @@ class Comparison:
 
 
 def cell_name(model: str, seed: int) -> str:
-    """Name the folder of a cell.
+    """Name the folder of a cell: `MODEL-sSEED`.
 
-    What can't stand in a file's name (`:` and `/` of foreign models) becomes `-`.
+    A model whose name can't stand there as it is has a checksum of it behind `~`, which no other
+    name has in its folder: `m/n.py:f` and `m-n.py:f` are two cells.
     """
-    return f"{''.join(c if c.isalnum() or c in '._' else '-' for c in model)[-100:]}-s{seed}"
+    plain = plain_name(model)
+    if plain == model:
+        return f"{plain}-s{seed}"
+    digest = hashlib.sha256(model.encode(errors="surrogateescape")).hexdigest()
+    return f"{plain}~{digest[:DIGITS]}-s{seed}"
+
+
+def old_cell_name(model: str, seed: int) -> str:
+    """Name the folder as runs did in which two models could have one."""
+    return f"{plain_name(model)}-s{seed}"
+
+
+def plain_name(model: str) -> str:
+    """Return what of a model's name can stand in a file's: others may have the same.
+
+    Anything but letters, digits, `.` and `_` (`:` and `/` of foreign models) becomes `-`.
+    """
+    return "".join(c if c.isalnum() or c in "._" else "-" for c in model)[-MOST_CHARACTERS:]
 
 
 def now() -> str:

@@ -13,7 +13,14 @@ from typing import Any, TextIO, TypeVar
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from bench.results.record import SCHEMA, Comparison, RunRecord, cell_name
+from bench.results.record import (
+    SCHEMA,
+    Comparison,
+    RunRecord,
+    cell_name,
+    old_cell_name,
+    plain_name,
+)
 
 Written = TypeVar("Written", RunRecord, Comparison)
 
@@ -92,6 +99,27 @@ def lock_folder(folder: Path) -> TextIO:
     return lock
 
 
+def cell_folder(run: Path, model: str, seed: int) -> Path:
+    """Return where a run keeps a cell.
+
+    One that was begun when folders had less telling names stays where it is.
+    """
+    own = run / "cells" / cell_name(model, seed)
+    old = run / "cells" / old_cell_name(model, seed)
+    if old == own or own.exists() or not _holds(old, model, seed):
+        return own
+    return old
+
+
+def _holds(folder: Path, model: str, seed: int) -> bool:
+    """Return whether a cell's folder is this cell's, and not that of another with its name."""
+    try:
+        record = read(folder / "record.json", RunRecord)
+    except (OSError, ValueError):
+        return False
+    return (record.model, record.seed) == (model, seed)
+
+
 def comparison_path(folder: Path, launch: int = 0, group: int = 0) -> Path:
     """Where a run keeps a comparison.
 
@@ -148,11 +176,9 @@ def weights_file(place: Path, model: str, seed: int) -> Path:
         near = difflib.get_close_matches(place.name, there, 1)
         hint = f"; did you mean {place.with_name(near[0])}?" if near else ""
         raise ValueError(f"--pretrained {place}: no such file or folder{hint}")
-    name = cell_name(model, seed)
-    plain = name.rpartition("-s")[0]
     looked = [
-        place / "cells" / name / "model.safetensors",
-        *(place / (plain + suffix) for suffix in SUFFIXES),
+        cell_folder(place, model, seed) / "model.safetensors",
+        *(place / (plain_name(model) + suffix) for suffix in SUFFIXES),
     ]
     found = next((path for path in looked if path.is_file()), None)
     if found is None:
