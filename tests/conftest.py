@@ -67,6 +67,33 @@ def root() -> Path:
     return Path(__file__).parent.parent
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the test away from the user's cache and data, and from the real sets' checksums."""
+    from tests.support.image_factory import use_own_cache
+
+    use_own_cache(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def cifar10(tmp_path: Path) -> Path:
+    """Write a small CIFAR-10 in the hub's layout."""
+    from tests.support.image_factory import write_cifar10
+
+    return write_cifar10(tmp_path / "data" / "cifar10")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, for bits that don't depend on the machine's cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests that start processes first.
 

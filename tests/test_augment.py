@@ -5,7 +5,6 @@ pixel, and numpy's covariance.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -30,17 +29,11 @@ from bench.data.trivial_augment import OPERATIONS, apply_trivial, rotate
 from bench.request.config import AUGMENTATIONS
 from tests.support.image_factory import memory_dataset, model_input, random_images
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DRAWS = Draws(seed=3, epoch=2)
 MANY = np.arange(20_000)
 SIZE = 32
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def smooth_images(n: int, channels: int = 3) -> torch.Tensor:

@@ -14,17 +14,9 @@ import pytest
 from bench.data import cache, set_build
 from bench.data import reader as decoder
 from bench.data.dataset import open_dataset
-from tests.support.image_factory import TEST, one_line, use_own_cache, write_cifar10, write_parquet
+from tests.support.image_factory import TEST, one_line, write_parquet
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_own_cache(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def cifar10(tmp_path: Path) -> Path:
-    return write_cifar10(tmp_path / "data" / "cifar10")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_second_start_decodes_nothing(cifar10: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,15 +17,12 @@ from torchvision.transforms import functional
 from bench.data import folder as folders
 from bench.data import folder_build
 from bench.data.dataset import check_dataset, open_dataset
-from tests.support.image_factory import one_line, use_own_cache
+from tests.support.image_factory import one_line
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 REAL = os.environ.get("ZOOMETRY_DATA")
 SIZE, SIDE = 28, 32
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_own_cache(monkeypatch, tmp_path)
 
 
 def write_images(folder: Path, counts: dict[str, int], seed: int = 0) -> Path:

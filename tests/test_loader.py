@@ -4,7 +4,6 @@ Oracles: torchvision's transforms on single images (crop, flip, normalise, resiz
 arithmetic over any size, batch, world and stopping point; the CPU's gather.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -23,16 +22,10 @@ from bench.data.pixels import Cut, Pixels
 from bench.data.sampling import Draws
 from tests.support.image_factory import memory_dataset, model_input
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 DATASET = memory_dataset(100)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_loader(dataset: Dataset = DATASET, **changes: Any) -> Loader:

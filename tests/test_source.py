@@ -29,22 +29,12 @@ from tests.support.image_factory import (
     TRAIN,
     one_line,
     random_images,
-    use_own_cache,
     write_batch,
-    write_cifar10,
 )
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 REAL = os.environ.get("ZOOMETRY_DATA")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_own_cache(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def cifar10(tmp_path: Path) -> Path:
-    return write_cifar10(tmp_path / "data" / "cifar10")
 
 
 @pytest.fixture
