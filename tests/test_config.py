@@ -4,6 +4,7 @@ Oracle: identities (what is written reads back as itself) and the lines that use
 """
 
 import dataclasses
+import json
 import string
 from pathlib import Path
 from types import NoneType
@@ -38,6 +39,7 @@ REQUESTS = [
     ["--image-size", "None"],
     ["--recipe", "tutorial", "--optimizer", "None"],
     ["--data_dir=a_b", "--pairs", "auto", "--batch-size=best"],
+    ["--models", *RECIPES["quick"]().models],
     ["--pairs", "7", "--seconds", "2.5", "--out", "runs/x", "--data-dir", "data", "--world", "2"],
 ]
 
@@ -189,6 +191,7 @@ def requests(draw: st.DrawFn) -> RunConfig:
     """Changes of a recipe that `check` allows."""
     recipe = RECIPES[draw(st.sampled_from(sorted(RECIPES)))]()
     hints = get_type_hints(RunConfig)
+    # The recipe is drawn above, and --like names a file whose options stand for themselves.
     names = draw(st.sets(st.sampled_from(sorted(OPTIONS.keys() - {"recipe", "like"}))))
     changed = {name: draw(values_of(name, hints[name])) for name in sorted(names)}
     config = dataclasses.replace(recipe, **changed)
@@ -237,3 +240,82 @@ def test_models_of_the_recipes_are_there() -> None:
     families = {list_models(name)[0].family for name in RECIPES["survey"]().models}
     assert len(RECIPES["survey"]().models) == 12
     assert len(families) == 10
+
+
+RECORD = Path(__file__).parent / "data" / "run2" / "cells" / "lenet5-s0" / "record.json"
+
+
+def write_record(path: Path, **options: object) -> Path:
+    """Write a record whose request has other options, and return its path."""
+    record = json.loads(RECORD.read_bytes())
+    record["config"].update(options)
+    path.write_text(json.dumps(record))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("recorded", "words", "expected"),
+    [
+        ({"seconds": 5.0, "epochs": None}, ["--epochs", "3"], {"epochs": 3, "seconds": None}),
+        ({"seconds": None, "epochs": 5}, ["--seconds", "3"], {"epochs": None, "seconds": 3.0}),
+        ({"best_batch": True}, ["--batch-size", "64"], {"batch_size": 64, "best_batch": False}),
+        ({"image_size": 48}, ["--models", "resnet18"], {"image_size": 48}),
+    ],
+    ids=["epochs", "seconds", "batch size", "image size"],
+)
+def test_what_is_given_changes_the_record_that_like_names(
+    tmp_path: Path, recorded: dict[str, object], words: list[str], expected: dict[str, object]
+) -> None:
+    path = write_record(tmp_path / "record.json", **recorded)
+    config = parse(["--like", str(path), *words])
+    assert {name: getattr(config, name) for name in expected} == expected
+    assert parse(to_flags(config)) == config
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"recipe": "quik"},
+        {"models": "lenet5"},
+        {"models": []},
+        {"models": [["lenet5"]]},
+        {"models": {"lenet5": 1}},
+        {"epochs": "3"},
+        {"epochs": True},
+        {"epochs": 3, "seconds": 3.0},
+        {"epochs": None, "seconds": None},
+        {"batch_size": 1.5},
+        {"batch_size": 0},
+        {"lr": [0.1]},
+        {"precision": "fp8"},
+        {"out": ["a"]},
+        {"no_such_option": 1},
+    ],
+    ids=str,
+)
+def test_a_record_with_a_wrong_request_is_refused_in_one_line(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    right = {"seconds": None, "epochs": 1}
+    path = write_record(tmp_path / "record.json", **(right | options))
+    with pytest.raises(ValueError, match=f"--like {path}: ") as refused:
+        parse(["--like", str(path)])
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b'{"schema": 99}', b'{"schema": 2}', b"null"],
+    ids=["empty", "torn", "bytes", "deep", "list", "newer", "bare", "null"],
+)
+def test_a_file_that_is_no_record_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "record.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"--like {path}: ") as refused:
+        parse(["--like", str(path)])
+    assert "\n" not in str(refused.value)
+
+
+def test_like_has_a_recipe_already() -> None:
+    with pytest.raises(ValueError, match="leave --recipe out"):
+        parse(["--like", str(RECORD), "--recipe", "smoke"])

@@ -42,8 +42,6 @@ def parse(argv: Sequence[str]) -> RunConfig:
     """
     given = _read_flags(argv)
     asked_for_help = given.pop("help", False)
-    if {"epochs", "seconds"} <= given.keys():
-        raise ValueError("--epochs and --seconds are two budgets: give one of them")
     if given.get("batch_size") == "best":
         del given["batch_size"]
         given["best_batch"] = True
@@ -52,8 +50,11 @@ def parse(argv: Sequence[str]) -> RunConfig:
             given[name] = []
 
     recipe = get_recipe(given.get("recipe", RunConfig.recipe))
-    if given.get("like") is not None:
-        default = _read_like(given["like"])
+    like = given.pop("like", None)
+    if like is not None:
+        if "recipe" in given:
+            raise ValueError("--like has the recipe of its record: leave --recipe out")
+        default = _without_replaced_budget(_read_like(like), given)
     else:
         default = _for_digits(recipe, given.get("dataset", recipe.dataset))
         default = _without_replaced(default, given)
@@ -69,14 +70,11 @@ def parse(argv: Sequence[str]) -> RunConfig:
 
 
 def to_flags(config: RunConfig) -> list[str]:
-    """Return the command line that gives this configuration: its recipe, and what differs from it.
-
-    Without --like, whose options are all written out.
-    """
+    """Return the command line that gives this configuration: its recipe, and what differs."""
     recipe = _for_digits(get_recipe(config.recipe), config.dataset)
     changed = [
         name
-        for name in ("models", "epochs", "seconds")
+        for name in ("models", "epochs", "seconds", "batch_size")
         if getattr(config, name) not in (None, getattr(recipe, name))
     ]
     base = _without_replaced(recipe, changed)
@@ -111,24 +109,40 @@ def _for_digits(recipe: RunConfig, dataset: str) -> RunConfig:
 def _without_replaced(recipe: RunConfig, given: Collection[str]) -> RunConfig:
     """Return a recipe without the settings that the given options replace.
 
-    One budget replaces the other, and a recipe's image size goes with the recipe's models.
+    A recipe's image size goes with the recipe's models, and one budget replaces the other.
     """
-    replaced: dict[str, Any] = {}
     if "models" in given:
-        replaced["image_size"] = None
+        recipe = dataclasses.replace(recipe, image_size=None)
+    return _without_replaced_budget(recipe, given)
+
+
+def _without_replaced_budget(config: RunConfig, given: Collection[str]) -> RunConfig:
+    """Return a request without the budget and the search for a batch size that are replaced."""
+    replaced: dict[str, Any] = {}
     if "epochs" in given:
         replaced["seconds"] = None
     elif "seconds" in given:
         replaced["epochs"] = None
-    return dataclasses.replace(recipe, **replaced)
+    if "batch_size" in given:
+        replaced["best_batch"] = False
+    return dataclasses.replace(config, **replaced)
 
 
 def _read_like(path: Path) -> RunConfig:
     """Return the configuration of a record, without what belonged to its own run alone."""
     if not path.is_file():
         raise ValueError(f"--like {path}: there is no such file")
-    config = from_json(dict(read(path, RunRecord).config))
-    return dataclasses.replace(config, out=None, resume=False, world=None, dry_run=False)
+    try:
+        config = from_json(dict(read(path, RunRecord).config))
+        get_recipe(config.recipe)
+        check(config)
+    except OSError as error:
+        raise ValueError(f"--like {path}: can't be read ({error.strerror})") from error
+    except ValueError as error:
+        message = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"--like {path}: {message}") from error
+    own: dict[str, Any] = {"out": None, "resume": False, "world": None, "dry_run": False, "like": None}
+    return dataclasses.replace(config, **own)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -263,8 +277,8 @@ def read_request(folder: Path) -> RunConfig:
     """Return the request that a run's folder was made for; ValueError if it can't be read."""
     path = folder / "config.json"
     try:
-        return from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+        return from_json(dict(json.loads(path.read_bytes())))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: can't be read ({error})") from error
 
 

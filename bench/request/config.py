@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from pydantic import TypeAdapter, ValidationError
+
 from bench.request.option import Option, check_distinct, check_value, flag_of, option
 from bench.results.metric import MEASURE_HELP, MEASURES
 from zoo.suggest import unknown
@@ -420,7 +422,10 @@ def _to_plain(value: object) -> object:
 
 
 def from_json(values: dict[str, Any]) -> RunConfig:
-    """Read what `to_json` wrote; ValueError for an option that this version doesn't have."""
+    """Read what `to_json` wrote.
+
+    ValueError for an option that this version doesn't have, or a value of another type.
+    """
     hints = get_type_hints(RunConfig)
     read: dict[str, Any] = {}
     for name, value in values.items():
@@ -428,9 +433,13 @@ def from_json(values: dict[str, Any]) -> RunConfig:
             raise ValueError(unknown("option", name, hints))
         if isinstance(value, list):
             value = tuple(value)
-        if value is not None and hints[name] == Path | None:
+        if isinstance(value, str) and hints[name] == Path | None:
             value = Path(value)
-        read[name] = value
+        try:
+            # Strict, since "3" and true are no numbers to whoever reads the record.
+            read[name] = TypeAdapter(hints[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise ValueError(f"{name} is {value!r:.60}: {error.errors()[0]['msg']}") from error
     return RunConfig(**read)
 
 
@@ -445,6 +454,8 @@ def check(config: RunConfig) -> None:
         raise ValueError("--seeds is empty: give at least one number")
     if config.epochs is None and config.seconds is None:
         raise ValueError("no budget: give --epochs N or --seconds S")
+    if config.epochs is not None and config.seconds is not None:
+        raise ValueError("--epochs and --seconds are two budgets: give one of them")
     for name, about in OPTIONS.items():
         given = getattr(config, name)
         values = given if isinstance(given, tuple) else (given,)

@@ -67,7 +67,7 @@ def _fault(content: bytes, kind: type[Written], error: ValidationError) -> str:
     """What is wrong with a file that didn't validate: most telling first."""
     try:
         raw: Any = json.loads(content)
-    except ValueError as torn:
+    except (ValueError, RecursionError) as torn:
         return f"not JSON ({torn})"
     if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
         return f"not a {kind.__name__} (no schema number)"
