@@ -141,7 +141,13 @@ def _read_like(path: Path) -> RunConfig:
     except ValueError as error:
         message = str(error).removeprefix(f"{path}: ")
         raise ValueError(f"--like {path}: {message}") from error
-    own: dict[str, Any] = {"out": None, "resume": False, "world": None, "dry_run": False, "like": None}
+    own: dict[str, Any] = {
+        "out": None,
+        "resume": False,
+        "world": None,
+        "dry_run": False,
+        "like": None,
+    }
     return dataclasses.replace(config, **own)
 
 
