@@ -1,14 +1,16 @@
 """What the page says in words: the verdict at its head, and how sure that is."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from bench.results.interval import MOST_SEEDS, Estimate, seeds_needed
+from bench.results.interval import Estimate
+from bench.results.power import seeds_needed
 from bench.results.verdict import NOISE_THRESHOLD
 from reports.column import BY_KEY, format_figure, format_value
 from reports.estimate import has_interval
-from reports.pairs import SPEEDS, Floor, Pair, Pairs, is_finite
+from reports.pairs import SIGNIFICANCE, SPEEDS, Floor, Pair, Pairs, is_finite
 from reports.ranking import Entry, Group, best_first, pareto_front
 
 TRAIN_RATE = SPEEDS[0]
@@ -82,7 +84,7 @@ def _most_accurate(group: Group, pairs: Pairs) -> Iterator[Markup]:
     equals = [entry for entry in others if _is_as_accurate(best, entry, pairs)]
     if equals:
         text += Markup("; it can't be told apart from {}").format(list_models(equals))
-        text += _seeds_to_tell(best, equals[0])
+        text += _seeds_to_tell(best, equals[0], pairs)
     elif others:
         second = others[0]
         lead = best.numbers["top1"].value - second.numbers["top1"].value
@@ -105,18 +107,25 @@ def _is_as_accurate(best: Entry, entry: Entry, pairs: Pairs) -> bool:
     return entry.numbers["top1"].high >= best.numbers["top1"].low
 
 
-def _seeds_to_tell(best: Entry, entry: Entry) -> str:
+def _seeds_to_tell(best: Entry, entry: Entry, pairs: Pairs) -> str:
     """Return how many seeds would tell two rows apart, empty if their seeds can't say."""
-    seeds = seeds_needed(_seeds_top1(best), _seeds_top1(entry))
+    # Without a pair they weren't tested on the same images.
+    if entry.key not in pairs.get(best.key, {}):
+        return ""
+    seeds = seeds_needed(best.correct, entry.correct, SIGNIFICANCE / _num_undecided(pairs))
     if seeds is None:
         return ""
-    if seeds < MOST_SEEDS:
-        return f" (about {seeds} seeds each would be needed)"
-    return " (no practical number of seeds would do)"
+    if math.isinf(seeds):
+        return " (no number of seeds would do on so few test images)"
+    return f" (about {seeds} seeds each would be needed)"
 
 
-def _seeds_top1(entry: Entry) -> list[float]:
-    return [cell.record.accuracy.top1 for cell in entry.finished if cell.record.accuracy]
+def _num_undecided(pairs: Pairs) -> int:
+    """Count the pairs that aren't told apart: for so many Holm adjusts the next one that is."""
+    found = 0
+    for rows in pairs.values():
+        found += sum(pair.judgement == "undecided" for pair in rows.values())
+    return found // 2  # each pair is there from either side
 
 
 def _fastest(group: Group, pairs: Pairs) -> Iterator[Markup]:

@@ -245,23 +245,6 @@ def test_the_paired_bootstrap_is_the_limit_of_scipys(only_a: int, only_b: int, n
     assert (low, high) == pytest.approx((100 * drawn.low, 100 * drawn.high), abs=100 * 2 / n)
 
 
-@pytest.mark.parametrize(("gap", "spread"), [(1.0, 0.5), (0.4, 0.27), (2.0, 0.3)])
-def test_so_many_seeds_tell_two_models_apart_in_four_of_five_cases(
-    gap: float, spread: float
-) -> None:
-    rng, offsets = np.random.default_rng(8), np.array([-1.0, 1.0]) * spread / math.sqrt(2)
-    seeds = interval.seeds_needed(list(50 + offsets), list(50 + gap + offsets))
-    assert seeds is not None
-    draws = rng.normal(0, spread, size=(2, 4_000, seeds))
-    found = stats.ttest_ind(draws[0], draws[1] + gap, axis=1).pvalue < 0.05
-    assert 0.78 <= found.mean() <= 0.97  # a whole number of seeds overshoots where they are few
-
-
-def test_one_seed_cannot_say_how_many_are_needed() -> None:
-    assert interval.seeds_needed([50.0], [51.0]) is None
-    assert interval.seeds_needed([50.0, 50.5], [50.0, 50.5]) is None
-
-
 def test_difference_over_seeds_alone_is_close_to_welchs_test() -> None:
     rng = np.random.default_rng(5)
     a, b = (rng.random((6, 200_000)) < rng.normal(p, 0.01, size=(6, 1)) for p in (0.50, 0.51))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,7 +188,6 @@ def median_interval(
 # scipy.stats.binomtest has Wilson's interval and McNemar's p too, but importing it takes 0.4 s,
 # more than all that a report imports.
 MIN_DIFFERING = 20  # images on which only one model is right: with fewer, a bootstrap is too narrow
-MOST_SEEDS = 1_000
 
 
 def wilson_interval(
@@ -265,25 +264,6 @@ def paired_bootstrap(
     return 100 * low / n, 100 * high / n
 
 
-def seeds_needed(a: Sequence[float], b: Sequence[float], power: float = 0.8) -> int | None:
-    """Return how many seeds of each model would tell them apart in `power` of all cases.
-
-    From the top-1 of those there are. Student's two-sided test at 5 % of the difference that was
-    seen, with the spread that was seen (the shift of its power is taken as Student's too). None
-    with one seed of either, or without a difference.
-    """
-    difference = abs(float(np.mean(a)) - float(np.mean(b)))
-    if min(len(a), len(b)) < 2 or not difference:
-        return None
-    variance = (float(np.var(a, ddof=1)) + float(np.var(b, ddof=1))) / 2
-    for seeds in range(2, MOST_SEEDS):
-        freedom = 2 * seeds - 2
-        reach = student_quantile(CONFIDENCE, freedom) + float(special.stdtrit(freedom, power))
-        if seeds * difference**2 >= 2 * variance * reach**2:
-            return seeds
-    return MOST_SEEDS
-
-
 def top1_difference(
     a: NDArray[np.bool_], b: NDArray[np.bool_], confidence: float = CONFIDENCE
 ) -> tuple[Estimate, float]:
@@ -305,15 +285,22 @@ def top1_difference(
             between = float(seeds.mean(axis=1).var(ddof=1))
             parts.append((between / len(seeds), len(seeds) - 1))
     variance = sum(part for part, _ in parts)
-    freedom = 1.0
-    if variance:
-        # Welch 1947 and Satterthwaite 1946.
-        freedom = variance**2 / sum(part * part / own for part, own in parts)
+    freedom = float(pooled_freedom(parts)) if variance else 1.0
     difference = 100 * float(each.mean())
     error = 100 * math.sqrt(variance)
     half = error * student_quantile(confidence, freedom)
     estimate = Estimate(difference, difference - half, difference + half)
     return estimate, _student_p(difference, error, freedom)
+
+
+def pooled_freedom(parts: Sequence[tuple[Any, float]]) -> Any:
+    """Return the degrees of freedom of a sum of variances that are not all 0.
+
+    `parts` are the variances, numbers or arrays, each with its own degrees of freedom (Welch 1947,
+    Satterthwaite 1946).
+    """
+    variance = sum(part for part, _ in parts)
+    return variance**2 / sum(part * part / own for part, own in parts)
 
 
 def _one_seed_difference(
