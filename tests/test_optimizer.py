@@ -55,6 +55,21 @@ def test_the_warm_up_is_torchs_linear_one() -> None:
     )
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau", "onecycle"])
+def test_no_warm_up_has_a_step_of_rate_0(schedule: str) -> None:
+    """As torchvision's recipes begin, at a hundredth; what was above that is as it was."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
+    start = 1 / 25 if schedule == "onecycle" else 0.0
+    linear = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: max(0.01, start + (1 - start) * step / 10)
+    )
+    expected = stepped(optimizer, linear)[:10]
+    config = with_(schedule=schedule, warmup=0.2)
+    rates = [learning_rate_at(config, 0.4, step / STEPS) for step in range(10)]
+    assert rates == pytest.approx(expected, abs=1e-12)
+    assert min(rates) >= 0.004
+
+
 def test_one_cycle_falls_as_torchs_does() -> None:
     optimizer = dummy()
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS, eta_min=0.4 / 1000)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench.data.loader import Batch
+from bench.distributed.gang import FakeGang
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.request.command_line import parse
 from bench.request.config import RunConfig
@@ -361,3 +362,136 @@ def test_evaluation_asserts_that_every_image_was_seen(runtime: Runtime) -> None:
             superclass_of=(),
             runtime=runtime,
         )
+
+
+def test_a_view_that_is_all_but_sure_of_another_class_has_a_finite_loss(runtime: Runtime) -> None:
+    """Class 0 of scores (0, 150, 0, …): its loss is 150, which float64 says too."""
+    scores = torch.zeros(2, 10)
+    scores[:, 1] = 150.0
+    images = torch.arange(2).float()[:, None, None, None].expand(-1, 1, 2, 2)
+    counts, said = evaluate(
+        Fixed(scores),
+        iter([Batch(images, torch.tensor([0]))]),
+        split="test",
+        num_images=1,
+        superclass_of=(),
+        runtime=runtime,
+    )
+    assert counts.loss == pytest.approx(150.0, rel=1e-6)
+    assert said.confidence[0] == pytest.approx(1.0)
+
+
+def test_a_rank_without_images_evaluates_with_the_others(runtime: Runtime) -> None:
+    """Three ranks, two images: the first rank's share, floor(2 / 3) of them, is none."""
+    scores = torch.tensor([[1.0, 3.0, 0.0], [2.0, 0.0, 0.5]])
+    labels = torch.tensor([1, 2])
+    shares = []
+    for rows in ([], [0], [1]):
+        heard: list[Any] = []
+        runtime.gang = FakeGang(size=3, answers=lambda own, heard=heard: heard.append(own))
+        batches = [
+            Batch(torch.full((1, 1, 2, 2), float(row)), labels[row : row + 1]) for row in rows
+        ]
+        with pytest.raises(TypeError):  # nobody answers yet
+            evaluate_two(Fixed(scores), iter(batches), runtime)
+        shares += heard
+    runtime.gang = FakeGang(size=3, answers=lambda own: shares)
+    counts, said = evaluate_two(Fixed(scores), iter([]), runtime)
+    assert said.label.tolist() == [1, 2]
+    assert said.predicted.tolist() == [1, 0]
+    assert counts.num_top1 == 1
+    assert counts.loss == pytest.approx(F.cross_entropy(scores, labels).item(), rel=1e-6)
+
+
+def evaluate_two(model: nn.Module, batches: Iterator[Batch], runtime: Runtime) -> Any:
+    return evaluate(
+        model, batches, split="validation", num_images=2, superclass_of=(), runtime=runtime
+    )
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_an_evaluation_whose_loss_is_not_finite_has_diverged(
+    runtime: Runtime, score: float
+) -> None:
+    batch = Batch(torch.zeros(2, 1, 2, 2), torch.tensor([0, 1]))
+    with pytest.raises(Diverged, match="the loss of the validation images is not finite"):
+        evaluate_two(Fixed(torch.tensor([[1.0, score]])), iter([batch]), runtime)
+
+
+class Clock:
+    """A clock that only training moves: each step takes a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        step = Learner.step
+
+        def timed(learner: Learner, *args: Any, **options: Any) -> torch.Tensor:
+            self.now += 1.0
+            return step(learner, *args, **options)
+
+        monkeypatch.setattr(Learner, "step", timed)
+        monkeypatch.setattr("bench.train.trainer.time.perf_counter", lambda: self.now)
+
+
+def rates_of(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The learning rates of the steps of three epochs of five steps, a second each."""
+    rates: list[float] = []
+    Clock(monkeypatch)
+    hooks = Hooks(lambda p: None, lambda share, p: rates.append(p.rate))
+    one = learner(runtime, network(), epochs=None, seconds=15.0, schedule="cosine", warmup=0.0)
+    list(fit(one, FakeBatches(), Progress(), hooks))
+    return rates
+
+
+def test_rates_of_several_processes_follow_the_formula_a_step_late(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cosine(seconds: int) -> float:
+        return 0.1 * (1 + math.cos(math.pi * seconds / 15)) / 2
+
+    with monkeypatch.context() as patch:
+        alone = rates_of(runtime, patch)
+    assert alone == pytest.approx([cosine(second) for second in range(15)])
+    runtime.gang = FakeGang()
+    # What is agreed on at an epoch's start is exact; from its second step on it is a step old.
+    known = [5 * epoch + max(0, step - 1) for epoch in range(3) for step in range(STEPS)]
+    with monkeypatch.context() as patch:
+        assert rates_of(runtime, patch) == pytest.approx([cosine(second) for second in known])
+
+
+def test_a_cell_after_one_that_diverged_reads_no_pulse_of_it(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.gang = FakeGang()
+    with monkeypatch.context() as patch:
+        expected = rates_of(runtime, patch)
+    runtime.pulse(7.0, diverged_at=3)
+    with monkeypatch.context() as patch:
+        assert rates_of(runtime, patch) == expected
+
+
+def test_a_loss_seen_to_diverge_at_an_epochs_last_step_is_not_forgotten(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look at the last step is told to the others by a pulse that nobody reads."""
+    monkeypatch.setattr("bench.train.trainer.CHECK_EVERY", STEPS)
+    runtime.gang = FakeGang()
+    batches = FakeBatches()
+    batches.batches[3].images[0, 0, 0, 0] = math.nan
+    with pytest.raises(Diverged, match="at step 4"):
+        list(fit(learner(runtime, network()), batches, Progress(), Hooks(ignore, ignore)))
+
+
+def test_epochs_of_one_step_have_checkpoints_among_several_processes(runtime: Runtime) -> None:
+    runtime.gang = FakeGang()
+    batches = FakeBatches()
+    batches.batches = batches.batches[:1]
+    batches.steps_per_epoch = 1  # type: ignore[misc]
+    saved: list[int] = []
+    one = learner(runtime, network(), checkpoint_seconds=1e-9)
+    list(fit(one, batches, Progress(), Hooks(lambda p: saved.append(p.step), ignore)))
+    assert saved == [2, 3]
+
+
+def ignore(*_: Any) -> None:
+    """A hook that does nothing."""

@@ -247,20 +247,24 @@ class Runtime:
         """Find a port where fresh processes of all ranks can meet; None for one alone."""
         return self.gang.meeting_port()
 
-    def pulse(self, seconds: float, *, diverged_at: int = 0) -> Pulse:
+    def pulse(self, seconds: float, *, diverged_at: int = 0) -> Pulse | None:
         """Agree on signal, time and loss once a step.
 
-        Among several ranks the answer is a step old, so that no step waits for it.
+        Among several ranks the answer is a step old, so that no step waits for it: there is none
+        at the first step of a loop.
         """
         own = torch.tensor([self.signum, seconds, diverged_at], dtype=torch.float64)
         self._pulses.append(self.gang.start_max(own))
         if len(self._pulses) <= self.gang.delay:
-            return Pulse(0, 0.0, 0)
+            return None
         return self._next_pulse()
 
-    def finish_pulses(self) -> Pulse:
-        """Take in the pulse that is still under way, so that the next loop starts with none."""
-        agreed = Pulse(0, 0.0, 0)
+    def finish_pulses(self) -> Pulse | None:
+        """Take in what is still under way, so that the next loop starts with nothing.
+
+        Returns the last pulse, if there is one.
+        """
+        agreed = None
         while self._pulses:
             agreed = self._next_pulse()
         return agreed

@@ -1,5 +1,6 @@
 """Evaluate a model: what it says of every image, counted over all ranks."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from bench.data.loader import Batch
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.results.record import Accuracy
+from bench.train.trainer import Diverged
 
 
 class Predictions(NamedTuple):
@@ -44,6 +46,16 @@ class _Answers(NamedTuple):
     losses: Tensor
 
 
+class _Share(NamedTuple):
+    """What a rank found on its images: a row an image, and two sums over them."""
+
+    label: NDArray[np.signedinteger]
+    top5: NDArray[np.signedinteger]
+    confidence: NDArray[np.float32]
+    num_superclass: int
+    loss_sum: float
+
+
 def evaluate(
     model: nn.Module,
     batches: Iterator[Batch],
@@ -56,7 +68,7 @@ def evaluate(
     """Count right answers over all ranks; asserts that every one of `num_images` was seen once.
 
     The superclass is the one with the largest sum of probabilities. The loss is the mean cross
-    entropy.
+    entropy; raises Diverged where it isn't finite.
     """
     model.eval()
     answers: list[_Answers] = []
@@ -71,16 +83,17 @@ def evaluate(
             with runtime.accelerator.autocast():
                 scores = model(batch.images).float()
             answers.append(_judge(scores, batch.labels, membership))
-    columns = [torch.cat(column).cpu().numpy() for column in zip(*answers, strict=True)]
-    own_labels, own_top5, own_confidence, superclass_is_right, losses = columns
-    own_superclass = int(superclass_is_right.sum())
-    # A sum of 10,000 losses in float32 would lose their last digits.
-    own_loss = float(losses.sum(dtype=np.float64))
-    shards = runtime.gather_shards((own_labels, own_top5, own_confidence, own_superclass, own_loss))
-    label, top5, confidence = (np.concatenate([shard[i] for shard in shards]) for i in range(3))
-    num_superclass = sum(shard[3] for shard in shards)
-    loss = sum(shard[4] for shard in shards) / num_images
+    # Of few images a rank may have none, and then doesn't even know how many classes there are.
+    own_share = _add_up(answers) if answers else None
+    shares = [share for share in runtime.gather_shards(own_share) if share is not None]
+    label = np.concatenate([share.label for share in shares])
+    top5 = np.concatenate([share.top5 for share in shares])
+    confidence = np.concatenate([share.confidence for share in shares])
+    num_superclass = sum(share.num_superclass for share in shares)
+    loss = sum(share.loss_sum for share in shares) / num_images
     assert len(label) == num_images, f"saw {len(label)} images of {num_images}"
+    if not math.isfinite(loss):
+        raise Diverged(f"the loss of the {split} images is not finite")
     # Two bytes hold the classes of nearly every data set.
     classes = np.int16 if max(label.max(), top5.max()) <= np.iinfo(np.int16).max else np.int32
     predictions = Predictions(
@@ -97,12 +110,27 @@ def evaluate(
     return accuracy, predictions
 
 
+def _add_up(answers: Sequence[_Answers]) -> _Share:
+    """Put a rank's answers together, in the CPU's memory."""
+    columns = [torch.cat(column).cpu().numpy() for column in zip(*answers, strict=True)]
+    label, top5, confidence, superclass_is_right, losses = columns
+    return _Share(
+        label=label,
+        top5=top5,
+        confidence=confidence,
+        num_superclass=int(superclass_is_right.sum()),
+        # A sum of 10,000 losses in float32 would lose their last digits.
+        loss_sum=float(losses.sum(dtype=np.float64)),
+    )
+
+
 def _judge(scores: Tensor, labels: Tensor, membership: Tensor | None) -> _Answers:
     """Compare scores (views * N, classes), view by view, with labels (N,)."""
     if len(scores) > len(labels):
-        # Views are averaged as probabilities; the logarithm makes scores of them again.
-        views = scores.softmax(dim=1).view(-1, len(labels), scores.shape[1])
-        scores = views.mean(dim=0).log()
+        # Views are averaged as probabilities, by their logarithms: one below 1e-38 would become 0
+        # in float32, and its loss infinite.
+        views = scores.log_softmax(dim=1).view(-1, len(labels), scores.shape[1])
+        scores = views.logsumexp(dim=0) - math.log(len(views))
     probabilities = scores.softmax(dim=1)
     superclass_is_right = torch.zeros_like(labels)
     if membership is not None:

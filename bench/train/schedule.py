@@ -12,6 +12,7 @@ MOST_DROPS = 3  # Krizhevsky et al. 2012, section 5: "reduced three times prior 
 # Smith and Topin 2017: one cycle starts at a fraction of its peak, and ends far below it.
 ONE_CYCLE_START = 25
 ONE_CYCLE_END = 1000
+LEAST_OF_WARMUP = 0.01  # of the peak, as torchvision's recipes begin: at 0 a step would be lost
 
 
 def choose_optimizer(config: RunConfig, defaults: Mapping[str, object]) -> RunConfig:
@@ -35,15 +36,16 @@ def choose_optimizer(config: RunConfig, defaults: Mapping[str, object]) -> RunCo
 def learning_rate_at(config: RunConfig, peak: float, share: float) -> float:
     """Return the learning rate when `share` (0 to 1) of the budget is spent.
 
-    All schedules rise linearly over the first `warmup` of it. `constant` and `plateau` then stay;
-    `cosine` and `onecycle` fall along half a cosine, to zero and to peak / 1,000 (one cycle: Smith
-    and Topin 2017, which starts at peak / 25).
+    All schedules rise linearly over the first `warmup` of it, and are never below a hundredth of
+    `peak` there. `constant` and `plateau` then stay; `cosine` and `onecycle` fall along half a
+    cosine, to zero and to peak / 1,000 (one cycle: Smith and Topin 2017, from peak / 25 on).
     """
     start, end = 0.0, 0.0
     if config.schedule == "onecycle":
         start, end = peak / ONE_CYCLE_START, peak / ONE_CYCLE_END
     if share < config.warmup:
-        return start + (peak - start) * share / config.warmup
+        rising = start + (peak - start) * share / config.warmup
+        return max(rising, LEAST_OF_WARMUP * peak)
     if config.schedule in ("constant", "plateau"):
         return peak
     # A warm-up of the whole budget leaves nothing to fall in.

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from bench.data.loader import Batch
 from bench.data.sampling import seed_of
-from bench.distributed.runtime import Interrupted, Runtime
+from bench.distributed.runtime import Interrupted, Pulse, Runtime
 from bench.request.config import RunConfig
 from bench.results.record import Epoch
 from bench.train.schedule import learning_rate_at
@@ -25,11 +25,7 @@ GRAIN = 2.0**32
 
 
 class Diverged(Exception):  # noqa: N818 - an outcome, not a fault of the program
-    """The loss is not finite; `step` is the first one seen to be so."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the loss is not finite at step {step}")
-        self.step = step
+    """A loss is not finite; the text says which."""
 
 
 class Batches(Protocol):
@@ -237,13 +233,15 @@ def fit(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) ->
 def _train_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: Hooks) -> None:
     """Train until the epoch or the budget ends."""
     config, runtime = learner.config, learner.runtime
+    # A cell that diverged or failed leaves a pulse behind, whose time isn't this cell's.
+    runtime.finish_pulses()
     seconds_before = progress.seconds
     start = time.perf_counter()
     losses = _Losses(progress, runtime.device)
-    # Seconds that all ranks agree on, a step late, so that all of them stop at the same step.
-    agreed_seconds = progress.seconds
+    # What all ranks agree on, a step late, so that all of them stop at the same step.
+    agreed = Pulse(signum=0, seconds=progress.seconds, diverged_at=0)
     for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
-        share = _share_of_budget(config, progress, agreed_seconds, batches)
+        share = _share_of_budget(config, progress, agreed.seconds, batches)
         if share >= 1:
             break
         progress.rate = learning_rate_at(config, learner.peak, share)
@@ -253,24 +251,24 @@ def _train_epoch(learner: Learner, batches: Batches, progress: Progress, hooks: 
         progress.images += config.batch_size
         own_seconds = seconds_before + time.perf_counter() - start
         diverged_at = losses.check() if progress.step % CHECK_EVERY == 0 else 0
-        pulse = runtime.pulse(own_seconds, diverged_at=diverged_at)
-        agreed_seconds = pulse.seconds
+        agreed = runtime.pulse(own_seconds, diverged_at=diverged_at) or agreed
         hooks.after_step(share, progress)
-        if pulse.diverged_at:
-            raise Diverged(pulse.diverged_at)
-        checkpoint_is_due = agreed_seconds - progress.saved_at >= config.checkpoint_seconds
-        if pulse.signum or checkpoint_is_due:
+        if agreed.diverged_at:
+            raise Diverged(f"the loss is not finite at step {agreed.diverged_at}")
+        checkpoint_is_due = agreed.seconds - progress.saved_at >= config.checkpoint_seconds
+        if agreed.signum or checkpoint_is_due:
             pause = time.perf_counter()
             progress.seconds = own_seconds
-            progress.saved_at = agreed_seconds
+            progress.saved_at = agreed.seconds
             progress.loss_sum = losses.sum_over_ranks(runtime)
             hooks.save(progress)
             start += time.perf_counter() - pause  # saving isn't training
-        if pulse.signum:
-            raise Interrupted(pulse.signum)
+        if agreed.signum:
+            raise Interrupted(agreed.signum)
     runtime.synchronize()
     own_seconds = seconds_before + time.perf_counter() - start
-    progress.seconds = max(own_seconds, runtime.finish_pulses().seconds)
+    last_pulse = runtime.finish_pulses()
+    progress.seconds = max(own_seconds, last_pulse.seconds if last_pulse else 0.0)
     progress.loss_sum = losses.sum_over_ranks(runtime)
 
 
@@ -282,6 +280,7 @@ class _Losses:
         self.before = progress.loss_sum
         self.sum = torch.zeros((), dtype=torch.float64, device=device)
         self.unseen: list[torch.Tensor] = []
+        self.diverged_at = 0
 
     def add(self, losses: torch.Tensor) -> None:
         """Take in the losses of a step's micro-batches (n,)."""
@@ -295,19 +294,20 @@ class _Losses:
         """
         diverged_at = [step for step in runtime.gather(self.check()) if step]
         if diverged_at:
-            raise Diverged(min(diverged_at))
+            raise Diverged(f"the loss is not finite at step {min(diverged_at)}")
         return float(self.before + sum(runtime.gather_shards(float(self.sum))))
 
     def check(self) -> int:
-        """Return the first step since the last look whose loss isn't finite, from 1; 0 for none."""
-        if not self.unseen:
-            return 0
+        """Return the epoch's first step whose loss isn't finite, from 1; 0 for none."""
+        # What was found stays found: several ranks hear of it a step late, when it may be too late.
+        if self.diverged_at or not self.unseen:
+            return self.diverged_at
         finite = torch.isfinite(torch.stack(self.unseen)).tolist()
         self.unseen.clear()
-        if all(finite):
-            return 0
-        first_unseen = self.progress.step - len(finite) + 1
-        return first_unseen + int(finite.index(False))
+        if not all(finite):
+            first_unseen = self.progress.step - len(finite) + 1
+            self.diverged_at = first_unseen + int(finite.index(False))
+        return self.diverged_at
 
 
 def _share_of_budget(
