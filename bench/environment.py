@@ -66,6 +66,8 @@ def describe_run(config: RunConfig, runtime: "Runtime") -> dict[str, JsonValue]:
         found["num_gpus"] = runtime.world_size
         found["cuda"] = torch.version.cuda
         found["machine"] = f"{runtime.world_size} x {found['gpu']}"
+    # A record's config has what its model was trained with, which may be its own.
+    found["asked_optimizer"], found["asked_lr"] = config.optimizer, config.lr
     found["device"] = runtime.device.type
     found["world_size"] = runtime.world_size
     found["local_processes"] = runtime.world.local_size

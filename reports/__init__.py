@@ -41,6 +41,13 @@ TYPES = {
         "torch",
         "created",
         "finished",
+        "asked_optimizer",
+        "schedule",
+        "augment",
+        "pretrained",
+        "packed",
+        "cuda",
+        "cpu_capability",
     ),
     "Int64": (
         "seed",
@@ -55,6 +62,11 @@ TYPES = {
         "image_size",
         "num_images",
         "infer_best_batch",
+        "budget_epochs",
+        "accumulate",
+        "patience",
+        "crops",
+        "workers",
     ),
     "boolean": (
         "stand_in",
@@ -63,6 +75,12 @@ TYPES = {
         "tf32",
         "cudnn_benchmark",
         "compile",
+        "balance",
+        "class_weights",
+        "exact",
+        "sync_batchnorm",
+        "large_pages",
+        "deterministic",
     ),
 }
 

@@ -10,13 +10,15 @@ from typing import Any
 
 from bench.results.interval import Estimate
 from bench.results.metric import Column
-from bench.results.setting import LABELS
+from bench.results.setting import LABELS, UNSET
 from reports.chart.palette import Mark
 from reports.column import COLUMNS, format_value
 from reports.estimate import has_interval
 from reports.ranking import Entry, Group, Rank, ranks_of, shared_and_different
 from reports.verdict_text import ENDINGS, interval_text
 from reports.warning import PageWarning
+
+MOST_CHARACTERS = 60  # of a setting in a heading
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,23 @@ def group_views(
 
 def heading(group: Group, different: Sequence[str]) -> str:
     """Return what sets a group apart from the others: `batch 128, machine EPYC`."""
-    return ", ".join(f"{LABELS[name]} {_rule_value(group.key[name])}" for name in different)
+    parts = []
+    for name in different:
+        value = group.key[name]
+        text = UNSET[name] if value is None else _rule_value(value)
+        parts.append(f"{LABELS[name]} {text}")
+    return ", ".join(parts)
 
 
 def _rule_value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None:
-        return "own"
     text = str(value)
     is_checksum = re.fullmatch("[0-9a-f]{40,}", text)
-    return text[:12] if is_checksum else text[:60]
+    if is_checksum:
+        return text[:12]
+    # Paths and machines often differ at their ends alone.
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:20]}…{text[21 - MOST_CHARACTERS :]}"
 
 
 def _row(

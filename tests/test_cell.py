@@ -126,3 +126,6 @@ def test_models_with_nearly_one_name_are_two_rows(
         "m/n.py:f": 3072 * 2 + 2 + 2 * 10 + 10,
         "m-n.py:f": 3072 * 3 + 3 + 3 * 10 + 10,
     }
+    # What was asked for stands beside what each was trained with.
+    for record in records:
+        assert (record.environment["asked_lr"], record.config["lr"]) == (None, 0.05)

@@ -13,9 +13,12 @@ import pytest
 from markupsafe import Markup
 from scipy import stats
 
+from bench.request.command_line import parse
+from bench.request.config import OPTIONS, to_json
 from bench.results import verdict
 from bench.results.interval import over_launches
 from bench.results.record import Comparison, Measurement
+from bench.results.setting import SETTINGS
 from reports.chart.effort import effort_to
 from reports.chart.scaling import efficiencies
 from reports.frame import derive_figures
@@ -232,6 +235,36 @@ def test_rounds_that_can_prove_nothing_say_how_many_would() -> None:
         {"config": {"channels_last": False}},
         {"config": {"compile": True}},
         {"config": {"best_batch": True}},
+        {"config": {"epochs": 200}},
+        {"config": {"seconds": 30.0}},
+        {"config": {"accumulate": 4}},
+        {"environment": environment(asked_optimizer="adamw")},
+        {"environment": environment(asked_lr=0.1)},
+        {"config": {"momentum": 0.8}},
+        {"config": {"weight_decay": 0.1}},
+        {"config": {"schedule": "cosine"}},
+        {"config": {"schedule": "plateau", "patience": 9}},
+        {"config": {"warmup": 0.5}},
+        {"config": {"label_smoothing": 0.1}},
+        {"config": {"dropout": 0.0}},
+        {"config": {"drop_path": 0.1}},
+        {"config": {"clip": 1.0}},
+        {"config": {"ema": 0.99}},
+        {"config": {"augment": ["crop"]}},
+        {"config": {"balance": True}},
+        {"config": {"class_weights": True}},
+        {"config": {"pretrained": "hub"}},
+        {"config": {"crops": 10}},
+        {"config": {"exact": True}},
+        {"config": {"sync_batchnorm": True}},
+        {"config": {"workers": 2}},
+        {"config": {"pack": True}},
+        {"config": {"parallel": "tower"}},
+        {"environment": environment(torch="2.9.0")},
+        {"environment": environment(cuda="13.0")},
+        {"environment": environment(cpu_capability="DEFAULT")},
+        {"environment": environment(large_pages=True)},
+        {"environment": environment(deterministic=True)},
     ],
     ids=str,
 )
@@ -243,3 +276,48 @@ def test_records_of_other_settings_or_data_are_not_ranked_together(changes: dict
     groups = groups_of(entries_of(Source((Run("demo", Path("none"), cells, None),), ())))
     assert len(groups) == 2
     assert shared_and_different(groups)[1]
+
+
+def test_what_is_left_to_the_models_or_means_the_same_does_not_separate_them() -> None:
+    """Each with its own rate and optimiser; augmentations in another order; an older record."""
+    plain = to_json(parse(["--models", "a", "b", "--epochs", "1"]))
+    first = record(A, config=plain | {"optimizer": "sgd", "lr": 0.05})
+    own = {"optimizer": "adamw", "lr": 0.001, "augment": ["mirror", "crop"], "patience": 8}
+    second = record(B, config=plain | own)
+    later = {"pretrained", "crops", "class_weights", "exact", "sync_batchnorm", "parallel"}
+    older = {name: value for name, value in first.config.items() if name not in later}
+    third = record(C, config=older)
+    cells = tuple(Cell(each, Path("none")) for each in (first, second, third))
+    (group,) = groups_of(entries_of(Source((Run("demo", Path("none"), cells, None),), ())))
+    assert len(group.entries) == 3
+
+
+# Options that change no number, with the reason.
+OF_NO_NUMBER = {
+    "models": "a row is a model",
+    "recipe": "its options are compared one by one",
+    "dataset": "the data's own name and checksum are",
+    "data_dir": "the data's checksum is",
+    "skip_unreadable": "the data's checksum is",
+    "seeds": "a row is a mean over seeds, whose spread it shows",
+    "best_batch": "in the batch size",
+    "optimizer": "as it was asked for: asked_optimizer",
+    "lr": "as it was asked for: asked_lr",
+    "pack_size": "in packed",
+    "pack": "in packed",
+    "measure": "what is measured, not how",
+    "pairs": "how often, which the intervals show",
+    "measure_seconds": "how often, which the intervals show",
+    "launches": "how often, which the intervals show",
+    "epochs": "budget_epochs",
+    "seconds": "budget_seconds",
+} | dict.fromkeys(
+    ("out", "track", "resume", "checkpoint_seconds", "timeout", "restarts", "dry_run", "like"),
+    "how a run is kept, watched and gone on with",
+)
+
+
+def test_every_option_is_a_setting_or_changes_no_number() -> None:
+    settings = {setting.name for setting in SETTINGS}
+    assert set(OPTIONS) - settings - set(OF_NO_NUMBER) == {"world"}  # the record's world_size is
+    assert not settings & set(OF_NO_NUMBER)

@@ -1,8 +1,13 @@
 """The table of settings: all that must agree before two rows are ranked together. No torch.
 
-An option that affects speed is a field of RunConfig, an entry here, and the code that it switches.
-Every record holds it, the CSV and the page show it, and rows that differ in it stand in rankings of
-their own. One that torch or the machine may overrule is also in `Runtime.settings_in_force`.
+An option that may change a number is a field of RunConfig, an entry here, and the code that it
+switches. Every record holds it, the CSV and the page show it, and rows that differ in it stand in
+rankings of their own. One that torch or the machine may overrule is also in
+`Runtime.settings_in_force`.
+
+What a request asks of all its models alike must agree. What it leaves to them (a rate, an
+optimiser, an image size of their own) is one rule: each as its authors meant it. The commit is not
+here, since two versions of this code are compared on purpose; the page names both.
 """
 
 from collections.abc import Callable
@@ -16,7 +21,8 @@ from bench.results.record import RunRecord
 class Setting:
     """One thing that must agree, and how a record says it.
 
-    `before` is what a record means that is older than the setting.
+    `before` is what a record means that is older than the setting, `unset` what the page says where
+    nothing was asked for.
     """
 
     name: str
@@ -25,6 +31,7 @@ class Setting:
     before: object = None
     in_csv: bool = False  # under its name, empty where a record lacks it
     in_force: bool = False  # an option of which the environment says what came of it
+    unset: str = "none"
 
     def value(self, record: RunRecord) -> object:
         """Return what rows are compared by."""
@@ -37,15 +44,28 @@ def _option(
     label: str,
     *,
     place: Literal["config", "environment"] = "config",
+    key: str = "",
     before: object = None,
     in_force: bool = False,
+    unset: str = "none",
 ) -> Setting:
-    """Build an entry that a record holds by its name, as it was asked for or as it was in force."""
+    """Build an entry that a record holds by its name, as it was asked for or as it was in force.
+
+    `key` is its name there where the table's has another meaning.
+    """
 
     def read(record: RunRecord) -> object:
-        return (record.config if place == "config" else record.environment).get(name)
+        return (record.config if place == "config" else record.environment).get(key or name)
 
-    return Setting(name=name, label=label, read=read, before=before, in_csv=True, in_force=in_force)
+    return Setting(
+        name=name,
+        label=label,
+        read=read,
+        before=before,
+        in_csv=True,
+        in_force=in_force,
+        unset=unset,
+    )
 
 
 def _batch_size(record: RunRecord) -> object:
@@ -53,24 +73,73 @@ def _batch_size(record: RunRecord) -> object:
     return "best" if record.config.get("best_batch") else record.batch_size
 
 
-SETTINGS = (
+def _augment(record: RunRecord) -> object:
+    """Return the augmentations: they are applied in one order, whatever order they are given in."""
+    given = record.config.get("augment")
+    return "+".join(sorted(map(str, given))) if isinstance(given, list) else None
+
+
+def _patience(record: RunRecord) -> object:
+    """Return the patience of a schedule that has any."""
+    return record.config.get("patience") if record.config.get("schedule") == "plateau" else None
+
+
+def _packed(record: RunRecord) -> object:
+    """Return how many cells ran side by side."""
+    return record.config.get("pack_size") or "auto" if record.config.get("pack") else None
+
+
+DATA = (
     Setting(name="stand_in", label="stand-in data", read=lambda record: record.data.stand_in),
     Setting(name="data", label="data set", read=lambda record: record.data.name),
     Setting(name="checksum", label="data checksum", read=lambda record: record.data.checksum),
     Setting(name="protocol", label="protocol", read=lambda record: record.data.protocol),
-    # What was asked for: without the option every model has its own size, and that is one rule.
+    # What was asked for: without it every model has a size of its own, and that is one rule.
     Setting(
         name="image_size",
         label="image size",
         read=lambda record: record.config.get("image_size"),
+        unset="own",
     ),
+)
+LEARNING = (
+    # The column `epochs` says how many there were.
+    _option("budget_epochs", "budget of epochs", key="epochs"),
+    _option("budget_seconds", "budget of seconds", key="seconds"),
     Setting(name="batch_size", label="batch", read=_batch_size),
+    _option("accumulate", "micro-batches", before=1),
+    # A record's config has those that its model was trained with. Records from before what was
+    # asked for was kept don't say it.
+    _option("asked_optimizer", "optimiser", place="environment", unset="own"),
+    _option("asked_lr", "learning rate", place="environment", unset="own"),
+    _option("momentum", "momentum"),
+    _option("weight_decay", "weight decay"),
+    _option("schedule", "schedule"),
+    Setting(name="patience", label="patience", read=_patience, in_csv=True),
+    _option("warmup", "warm-up"),
+    _option("label_smoothing", "label smoothing"),
+    _option("dropout", "dropout", unset="own"),
+    _option("drop_path", "stochastic depth", unset="own"),
+    _option("clip", "clipping"),
+    _option("ema", "weight averaging"),
+    Setting(name="augment", label="augmentation", read=_augment, in_csv=True),
+    _option("balance", "balanced classes", before=False),
+    _option("class_weights", "class weights", before=False),
+    _option("pretrained", "pretrained weights", before="none"),
+    _option("crops", "crops", before=1),
+)
+MACHINE = (
     _option("precision", "precision", in_force=True),
     _option("channels_last", "channels-last"),
     _option("compile", "compiled", before=False),
     _option("tf32", "TF32", place="environment", before=False, in_force=True),
     _option("cudnn_benchmark", "cuDNN benchmark", place="environment", before=False, in_force=True),
+    _option("exact", "exact sums", before=False),
+    _option("sync_batchnorm", "shared batch normalisation", before=False),
     _option("num_threads", "threads", place="environment", in_force=True),
+    _option("workers", "decoding workers"),
+    Setting(name="packed", label="cells side by side", read=_packed, in_csv=True),
+    _option("parallel", "parallelism", before="data"),
     Setting(name="world_size", label="processes", read=lambda record: record.world_size),
     Setting(
         name="machine",
@@ -78,7 +147,13 @@ SETTINGS = (
         read=lambda record: record.environment.get("machine"),
         in_csv=True,
     ),
+    _option("torch", "torch", place="environment"),
+    _option("cuda", "CUDA", place="environment"),
+    _option("cpu_capability", "processor kernels", place="environment"),
+    _option("large_pages", "large pages", place="environment"),
+    _option("deterministic", "deterministic", place="environment", before=False),
 )
+SETTINGS = (*DATA, *LEARNING, *MACHINE)
 
 
 def asked_settings(record: RunRecord) -> dict[str, object]:
@@ -93,6 +168,7 @@ def asked_settings(record: RunRecord) -> dict[str, object]:
 
 
 LABELS = {setting.name: setting.label for setting in SETTINGS}
+UNSET = {setting.name: setting.unset for setting in SETTINGS}
 
 
 def ranking_key(record: RunRecord) -> dict[str, object]:
