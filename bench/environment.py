@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 import psutil
 from pydantic import JsonValue
 
-from bench.distributed.process import LARGE_PAGES, num_cores
+from bench.distributed.hardware import num_cores
+from bench.distributed.process import LARGE_PAGES
+from bench.distributed.variable import read_recorded
 from bench.request.command_line import to_flags
 from bench.request.config import RunConfig
 
@@ -74,6 +76,7 @@ def describe_run(config: RunConfig, runtime: "Runtime") -> dict[str, JsonValue]:
     found["backend"] = runtime.backend
     found |= runtime.settings_in_force()
     found["large_pages"] = os.environ.get(LARGE_PAGES) == "1"
+    found["variables"] = dict(read_recorded())
     found["deterministic"] = torch.are_deterministic_algorithms_enabled()
     found["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
     found["command"] = command_line(config, world_size=runtime.world_size)

@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 if not __package__:
-    # `python bench/run.py` puts bench/ first on the module path, where the project's root belongs.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # `python bench/run.py` puts bench/ first on the module path, where the project's root belongs;
+    # `python -P bench/run.py` puts nothing there.
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.cell.executor import choose_executor, prepare_executor
 from bench.data.dataset import Dataset, open_run_data
@@ -27,6 +30,7 @@ from bench.distributed.process import (
     leave_exit_code,
     read_world,
 )
+from bench.distributed.variable import prepare_environment
 from bench.launch.check import check_request, complete
 from bench.request.command_line import how_to_resume, parse, report_error
 from bench.request.config import RunConfig
@@ -37,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns 0 if all is well, 1 if a cell failed, 2 for a wrong request, 130 or 143 if interrupted.
     """
+    prepare_environment()
     follow_launcher()
     world = read_world()
     try:

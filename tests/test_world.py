@@ -4,10 +4,12 @@ Oracle: the environment that torchrun sets, written down here as it does.
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
-from bench.distributed.process import World, check_world, num_cores, num_gpus, read_world
+from bench.distributed.hardware import count_visible, num_cores, num_gpus
+from bench.distributed.process import World, check_world, read_world
 from bench.launch.__main__ import Layout, make_command, make_environment, read_layout
 from bench.request.command_line import parse
 
@@ -29,11 +31,62 @@ def test_a_world_that_is_not_there_is_refused_with_the_command_that_works() -> N
     check_world(4, World(3, 4, 1, 2), TORCHRUN)
 
 
-def test_gpus_are_those_that_are_left_visible() -> None:
-    assert num_gpus({"CUDA_VISIBLE_DEVICES": "0,2"}) == 2
-    assert num_gpus({"CUDA_VISIBLE_DEVICES": ""}) == 0
-    assert num_gpus({"CUDA_VISIBLE_DEVICES": "-1"}) == 0
-    assert num_gpus({"ACCELERATE_USE_CPU": "true"}) == 0
+def put_gpus(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Put a machine's tool on the path that lists GPUs as NVIDIA's does; none with 0."""
+    lines = [f"GPU {i}: NVIDIA H100 80GB HBM3 (UUID: GPU-{i}a1b)" for i in range(number)]
+    if number:
+        tool = folder / "nvidia-smi"
+        tool.write_text("#!/bin/sh\ncat <<'END'\n" + "\n".join(lines) + "\nEND\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (None, 3),
+        ("", 0),
+        ("-1", 0),
+        ("0,2", 2),
+        ("2, 1", 2),
+        ("0,1,2,3,4,5", 3),
+        ("0,7,1", 1),  # CUDA takes no more from the first that isn't there
+        ("7", 0),
+        ("1,-1,2", 1),
+        ("0,0", 0),  # a list with a repeated name leaves none
+        ("GPU-1a,GPU-0a1b", 2),
+        ("GPU-", 0),  # three begin so
+        ("GPU-9", 0),
+        ("MIG-8a/1/0", 1),
+        ("none", 0),
+    ],
+)
+def test_gpus_are_those_that_are_there_and_left_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, expected: int
+) -> None:
+    """The rules are those of CUDA's programming guide on CUDA_VISIBLE_DEVICES."""
+    variables = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    put_gpus(tmp_path, monkeypatch, 3)
+    assert num_gpus(variables) == expected
+    assert num_gpus(variables | {"ACCELERATE_USE_CPU": "true"}) == 0
+    put_gpus(tmp_path / "nowhere", monkeypatch, 0)
+    assert num_gpus(variables) == 0
+    assert read_layout(variables).local_size == 1
+
+
+@pytest.mark.parametrize("visible", ["0,1,2,3,4,5", "0,7,1", "0,0", "1,-1,2", "2,1", "7"])
+def test_gpus_are_counted_as_torch_counts_them(
+    monkeypatch: pytest.MonkeyPatch, visible: str
+) -> None:
+    from torch import cuda
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    named = cuda._parse_visible_devices()
+    theirs = 0
+    while theirs < len(named) and int(named[theirs]) < 3:
+        theirs += 1
+    devices = ["GPU-0", "GPU-1", "GPU-2"]
+    assert count_visible(visible.split(","), devices) == theirs
 
 
 def test_cores_are_at_most_those_of_the_affinity() -> None:
@@ -48,11 +101,18 @@ def test_cores_are_at_most_those_of_the_affinity() -> None:
         ({"NNODES": "2"}, "MASTER_ADDR"),
         ({"NNODES": "2", "NODE_RANK": "2", "MASTER_ADDR": "a"}, "NODE_RANK=2"),
         ({"NPROC": "3", "CUDA_VISIBLE_DEVICES": "0,1"}, "2 GPUs"),
+        ({"MASTER_PORT": "99999"}, "MASTER_PORT=99999: .* at most 65535"),
+        ({"MASTER_PORT": "-1"}, "MASTER_PORT=-1"),
+        ({"MASTER_PORT": "²"}, "MASTER_PORT=²"),
+        ({"NPROC": "9" * 5000}, "NPROC=999"),
+        ({"NNODES": "1e3"}, "NNODES=1e3"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_a_wrong_layout_is_refused_by_the_name_of_the_variable(
-    variables: dict[str, str], line: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], line: str
 ) -> None:
+    put_gpus(tmp_path, monkeypatch, 3)
     with pytest.raises(ValueError, match=line):
         read_layout({"CUDA_VISIBLE_DEVICES": ""} | variables)
 

@@ -20,14 +20,8 @@ from bench.cell.display import Display
 from bench.cell.open_run import Cell, open_alone
 from bench.cell.record_writer import find_record, give_up_cell
 from bench.cell.run_cell import run_cell
-from bench.distributed.process import (
-    LAUNCHED,
-    SERVER,
-    count_oom_kills,
-    name_signal,
-    num_cores,
-    num_gpus,
-)
+from bench.distributed.hardware import num_cores, num_gpus
+from bench.distributed.process import LAUNCHED, SERVER, count_oom_kills, name_signal
 from bench.distributed.runtime import Interrupted
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord, Status
@@ -141,9 +135,11 @@ def _work(
     os.environ.clear()  # the server's
     os.environ.update({name: value for name, value in variables.items() if name not in LAUNCHED})
     # Places are dealt round over the GPUs. It wasn't run on a machine with GPUs.
-    if num_gpus():
+    num_devices = num_gpus()
+    if num_devices:
         listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = listed.split(",") if listed else [str(i) for i in range(num_gpus())]
+        names = listed.split(",") if listed else [str(i) for i in range(num_devices)]
+        names = names[:num_devices]  # CUDA passes over what follows a name that isn't there
         os.environ["CUDA_VISIBLE_DEVICES"] = names[place % len(names)]
     # One thread, where none is asked for: the other cells have the other cores.
     with open_alone(config, num_threads=1, cells_at_once=count_places(config)) as context:

@@ -6,9 +6,7 @@ Who was asked for, who is there, and how a process ends.
 import ctypes
 import multiprocessing
 import os
-import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,34 +68,6 @@ def read_world(environment: Mapping[str, str] = os.environ) -> World:
         local_rank=int(environment.get("LOCAL_RANK", 0)),
         local_size=int(environment.get("LOCAL_WORLD_SIZE", 1)),
     )
-
-
-def num_cores() -> int:
-    """Count the cores that this process may use: its affinity's, at most a cgroup's quota."""
-    allowed = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return allowed
-    if quota == "max":
-        return allowed
-    # Both in microseconds: the time on all cores that the group gets in a period.
-    return max(1, min(allowed, round(int(quota) / int(period))))
-
-
-def num_gpus(environment: Mapping[str, str] = os.environ) -> int:
-    """Count the CUDA devices that a worker will see.
-
-    The driver's own tool is asked, since torch would take seconds to say it.
-    """
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    on_cpu = environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    if on_cpu or not shutil.which("nvidia-smi"):
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
 def check_world(

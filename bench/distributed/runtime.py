@@ -23,7 +23,8 @@ from torch import nn
 
 from bench.distributed import parallel
 from bench.distributed.gang import Gang, Pending, SingleGang, join_ranks
-from bench.distributed.process import World, is_orphan, num_cores, read_world
+from bench.distributed.hardware import num_cores
+from bench.distributed.process import World, is_orphan, read_world
 from bench.distributed.roll_call import (
     Fault,
     RollCall,

@@ -11,16 +11,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import psutil
 
-from bench.distributed.process import PLACE, RELAUNCH, num_cores, num_gpus
+from bench.distributed.hardware import num_cores, num_gpus
+from bench.distributed.process import PLACE, RELAUNCH
+from bench.distributed.variable import leave_world_above, prepare_environment
 from bench.launch.check import check_request, complete
 from bench.launch.supervise import RUN, STARTER, supervise
 from bench.request.command_line import parse, report_error, to_flags
 from bench.request.config import RunConfig
 
 DEFAULT_PORT = 29500  # torchrun's own, where several machines must know it
+LAST_PORT = 65535
+MOST_PROCESSES = 99_999  # and machines: more is a slip of the keyboard
+# Without it accelerate reads the user's own, which may ask for DeepSpeed or for other GPUs.
+SETTINGS_FILE = Path(__file__).with_name("accelerate.yaml")
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class Layout:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check a request, run it, and return its exit code: 0, 1, 2, 130 or 143."""
+    prepare_environment()
+    leave_world_above()
     try:
         layout = read_layout(os.environ)
         config = complete(parse(sys.argv[1:] if argv is None else argv))
@@ -92,7 +101,7 @@ def read_layout(variables: Mapping[str, str]) -> Layout:
             f"NNODES={num_machines}: set MASTER_ADDR, the address of the machine with NODE_RANK=0"
         )
     default_port = 0 if is_single else DEFAULT_PORT
-    port = _read_number(variables, "MASTER_PORT", default=default_port, least=0)
+    port = _read_number(variables, "MASTER_PORT", default=default_port, least=0, most=LAST_PORT)
     return Layout(local_size, num_machines, machine_rank, address, port, gpus > 0)
 
 
@@ -102,6 +111,7 @@ def make_command(config: RunConfig, layout: Layout) -> list[str]:
     Nothing is left to accelerate's defaults or to a configuration file of the user's.
     """
     settings = {
+        "config_file": SETTINGS_FILE,
         "num_processes": layout.world_size,
         "num_machines": layout.num_machines,
         "machine_rank": layout.machine_rank,
@@ -164,13 +174,24 @@ def _find_interface(layout: Layout) -> dict[str, str]:
     return {}
 
 
-def _read_number(variables: Mapping[str, str], *names: str, default: int, least: int = 1) -> int:
+def _read_number(
+    variables: Mapping[str, str],
+    *names: str,
+    default: int,
+    least: int = 1,
+    most: int = MOST_PROCESSES,
+) -> int:
     """Return the first of these variables that is set, as a whole number."""
     for name in names:
         given = variables.get(name)
         if given:
-            if not given.isdigit() or int(given) < least:
-                raise ValueError(f"{name}={given}: must be a whole number, at least {least}")
+            # isdigit alone would let ² through, and Python reads no number of 5,000 digits.
+            is_number = given.isascii() and given.isdigit() and len(given) <= len(str(most))
+            if not is_number or not least <= int(given) <= most:
+                raise ValueError(
+                    f"{name}={given:.40}: must be a whole number, at least {least} and "
+                    f"at most {most}"
+                )
             return int(given)
     return default
 

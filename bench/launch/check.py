@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench.data.dataset import check_dataset
-from bench.distributed.process import num_gpus
+from bench.distributed.hardware import num_gpus
 from bench.request.command_line import check_folder
 from bench.request.config import HUB, NONE, PARALLEL, TRACKERS, RunConfig
 from bench.results.storage import weights_file
