@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.cell.open_run import list_cells
+from bench.cell.open_run import check_same_data, list_cells
+from bench.data.dataset import open_dataset
 from bench.request.command_line import parse
-from bench.results.storage import read_run
+from bench.results.record import RunRecord
+from bench.results.storage import read, read_run, write
 from bench.run import main
 from bench.train.build import RunContext, build_model
-from tests.support.image_factory import use_own_cache, write_cifar10
+from tests.support.image_factory import random_images, use_own_cache, write_cifar10, write_parquet
 from tests.support.processes import argv_of
+from tests.support.record_factory import data_info
+from tests.support.record_factory import record as make_record
 from zoo import list_models
 from zoo.speedrun import WHITENING_EPSILON
 
@@ -129,3 +133,57 @@ def test_models_with_nearly_one_name_are_two_rows(
     # What was asked for stands beside what each was trained with.
     for record in records:
         assert (record.environment["asked_lr"], record.config["lr"]) == (None, 0.05)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_goes_on_with_its_own_data_alone(
+    finished: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_own_cache(monkeypatch, tmp_path)
+    folders = [write_cifar10(tmp_path / name / "cifar10") for name in ("one", "other")]
+    turned, labels = random_images(60, seed=7)
+    write_parquet(folders[1], "test", turned, {"label": labels.tolist()})
+    run = tmp_path / "run"
+    words = argv_of("--models lenet5 --epochs 1 --dataset cifar10 --measure none")
+
+    def start(folder: Path, *more: str) -> int:
+        return main([*words, *more, "--data-dir", str(folder), "--out", str(run)])
+
+    assert start(folders[0]) == 0
+    record = run / "cells" / "lenet5-s0" / "record.json"
+    if not finished:
+        before = read(record, RunRecord)
+        write(record, dataclasses.replace(before, status="interrupted", error="a signal came"))
+    content = record.read_bytes()
+    own = read(record, RunRecord).data.checksum
+    # The other folder takes the place of the first: the request is the same to the letter.
+    folders[0].rename(tmp_path / "away")
+    folders[1].rename(folders[0])
+    capsys.readouterr()
+    assert start(folders[0], "--resume") == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    other = open_dataset("cifar10", folders[0]).checksum
+    assert own != other
+    assert own[:12] in line
+    assert other[:12] in line
+    assert record.read_bytes() == content
+    folders[0].rename(folders[1])
+    (tmp_path / "away").rename(folders[0])
+    assert start(folders[0], "--resume") == 0
+
+
+def test_auto_that_was_the_stand_in_first_does_not_go_on_with_pictures(
+    tmp_path: Path, tiny_data: Any
+) -> None:
+    folder = tmp_path / "run"
+    begun = make_record(data=data_info(checksum="a" * 64, name="synthetic"))
+    write(folder / "cells" / begun.cell / "record.json", begun)
+    named = dataclasses.replace(tiny_data, name="cifar100", checksum="b" * 64)
+    with pytest.raises(ValueError, match=r"on synthetic \(checksum a{12}.* is cifar100 \(b{12}"):
+        check_same_data(folder, named)
+    classes = begun.data.class_names
+    check_same_data(folder, dataclasses.replace(named, checksum="a" * 64, class_names=classes))

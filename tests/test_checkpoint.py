@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import pytest
 import torch
 from torch import nn
 
+from bench.data.loader import Batch
 from bench.distributed.runtime import Runtime
 from bench.request.command_line import parse
-from bench.results import sealed_folder
+from bench.results import sealed_folder, storage
 from bench.results.storage import write_json
 from bench.train import checkpoint
 from bench.train.build import build_learner
@@ -79,7 +82,8 @@ def test_every_damage_is_found_and_the_checkpoint_before_is_taken(
     checkpoint.save(tmp_path, learner(runtime, 2), Progress(step=2))
     draw, said = np.random.default_rng(0), list[str]()
     monkeypatch.setattr(runtime, "say", said.append)
-    for path in sorted((tmp_path / "step_2").iterdir()):
+    place, aside = tmp_path / "step_2", tmp_path / "damaged_step_2"
+    for path in sorted(place.iterdir()):
         good = path.read_bytes()
         for bad in [content for _ in range(5) for content in damages(good, draw)]:
             path.write_bytes(bad)
@@ -90,8 +94,11 @@ def test_every_damage_is_found_and_the_checkpoint_before_is_taken(
             assert progress is not None, bad
             assert progress.step == 1, f"{path.name} was damaged and taken"
             assert path.name in said[0] or "manifest" in said[0]
+            assert aside.name in said[0]
+            aside.rename(place)
         path.unlink()
         assert _step(checkpoint.restore(tmp_path, learner(runtime, 3))) == 1
+        aside.rename(place)
         path.write_bytes(good)
     assert _step(checkpoint.restore(tmp_path, learner(runtime, 3))) == 2
 
@@ -149,3 +156,124 @@ def test_a_checkpoint_of_another_version_is_named_and_passed_over(
     (line,) = said
     assert "step_1: was written by another version" in line
     assert "\n" not in line
+
+
+def test_damaged_newer_checkpoints_do_not_evict_good_ones(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path, learner(runtime, 1), Progress(step=300))
+    for step in (400, 500):
+        place = tmp_path / f"step_{step}"
+        place.mkdir()
+        (place / "manifest.json").write_text("{}")
+    said: list[str] = []
+    monkeypatch.setattr(runtime, "say", said.append)
+    one = learner(runtime, 2)
+    assert _step(checkpoint.restore(tmp_path, one)) == 300
+    assert ["damaged_step_500" in said[0], "damaged_step_400" in said[1]] == [True, True]
+    names = []
+    for step in (350, 400, 500):
+        checkpoint.save(tmp_path, one, Progress(step=step))
+        names.append(sorted(path.name for path in tmp_path.glob("step_*")))
+    assert names == [["step_300", "step_350"], ["step_350", "step_400"], ["step_400", "step_500"]]
+    assert _step(checkpoint.restore(tmp_path, learner(runtime, 3))) == 500
+
+
+class Counting(nn.Module):
+    """Counts its forward passes in a buffer outside its state, and scales by the count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+        self.register_buffer("count", torch.zeros(1), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.count += 1
+        scores: torch.Tensor = self.linear(images) * self.count
+        return scores
+
+
+def test_a_buffer_kept_out_of_the_state_resumes_to_the_bit(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    batches = [Batch(torch.randn(6, 4), torch.arange(6) % 3) for _ in range(6)]
+
+    def build() -> Learner:
+        torch.manual_seed(1)
+        return build_learner(Counting(), config=CONFIG, peak=0.1, seed=0, runtime=runtime)
+
+    def train(one: Learner, steps: range) -> None:
+        for step in steps:
+            one.step(batches[step], step=step, rate=0.1)
+
+    whole, first, second = build(), build(), build()
+    train(whole, range(6))
+    train(first, range(3))
+    checkpoint.save(tmp_path, first, Progress(step=3))
+    checkpoint.restore(tmp_path, second)
+    train(second, range(3, 6))
+    assert second.bare.count == whole.bare.count == 6
+    assert all(torch.equal(a, b) for a, b in zip(weights(second), weights(whole), strict=True))
+    for a, b in zip(second.evaluated.buffers(), whole.evaluated.buffers(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_scale_of_fp16s_loss_comes_back(runtime: Runtime, tmp_path: Path) -> None:
+    """On a CPU, with torch's own scaler: accelerate makes one on a GPU alone."""
+    runtime.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    one = learner(runtime, 1)
+    one.bare.weight.grad = torch.full_like(one.bare.weight, float("inf"))
+    runtime.accelerator.scaler.scale(torch.zeros(1))  # a scaler makes its tensors at its first use
+    one._update()  # skipped, and the scale is halved
+    expected = runtime.accelerator.scaler.state_dict()
+    assert expected["scale"] == 2.0**9
+    checkpoint.save(tmp_path, one, Progress(step=1))
+    runtime.accelerator.scaler = torch.amp.GradScaler("cpu")
+    checkpoint.restore(tmp_path, learner(runtime, 2))
+    assert runtime.accelerator.scaler.state_dict() == expected
+
+
+def test_what_a_checkpoint_says_is_on_the_disk_before_it_has_its_name(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order that outlasts a power cut: files, their names, the folder's name, then removals."""
+    calls: list[str] = []
+
+    def record(owner: Any, name: str, tell: Any) -> None:
+        call = getattr(owner, name)
+
+        def wrapped(*args: Any, **options: Any) -> Any:
+            calls.append(tell(*args))
+            return call(*args, **options)
+
+        monkeypatch.setattr(owner, name, wrapped)
+
+    def relative(path: Any) -> str:
+        return str(Path(path).relative_to(tmp_path))
+
+    for step in (1, 2):
+        checkpoint.save(tmp_path / "run", learner(runtime, 1), Progress(step=step))
+    record(
+        os, "fsync", lambda handle: f"sync {relative(Path(f'/proc/self/fd/{handle}').readlink())}"
+    )
+    record(os, "rename", lambda old, new: f"rename {relative(old)} {relative(new)}")
+    record(shutil, "rmtree", lambda path, *_: f"remove {relative(path)}")
+    checkpoint.save(tmp_path / "run", learner(runtime, 2), Progress(step=3))
+    aside = "run/.step_3.tmp"
+    renamed = calls.index(f"rename {aside} run/step_3")
+    for name in ("model.safetensors", "ema.safetensors", "optimizer.pt"):
+        assert calls.index(f"sync {aside}/{name}") < calls.index(f"sync {aside}") < renamed
+    assert any(call.startswith(f"sync {aside}/.manifest.json") for call in calls[:renamed])
+    assert calls[renamed + 1] == "sync run"
+    assert renamed < calls.index("remove run/step_1")
+
+
+def test_a_new_folder_is_synced_from_the_top(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(storage, "sync", synced.append)
+    storage.write_bytes(tmp_path / "a" / "b" / "file", b"content")
+    assert synced == [tmp_path / "a", tmp_path, tmp_path / "a" / "b"]

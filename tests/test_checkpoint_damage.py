@@ -165,3 +165,4 @@ def _restores_the_one_before(
         progress = checkpoint.restore(place.parent, learner(runtime, seed=3))
     assert progress is not None
     assert progress.step == 1
+    (place.parent / f"damaged_{place.name}").rename(place)

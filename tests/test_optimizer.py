@@ -8,12 +8,15 @@ import pytest
 import timm.optim
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from bench.request.command_line import parse
 from bench.request.config import OPTIMIZERS, RunConfig
 from bench.train.checkpoint import save_optimizer
-from bench.train.optimizer import build_optimizer, check_optimizer
+from bench.train.optimizer import build_optimizer, check_optimizer, list_decaying
 from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
+from zoo import create_model, list_models
+from zoo.lenet import PartialConv2d, Subsampling
 
 STEPS = 50
 CONFIG = parse(["--recipe", "smoke"])
@@ -93,6 +96,57 @@ def test_biases_and_norms_do_not_decay(name: str) -> None:
     }
     for parameter in model.parameters():
         assert decay[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0)
+
+
+# What multiplies an input, by the module that holds it; everything else doesn't decay.
+MULTIPLYING: tuple[tuple[type[nn.Module], str], ...] = (
+    (nn.Linear, "weight"),
+    (_ConvNd, "weight"),
+    (nn.MultiheadAttention, "in_proj_weight"),
+    (PartialConv2d, "weight"),
+    (Subsampling, "weight"),
+)
+OF_TORCHVISION = ("tv:vit_b_16", "tv:swin_t", "tv:swin_v2_t", "tv:convnext_tiny", "tv:maxvit_t")
+
+
+@pytest.mark.parametrize("name", [*(spec.name for spec in list_models()), *OF_TORCHVISION])
+def test_the_weights_of_layers_decay_and_nothing_else(name: str) -> None:
+    with torch.device("meta"):
+        model = create_model(name, num_classes=10)
+    expected = set()
+    for place, module in model.named_modules():
+        for kind, parameter in MULTIPLYING:
+            if isinstance(module, kind) and getattr(module, parameter) is not None:
+                expected.add(f"{place}.{parameter}".removeprefix("."))
+    assert list_decaying(model) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deit_tiny_patch16_224",
+        "eva02_tiny_patch14_224",
+        "xcit_nano_12_p8_224",
+        "levit_128",
+        "swin_tiny_patch4_window7_224",
+        "coat_tiny",
+        "convnext_atto",
+        "resnet18",
+    ],
+)
+def test_what_decays_of_timms_models_is_what_timm_says(name: str) -> None:
+    with torch.device("meta"):
+        model = create_model(f"timm:{name}", num_classes=10)
+    own = next(module for module in model.modules() if type(module).__module__.startswith("timm"))
+    spared = own.no_weight_decay() if hasattr(own, "no_weight_decay") else ()
+    none, decaying = timm.optim.param_groups_weight_decay(  # type: ignore[attr-defined]
+        own, weight_decay=0.1, no_weight_decay_list=spared
+    )
+    assert (none["weight_decay"], decaying["weight_decay"]) == (0.0, 0.1)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    # timm itself forgets what a part of a model names: `temperature` of XCiT's attention.
+    theirs = {names[id(one)] for one in decaying["params"]}
+    assert list_decaying(model) == {name for name in theirs if not name.endswith("temperature")}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from bench.environment import describe_run
 from bench.request.command_line import check_folder
 from bench.request.config import RunConfig, to_json
 from bench.request.recipe import get_recipe
-from bench.results.storage import write_json
+from bench.results.record import RunRecord
+from bench.results.storage import read, write_json
 from bench.train.build import RunContext, get_dropout_rates
 from bench.train.optimizer import check_optimizer
 from zoo.cause import cause_of
@@ -78,7 +79,8 @@ def list_specs(cells: Sequence[Cell]) -> dict[str, ModelSpec]:
 def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
     """Take the run's folder for this world and write down what is asked for.
 
-    ValueError if another process has it, or if not all machines hold the same data.
+    ValueError if another process has it, if not all machines hold the same data, or if the run was
+    begun with other data.
     """
     folder = _run_folder(config)
     # Before anything is written: each machine found or downloaded its own copy.
@@ -88,6 +90,7 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
             f"the machines don't hold the same data: {', '.join(held)}; name it by --dataset"
         )
     runtime.claim_folder(folder)
+    runtime.on_main(check_same_data, folder, data)
     runtime.on_main(_write_request, config, folder)
     sizes = describe_classes(data)
     runtime.say(
@@ -100,6 +103,25 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
     if namesakes:
         runtime.say(namesakes)
     return make_context(config, data, runtime, images_a_class=sizes)
+
+
+def check_same_data(folder: Path, data: Dataset) -> None:
+    """Refuse to go on with a run on other data than its cells were trained on."""
+    for path in sorted((folder / "cells").glob("*/record.json")):
+        try:
+            before = read(path, RunRecord).data
+        except ValueError as error:
+            raise ValueError(f"{error}; remove it to run its cell anew") from error
+        # The checksum is of pixels and labels, which don't know what the classes are called.
+        same_classes = tuple(before.class_names) == data.class_names
+        if before.checksum == data.checksum and same_classes:
+            continue
+        raise ValueError(
+            f"--resume {folder}: its cells were trained on {before.name} "
+            f"(checksum {before.checksum[:12]}, {len(before.class_names)} classes), and this is "
+            f"{data.name} ({data.checksum[:12]}, {len(data.class_names)} classes): "
+            "give the data as they were, or name a new folder by --out"
+        )
 
 
 def _write_request(config: RunConfig, folder: Path) -> None:

@@ -18,7 +18,7 @@ from bench.distributed.roll_call import WorldBroken
 from bench.request.config import to_json
 from bench.results.record import DataInfo, RunRecord, Status, now
 from bench.results.sealed_folder import hash_file
-from bench.results.storage import cell_folder, read, write, write_bytes
+from bench.results.storage import cell_folder, read, sync, write, write_bytes
 from bench.train import checkpoint
 from bench.train.build import RunContext
 from bench.train.evaluation import Predictions
@@ -164,6 +164,7 @@ def write_outcome(
 ) -> dict[str, str]:
     """Write weights, predictions and a few samples; returns their checksums."""
     checkpoint.save_weights(folder / "model.safetensors", state)
+    sync(folder / "model.safetensors")  # before the checkpoints that it is from are removed
     _write_arrays(
         folder / "predictions.npz",
         label=predictions.label,

@@ -163,7 +163,7 @@ class LearningOptions:
     )
     weight_decay: float = option(
         5e-4,
-        "Weight decay. It is not applied to biases and normalisation layers.",
+        "Weight decay. It is not applied to biases, normalisation layers, tokens and embeddings.",
         metavar="W",
         between=(0, 10),
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.results.storage import write_json
+from bench.results.storage import make_folder, sync, write_json
 
 MANIFEST = "manifest.json"
 BLOCK_BYTES = 2**24  # hashed at a time by `hash_file_in_blocks`
@@ -73,21 +73,27 @@ def _hash_block(path: Path, start: int) -> bytes:
 def start_aside(aside: Path) -> None:
     """Make the folder to write into, emptied of what a killed writer left."""
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    make_folder(aside)
 
 
 def seal_into_place(aside: Path, place: Path, entries: Manifest, form: ManifestFormat) -> None:
     """Write the manifest of a folder's files, with these entries, and rename it to `place`.
 
-    A folder that stands there is replaced. OSError where the disk refuses.
+    A folder that stands there is replaced. All is on the disk in the order in which it counts:
+    files, their names, the folder's name. OSError where the disk refuses.
     """
     paths = sorted(aside.iterdir())
-    checksums = {path.name: found for path, found in _hash_files(paths, form).items()}
+    # The disk writes while the processor hashes.
+    with ThreadPoolExecutor() as pool:
+        synced = pool.map(sync, paths)
+        checksums = {path.name: found for path, found in _hash_files(paths, form).items()}
+        list(synced)  # raises what a disk refused
     manifest = {**entries, form.checksums: checksums}
     manifest[form.seal] = _seal_of(manifest, form)
     write_json(aside / MANIFEST, manifest)
     shutil.rmtree(place, ignore_errors=True)
     aside.rename(place)
+    sync(place.parent)
 
 
 def read_manifest(folder: Path, form: ManifestFormat) -> Manifest:

@@ -4,6 +4,7 @@ No torch.
 """
 
 import difflib
+import errno
 import fcntl
 import json
 import os
@@ -33,17 +34,39 @@ def write_json(path: Path, value: JsonValue) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file aside, sync it, and rename it into place."""
+    """Write a file aside, sync it, rename it into place, and sync its name."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         with aside.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
+        sync(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that a power cut doesn't take them back."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync(path.parent)  # which holds its name
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, would outlast a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems can't sync a folder; they keep names in their own way.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
+    finally:
+        os.close(handle)
 
 
 def write(path: Path, record: RunRecord | Comparison) -> None:

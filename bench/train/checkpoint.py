@@ -1,7 +1,7 @@
 """Checkpoints: sealed folders that appear by one rename; a resume takes the newest that verifies.
 
-    step_N/manifest.json       {"files": {name: sha256}, "format", "progress", "seal"}
-    step_N/model.safetensors   the weights
+    step_N/manifest.json       {"files": {name: sha256}, "format", "progress", "scaler", "seal"}
+    step_N/model.safetensors   the weights, and every buffer
     step_N/ema.safetensors     their average, where one is kept
     step_N/optimizer.pt        the optimiser's whole state_dict, its parameter groups too
 
@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from bench.results.sealed_folder import (
     MANIFEST,
@@ -33,7 +34,10 @@ from bench.train.trainer import Learner, Progress
 
 NUM_KEPT = 2  # the newest, and one in case that it is damaged
 SEALED = ManifestFormat(checksums="files", seal="seal", hash_file=hash_file)
-FORMAT = 2  # of what is inside; 1 had the optimiser's tensors in safetensors, without its groups
+# Of what is inside: 1 had the optimiser's tensors in safetensors, without its groups; 2 had neither
+# the scaler nor the buffers that a module keeps out of its state.
+FORMAT = 3
+DAMAGED = "damaged_"  # stands before the name of a checkpoint that was moved aside
 
 
 def save(folder: Path, learner: Learner, progress: Progress) -> None:
@@ -46,7 +50,12 @@ def save(folder: Path, learner: Learner, progress: Progress) -> None:
     runtime.share_buffers(learner.bare)
     place = folder / f"step_{progress.step}"
     aside = folder / f".step_{progress.step}.tmp"
-    entries: Manifest = {"format": FORMAT, "progress": dataclasses.asdict(progress)}
+    scaler = runtime.accelerator.scaler  # of fp16 alone
+    entries: Manifest = {
+        "format": FORMAT,
+        "progress": dataclasses.asdict(progress),
+        "scaler": scaler.state_dict() if scaler else None,
+    }
     if runtime.on_main(place.exists):
         return
     runtime.on_main(start_aside, aside)
@@ -64,16 +73,16 @@ def _write_tensors(folder: Path, learner: Learner) -> None:
     if learner.runtime.data_rank > 0:
         return
     part = _part_suffix(learner)
-    save_weights(folder / f"model{part}.safetensors", learner.bare.state_dict())
+    save_weights(folder / f"model{part}.safetensors", _full_state(learner.bare))
     save_optimizer(folder / f"optimizer{part}.pt", learner.optimizer)
     if learner.ema:
-        save_weights(folder / f"ema{part}.safetensors", learner.ema.state_dict())
+        save_weights(folder / f"ema{part}.safetensors", _full_state(learner.ema))
 
 
 def restore(folder: Path, learner: Learner) -> Progress | None:
     """Load the newest checkpoint that verifies into the learner; None if there is none.
 
-    Damaged ones are named and passed over. A collective call: main chooses, so that all ranks take
+    Damaged ones are named and moved aside. A collective call: main chooses, so that all ranks take
     the same.
     """
     newest = learner.runtime.on_main(_find_newest, folder, learner.runtime.say)
@@ -81,13 +90,15 @@ def restore(folder: Path, learner: Learner) -> Progress | None:
         return None
     place, manifest = newest
     part = _part_suffix(learner)
-    learner.bare.load_state_dict(load_file(place / f"model{part}.safetensors"))
+    _load_full_state(learner.bare, load_file(place / f"model{part}.safetensors"))
     if learner.ema:
-        learner.ema.load_state_dict(load_file(place / f"ema{part}.safetensors"))
+        _load_full_state(learner.ema, load_file(place / f"ema{part}.safetensors"))
     # Read into the CPU's memory, from where it goes to each parameter's device; nothing but tensors
     # and plain values is unpickled.
     state = torch.load(place / f"optimizer{part}.pt", map_location="cpu", weights_only=True)
     learner.optimizer.load_state_dict(state)
+    if manifest["scaler"]:
+        learner.runtime.accelerator.scaler.load_state_dict(manifest["scaler"])
     return Progress(**manifest["progress"])
 
 
@@ -96,8 +107,25 @@ def _find_newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, Manife
         try:
             return place, verify(place)
         except ValueError as error:
-            say(f"{error}; taking the one before")
+            # Where it stands it would be counted among the newest, and the good ones be removed.
+            aside = place.with_name(DAMAGED + place.name)
+            shutil.rmtree(aside, ignore_errors=True)
+            place.rename(aside)
+            say(f"{error}; it is now {aside.name}, and the one before is taken")
     return None
+
+
+def _full_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return a model's weights and all its buffers, also those that it keeps out of its state."""
+    return {**dict(model.named_buffers()), **model.state_dict()}
+
+
+def _load_full_state(model: nn.Module, full: dict[str, torch.Tensor]) -> None:
+    own_state = model.state_dict().keys()
+    model.load_state_dict({name: full[name] for name in own_state})
+    for name, buffer in model.named_buffers():
+        if name not in own_state:
+            buffer.copy_(full[name])
 
 
 def _part_suffix(learner: Learner) -> str:

@@ -1,11 +1,16 @@
 """Optimisers by name: torch's own, and all that timm has."""
 
+from fnmatch import fnmatchcase
+
 import torch
 from torch import nn
 
 from bench.request.config import OPTIMIZERS, RunConfig
 from zoo.cause import first_line
 from zoo.suggest import unknown
+
+# In the names of parameters of two dimensions and more that no input is multiplied by.
+NO_WEIGHTS = ("bias", "token", "embed", "scale", "temperature")
 
 ParameterGroups = list[dict[str, object]]
 
@@ -39,15 +44,16 @@ def check_optimizer(name: str | None) -> None:
 def build_optimizer(model: nn.Module, config: RunConfig, peak: float) -> torch.optim.Optimizer:
     """Build the optimiser for a model, sgd where none is named, at a learning rate of `peak`.
 
-    Biases, norms and other vectors don't decay. `sgd` takes Nesterov's step (Sutskever et al. 2013,
+    Only weights decay (`list_decaying`). `sgd` takes Nesterov's step (Sutskever et al. 2013,
     section 2), `momentum` the classical one. ValueError for a name that neither torch nor timm has.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+    decaying = list_decaying(model)
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    weights = [parameter for name, parameter in trained.items() if name in decaying]
+    others = [parameter for name, parameter in trained.items() if name not in decaying]
     groups: ParameterGroups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": weights, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     name = config.optimizer or "sgd"
     # timm would build these four alike, but its import costs 1.3 s of every start, its `sgd`
@@ -64,6 +70,28 @@ def build_optimizer(model: nn.Module, config: RunConfig, peak: float) -> torch.o
     return _build_with_timm(
         groups, name, lr=peak, weight_decay=config.weight_decay, momentum=config.momentum
     )
+
+
+def list_decaying(model: nn.Module) -> set[str]:
+    """List the parameters that decay: those that a layer multiplies its input by.
+
+    Not biases, norms and other vectors, whatever their shape, nor tokens and embeddings, nor what
+    a model or a part of it names in `no_weight_decay()`, as timm's do.
+    """
+    decaying = set()
+    spared = []
+    for place, module in model.named_modules():
+        prefix = f"{place}." if place else ""
+        names = getattr(module, "no_weight_decay", None)
+        if callable(names):
+            spared += [prefix + name for name in names()]
+        if isinstance(module, nn.Embedding):
+            continue
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim > 1 and not any(word in name for word in NO_WEIGHTS):
+                decaying.add(prefix + name)
+    # Some of timm's names are patterns: `pos_embed.*`.
+    return {name for name in decaying if not any(fnmatchcase(name, one) for one in spared)}
 
 
 def _build_with_timm(
