@@ -14,8 +14,7 @@ from bench.environment import describe_run
 from bench.request.command_line import check_folder
 from bench.request.config import RunConfig, to_json
 from bench.request.recipe import get_recipe
-from bench.results.record import RunRecord
-from bench.results.storage import read, write_json
+from bench.results.storage import read_run, write_json
 from bench.train.build import RunContext, get_dropout_rates
 from bench.train.optimizer import check_optimizer
 from zoo.cause import cause_of
@@ -107,11 +106,12 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
 
 def check_same_data(folder: Path, data: Dataset) -> None:
     """Refuse to go on with a run on other data than its cells were trained on."""
-    for path in sorted((folder / "cells").glob("*/record.json")):
-        try:
-            before = read(path, RunRecord).data
-        except ValueError as error:
-            raise ValueError(f"{error}; remove it to run its cell anew") from error
+    try:
+        records, _ = read_run(folder)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it to have it made anew") from error
+    for record in records:
+        before = record.data
         # The checksum is of pixels and labels, which don't know what the classes are called.
         same_classes = tuple(before.class_names) == data.class_names
         if before.checksum == data.checksum and same_classes:

@@ -139,6 +139,11 @@ class RollCall:
                     self.store.wait([f"{prefix}/{rank}"], _time_left(end))
                     heard[rank] = Fault(**json.loads(self.store.get(f"{prefix}/{rank}")))
             self.answered = self.num_calls
+            # The keeper's end is the store's: a rank that still reads would take it for a death.
+            self.store.set(f"{prefix}/{self.world.rank}/has-heard", "")
+            for rank in heard if self.world.rank == KEEPER else ():
+                with contextlib.suppress(dist.DistStoreError):
+                    self.store.wait([f"{prefix}/{rank}/has-heard"], _time_left(end))
 
 
 def await_ranks(world: World, timeout: float) -> RollCall | None:
