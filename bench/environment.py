@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import psutil
 from pydantic import JsonValue
 
-from bench.distributed.hardware import num_cores
+from bench.distributed.hardware import find_bf16_unit, num_cores, read_cpu
 from bench.distributed.process import LARGE_PAGES
 from bench.distributed.variable import read_recorded
 from bench.request.command_line import to_flags
@@ -37,7 +37,7 @@ GIT_SECONDS = 10
 
 def describe_machine() -> dict[str, JsonValue]:
     """Describe the machine and what is installed on it, without a run."""
-    cpu, flags = _read_cpu()
+    cpu, flags = read_cpu()
     found: dict[str, JsonValue] = {
         "machine": f"{cpu}, {num_cores()} cores",
         "cpu": cpu,
@@ -76,6 +76,8 @@ def describe_run(config: RunConfig, runtime: "Runtime") -> dict[str, JsonValue]:
     found["backend"] = runtime.backend
     found |= runtime.settings_in_force()
     found["large_pages"] = os.environ.get(LARGE_PAGES) == "1"
+    if config.precision == "bf16" and runtime.device.type == "cpu":
+        found["bf16_unit"] = find_bf16_unit()
     found["variables"] = dict(read_recorded())
     found["deterministic"] = torch.are_deterministic_algorithms_enabled()
     found["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
@@ -88,23 +90,6 @@ def command_line(config: RunConfig, *, world_size: int, extra: Sequence[str] = (
     flags = to_flags(replace(config, out=None, resume=False, world=None))
     prefix = f"NPROC={world_size} " if world_size > 1 else ""
     return prefix + shlex.join(["./launch.sh", *flags, *extra])
-
-
-def _read_cpu() -> tuple[str, frozenset[str]]:
-    """Read the processor's name and flags, as Linux tells them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine(), frozenset()
-    known: dict[str, str] = {}
-    for line in lines:
-        key, colon, value = line.partition(":")
-        # The first processor speaks for all.
-        if colon:
-            known.setdefault(key.strip(), value.strip())
-    # x86 has flags, ARM features; ARM gives no name.
-    flags = known.get("flags", known.get("Features", ""))
-    return known.get("model name", platform.machine()), frozenset(flags.split())
 
 
 def _find_version(name: str) -> str | None:

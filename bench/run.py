@@ -31,9 +31,10 @@ from bench.distributed.process import (
     read_world,
 )
 from bench.distributed.variable import prepare_environment
-from bench.launch.check import check_request, complete
+from bench.launch.check import check_request, complete, reserve_folder
 from bench.request.command_line import how_to_resume, parse, report_error
 from bench.request.config import RunConfig
+from zoo.terminal import show, tolerate_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,11 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     follow_launcher()
     world = read_world()
     try:
-        config = complete(parse(sys.argv[1:] if argv is None else argv))
+        asked = parse(sys.argv[1:] if argv is None else argv)
+        config = complete(asked)
         check_world(config.world, world)
-        say = print if world.speaks else lambda line: None
+        say = show if world.speaks else lambda line: None
         check_request(config, world_size=world.size, say=say)
         data = open_run_data(config, say=say)
+        # The other ranks are told its name by this one.
+        if asked.out is None and not asked.dry_run and world.speaks:
+            config = reserve_folder(config)
     except ValueError as error:
         return leave_exit_code(report_error(error, aloud=world.speaks))
     os.environ.setdefault(LARGE_PAGES, "1")
@@ -106,4 +111,5 @@ def write_report(config: RunConfig) -> bool:
 
 
 if __name__ == "__main__":
+    tolerate_output()
     sys.exit(main())

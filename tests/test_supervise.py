@@ -293,3 +293,41 @@ def test_the_kernels_count_is_found_in_every_layout(
     assert count_oom_kills(tmp_path) == 3
     (tmp_path / file).unlink()
     assert count_oom_kills(tmp_path) is None
+
+
+def test_a_process_that_has_ended_is_no_cause_to_fail() -> None:
+    """psutil's own race: listed, then gone, then signalled."""
+    process = subprocess.Popen(["sleep", "60"])
+    listed = psutil.Process(process.pid)
+    process.kill()
+    process.wait()
+    module._send(listed, signal.SIGTERM)
+
+
+def test_a_signal_before_there_is_a_launcher_reaches_it() -> None:
+    signals = module.Signals()
+    signals.listen()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert signals.received == [signal.SIGTERM]
+    began = time.monotonic()
+    end = module.run_world(
+        [sys.executable, "-c", "import time; time.sleep(60)"], os.environ, signals
+    )
+    assert end.code is None
+    assert time.monotonic() - began < 30
+
+
+def test_two_starts_in_one_second_get_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.launch import check
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(check.time, "strftime", lambda form: "20261125-120000-smoke")
+    asked = parse(["--recipe", "smoke"])
+    both = [check.reserve_folder(complete(asked)).out for _ in range(2)]
+    named = complete(asked).out
+    # A start that has chosen the same name before the other made its folder.
+    third = check.reserve_folder(complete(asked)).out
+    assert both == [Path("runs/20261125-120000-smoke"), Path("runs/20261125-120000-smoke-2")]
+    assert named == third == Path("runs/20261125-120000-smoke-3")

@@ -67,6 +67,7 @@ HARMLESS = {
     "MASTER_PORT",
     "NODE_RANK",
     "NPROC",
+    "PYTHONIOENCODING",
     "PYTHONPATH",
     "PYTHONSAFEPATH",
     "RANK",
@@ -104,7 +105,11 @@ def test_no_setting_of_another_programs_is_left_and_a_device_is() -> None:
     kept = {"ACCELERATE_USE_CPU": "true", "HOME": "/", "RANK": "1", "CUDA_VISIBLE_DEVICES": ""}
     environment = HOSTILE | kept
     prepare_environment(environment)
-    added = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(ROOT)}
+    added = {
+        "PYTHONIOENCODING": ":backslashreplace",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONSAFEPATH": "1",
+    }
     assert environment == kept | added
 
 

@@ -20,6 +20,7 @@ from rich.table import Table
 from zoo import registry
 from zoo.spec import ModelSpec
 from zoo.suggest import did_you_mean
+from zoo.terminal import tolerate_output, visible
 
 COLUMNS = ("name", "family", "year", "source", "input", "stem", "parameters", "multiply-adds")
 LAYER_COLUMNS = ("layer", "kind", "kernel", "output", "parameters", "multiply-adds")
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _print_model(options)
     except ValueError as error:
-        print(f"python -m zoo: {error}", file=sys.stderr)
+        print(f"python -m zoo: {visible(str(error))}", file=sys.stderr)
         return 2
     return 0
 
@@ -116,9 +117,9 @@ def _print_model(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(described.as_json(), indent=1))
         return
-    print("\n".join(described.heading()))
+    print(visible("\n".join(described.heading())))
     _print_table(LAYER_COLUMNS, described.rows())
-    print("\n".join(described.footing()))
+    print(visible("\n".join(described.footing())))
 
 
 def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -128,7 +129,7 @@ def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         is_number = column in NUMBERS
         table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     # No markup, emoji or highlighting: brackets and colons in a name are what they are.
     console = Console(width=width, markup=False, emoji=False, highlight=False)
@@ -136,4 +137,5 @@ def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 if __name__ == "__main__":
+    tolerate_output()
     sys.exit(main())

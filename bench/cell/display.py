@@ -13,6 +13,7 @@ from bench.distributed.runtime import Runtime
 from bench.results.record import Accuracy, Epoch, RunRecord
 from bench.train.build import RunContext
 from bench.train.trainer import Progress as Trained
+from zoo.terminal import visible
 
 NOTE_EVERY = 0.5  # seconds between lines in the log that say how far a cell is
 Moved = Callable[[float, Trained], None]  # is told the share of the budget that is spent
@@ -53,13 +54,13 @@ class Display:
             yield note_progress
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeRemainingColumn(),
         )
         with Progress(*columns, transient=True) as bar:
-            task = bar.add_task(label, total=1.0)
+            task = bar.add_task(visible(label), total=1.0)
 
             def moved(share: float, trained: Trained) -> None:
                 bar.update(task, completed=share)

@@ -1,11 +1,13 @@
-"""What of this machine's hardware a process may use, before torch is imported: cores and GPUs."""
+"""What of this machine's hardware a process may use, before torch is imported."""
 
 import os
+import platform
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+EMULATED = "emulated"
 ASK_SECONDS = 60  # for the driver's tool, which waits for a GPU that is hung
 
 
@@ -75,3 +77,41 @@ def _list_devices() -> list[str]:
     # GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-0a1b…)
     lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
     return [line.rpartition("UUID: ")[2].rstrip(")") for line in lines]
+
+
+def read_cpu() -> tuple[str, frozenset[str]]:
+    """Read the processor's name and flags, as Linux tells them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), frozenset()
+    known: dict[str, str] = {}
+    for line in lines:
+        key, colon, value = line.partition(":")
+        # The first processor speaks for all.
+        if colon:
+            known.setdefault(key.strip(), value.strip())
+    # x86 has flags, ARM features; ARM gives no name.
+    flags = known.get("flags", known.get("Features", ""))
+    return known.get("model name", platform.machine()), frozenset(flags.split())
+
+
+def find_bf16_unit(
+    environment: Mapping[str, str] = os.environ, flags: Collection[str] | None = None
+) -> str:
+    """Return by which instructions this processor multiplies bf16, or `EMULATED`.
+
+    `flags` are those of `read_cpu` where none are given.
+    """
+    if flags is None:
+        flags = read_cpu()[1]
+    limits = [environment.get(name, "") for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")]
+    limit = next(filter(None, limits), "DEFAULT").upper()
+    # SSE41, AVX, AVX2_VNNI, AVX512_CORE: a limit with bf16 in it names it, or a later instruction.
+    is_unlimited = limit in ("ALL", "DEFAULT")
+    if "amx_bf16" in flags and (is_unlimited or "AMX" in limit):
+        return "amx_bf16"
+    has_vectors = is_unlimited or any(unit in limit for unit in ("AMX", "BF16", "FP16", "AVX10"))
+    if "avx512_bf16" in flags and has_vectors:
+        return "avx512_bf16"
+    return "bf16" if "bf16" in flags else EMULATED  # ARM's name

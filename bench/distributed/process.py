@@ -16,6 +16,8 @@ from typing import NoReturn
 
 import psutil
 
+from zoo.terminal import visible
+
 # Names the file where launch.sh wants the exit code, which accelerate turns into 1.
 EXIT_FILE = "ZOOMETRY_EXIT_FILE"
 # Names the file where launch.sh wants to read how the workers failed (start_accelerate.py).
@@ -171,7 +173,7 @@ def abandon_world(cause: str, *, how: str, aloud: bool) -> NoReturn:
     if path is not None:
         Path(path).write_text(f"{BROKEN} {cause}", encoding="utf-8")
     elif aloud:
-        sys.stderr.write(f"zoometry: {cause}; {how}\n")
+        sys.stderr.write(f"zoometry: {visible(cause)}; {visible(how)}\n")
     sys.stdout.flush()
     sys.stderr.flush()
     # Python's own end would wait for torch.distributed's threads, which wait for the other ranks.

@@ -23,7 +23,7 @@ from torch import nn
 
 from bench.distributed import parallel
 from bench.distributed.gang import Gang, Pending, SingleGang, join_ranks
-from bench.distributed.hardware import num_cores
+from bench.distributed.hardware import EMULATED, find_bf16_unit, num_cores
 from bench.distributed.process import World, is_orphan, read_world
 from bench.distributed.roll_call import (
     Fault,
@@ -38,6 +38,7 @@ from bench.results.record import Status
 from bench.results.storage import lock_folder
 from zoo.cause import cause_of
 from zoo.layer import use_matrix_products
+from zoo.terminal import show, visible
 
 T = TypeVar("T")
 TWICE_SECONDS = 3.0  # launchers repeat a signal at once: only a later one is a second one
@@ -102,7 +103,7 @@ class Runtime:
         # Before accelerate joins them: its own wait would end without saying who is late.
         roll = await_ranks(world, config.timeout)
         accelerator = start_accelerator(config)
-        check_precision(config.precision, accelerator.device)
+        check_precision(config.precision, accelerator.device, allow_emulated=config.allow_emulated)
         rank, size = accelerator.process_index, accelerator.num_processes
         axes = parallel.find_axes(
             rank, size, model_size=PARALLEL[config.parallel], device=accelerator.device
@@ -166,7 +167,7 @@ class Runtime:
     def say(self, line: str) -> None:
         """Print a line once a world, and keep it in the run's log."""
         if self.gang.rank == 0:
-            print(line, flush=True)
+            show(line)
             self.note(line)
 
     def note(self, text: str) -> None:
@@ -174,7 +175,7 @@ class Runtime:
         if self.log and self.gang.rank == 0:
             # A full disk is found where it matters: a log's line isn't worth a run.
             with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+                file.write(f"{time.strftime('%H:%M:%S')} {visible(text)}\n")
 
     @property
     def draws_bar(self) -> bool:
@@ -383,9 +384,24 @@ def start_accelerator(config: RunConfig) -> Accelerator:
     )
 
 
-def check_precision(precision: str, device: torch.device) -> None:
-    """Refuse a precision that the device hasn't, with those that it has."""
+def check_precision(precision: str, device: torch.device, *, allow_emulated: bool = False) -> None:
+    """Refuse a precision that the device hasn't, with those that it has.
+
+    bf16 by other instructions is far slower than fp32, so it takes `allow_emulated`.
+    """
     if precision == "fp16" and device.type != "cuda":
         raise ValueError("--precision fp16: this device has no fp16 training; choose fp32 or bf16")
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ValueError("--precision bf16: this GPU has no bf16; choose fp32 or fp16")
+    if precision != "bf16":
+        return
+    if device.type == "cuda":
+        if not torch.cuda.is_bf16_supported(including_emulation=allow_emulated):
+            raise ValueError(
+                "--precision bf16: this GPU has no bf16 and would emulate it; choose fp32 or fp16, "
+                "or give --allow-emulated"
+            )
+    elif not allow_emulated and find_bf16_unit() == EMULATED:
+        raise ValueError(
+            "--precision bf16: this processor, or ONEDNN_MAX_CPU_ISA, has neither AVX512-BF16 nor "
+            "AMX, and would emulate bf16 hundreds of times slower than fp32; choose fp32, "
+            "or give --allow-emulated"
+        )

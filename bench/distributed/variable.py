@@ -79,6 +79,9 @@ def prepare_environment(environment: MutableMapping[str, str] = os.environ) -> N
     for name in list(environment):
         if name.startswith(OVERRULED) and name not in HONOURED:
             del environment[name]
+    # What a child's standard output can't encode is spelled out, as it is in this process.
+    encoding = environment.get("PYTHONIOENCODING", "").partition(":")[0]
+    environment["PYTHONIOENCODING"] = f"{encoding}:backslashreplace"
     environment["PYTHONSAFEPATH"] = "1"
     # An empty entry is the current folder; PYTHONPATH=$PYTHONPATH:/more leaves one.
     entries = environment.get("PYTHONPATH", "").split(os.pathsep)

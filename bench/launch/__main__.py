@@ -18,10 +18,11 @@ import psutil
 from bench.distributed.hardware import num_cores, num_gpus
 from bench.distributed.process import PLACE, RELAUNCH
 from bench.distributed.variable import leave_world_above, prepare_environment
-from bench.launch.check import check_request, complete
+from bench.launch.check import check_request, complete, reserve_folder
 from bench.launch.supervise import RUN, STARTER, supervise
 from bench.request.command_line import parse, report_error, to_flags
 from bench.request.config import RunConfig
+from zoo.terminal import tolerate_output
 
 DEFAULT_PORT = 29500  # torchrun's own, where several machines must know it
 LAST_PORT = 65535
@@ -52,13 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     leave_world_above()
     try:
         layout = read_layout(os.environ)
-        config = complete(parse(sys.argv[1:] if argv is None else argv))
+        asked = parse(sys.argv[1:] if argv is None else argv)
+        config = complete(asked)
         if config.world not in (None, layout.world_size):
             raise ValueError(
                 f"--world {config.world}: NPROC and NNODES make {layout.world_size}; "
                 f"set NPROC={config.world}"
             )
         check_request(config, world_size=layout.world_size)
+        if asked.out is None and not asked.dry_run:
+            config = reserve_folder(config)
     except ValueError as error:
         return report_error(error)
 
@@ -211,4 +215,5 @@ def _find_first_slurm_host(variables: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
+    tolerate_output()
     sys.exit(main())

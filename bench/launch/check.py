@@ -16,6 +16,7 @@ from bench.request.command_line import check_folder
 from bench.request.config import HUB, NONE, PARALLEL, TRACKERS, RunConfig
 from bench.results.storage import weights_file
 from zoo.registry import check_name, expand, list_models, split_switches
+from zoo.terminal import show
 
 # The prefixes of models that have published weights.
 LIBRARIES = ("tv:", "timm:")
@@ -26,15 +27,37 @@ def complete(config: RunConfig) -> RunConfig:
 
     Processes that torchrun's elastic agent starts again continue the run.
     """
-    out = config.out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{config.recipe}")
+    out = config.out or _find_free_folder(config.recipe)
     is_restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
     models = tuple(expand(config.models))
     return dataclasses.replace(config, models=models, out=out, resume=config.resume or is_restart)
 
 
-def check_request(
-    config: RunConfig, *, world_size: int, say: Callable[[str], None] = print
-) -> None:
+def _find_free_folder(recipe: str) -> Path:
+    """Name a folder by date and recipe, and by a number if another start was as quick."""
+    first = Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{recipe}")
+    folder = first
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+def reserve_folder(config: RunConfig) -> RunConfig:
+    """Make the folder of a run that was asked for without one; two starts never get the same."""
+    while True:
+        folder = _find_free_folder(config.recipe)
+        try:
+            folder.mkdir(parents=True)
+            return dataclasses.replace(config, out=folder)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ValueError(f"--out {folder}: can't be made ({error.strerror})") from error
+
+
+def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], None] = show) -> None:
     """Check everything that needs no torch; `say` is told what the data set is taken from.
 
     ValueError says in one line what is wrong and what to do.

@@ -6,6 +6,7 @@ neither single processes, nor memory, nor which exit was deliberate, and it star
 again, which would be refused without --resume.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -40,6 +41,7 @@ from bench.launch.cell_fate import (
 )
 from bench.request.command_line import how_to_resume
 from bench.request.config import RunConfig
+from zoo.terminal import visible
 
 RUN = Path(__file__).parents[1] / "run.py"
 STARTER = "bench.distributed.start_accelerate"  # the module that starts the workers
@@ -150,6 +152,9 @@ def run_world(words: Sequence[str], variables: Mapping[str, str], signals: Signa
             start_new_session=True,
             preexec_fn=die_with_parent,
         )
+        # A signal that came before there was a launcher reached nobody.
+        if signals.received:
+            signal_workers(signals.received[-1])
         had_to_kill = _wait_for(launcher, exit_file)
         is_broken = _read_exit(exit_file)[0] == BROKEN
         _clear_away(STRAGGLER_SECONDS if is_broken else LEAVE_SECONDS, bystanders)
@@ -205,7 +210,7 @@ def _wait_for(launcher: subprocess.Popen[bytes], exit_file: Path) -> bool:
             deadline = time.monotonic() + STRAGGLER_SECONDS
         if deadline is not None and time.monotonic() > deadline:
             for process in _list_workers():
-                process.kill()
+                _send(process, signal.SIGKILL)
                 had_to_kill = True
     return had_to_kill
 
@@ -218,7 +223,7 @@ def _clear_away(seconds: float, bystanders: frozenset[psutil.Process]) -> None:
     left_behind = [process for process in _list_descendants() if process not in bystanders]
     _, alive = psutil.wait_procs(left_behind, timeout=seconds)
     for process in alive:
-        process.kill()
+        _send(process, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=seconds)
 
 
@@ -228,8 +233,13 @@ def signal_workers(signum: int) -> None:
     accelerate is passed over: it ends at SIGTERM and leaves its child running, without telling it.
     """
     for process in _list_workers() or psutil.Process().children():
-        if process.is_running():
-            process.send_signal(signum)
+        _send(process, signum)
+
+
+def _send(process: psutil.Process, signum: int) -> None:
+    """Signal a process, unless it has ended since it was listed."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(signum)
 
 
 def _list_workers() -> list[psutil.Process]:
@@ -280,4 +290,4 @@ def _give_up(config: RunConfig, end: End, cause: str, is_stuck: bool) -> bool:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"zoometry: {line}\n")
+    sys.stderr.write(f"zoometry: {visible(line)}\n")

@@ -250,6 +250,11 @@ class MachineOptions:
     precision: str = option(
         "fp32", "fp32, or bf16 or fp16 by autocast.", metavar="NAME", choices=PRECISIONS
     )
+    allow_emulated: bool = option(
+        False,
+        "Let --precision bf16 run where the processor or GPU has no bf16 and is far slower for it.",
+        resumable=True,
+    )
     channels_last: bool = option(True, "Keep images and weights in channels-last memory format.")
     compile: bool = option(False, "Compile the models with torch.compile.")
     tf32: bool = option(False, "Let a GPU round the factors of float32 products to 10 bits (TF32).")
