@@ -32,6 +32,12 @@ def test_two_processes_are_two_micro_batches_of_one(runs: Runs) -> None:
     assert len(runs.outcome("world2")) == 3
 
 
+def test_parameters_that_a_step_leaves_alone_train_as_with_one_process(runs: Runs) -> None:
+    assert runs.run("left2", 2, models=["idle", "branching"]) == [0, 0]
+    assert runs.run("left1", 1, "--accumulate", "2", models=["idle", "branching"]) == [0]
+    assert runs.outcome("left2") == runs.outcome("left1")
+
+
 def test_three_processes_in_order_are_three_micro_batches_of_one(runs: Runs) -> None:
     assert runs.run("world3", 3, "--exact", models=["norm"]) == [0, 0, 0]
     assert runs.run("parts3", 1, "--accumulate", "3", models=["norm"]) == [0]

@@ -25,6 +25,7 @@ from bench.train import checkpoint
 from bench.train.build import build_learner
 from bench.train.evaluation import evaluate
 from bench.train.schedule import learning_rate_at
+from bench.train.step import reaches_all
 from bench.train.trainer import Diverged, Hooks, Learner, Progress, _Losses, fit
 
 CONFIG = dataclasses.replace(
@@ -495,3 +496,15 @@ def test_epochs_of_one_step_have_checkpoints_among_several_processes(runtime: Ru
 
 def ignore(*_: Any) -> None:
     """A hook that does nothing."""
+
+
+def test_a_trial_tells_whether_a_pass_reaches_all_and_changes_nothing() -> None:
+    whole = network(norm=True)
+    before = state(whole)
+    shape = (3, 8, 8)
+    assert reaches_all(whole, shape, config=CONFIG, device=torch.device("cpu"))
+    assert same(state(whole), before)
+    assert all(parameter.grad is None for parameter in whole.parameters())
+    whole.register_module("aside", nn.Linear(2, 2))
+    whole.forward = lambda images: nn.Sequential(*list(whole)[:6])(images)  # type: ignore[method-assign]
+    assert not reaches_all(whole, shape, config=CONFIG, device=torch.device("cpu"))

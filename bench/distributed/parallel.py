@@ -63,18 +63,25 @@ def share_model(model: nn.Module, way: str, gang: Gang, device: torch.device) ->
     return share(model.to(device), group=gang.group, rank=gang.rank, size=gang.size)
 
 
-def average_gradients(model: nn.Module, gang: Gang, *, in_rank_order: bool) -> nn.Module:
+def average_gradients(
+    model: nn.Module, gang: Gang, *, in_rank_order: bool, leaves_some: bool
+) -> nn.Module:
     """Make a model take the mean of its gradients over the ranks at each backward pass.
 
     With `in_rank_order` it is their sum, added one rank after another: the same to the bit in any
-    world that splits a step into the same micro-batches. Buffers stay local.
+    world that splits a step into the same micro-batches. `leaves_some`: a backward pass may reach
+    only some of the parameters, so that each has to be looked for. Buffers stay local.
     """
     if gang.size == 1:
         return (
             model  # there is nothing to average, and DDP refuses to start without a process group
         )
     wrapped = DistributedDataParallel(
-        model, process_group=gang.group, forward_sync_buffers=False, gradient_as_bucket_view=True
+        model,
+        process_group=gang.group,
+        forward_sync_buffers=False,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=leaves_some,
     )
     if in_rank_order:
         wrapped.register_comm_hook(gang.group, sum_in_rank_order)

@@ -294,13 +294,18 @@ class Runtime:
             return model.to(self.device)
         return parallel.share_model(model, ways[self.parallel], self.model_axis, self.device)
 
-    def wrap_model(self, model: nn.Module, *, exact: bool = False) -> nn.Module:
+    def wrap_model(
+        self, model: nn.Module, *, exact: bool = False, leaves_some: bool = False
+    ) -> nn.Module:
         """Make the model average its gradients over the data axis at each backward pass.
 
-        With `exact` it adds them in the order of ranks. Buffers stay local: `share_buffers` gives
-        every rank the first one's.
+        With `exact` it adds them in the order of ranks. `leaves_some`: a backward pass may leave
+        some parameters without a gradient. Buffers stay local: `share_buffers` gives every rank the
+        first one's.
         """
-        return parallel.average_gradients(model, self.data_axis, in_rank_order=exact)
+        return parallel.average_gradients(
+            model, self.data_axis, in_rank_order=exact, leaves_some=leaves_some
+        )
 
     def share_norms(self, model: nn.Module) -> nn.Module:
         """Let batch normalisation see the whole world's micro-batch instead of this rank's."""

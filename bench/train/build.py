@@ -19,6 +19,7 @@ from bench.results.record import Accuracy
 from bench.train.evaluation import Predictions, evaluate
 from bench.train.optimizer import build_optimizer
 from bench.train.schedule import choose_optimizer
+from bench.train.step import reaches_all
 from bench.train.trainer import Learner
 from zoo.regularise import build_regularised
 from zoo.spec import ModelSpec, Prepared
@@ -146,14 +147,28 @@ def prepare_learner(
     class_weights: Sequence[float] | None = None,
 ) -> Learner:
     """Put a built model where it is trained, and build its learner (`build_learner`)."""
+    placed = runtime.place_model(model, spec.parallelise)
     return build_learner(
-        runtime.place_model(model, spec.parallelise),
+        placed,
         config=config,
         peak=peak,
         seed=seed,
         runtime=runtime,
         class_weights=class_weights,
+        leaves_some=_leaves_some(placed, spec, config=config, runtime=runtime),
     )
+
+
+def _leaves_some(model: nn.Module, spec: ModelSpec, *, config: RunConfig, runtime: Runtime) -> bool:
+    """Return whether a step may leave parameters without a gradient, which ranks must know of."""
+    if runtime.data_size == 1:
+        return False
+    # A user's own code may take another way at every step: one trial would say little.
+    if spec.source == "file":
+        return True
+    size = config.image_size or spec.image_size
+    shape = (spec.in_channels, size, size)
+    return not reaches_all(model, shape, config=config, device=runtime.device)
 
 
 def build_learner(
@@ -164,10 +179,12 @@ def build_learner(
     seed: int,
     runtime: Runtime,
     class_weights: Sequence[float] | None = None,
+    leaves_some: bool = False,
 ) -> Learner:
     """Build all that training a model needs, which is where `Runtime.place_model` has put it.
 
     `peak` is the highest learning rate. `class_weights` (classes,) count images in the loss.
+    `leaves_some`: a step may leave parameters without a gradient.
     """
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     bare = bare.to(memory_format=memory_format)
@@ -178,7 +195,7 @@ def build_learner(
         average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
         # Running statistics are averaged too: those of the last step don't fit averaged weights.
         ema = AveragedModel(bare, multi_avg_fn=average, use_buffers=True)
-    model = runtime.wrap_model(bare, exact=config.exact)
+    model = runtime.wrap_model(bare, exact=config.exact, leaves_some=leaves_some)
     # Compiled last: torch then splits the graph where DDP exchanges gradients, which overlaps both.
     if config.compile:
         model = torch.compile(model)  # type: ignore[assignment]

@@ -5,10 +5,13 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from bench.data.loader import Batch
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
+
+NUM_TRIED = 2  # images: batch normalisation asks for more than one
 
 
 def make_noise_batch(
@@ -21,6 +24,23 @@ def make_noise_batch(
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     images = torch.rand(num_images, *shape, device=device).contiguous(memory_format=memory_format)
     return Batch(images, torch.zeros(num_images, dtype=torch.long, device=device))
+
+
+def reaches_all(
+    model: nn.Module, shape: tuple[int, int, int], *, config: RunConfig, device: torch.device
+) -> bool:
+    """Return whether a training pass gives every parameter a gradient.
+
+    It is tried on noise of `shape`; weights, gradients and statistics stay as they are.
+    """
+    aside = {name: one.detach() for name, one in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        aside[name].requires_grad_(parameter.requires_grad)
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    batch = make_noise_batch(NUM_TRIED, shape, config=config, device=device)
+    model.train()
+    functional_call(model, aside | buffers, batch.images).sum().backward()
+    return all(one.grad is not None for one in aside.values() if one.requires_grad)
 
 
 def build_tiny_network() -> nn.Module:

@@ -213,7 +213,7 @@ class Runs:
         **more: str,
     ) -> World:
         """Start a run; `models` are names of the zoo and of `stopping_models.py`."""
-        stopping = ("norm", "plain", "deadly")
+        stopping = ("norm", "plain", "deadly", "idle", "branching")
         named = [f"{MODELS}:{model}" if model in stopping else model for model in models]
         argv = ["--models", *named, *SMALL, *words, "--out", str(self.folder / name)]
         data = {"ZOOMETRY_DATA": str(self.folder), "XDG_CACHE_HOME": str(self.folder / "cache")}

@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 image_size = 32
@@ -59,3 +60,33 @@ def deadly(num_classes: int = 10) -> nn.Module:
     assert isinstance(model, Stopping)
     model.deadly = True
     return model
+
+
+class Idle(nn.Module):
+    """A network with a layer that no step uses, and one that every other micro-batch uses."""
+
+    def __init__(self, num_classes: int, *, branches: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Flatten())
+        self.head = nn.Linear(1800, num_classes)
+        self.other = nn.Linear(1800, num_classes)
+        self.idle = nn.Linear(1800, num_classes)
+        self.branches = branches
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.body(images)
+        scores: Tensor = self.head(features)
+        # torch is seeded by the step and the micro-batch, so that every world draws the same.
+        if self.branches and torch.initial_seed() % 2:
+            scores = scores + self.other(features)
+        return scores
+
+
+def idle(num_classes: int = 10) -> nn.Module:
+    """Build a network with two layers that get no gradient."""
+    return Idle(num_classes, branches=False)
+
+
+def branching(num_classes: int = 10) -> nn.Module:
+    """Build one that uses a layer in about every other micro-batch."""
+    return Idle(num_classes, branches=True)
