@@ -5,7 +5,9 @@ pixel, and numpy's covariance.
 """
 
 import math
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from bench.data.augment import (
     mask_boxes,
     mix_images,
 )
-from bench.data.dataset import class_counts, class_weights
+from bench.data.dataset import class_counts, class_weights, open_dataset
 from bench.data.loader import Loader
 from bench.data.sampling import Boxes, Draws, Purpose, clip_squares
 from bench.data.trivial_augment import OPERATIONS, apply_trivial, rotate
@@ -31,6 +33,7 @@ from tests.support.image_factory import memory_dataset, model_input, random_imag
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+REAL = os.environ.get("ZOOMETRY_DATA")
 DRAWS = Draws(seed=3, epoch=2)
 MANY = np.arange(20_000)
 SIZE = 32
@@ -201,6 +204,25 @@ def test_colour_axes_are_numpys_covariance() -> None:
     assert axes.T @ axes == pytest.approx(np.diag(lengths), abs=1e-6)
 
 
+def test_colour_axes_are_those_of_the_images_without_their_margin() -> None:
+    """The zeros around a stored image are no colours of it."""
+    dataset = memory_dataset(60)
+    loader = make_loader(dataset, augment=("pca",))
+    inside = dataset.train.images[dataset.train_indices][:, 4:36, 4:36]
+    covariance = np.cov(inside.reshape(-1, 3).T / 255, bias=True)
+    assert loader.axes is not None
+    assert loader.axes @ loader.axes.T == pytest.approx(covariance, abs=1e-5)
+
+
+@pytest.mark.skipif(not REAL, reason="ZOOMETRY_DATA doesn't name a folder with the real CIFAR-100")
+def test_colour_axes_of_the_real_cifar100() -> None:
+    """Oracle: numpy's covariance of the 45,000 training images, taken from the hub's own files."""
+    loader = make_loader(open_dataset("cifar100", Path(str(REAL))), augment=("pca",))
+    assert loader.axes is not None
+    lengths = np.sqrt((loader.axes**2).sum(0))
+    assert lengths == pytest.approx([0.067, 0.147, 0.433], abs=5e-4)
+
+
 def test_colour_noise_has_a_tenth_of_the_colours_deviation() -> None:
     axes = find_colour_axes(random_images(20, 5)[0], np.arange(20))
     noise = draw_colour_noise(axes, DRAWS, MANY).numpy().astype(np.float64)
@@ -297,6 +319,20 @@ def test_balanced_epochs_hold_each_class_equally_often() -> None:
     )
     seen = torch.cat([batch.labels for batch in loader.epoch(0)])
     assert np.bincount(seen.numpy()).tolist() == [50, 50, 50]
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_partners_are_balanced_as_images_are(mix: str) -> None:
+    """Each class's share of the partners is a third, within five standard deviations."""
+    dataset = unbalanced([100, 10, 40])
+    loader = make_loader(dataset, balanced=True, augment=(mix,))
+    counts = np.zeros(3, np.int64)
+    for epoch in range(40):
+        for batch in loader.epoch(epoch):
+            assert batch.mixed
+            counts += np.bincount(batch.mixed[0].numpy(), minlength=3)
+    n = counts.sum()
+    assert counts / n == pytest.approx(np.full(3, 1 / 3), abs=5 * math.sqrt(2 / 9 / n))
 
 
 def test_repeated_images_have_other_draws() -> None:

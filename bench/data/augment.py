@@ -102,9 +102,10 @@ def _draw_is_cut(names: Sequence[str], draws: Draws, samples: Samples) -> NDArra
 def find_colour_axes(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Compute the axes along which colours vary, (C, C): a column an axis.
 
-    Over all pixels of the stored images' `rows`, on the scale 0 to 1. An axis's length is the
-    standard deviation along it, the square root of the covariance's eigenvalue, as in the code of
-    AlexNet's author; the paper's words leave the root out (section 4.1).
+    Over all pixels of `rows` of the images (N, S, S, C), which come without their margin: zeros
+    around an image are no colours of it. On the scale 0 to 1. An axis's length is the standard
+    deviation along it, the square root of the covariance's eigenvalue, as in the code of AlexNet's
+    author; the paper's words leave the root out (section 4.1).
     """
     channels = images.shape[-1]
     total = np.zeros(channels)

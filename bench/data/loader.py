@@ -84,9 +84,10 @@ class Loader:
         self.mixes = "mixup" in augment or "cutmix" in augment
         self.axes = None
         if "pca" in augment:
-            images = dataset.train.images
-            assert isinstance(images, np.ndarray), "the request was checked: pca needs a stored set"
-            self.axes = find_colour_axes(images, self.rows)
+            stored = dataset.train.images
+            assert isinstance(stored, np.ndarray), "the request was checked: pca needs a stored set"
+            window = slice(dataset.margin, dataset.margin + dataset.size)
+            self.axes = find_colour_axes(stored[:, window, window], self.rows)
         self.pixels = open_pixels(dataset.train, dataset.size, taken.device, often=True)
         channels = dataset.train.images.shape[-1]
         self.finish = Finish(taken, size=dataset.size, channels=channels)
@@ -99,22 +100,26 @@ class Loader:
         for step in range(start, self.steps_per_epoch):
             begin = step * self.batch_size + self.first
             parts.append(slice(begin, begin + self.local_size))
-        pixels = self.pixels.take(self._cut_parts(draws, order, parts))
-        return (self._make_batch(draws, order[part], pixels) for part in parts)
+        # Partners come from where images come from: by class, in an epoch that is drawn by class.
+        pool = order if self.balanced else self.rows
+        pixels = self.pixels.take(self._cut_parts(draws, order, pool, parts))
+        return (self._make_batch(draws, order[part], pool, pixels) for part in parts)
 
     def _draw_order(self, draws: Draws) -> Samples:
         if self.balanced:
             return draws.balanced_order(self.rows, self.labels)
         return draws.order(self.rows)
 
-    def _cut_parts(self, draws: Draws, order: Samples, parts: Sequence[slice]) -> Iterator[Cut]:
+    def _cut_parts(
+        self, draws: Draws, order: Samples, pool: Samples, parts: Sequence[slice]
+    ) -> Iterator[Cut]:
         """Give the cuts of these parts of an epoch, the cut of its partners behind each."""
         # Drawn for the whole epoch at once: numpy's own overhead is paid once, not at every step.
         rows, dy, dx, mirror = self.cut(draws, order)
         for part in parts:
             yield Cut(rows[part], dy[part], dx[part], mirror[part])
             if self.mixes:
-                yield self.cut(draws, self._partners(draws, order[part]))
+                yield self.cut(draws, _draw_partners(draws, order[part], pool))
 
     def cut(self, draws: Draws, samples: Samples) -> Cut:
         """Draw each sample's window (dy, dx) and whether it is mirrored.
@@ -129,15 +134,14 @@ class Loader:
             mirror = draws.mirrored(samples)
         return Cut(samples % len(self.labels), dy, dx, mirror)
 
-    def _partners(self, draws: Draws, samples: Samples) -> Samples:
-        return self.rows[draws.integers(Purpose.PARTNER, samples, len(self.rows))]
-
-    def _make_batch(self, draws: Draws, samples: Samples, pixels: Iterator[torch.Tensor]) -> Batch:
+    def _make_batch(
+        self, draws: Draws, samples: Samples, pool: Samples, pixels: Iterator[torch.Tensor]
+    ) -> Batch:
         images = self._finish_images(draws, samples, next(pixels))
         labels = self._labels_of(samples)
         if not self.mixes:
             return Batch(images, labels)
-        partners = self._partners(draws, samples)
+        partners = _draw_partners(draws, samples, pool)
         others = self._finish_images(draws, partners, next(pixels))
         images, weight = mix_images(images, others, self.augment, draws, samples)
         return Batch(images, labels, (self._labels_of(partners), weight))
@@ -152,6 +156,11 @@ class Loader:
             pixels = augment_pixels(pixels, self.augment, draws, samples)
         colour = None if self.axes is None else draw_colour_noise(self.axes, draws, samples)
         return augment_images(self.finish(pixels, colour), self.augment, draws, samples)
+
+
+def _draw_partners(draws: Draws, samples: Samples, pool: Samples) -> Samples:
+    """Draw the sample of `pool` that each sample is mixed with."""
+    return pool[draws.integers(Purpose.PARTNER, samples, len(pool))]
 
 
 def evaluation_batches(

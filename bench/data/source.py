@@ -146,6 +146,9 @@ def _candidates(name: str, data_dir: Path | None) -> list[Path]:
     folders = []
     for root in list_roots(data_dir):
         folders += [root, root / name]
+        # Debian's packages are named so.
+        if "_" in name:
+            folders.append(root / name.replace("_", "-"))
     return folders
 
 
