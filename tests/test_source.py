@@ -98,9 +98,7 @@ def test_coarse_labels_and_names_come_from_the_archive(
     assert found.superclass_of == (0, 1, 2, 3, 4) * 2
 
 
-def test_packed_archive_is_checked_and_unpacked(
-    archive: Path, tmp_path: Path
-) -> None:
+def test_packed_archive_is_checked_and_unpacked(archive: Path, tmp_path: Path) -> None:
     packed = tmp_path / "packed" / "cifar-10-python.tar.gz"
     packed.parent.mkdir()
     with tarfile.open(packed, "w:gz") as tar:

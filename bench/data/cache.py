@@ -27,6 +27,7 @@ from bench.results.sealed_folder import (
     seal_into_place,
     start_aside,
 )
+from zoo.cause import first_line
 
 FORMAT = 1  # of the arrays and the manifest; another number makes another folder
 MANIFEST_FORMAT = ManifestFormat(
@@ -41,10 +42,21 @@ Say = Callable[[str], None]
 
 
 def user_cache() -> Path:
-    """Name the user's cache folder of this project; it needn't exist."""
+    """Name the user's cache folder of this project; it needn't exist.
+
+    ValueError for a user who has no home.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    root = Path(base) if base else Path.home() / ".cache"
-    return root / "zoometry"
+    if base:
+        return Path(base) / "zoometry"
+    try:
+        return Path.home() / ".cache" / "zoometry"
+    except RuntimeError as error:
+        # A container's user may be a number without a name, and without a line in /etc/passwd.
+        raise ValueError(
+            f"user {os.getuid()} has no home folder: set HOME, or XDG_CACHE_HOME, to a folder that "
+            "can be written"
+        ) from error
 
 
 def writable_cache(say: Say) -> Path:
@@ -52,14 +64,17 @@ def writable_cache(say: Say) -> Path:
 
     The user's cache, or a private temporary folder if that can't be written.
     """
-    folder = user_cache() / "decoded"
     try:
+        folder = user_cache() / "decoded"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        aside = Path(tempfile.gettempdir()) / f"zoometry-{os.getuid()}"
-        say(f"the cache {folder} can't be written ({error.strerror}); decoded data goes to {aside}")
+        fault = f"the cache {folder} can't be written ({error.strerror})"
+    except ValueError as error:
+        fault = first_line(error)
+    aside = Path(tempfile.gettempdir()) / f"zoometry-{os.getuid()}"
+    say(f"{fault}; decoded data goes to {aside}")
     aside.mkdir(mode=0o700, exist_ok=True)
     # In a temporary folder that all may write to, anybody may have made it before.
     if aside.stat().st_uid != os.getuid():
@@ -197,7 +212,8 @@ class Tally:
         num_pixels = self.counts.sum(1)
         mean = self.counts @ levels / num_pixels
         mean_of_squares = self.counts @ levels**2 / num_pixels
-        std = np.sqrt(mean_of_squares - mean**2)
+        # Rounding may leave the variance of a channel that hardly changes a little below zero.
+        std = np.sqrt(np.maximum(mean_of_squares - mean**2, 0))
         return (mean / 255).tolist(), (std / 255).tolist()
 
 
@@ -222,6 +238,18 @@ def find_superclasses(decoded: Decoded) -> list[int]:
         if superclass_of.setdefault(fine, coarse) != coarse:
             raise ValueError("the coarse labels are damaged: one class lies in two superclasses")
     return [superclass_of[fine] for fine in sorted(superclass_of)]
+
+
+def reserve_images(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """Map a new .npy file of this shape whose space on the disk is taken; OSError if there is none.
+
+    A mapped file is full of holes until it is written to, and a disk that is full by then kills the
+    process (SIGBUS).
+    """
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return images
 
 
 def write_set(folder: Path, part: str, decoded: Decoded, margin: int) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.data.cache import Facts, Say, open_cached
 from bench.data.download import fetch_archive
-from bench.data.folder import Folder, FolderImages, find_folder
+from bench.data.folder import TIMEOUT, Folder, FolderImages, find_folder
 from bench.data.folder_build import build_folder
 from bench.data.set_build import build_set, expected_checksums
 from bench.data.source import ARCHIVES, Source, explain_missing, find_source, list_roots
@@ -43,7 +43,8 @@ class ImageSet:
 class Dataset:
     """A data set with its split.
 
-    `mean` and `std` are of the whole training set's pixels, on the scale 0 to 1. `checksum` covers
+    `mean` and `std` are of the whole training set's pixels, on the scale 0 to 1 (`std` is 1 for a
+    channel that never changes). `checksum` covers
     the pixels and labels of both sets in canonical order. `train_indices` and `validation_indices`
     point into `train`; under the protocol `published` the first are all and the second none.
     """
@@ -106,6 +107,7 @@ def open_dataset(
     image_size: int | None = None,
     skip_unreadable: bool = False,
     workers: int | None = None,
+    timeout: float = TIMEOUT,
     say: Say = say_nothing,
 ) -> Dataset:
     """Open a data set by name, decoding it into the cache if this is its first time.
@@ -113,11 +115,17 @@ def open_dataset(
     `auto` is CIFAR-100 where it is found or can be downloaded, else the stand-in `synthetic`, which
     is said. `image_size` (224), `skip_unreadable` and `workers` are for image folders alone; the
     last is how many processes decode the images whenever they are read, instead of once into the
-    cache. ValueError, one line, for everything that a user can put right.
+    cache, and `timeout` how many seconds their batches are waited for. ValueError, one line, for
+    everything that a user can put right.
     """
     if name == "imagefolder":
         source: Source | Folder = find_folder(
-            data_dir, image_size, say, skip_unreadable=skip_unreadable, num_workers=workers
+            data_dir,
+            image_size,
+            say,
+            skip_unreadable=skip_unreadable,
+            num_workers=workers,
+            timeout=timeout,
         )
     else:
         source = _choose_source(name, data_dir, say)
@@ -134,7 +142,27 @@ def open_dataset(
         build=build,
         say=say,
     )
-    return _map_dataset(source, folder, facts, protocol)
+    found = _map_dataset(source, folder, facts, protocol)
+    _check_validation(found, say)
+    for channel, deviation in enumerate(facts["std"]):
+        if not deviation:
+            say(f"{found.name}: channel {channel} is the same in all pixels; it isn't scaled")
+    return found
+
+
+def _check_validation(dataset: Dataset, say: Say) -> None:
+    """Refuse a set of which validation gets nothing, and say which classes it lacks."""
+    if dataset.protocol != "split":
+        return
+    num_classes = len(dataset.class_names)
+    num_held = len(set(dataset.train.labels[dataset.validation_indices].tolist()))
+    if not num_held:
+        raise ValueError(
+            f"{dataset.name}: every class has one training image, so that none is left for "
+            "validation; add images, or give --protocol published"
+        )
+    if num_held < num_classes:
+        say(f"{dataset.name}: {num_classes - num_held} classes have no validation image")
 
 
 def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
@@ -146,6 +174,7 @@ def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
         image_size=config.image_size,
         skip_unreadable=config.skip_unreadable,
         workers=config.workers,
+        timeout=config.timeout,
         say=say,
     )
 
@@ -202,7 +231,8 @@ def _map_dataset(
         superclass_names=tuple(facts["superclass_names"]),
         superclass_of=tuple(facts["superclass_of"]),
         mean=tuple(facts["mean"]),
-        std=tuple(facts["std"]),
+        # A channel that never changes has nothing to be divided by.
+        std=tuple(deviation or 1.0 for deviation in facts["std"]),
     )
 
 

@@ -7,6 +7,7 @@ there. Nothing is decoded until an image is asked for; `folder_build.py` decodes
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,16 +15,27 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from bench.data.cache import Say
+from bench.data.class_folder import (
+    ClassFolders,
+    describe_passed_over,
+    list_classes,
+    list_folders,
+    show,
+)
+from bench.data.picture import decode_square
 from bench.data.source import list_roots
+from bench.data.split_folder import Role, Splits, check_is_flat, find_splits
 
 SIZE = 224
 MARGIN_SHARE = 14  # margin = size / 14: the usual 256 px for windows of 224
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 LARGEST_CACHE = 20e9  # bytes
+TIMEOUT = 60.0  # seconds
 TEST_SHARE = 10  # one in ten images of each class, where no test set is given
+
+# Of what files become: another number decodes every folder anew.
+PIXELS = 2  # since pictures are turned upright, and deep and transparent ones are read rightly
 
 Row = tuple[str, int]  # CLASS/FILE and the label
 Images = Mapping[str, Sequence[str]]  # each class's images as CLASS/FILE
@@ -33,7 +45,8 @@ Images = Mapping[str, Sequence[str]]  # each class's images as CLASS/FILE
 class Folder:
     """The images of a folder in canonical order: rows (path, label) of training and test set.
 
-    With `num_workers` they are decoded by so many processes whenever they are read, and not stored.
+    With `num_workers` they are decoded by so many processes whenever they are read, and not stored;
+    a batch of theirs that doesn't come within `timeout` seconds is waited for no longer.
     """
 
     folder: Path
@@ -45,6 +58,7 @@ class Folder:
     name: str = "imagefolder"
     kind: str = "folder"
     num_workers: int | None = None
+    timeout: float = TIMEOUT
 
     @property
     def margin(self) -> int:
@@ -66,11 +80,19 @@ class Folder:
     @property
     def stamp(self) -> str:
         """In which state the files are; a change of any decodes all anew."""
-        total = hashlib.sha256()
+        total = hashlib.sha256(f"pixels {PIXELS}\n".encode())
         for path, _ in self.train + self.test:
-            stat = (self.folder / path).stat()
-            total.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            total.update(os.fsencode(f"{path} {_state_of(self.folder / path)}\n"))
         return total.hexdigest()
+
+
+def _state_of(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError as error:
+        # A link to nothing, for one: decoding names the file, or leaves it out where that is asked.
+        return str(error.strerror)
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 class FolderImages:
@@ -83,6 +105,7 @@ class FolderImages:
         self.paths = [source.folder / listed[row][0] for row in rows]
         self.shape = (len(rows), source.side, source.side, 3)
         self.num_workers = source.num_workers or 0
+        self.timeout = source.timeout
 
     def decode(self, row: int) -> NDArray[np.uint8]:
         """Decode one image, (side, side, 3)."""
@@ -92,24 +115,6 @@ class FolderImages:
         return np.stack([self.decode(int(row)) for row in rows])
 
 
-def decode_square(path: Path, side: int) -> NDArray[np.uint8]:
-    """Decode one image to (side, side, 3).
-
-    Short side resized to `side` (bilinear, antialiased), centre taken, as torchvision's Resize and
-    CenterCrop do.
-    """
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
-    width, height = image.size
-    short = min(width, height)
-    size = side * width // short, side * height // short
-    image = image.resize(size, Image.Resampling.BILINEAR)
-    left = round((image.width - side) / 2)
-    top = round((image.height - side) / 2)
-    window = left, top, left + side, top + side
-    return np.asarray(image.crop(window))
-
-
 def find_folder(
     data_dir: Path | None,
     image_size: int | None,
@@ -117,6 +122,7 @@ def find_folder(
     *,
     skip_unreadable: bool = False,
     num_workers: int | None = None,
+    timeout: float = TIMEOUT,
 ) -> Folder:
     """Find the classes and images of a folder.
 
@@ -128,7 +134,9 @@ def find_folder(
     for place in looked:
         found = _list_folder(place, image_size or SIZE, say)
         if found:
-            found = replace(found, skip_unreadable=skip_unreadable, num_workers=num_workers)
+            found = replace(
+                found, skip_unreadable=skip_unreadable, num_workers=num_workers, timeout=timeout
+            )
             _check(found)
             return found
     raise ValueError(
@@ -138,37 +146,60 @@ def find_folder(
 
 
 def _list_folder(folder: Path, size: int, say: Say) -> Folder | None:
-    if (folder / "train").is_dir():
-        return _take_given_sets(folder, size, say)
-    images = _list_images(folder)
-    return _cut_test_set(folder, size, images) if images else None
+    if not folder.is_dir():
+        return None
+    splits = find_splits(folder)
+    if splits:
+        return _take_given_sets(folder, splits, size, say)
+    found = list_classes(folder)
+    if not found.num_images:
+        return None
+    check_is_flat(folder, found.images)
+    _say_passed_over(folder, [found], say)
+    return _cut_test_set(folder, size, found.images)
 
 
-def _take_given_sets(folder: Path, size: int, say: Say) -> Folder:
+def _take_given_sets(folder: Path, splits: Splits, size: int, say: Say) -> Folder:
     """Take train/ with test/ as they are, or with val/ where test/ holds no classes.
 
     ImageNet's test/ has no labels.
     """
-    train = _list_images(folder / "train")
-    if not train:
-        raise ValueError(f"{folder / 'train'}: no class folder with images in it")
-    part = "test"
-    test = _list_images(folder / "test")
-    if not test:
-        part = "val"
-        test = _list_images(folder / "val")
-    if not test:
+    train_part = splits["train"]
+    listed = {part: list_classes(folder / part) for part in splits.values()}
+    train = listed[train_part]
+    if not train.num_images:
+        raise ValueError(f"{folder / train_part}: no class folder with images in it")
+    part = next((splits[role] for role in ("test", "val") if _has_images(role, splits, listed)), "")
+    used = [name for name in (train_part, part) if name]
+    _say_passed_over(folder, [listed[name] for name in used], say)
+    unused = [f"{show(name)}/" for name in list_folders(folder) if name not in used]
+    if unused:
+        say(f"{folder}: {', '.join(unused)} not used; validation images are cut from {train_part}/")
+    if not part:
         say(
             f"{folder} has neither test/ nor val/ with classes: "
-            f"one image in {TEST_SHARE} of train/ is the test set"
+            f"one image in {TEST_SHARE} of {train_part}/ is the test set"
         )
-        return _cut_test_set(folder, size, train, "train/")
-    classes = tuple(sorted(train))
+        return _cut_test_set(folder, size, train.images, f"{train_part}/")
+    classes = tuple(sorted(train.images))
+    test = listed[part].images
     unknown = sorted(set(test) - set(classes))
     if unknown:
-        raise ValueError(f"{folder / part}: class {unknown[0]!r} is not in {folder / 'train'}")
-    train_rows = _sort_canonically(train, "train/", classes)
+        raise ValueError(f"{folder / part}: class {unknown[0]!r} is not in {folder / train_part}")
+    train_rows = _sort_canonically(train.images, f"{train_part}/", classes)
     return Folder(folder, size, classes, train_rows, _sort_canonically(test, f"{part}/", classes))
+
+
+def _has_images(role: Role, splits: Splits, listed: Mapping[str, ClassFolders]) -> bool:
+    return role in splits and listed[splits[role]].num_images > 0
+
+
+def _say_passed_over(folder: Path, listed: Sequence[ClassFolders], say: Say) -> None:
+    counts: Counter[str] = Counter()
+    for found in listed:
+        counts += found.passed_over
+    if counts:
+        say(f"{folder}: passed over {describe_passed_over(counts)}")
 
 
 def _cut_test_set(folder: Path, size: int, images: Images, part: str = "") -> Folder:
@@ -187,24 +218,6 @@ def _cut_test_set(folder: Path, size: int, images: Images, part: str = "") -> Fo
     return Folder(folder, size, classes, tuple(train), tuple(test))
 
 
-def _list_images(folder: Path) -> dict[str, list[str]]:
-    """List each class's images as CLASS/FILE; empty if no class has any."""
-    found = {}
-    for place in sorted(folder.glob("*")):
-        if place.is_dir() and not place.name.startswith("."):
-            found[place.name] = _list_class(place)
-    return found if any(found.values()) else {}
-
-
-def _list_class(place: Path) -> list[str]:
-    paths = []
-    for base, _, files in os.walk(place):
-        for file in files:
-            if file.lower().endswith(SUFFIXES) and not file.startswith("."):
-                paths.append(str((Path(base) / file).relative_to(place.parent)))
-    return paths
-
-
 def _sort_canonically(images: Images, part: str, classes: Sequence[str]) -> tuple[Row, ...]:
     """Put images in canonical order: by the sha256 of CLASS/FILE, whatever `part` they lie in."""
     labels = {name: label for label, name in enumerate(classes)}
@@ -212,7 +225,7 @@ def _sort_canonically(images: Images, part: str, classes: Sequence[str]) -> tupl
     for name, paths in images.items():
         rows += [(path, labels[name]) for path in paths]
     # By CLASS/FILE without `part`: the order stays if a set is moved from val/ to test/.
-    rows.sort(key=lambda row: hashlib.sha256(row[0].encode()).digest())
+    rows.sort(key=lambda row: hashlib.sha256(os.fsencode(row[0])).digest())
     return tuple((part + path, label) for path, label in rows)
 
 

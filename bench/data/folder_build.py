@@ -1,6 +1,7 @@
 """A whole image folder decoded: into the cache, or once through to check and count it."""
 
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Sequence
@@ -11,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.data.cache import Facts, Say, Tally, tally_images
-from bench.data.folder import Folder, Row, decode_square
+from bench.data.cache import Facts, Say, Tally, reserve_images, tally_images
+from bench.data.class_folder import show
+from bench.data.folder import Folder, Row
+from bench.data.picture import decode_square
 from zoo.cause import first_line
 
 CHUNK = 512  # images that are held at once where they aren't stored
 NUM_NAMED = 3  # faulty files that an error names before it counts the others
-# All that Pillow raises at a damaged file, and what it says of one that is too large to be meant.
-FAULTS = (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError)
 
 
 def build_folder(source: Folder, aside: Path, say: Say) -> Facts:
@@ -32,7 +33,9 @@ def build_folder(source: Folder, aside: Path, say: Say) -> Facts:
     train, train_checksum = _build_part(source, "train", source.train, aside, say)
     test, test_checksum = _build_part(source, "test", source.test, aside, say)
     num_images = len(source.train) + len(source.test)
-    checksum = hashlib.sha256(f"{train_checksum} {test_checksum}".encode()).hexdigest()
+    # With the names: the same pictures under other names are other data.
+    parts = json.dumps([train_checksum, test_checksum, source.classes])
+    checksum = hashlib.sha256(parts.encode()).hexdigest()
     mean, std = train.statistics()
     return {
         "checksum": checksum,
@@ -66,8 +69,7 @@ def _store_rows(
     source: Folder, rows: Sequence[Row], path: Path, say: Say
 ) -> tuple[Tally, NDArray[np.int64]]:
     """Decode these rows into a file; return what they add up to, and those that are kept."""
-    shape = (len(rows), source.side, source.side, 3)
-    images: NDArray[np.uint8] = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    images = reserve_images(path, (len(rows), source.side, source.side, 3))
     faults = _decode_rows(source, rows, images)
     kept = _leave_out(source, len(rows), faults, say)
     if not faults:
@@ -75,8 +77,7 @@ def _store_rows(
     # Written anew without the faulty rows; one by one, since all at once would be a copy of the set
     # in memory.
     aside = path.with_suffix(".part")
-    shape = (len(kept), *shape[1:])
-    fewer = np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
+    fewer = reserve_images(aside, (len(kept), *images.shape[1:]))
     for to, row in enumerate(kept):
         fewer[to] = images[row]
     fewer.flush()
@@ -111,8 +112,10 @@ def _decode_rows(source: Folder, rows: Sequence[Row], images: NDArray[np.uint8])
         path = source.folder / rows[row][0]
         try:
             images[row] = decode_square(path, source.side)
-        except FAULTS as error:
-            return f"{path} ({first_line(error)})"
+        except Exception as error:
+            # Whatever one file can raise is its own fault: Pillow's decoders raise errors of every
+            # kind, and one that has no memory left for it too.
+            return f"{show(path)} ({show(first_line(error))})"
         return ""
 
     # Threads, since Pillow decodes without the interpreter's lock.

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from bench.data.cache import Decoded, Names
+from bench.data.picture import open_picture, to_rgb
 from bench.data.source import ARCHIVES, Source, open_parquet
 from zoo.cause import first_line
 
-# Tried first: Pillow's own guess at the format costs as much as the decoding.
-FAST_FORMATS = ("PNG", "WEBP")
+IMAGE_SIZE = (32, 32)
 
 
 def decode(source: Source) -> tuple[Decoded, Decoded, Names]:
@@ -49,14 +48,28 @@ def _read_file(name: str, path: Path) -> Decoded:
         raise ValueError(
             f"{path}: columns {table.column_names}, but {name} has img and {label_column}"
         )
+    if not table.num_rows:
+        raise ValueError(f"{path}: holds no images")
     images = []
     for row, content in enumerate(table[image_column].to_pylist()):
-        images.append(_decode_image(content["bytes"], path, row))
-    labels = table[label_column].to_numpy().astype(np.int64)
+        images.append(_decode_image(content, path, row))
+    labels = _read_labels(table, label_column, path)
     coarse = None
     if "coarse_label" in table.column_names:
-        coarse = table["coarse_label"].to_numpy().astype(np.int64)
+        coarse = _read_labels(table, "coarse_label", path)
     return Decoded(np.stack(images), labels, coarse)
+
+
+def _read_labels(table: Any, column: str, path: Path) -> NDArray[np.int64]:
+    """Read a column of class numbers. ValueError where it holds anything else, or nothing."""
+    from pyarrow import types
+
+    found = table[column]
+    if not types.is_integer(found.type):
+        raise ValueError(f"{path}: {column} is of type {found.type}, labels are whole numbers")
+    if found.null_count:
+        raise ValueError(f"{path}: {found.null_count} rows have no {column}")
+    return np.asarray(found.to_numpy(), np.int64)
 
 
 def _read_table(path: Path) -> Any:
@@ -69,30 +82,40 @@ def _read_table(path: Path) -> Any:
         raise ValueError(f"{path}: damaged parquet file ({first_line(error)})") from error
 
 
-def _decode_image(content: bytes, path: Path, row: int) -> NDArray[np.uint8]:
+def _decode_image(content: Any, path: Path, row: int) -> NDArray[np.uint8]:
+    encoded = content.get("bytes") if isinstance(content, dict) else content
+    if not isinstance(encoded, bytes):
+        raise ValueError(f"{path}: row {row} holds no encoded image")
     try:
-        image = _open_image(content)
-        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{path}: row {row} is not a readable image ({error})") from error
-    if pixels.shape != (32, 32, 3):
-        height, width = pixels.shape[:2]
-        raise ValueError(f"{path}: row {row} is {width}x{height} px, not 32x32")
-    return pixels
-
-
-def _open_image(content: bytes) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(content), formats=FAST_FORMATS)
-    except UnidentifiedImageError:
-        return Image.open(io.BytesIO(content))
+        image = open_picture(io.BytesIO(encoded))
+        # Before anything is decoded: a small file may claim any number of pixels.
+        if image.size == IMAGE_SIZE:
+            return np.asarray(to_rgb(image))
+    except Exception as error:
+        # Pillow's decoders raise errors of every kind at a damaged image.
+        raise ValueError(
+            f"{path}: row {row} is not a readable image ({first_line(error)})"
+        ) from error
+    width, height = image.size
+    raise ValueError(f"{path}: row {row} is {width}x{height} px, not 32x32")
 
 
 def _read_names(source: Source) -> Names:
-    """Read the names that the hub writes into the schema's metadata."""
-    metadata = open_parquet(source.train[0]).schema_arrow.metadata or {}
-    described = json.loads(metadata.get(b"huggingface", b"{}"))
-    features = described.get("info", {}).get("features", {})
-    fine = features.get(ARCHIVES[source.name].label_column, {}).get("names", ())
-    coarse = features.get("coarse_label", {}).get("names", ())
+    """Read the names that the hub writes into the schema's metadata.
+
+    ValueError where there is metadata of the hub's that isn't as the hub writes it.
+    """
+    path = source.train[0]
+    metadata = open_parquet(path).schema_arrow.metadata or {}
+    try:
+        described = json.loads(metadata.get(b"huggingface", b"{}"))
+        features = described.get("info", {}).get("features", {})
+        fine = features.get(ARCHIVES[source.name].label_column, {}).get("names") or ()
+        coarse = features.get("coarse_label", {}).get("names") or ()
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: its metadata isn't the hub's ({first_line(error)})") from error
+    for names in (fine, coarse):
+        is_list = isinstance(names, list | tuple)
+        if not is_list or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{path}: its metadata isn't the hub's (names are a list of texts)")
     return Names(tuple(fine), tuple(coarse))

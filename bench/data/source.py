@@ -6,6 +6,7 @@ torchvision's layouts.
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -134,7 +135,9 @@ def list_roots(data_dir: Path | None) -> list[Path]:
     if not named:
         return [user_cache()]
     _check_exists(Path(named), "ZOOMETRY_DATA")
-    return [Path(named), user_cache()]
+    with suppress(ValueError):  # a user without a home has no cache either
+        return [Path(named), user_cache()]
+    return [Path(named)]
 
 
 def _check_exists(folder: Path, what: str) -> None:
@@ -201,6 +204,8 @@ def open_parquet(path: Path) -> Any:
     import pyarrow
     from pyarrow import parquet
 
+    if not path.is_file():
+        raise ValueError(f"{path}: not a regular file, or a link to nothing")
     try:
         return parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
