@@ -19,7 +19,7 @@ from bench.results.storage import read, read_run, write
 from bench.run import main
 from bench.train.build import RunContext, build_model
 from tests.support.image_factory import random_images, use_own_cache, write_cifar10, write_parquet
-from tests.support.processes import argv_of
+from tests.support.processes import argv_of, run_command
 from tests.support.record_factory import data_info
 from tests.support.record_factory import record as make_record
 from zoo import list_models
@@ -187,3 +187,29 @@ def test_auto_that_was_the_stand_in_first_does_not_go_on_with_pictures(
         check_same_data(folder, named)
     classes = begun.data.class_names
     check_same_data(folder, dataclasses.replace(named, checksum="a" * 64, class_names=classes))
+
+
+def test_a_cell_that_diverges_in_evaluation_is_done_and_the_page_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step an epoch: its loss is that of the first weights, and so finite."""
+    use_own_cache(monkeypatch, tmp_path)
+    folder = write_cifar10(tmp_path / "cifar10")
+    words = argv_of(
+        "--models lenet5 --epochs 2 --lr 1e30 --schedule constant --warmup 0 --batch-size 180 "
+        "--dataset cifar10 --measure none"
+    )
+    run = tmp_path / "run"
+    words += ["--data-dir", str(folder), "--out", str(run)]
+    assert main(words) == 1
+    path = run / "cells" / "lenet5-s0" / "record.json"
+    record = read(path, RunRecord)
+    assert record.status == "diverged"
+    assert record.error == "the loss of the validation images is not finite"
+    assert [row.evaluation for row in record.epochs] == [None]
+    before = path.read_bytes()
+    assert main([*words, "--resume"]) == 1
+    assert path.read_bytes() == before
+    done = run_command("-m", "reports", str(run))
+    assert done.returncode == 0, done.stderr
+    assert "lenet5: diverged" in done.stdout
