@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from bench.data.loader import Batch
 from bench.distributed.runtime import Interrupted, Runtime
 from bench.request.config import RunConfig
@@ -12,6 +14,7 @@ from bench.train.build import (
     build_learner,
     build_loader,
     build_model,
+    compile_model,
     prepare_learner,
 )
 from bench.train.schedule import choose_optimizer
@@ -39,6 +42,14 @@ class Subject:
         """Take a training step too small to change anything."""
         self.num_steps += 1
         self.learner.step(batch, step=self.num_steps, rate=TINY_RATE)
+
+    def make_scorer(self, *, sizes_vary: bool = False) -> nn.Module:
+        """Return the model as it answers: compiled, where the run compiles its models.
+
+        Without what averages gradients, and so not the learner's own compiled model.
+        """
+        bare = self.learner.bare
+        return compile_model(bare, sizes_vary=sizes_vary) if self.learner.config.compile else bare
 
     @property
     def bytes_sent(self) -> int | None:

@@ -20,6 +20,7 @@ from bench.train.batch_size import (
 )
 from bench.train.step import time_action
 
+COMPILED_SIZES = (1, 2, 4)
 REPEATS = 3  # at a size: the first one makes room for it, the faster of the others counts
 
 
@@ -30,15 +31,20 @@ def time_inference(
 
     The latter in an order drawn afresh each time, so that drift becomes no trend over the sizes.
     """
-    start = time.perf_counter()
     subject.learner.bare.eval()
+    model = subject.make_scorer(sizes_vary=True)
 
     def time_forward(size: int) -> float:
         images = _repeat_images(subject, max(1, size // runtime.data_size))
-        forward = forward_pass(subject, images, runtime)
+        forward = forward_pass(model, images, runtime)
         took = [time_action(forward, runtime) for _ in range(REPEATS)]
         return min(took[1:])
 
+    if subject.learner.config.compile:
+        # What compiling takes is no time of inference: for one image, two, and then any number.
+        for size in COMPILED_SIZES:
+            time_forward(size * runtime.data_size)
+    start = time.perf_counter()
     attempt_size = attempt_within_memory(time_forward, bytes_an_image, runtime)
     last = 0.0
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 
 import torch
+from torch import nn
 
 from bench.distributed.runtime import Runtime
 from bench.measure.subject import Subject
@@ -72,7 +73,8 @@ def step_visit(subject: Subject, runtime: Runtime) -> Visit:
 
 def infer_visit(subject: Subject, runtime: Runtime) -> Visit:
     """Time the forward pass of a whole batch."""
-    forward = forward_pass(subject, subject.batch.images, runtime)
+    model = subject.make_scorer()
+    forward = forward_pass(model, subject.batch.images, runtime)
 
     def visit() -> Mapping[str, float]:
         subject.learner.bare.eval()
@@ -84,7 +86,8 @@ def infer_visit(subject: Subject, runtime: Runtime) -> Visit:
 
 def latency_visit(subject: Subject, runtime: Runtime) -> Visit:
     """Time the forward pass of a single image, in milliseconds."""
-    forward = forward_pass(subject, subject.batch.images[:1], runtime)
+    model = subject.make_scorer()
+    forward = forward_pass(model, subject.batch.images[:1], runtime)
 
     def visit() -> Mapping[str, float]:
         subject.learner.bare.eval()
@@ -101,12 +104,12 @@ VISITS: dict[str, Callable[[Subject, Runtime], Visit]] = {
 }
 
 
-def forward_pass(subject: Subject, images: torch.Tensor, runtime: Runtime) -> Callable[[], None]:
+def forward_pass(model: nn.Module, images: torch.Tensor, runtime: Runtime) -> Callable[[], None]:
     """Make the action of a forward pass of these images, at the run's precision."""
 
     def forward() -> None:
         with torch.inference_mode(), runtime.accelerator.autocast():
-            subject.learner.bare(images)
+            model(images)
 
     return forward
 

@@ -154,7 +154,13 @@ def _search_batch_size(spec: ModelSpec, context: RunContext, record: RunRecord) 
         momentum=config.momentum,
     )
     learner = prepare_learner(
-        model, spec, config=config, peak=TRIAL_RATE, seed=record.seed, runtime=runtime
+        model,
+        spec,
+        config=config,
+        peak=TRIAL_RATE,
+        seed=record.seed,
+        runtime=runtime,
+        sizes_vary=True,
     )
     times = find_best_batch_size(
         learner,

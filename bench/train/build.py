@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -145,6 +145,7 @@ def prepare_learner(
     seed: int,
     runtime: Runtime,
     class_weights: Sequence[float] | None = None,
+    sizes_vary: bool = False,
 ) -> Learner:
     """Put a built model where it is trained, and build its learner (`build_learner`)."""
     placed = runtime.place_model(model, spec.parallelise)
@@ -156,6 +157,7 @@ def prepare_learner(
         runtime=runtime,
         class_weights=class_weights,
         leaves_some=_leaves_some(placed, spec, config=config, runtime=runtime),
+        sizes_vary=sizes_vary,
     )
 
 
@@ -180,11 +182,13 @@ def build_learner(
     runtime: Runtime,
     class_weights: Sequence[float] | None = None,
     leaves_some: bool = False,
+    sizes_vary: bool = False,
 ) -> Learner:
     """Build all that training a model needs, which is where `Runtime.place_model` has put it.
 
     `peak` is the highest learning rate. `class_weights` (classes,) count images in the loss.
     `leaves_some`: a step may leave parameters without a gradient.
+    `sizes_vary` says that it will be shown batches of many sizes.
     """
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     bare = bare.to(memory_format=memory_format)
@@ -198,7 +202,7 @@ def build_learner(
     model = runtime.wrap_model(bare, exact=config.exact, leaves_some=leaves_some)
     # Compiled last: torch then splits the graph where DDP exchanges gradients, which overlaps both.
     if config.compile:
-        model = torch.compile(model)  # type: ignore[assignment]
+        model = compile_model(model, sizes_vary=sizes_vary)
     weights = None
     if class_weights is not None:
         weights = torch.tensor(class_weights, device=runtime.device)
@@ -213,3 +217,15 @@ def build_learner(
         runtime=runtime,
         class_weights=weights,
     )
+
+
+def compile_model(model: nn.Module, *, sizes_vary: bool = False) -> nn.Module:
+    """Compile a model on its own, for the one size of its batches unless `sizes_vary`.
+
+    Left to its defaults, torch shares between models of one class what it has compiled: the ninth
+    of them would run uncompiled, without a word, and the second one with other images would get
+    kernels for any size, which are slower.
+    """
+    options: dict[str, Any] = {"isolate_recompiles": True}  # torch's own annotations lack it
+    compiled = torch.compile(model, dynamic=None if sizes_vary else False, **options)
+    return cast(nn.Module, compiled)
