@@ -68,7 +68,7 @@ def test_a_run_goes_on_in_another_world_with_larger_micro_batches(runs: Runs) ->
 @pytest.mark.parametrize(
     ("words", "world_size", "line"),
     [
-        (["--exact", "--accumulate", "2"], 2, "--exact --accumulate 2: of 2 processes"),
+        (["--exact", "--accumulate", "2"], 2, "--exact --accumulate 2: each of 2 processes"),
         (["--sync-batchnorm"], 1, "--sync-batchnorm: one process"),
         (["--sync-batchnorm"], 2, "--sync-batchnorm: torch has it for GPUs only"),
     ],

@@ -139,14 +139,18 @@ def test_towers_on_two_devices_of_one_process_equal_the_same_on_one(
         (
             ["--models", MODEL, "lenet5", "--parallel", "tower"],
             "2",
-            "lenet5 can't be shared so; alexnet_two_tower",
+            "lenet5 can't be shared this way; alexnet_two_tower",
         ),
         (
             ["--models", "alexnet_half", "--parallel", "tower"],
             "2",
             "any model with --parallel data",
         ),
-        (["--models", "tv:alexnet", "--parallel", "owt"], "2", "tv:alexnet can't be shared so"),
+        (
+            ["--models", "tv:alexnet", "--parallel", "owt"],
+            "2",
+            "tv:alexnet can't be shared this way",
+        ),
         (["--models", MODEL, "--parallel", "devices"], "2", "is for one process, not 2"),
         (["--models", MODEL, "--parallel", "towers"], "2", "did you mean tower"),
         (["--models", MODEL, "--parallel", "tower", "--compile"], "2", "doesn't go with --compile"),
