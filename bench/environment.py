@@ -25,6 +25,7 @@ from bench.distributed.process import LARGE_PAGES
 from bench.distributed.variable import read_recorded
 from bench.request.command_line import to_flags
 from bench.request.config import RunConfig
+from zoo.terminal import tolerate_output
 
 if TYPE_CHECKING:
     from bench.distributed.runtime import Runtime
@@ -116,5 +117,6 @@ def _ask_git(*words: str) -> str | None:
 
 
 if __name__ == "__main__":
+    tolerate_output()
     json.dump(describe_machine(), sys.stdout, indent=1)
     print()

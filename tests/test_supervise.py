@@ -295,6 +295,12 @@ def test_the_kernels_count_is_found_in_every_layout(
     assert count_oom_kills(tmp_path) is None
 
 
+def test_a_damaged_record_is_left_to_the_workers_to_name(config: RunConfig) -> None:
+    assert config.out is not None
+    (config.out / "cells" / "lenet5-s0" / "record.json").write_text("{")
+    assert supervise(config, scripts(leaves("2")), os.environ) == 2
+
+
 def test_a_process_that_has_ended_is_no_cause_to_fail() -> None:
     """psutil's own race: listed, then gone, then signalled."""
     process = subprocess.Popen(["sleep", "60"])

@@ -47,7 +47,10 @@ def list_new_failures(config: RunConfig, before: set[tuple[str, str]]) -> set[st
 
 
 def _read_records(config: RunConfig) -> list[RunRecord]:
-    return read_run(config.out)[0] if config.out else []
+    try:
+        return read_run(config.out)[0] if config.out else []
+    except ValueError:  # the workers name a damaged record, and end
+        return []
 
 
 def _cell_folder(config: RunConfig, record: RunRecord) -> Path:
