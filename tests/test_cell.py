@@ -197,7 +197,7 @@ def test_a_cell_that_diverges_in_evaluation_is_done_and_the_page_stands(
     folder = write_cifar10(tmp_path / "cifar10")
     words = argv_of(
         "--models lenet5 --epochs 2 --lr 1e30 --schedule constant --warmup 0 --batch-size 180 "
-        "--dataset cifar10 --measure none"
+        "--dataset cifar10 --measure none --checkpoint-seconds 0.0001"
     )
     run = tmp_path / "run"
     words += ["--data-dir", str(folder), "--out", str(run)]
@@ -207,6 +207,7 @@ def test_a_cell_that_diverges_in_evaluation_is_done_and_the_page_stands(
     assert record.status == "diverged"
     assert record.error == "the loss of the validation images is not finite"
     assert [row.evaluation for row in record.epochs] == [None]
+    assert not (path.parent / "checkpoints").exists()
     before = path.read_bytes()
     assert main([*words, "--resume"]) == 1
     assert path.read_bytes() == before

@@ -79,6 +79,8 @@ def run_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
         raise
     except Diverged as error:
         writer.update(status="diverged", error=str(error), finished=now())
+        # Nothing goes on from here.
+        runtime.on_main(shutil.rmtree, writer.folder / "checkpoints", True)
     except ModelError as error:
         writer.update(status="failed", error=str(error), finished=now())
     except Exception as error:
