@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from bench.data import set_build
 from bench.data.dataset import open_dataset
@@ -18,6 +20,7 @@ from tests.support.image_factory import (
     NUM_CLASSES,
     TEST,
     TRAIN,
+    encoded,
     one_line,
     write_parquet,
 )
@@ -150,6 +153,82 @@ def test_unreadable_row_is_named(cifar10: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"test-00000-of-00001.parquet: (row 0|damaged)") as error:
         open_dataset("cifar10", cifar10)
     one_line(error)
+
+
+def rewrite(path: Path, column: str, values: Any) -> None:
+    table = parquet.read_table(path)
+    place = table.column_names.index(column)
+    parquet.write_table(table.set_column(place, column, pa.array(values)), path)
+
+
+def encoded_with(content: Any) -> list[Any]:
+    return [{"bytes": content, "path": ""}, *[{"bytes": b"", "path": ""}] * 49]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "line"),
+    [
+        ("label", [1.7] * 50, "label is of type double, labels are whole numbers"),
+        ("label", ["3"] * 50, "label is of type string"),
+        ("label", [True] * 50, "label is of type bool"),
+        ("label", [None] + [1] * 49, "1 rows have no label"),
+        ("img", [None] * 50, "row 0 holds no encoded image"),
+        ("img", encoded_with(None), "row 0 holds no encoded image"),
+        ("img", ["text"] * 50, "row 0 holds no encoded image"),
+        (
+            "img",
+            encoded_with(encoded(np.zeros((12_000, 12_000, 1), np.uint8)[..., 0], "PNG")),
+            "row 0",
+        ),
+        ("img", encoded_with(encoded(np.zeros((33, 32, 3), np.uint8), "PNG")), "row 0 is 32x33 px"),
+        ("img", encoded_with(b"%!PS-Adobe-3.0 EPSF-3.0"), "row 0 is not a readable image"),
+    ],
+    ids=[
+        "fraction",
+        "text",
+        "bool",
+        "none",
+        "no-image",
+        "no-bytes",
+        "words",
+        "bomb",
+        "size",
+        "eps",
+    ],
+)
+def test_odd_columns_are_refused_in_one_line(
+    column: str, values: Any, line: str, cifar10: Path
+) -> None:
+    path = cifar10 / "test-00000-of-00001.parquet"
+    rewrite(path, column, values)
+    with pytest.raises(ValueError, match=f"test-00000-of-00001.parquet: .*{line}") as error:
+        open_dataset("cifar10", cifar10)
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["{", "[]", '{"info": 3}', '{"info": {"features": {"label": {"names": {"0": "a"}}}}}', "\xff"],
+)
+def test_odd_metadata_is_refused_in_one_line(metadata: str, cifar10: Path) -> None:
+    path = cifar10 / "train-00000-of-00001.parquet"
+    table = parquet.read_table(path)
+    written = {"huggingface": metadata.encode("latin1")}
+    parquet.write_table(table.replace_schema_metadata(written), path)
+    with pytest.raises(ValueError, match=r"train-.*parquet: its metadata isn't the hub's") as error:
+        open_dataset("cifar10", cifar10)
+    one_line(error)
+
+
+def test_a_file_without_rows_or_a_pipe_is_refused(cifar10: Path) -> None:
+    path = cifar10 / "test-00000-of-00001.parquet"
+    parquet.write_table(parquet.read_table(path).slice(0, 0), path)
+    with pytest.raises(ValueError, match="parquet: holds no images"):
+        open_dataset("cifar10", cifar10)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="parquet: not a regular file"):
+        open_dataset("cifar10", cifar10)
 
 
 @pytest.mark.skipif(not REAL, reason="ZOOMETRY_DATA doesn't name a folder with the real CIFAR-100")

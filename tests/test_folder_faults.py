@@ -4,6 +4,7 @@ Oracles: what was written, and the errors of the system itself.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from test_folder import SIZE, write_images
 
 from bench.data import cache, folder_build
 from bench.data import folder as folders
-from bench.data.dataset import Dataset, open_dataset
+from bench.data.dataset import Dataset, open_dataset, open_run_data
+from bench.request.command_line import parse
 from tests.support.image_factory import one_line
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -160,6 +162,17 @@ def test_a_set_without_validation_images_is_refused_before_training(
         len(open_dataset("imagefolder", place, protocol="published", image_size=SIZE).test.labels)
         == 2
     )
+
+
+def test_a_batch_of_more_images_than_there_are_is_refused_before_training(tmp_path: Path) -> None:
+    place = write_images(tmp_path / "set", {"cat": 20, "ant": 20})
+    words = ["--models", "lenet5", "--dataset", "imagefolder", "--data-dir", str(place)]
+    config = parse([*words, "--image-size", str(SIZE), "--out", str(tmp_path / "run")])
+    with pytest.raises(ValueError, match="--batch-size 128: imagefolder has 34") as error:
+        open_run_data(config)
+    one_line(error)
+    assert open_run_data(replace(config, batch_size=32)).name == "imagefolder"
+    assert open_run_data(replace(config, epochs=0, seconds=None)).name == "imagefolder"
 
 
 def test_a_class_without_validation_images_is_said(tmp_path: Path) -> None:

@@ -3,9 +3,13 @@
 Oracle: the same folder out of the cache, to the bit.
 """
 
+import multiprocessing
+import os
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_folder import SIZE, write_images
@@ -13,8 +17,9 @@ from test_folder import SIZE, write_images
 from bench.data import folder as folders
 from bench.data import folder_build
 from bench.data.dataset import Dataset, open_dataset
-from bench.data.loader import Batch, Loader, evaluation_batches
-from bench.data.pixels import ModelInput
+from bench.data.loader import Batch, Loader, evaluation_batches, open_pixels
+from bench.data.pixels import Cut, ModelInput
+from bench.data.stream import Stream
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
 from tests.support.image_factory import one_line, use_own_cache
@@ -126,6 +131,55 @@ def test_what_workers_can_not_do_is_refused(given: Path, words: list[str], line:
     with pytest.raises(ValueError, match=line) as refused:
         check_request(complete(parse([*argv, *words])), world_size=1)
     one_line(refused)
+
+
+def test_batches_do_not_go_through_shared_memory(given: Path) -> None:
+    """A container has 64 MB of it: a worker that finds it full loses its batch without a word."""
+    stream = open_pixels(opened(given, 2).train, SIZE, CPU, often=True)
+    assert isinstance(stream, Stream)
+    rows = np.arange(4)
+    cut = Cut(rows, rows * 0, rows * 0, rows > 9)
+    assert [batch.is_shared() for batch in stream.take([cut, cut])] == [False, False]
+
+
+def hang(*_: Any) -> Any:
+    time.sleep(1000)
+
+
+def vanish(*_: Any) -> Any:
+    os._exit(9)
+
+
+@pytest.mark.parametrize(
+    ("stuck", "line"),
+    [
+        (hang, "--workers 2: DataLoader timed out after 1.5 seconds.*raise --timeout"),
+        (vanish, "--workers 2: DataLoader worker .* exited unexpectedly"),
+    ],
+)
+def test_a_wait_for_workers_has_an_end(
+    given: Path, stuck: Any, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = opened(given, 2, timeout=1.5)
+    before = set(multiprocessing.active_children())
+    monkeypatch.setattr(folders, "decode_square", stuck)
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match=line) as error:
+        trained(data, ())
+    assert "\n" not in str(error.value)
+    assert time.monotonic() - start < 30
+    del error
+    time.sleep(0.2)
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_a_file_that_is_gone_meanwhile_is_named(given: Path) -> None:
+    data = opened(given, 2)
+    for path in (given / "train" / "cat").glob("*.PNG"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"PNG: can't be read any more \(.*No such") as error:
+        trained(data, ())
+    one_line(error)
 
 
 @pytest.mark.distributed

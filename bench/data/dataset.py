@@ -166,8 +166,11 @@ def _check_validation(dataset: Dataset, say: Say) -> None:
 
 
 def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
-    """Open the data set that a run asks for, in any of its processes."""
-    return open_dataset(
+    """Open the data set that a run asks for, in any of its processes.
+
+    ValueError for one with too few images for the batch that is asked for.
+    """
+    found = open_dataset(
         config.dataset,
         config.data_dir,
         protocol=config.protocol,
@@ -177,6 +180,14 @@ def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
         timeout=config.timeout,
         say=say,
     )
+    num_images = len(found.train_indices)
+    trains = config.epochs != 0 and not config.best_batch
+    if trains and config.batch_size > num_images:
+        raise ValueError(
+            f"--batch-size {config.batch_size}: {found.name} has {num_images} training images; "
+            f"give {num_images} or less"
+        )
+    return found
 
 
 def _choose_source(name: str, data_dir: Path | None, say: Say) -> Source:

@@ -55,8 +55,9 @@ class Stream:
 
         ValueError where a file can't be read, RuntimeError where nothing comes.
         """
+        batches = iter(decoded)
         try:
-            for windows in decoded:
+            for windows in batches:
                 if isinstance(windows, str):
                     raise ValueError(windows)
                 yield torch.from_numpy(windows)
@@ -66,6 +67,8 @@ class Stream:
                 f"--workers {self.images.num_workers}: {first_line(error)}; raise --timeout if the "
                 "disk is slow, or leave --workers out to decode once into the cache"
             ) from error
+        finally:
+            _end_workers(batches)
 
 
 class _Windows(Dataset[Windows]):
@@ -97,6 +100,19 @@ class _Windows(Dataset[Windows]):
 
 def _leave_as_it_is(windows: Any) -> Any:
     return windows
+
+
+def _end_workers(batches: Any) -> None:
+    """End the workers of a loader's iterator, also one that hangs.
+
+    torch would send it SIGTERM, to which workers are deaf, and Python's exit would wait for it.
+    """
+    workers = batches._workers
+    # By torch first: it takes a worker that dies before that for a fault.
+    batches._shutdown_workers()
+    for worker in workers:
+        if worker.is_alive():
+            worker.kill()
 
 
 def _heed_parent(_: int) -> None:
