@@ -3,11 +3,18 @@
 Oracle: counters that are set, and a process that the test keeps busy.
 """
 
+import subprocess
+import sys
 import time
 
 import pytest
 
-from bench.measure.machine import Counters, conditions_between, read_counters
+from bench.measure.machine import (
+    Counters,
+    conditions_between,
+    read_counters,
+    sum_of_same_cores,
+)
 
 
 def counters(at: float, busy: float, **changes: float | None) -> Counters:
@@ -41,3 +48,31 @@ def test_counters_only_grow() -> None:
     assert after.own > before.own
     assert after.busy >= before.busy
     assert after.at > before.at
+
+
+def test_another_machines_ranks_and_other_cores_are_not_in_these_counters() -> None:
+    both, one = frozenset({0, 1}), frozenset({2})
+    taken = [("a", both, 6.0), ("a", both, 5.0), ("b", both, 9.0), ("a", one, 9.0)]
+    assert sum_of_same_cores(taken) == [6.0, 5.0]
+
+
+def test_a_worker_that_lives_is_the_runs_own() -> None:
+    """Oracle: the processor time that the worker itself tells."""
+    source = (
+        "import time\n"
+        "while time.process_time() < 0.3: pass\n"
+        "print(time.process_time(), flush=True)\n"
+        "input()\n"
+    )
+    before = read_counters()
+    with subprocess.Popen(
+        [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdout is not None
+        told = float(worker.stdout.readline())
+        living = read_counters()
+        worker.communicate("\n")
+    ended = read_counters()
+    # A process's counters have ticks of 10 ms.
+    assert living.own - before.own >= told - 0.03
+    assert ended.own - before.own >= told - 0.03

@@ -5,6 +5,7 @@ Everything else asks a Runtime and would read the same on one CPU and on many GP
 
 import contextlib
 import datetime
+import gc
 import os
 import signal
 import sys
@@ -334,6 +335,24 @@ class Runtime:
         """Wait until the device has done all that it was given; a CPU has nothing under way."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    def release_memory(self) -> None:
+        """Give back what torch keeps of a GPU's memory for later, for other processes to use.
+
+        Written by torch's documents, not run: no GPU was there.
+        """
+        if self.device.type == "cuda":
+            gc.collect()  # a module's hooks make circles, which hold its weights
+            torch.cuda.empty_cache()
+
+    def gpu_uuid(self) -> str:
+        """Return this process's GPU as the driver names it, empty without one.
+
+        Written by NVML's and torch's documents, not run: no GPU was there.
+        """
+        if self.device.type != "cuda":
+            return ""
+        return f"GPU-{torch.cuda.get_device_properties(self.device).uuid}"
 
     def claim_folder(self, folder: Path) -> None:
         """Make the run's folder and hold its lock, which dies with this process.

@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from bench.measure.machine import conditions_between, gpu_is_slowed, measure_peaks, read_counters
+from bench.measure.machine import (
+    conditions_between,
+    describe_share,
+    gpu_is_slowed,
+    measure_peaks,
+    read_counters,
+    sum_of_same_cores,
+)
 from bench.measure.memory import Need, estimate_need, fit_together, measure_memory, room_for_models
 from bench.measure.once import ONCE
 from bench.measure.subject import Subject, build_subject, try_to_build, warm_up_torch
@@ -137,6 +144,7 @@ class _Contest:
         fresh = [model for model in measured if not (group and model == first)]
         if self._asked("in a fresh process") and launch == 0:
             runtime.say("measuring memory, each model in a fresh process")
+            runtime.release_memory()
             prepared = [(self.specs[model], self.contexts[model]) for model in fresh]
             for model, rows in measure_memory(prepared, self.missing).items():
                 self.once.setdefault(model, []).extend(rows)
@@ -206,10 +214,13 @@ class _Contest:
         before = read_counters()
         result = action()
         after = read_counters()
-        found = conditions_between(before, after, runtime.gather(after.own - before.own))
-        slowed = gpu_is_slowed() if runtime.device.type == "cuda" else None
-        if slowed is not None:
-            found["gpu_slowed"] = float(slowed)
+        shares = runtime.gather(describe_share(after.own - before.own))
+        found = conditions_between(before, after, sum_of_same_cores(shares))
+        uuid = runtime.gpu_uuid()
+        told = runtime.gather(gpu_is_slowed(uuid) if uuid else None)
+        known = [slowed for slowed in told if slowed is not None]
+        if known:
+            found["gpu_slowed"] = float(any(known))
         self.conditions[measure.name] = found
         return result
 

@@ -1,6 +1,8 @@
 """What the machine can do at most (the roof of a roofline), and what else it did meanwhile."""
 
+import contextlib
 import os
+import platform
 import shutil
 import subprocess
 import time
@@ -76,15 +78,35 @@ def read_counters() -> Counters:
     allowed = os.sched_getaffinity(0)
     times = [core for number, core in enumerate(psutil.cpu_times(percpu=True)) if number in allowed]
     busy = sum(core.user + core.nice + core.system + core.irq + core.softirq for core in times)
-    own = os.times()
     return Counters(
         at=time.monotonic(),
         busy=busy,
-        own=own.user + own.system + own.children_user + own.children_system,
+        own=_seconds_of_own(),
         stolen=sum(core.steal for core in times),
         stopped=_seconds_stopped(CGROUP),
         heat=_count_heat_events(CORES),
     )
+
+
+def _seconds_of_own() -> float:
+    """Return the processor time of this process and of all below it, those that live and ended."""
+    # The living first: one that ends in between is counted once, by its parent, or not at all.
+    living = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            living += sum(child.cpu_times()[:4])
+    # Of its children a process is told only once it has waited for their end.
+    return living + sum(os.times()[:4])
+
+
+def sum_of_same_cores(taken: Sequence[tuple[str, frozenset[int], float]]) -> list[float]:
+    """Return the seconds of the ranks that share the first one's machine and cores.
+
+    `taken` is by rank: the machine, the cores that the rank may use, and its seconds. Another
+    machine's ranks are not in this one's counters, nor are those of cores that weren't read.
+    """
+    machine, cores, _ = taken[0]
+    return [seconds for where, allowed, seconds in taken if (where, allowed) == (machine, cores)]
 
 
 def conditions_between(before: Counters, after: Counters, own: Sequence[float]) -> dict[str, float]:
@@ -111,14 +133,21 @@ def conditions_between(before: Counters, after: Counters, own: Sequence[float]) 
     return found
 
 
-def gpu_is_slowed() -> bool | None:
+def describe_share(seconds: float) -> tuple[str, frozenset[int], float]:
+    """Return this rank's entry for `sum_of_same_cores`."""
+    return platform.node(), frozenset(os.sched_getaffinity(0)), seconds
+
+
+def gpu_is_slowed(uuid: str) -> bool | None:
     """Tell whether a GPU runs below its clocks for heat or power, by the driver's own tool.
 
-    None if it doesn't say.
+    None if it doesn't say. By its UUID: the driver numbers all GPUs of the machine, CUDA those that
+    CUDA_VISIBLE_DEVICES leaves, in an order of its own. Written by the tool's documents, not run.
     """
     if not shutil.which("nvidia-smi"):
         return None
-    query = ["nvidia-smi", "--query-gpu=clocks_event_reasons.active", "--format=csv,noheader"]
+    query = ["nvidia-smi", "-i", uuid, "--query-gpu=clocks_event_reasons.active"]
+    query.append("--format=csv,noheader")
     done = subprocess.run(query, capture_output=True, text=True, check=False)
     try:
         return any(int(line, 16) & SLOWED for line in done.stdout.split())

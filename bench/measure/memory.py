@@ -59,6 +59,8 @@ def estimate_need(record: RunRecord, config: RunConfig, runtime: Runtime) -> Nee
 def room_for_models(runtime: Runtime) -> float:
     """Return the bytes that a rank may use; the least of all ranks."""
     if runtime.device.type == "cuda":
+        # What torch keeps for later would count as taken.
+        runtime.release_memory()
         free = float(torch.cuda.mem_get_info(runtime.device)[0])
     else:
         free = psutil.virtual_memory().available / runtime.world.local_size

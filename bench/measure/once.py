@@ -51,7 +51,7 @@ class Meter(Protocol):
 def open_meter(runtime: Runtime) -> Meter:
     """Open this rank's meter; ValueError if there is none."""
     if runtime.device.type == "cuda":
-        return Nvml(runtime.device.index or 0)
+        return Nvml(runtime.gpu_uuid())
     return Rapl()
 
 
@@ -100,7 +100,7 @@ def _is_package(zone: Path) -> bool:
 class Nvml:
     """One GPU. ValueError without NVML's Python library, or if the GPU doesn't count its energy."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, uuid: str) -> None:
         # Imported here: an optional package.
         try:
             import pynvml
@@ -108,7 +108,8 @@ class Nvml:
             raise ValueError("reading a GPU's energy needs the package nvidia-ml-py") from error
         try:
             pynvml.nvmlInit()
-            self.handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            # NVML's numbers are not CUDA's: those are of the visible GPUs, in another order.
+            self.handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
             self.read: Callable[[object], int] = pynvml.nvmlDeviceGetTotalEnergyConsumption
             self.read(self.handle)
         except pynvml.NVMLError as error:
