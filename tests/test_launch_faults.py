@@ -178,7 +178,7 @@ def test_a_cell_that_the_kernel_kills_for_memory_is_a_row_and_the_next_one_runs(
         "rank 0 ran out of memory and was killed by the kernel; "
         "the next cell goes on in a new world" in err
     )
-    (hungry,) = (launched.run / "cells").glob("*hungry-s0")
+    (hungry,) = (launched.run / "cells").glob("*hungry~*-s0")
     assert read(hungry / "record.json", RunRecord).status == "oom"
     assert record(launched.run).status == "ok"
     assert (launched.run / "report.html").exists()
