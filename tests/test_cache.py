@@ -3,6 +3,7 @@
 Damage, change, races, kills, and nowhere to write.
 """
 
+import fcntl
 import threading
 import time
 from pathlib import Path
@@ -105,6 +106,20 @@ def test_ranks_that_start_at_once_decode_once(
     for thread in threads:
         thread.join()
     assert len(calls) == 1
+
+
+def test_a_wait_for_another_process_is_said(cifar10: Path) -> None:
+    open_dataset("cifar10", cifar10)
+    said: list[str] = []
+    with cache.locked(decoded_folder(), fcntl.LOCK_EX, pytest.fail):
+        thread = threading.Thread(
+            target=open_dataset, args=("cifar10", cifar10), kwargs={"say": said.append}
+        )
+        thread.start()
+        while not said:
+            time.sleep(0.01)
+    thread.join()
+    assert said == [f"waiting for another process that is filling {decoded_folder()}"]
 
 
 def test_killed_builder_leaves_nothing_that_is_taken_for_a_set(

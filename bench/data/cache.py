@@ -96,9 +96,9 @@ def open_cached(
     root = writable_cache(say)
     key = hashlib.sha256(f"{FORMAT} {name} {identity}".encode()).hexdigest()
     folder = root / f"{name}-{key[:12]}"
-    with suppress(ValueError), locked(folder, fcntl.LOCK_SH):
+    with suppress(ValueError), locked(folder, fcntl.LOCK_SH, say):
         return folder, verify(folder, stamp)
-    with locked(folder, fcntl.LOCK_EX):
+    with locked(folder, fcntl.LOCK_EX, say):
         try:
             # Another rank may have built it while this one waited for the lock.
             return folder, verify(folder, stamp)
@@ -142,13 +142,18 @@ def _build(folder: Path, stamp: str, build: Callable[[Path], Facts]) -> Facts:
 
 
 @contextmanager
-def locked(folder: Path, kind: int) -> Iterator[None]:
+def locked(folder: Path, kind: int, say: Say) -> Iterator[None]:
     """Hold a lock (fcntl.LOCK_SH or LOCK_EX) that stands beside a folder.
 
-    It dies with its holder.
+    It dies with its holder. That another process holds it is said: decoding may take that one
+    hours, and whoever waits wants to know for what.
     """
     with folder.with_name(f".{folder.name}.lock").open("a") as file:
-        fcntl.flock(file, kind)
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process that is filling {folder}")
+            fcntl.flock(file, kind)
         yield
 
 

@@ -26,7 +26,7 @@ def fetch_archive(name: str, say: Say) -> Source | None:
     folder = user_cache() / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "download", fcntl.LOCK_EX):
+        with locked(folder / "download", fcntl.LOCK_EX, say):
             return find_archive(name, folder) or _try_download(name, folder, say)
     except OSError as error:
         say(f"{name} can't be downloaded to {folder} ({error.strerror or error})")
