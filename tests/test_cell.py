@@ -18,6 +18,8 @@ from bench.results.record import RunRecord
 from bench.results.storage import read, read_run, write
 from bench.run import main
 from bench.train.build import RunContext, build_model
+from bench.verify import find_faults
+from reports.__main__ import main as report
 from tests.support.image_factory import random_images, use_own_cache, write_cifar10, write_parquet
 from tests.support.processes import argv_of, run_command
 from tests.support.record_factory import data_info
@@ -214,3 +216,36 @@ def test_a_cell_that_diverges_in_evaluation_is_done_and_the_page_stands(
     done = run_command("-m", "reports", str(run))
     assert done.returncode == 0, done.stderr
     assert "lenet5: diverged" in done.stdout
+
+
+def test_a_network_that_looks_at_its_numbers_trains_uncounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its `if` can't be answered without numbers; in plain torch it trains."""
+    use_own_cache(monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    folder = write_cifar10(tmp_path / "cifar10")
+    Path("net.py").write_text(
+        "from torch import nn\n\n"
+        "class Looks(nn.Module):\n"
+        "    def __init__(self, num_classes):\n"
+        "        super().__init__()\n"
+        "        self.linear = nn.Linear(3072, num_classes)\n"
+        "    def forward(self, images):\n"
+        "        rows = images.flatten(1)\n"
+        "        return self.linear(rows if rows.mean() > 0 else -rows)\n\n"
+        "def looks(num_classes):\n"
+        "    return Looks(num_classes)\n"
+    )
+    words = argv_of("--models net.py:looks mlp --epochs 1 --dataset cifar10 --pairs 3")
+    words += ["--data-dir", str(folder), "--out", str(tmp_path / "run")]
+    assert main([*words, "--dry-run"]) == 0
+    assert main(words) == 0
+    records, compared = read_run(tmp_path / "run")
+    looks = next(record for record in records if record.model == "net.py:looks")
+    assert (looks.status, looks.num_parameters) == ("ok", 3072 * 10 + 10)
+    assert (looks.layers, looks.multiply_adds) == ((), None)
+    assert compared is not None
+    assert "net.py:looks" in compared.measurements
+    assert list(find_faults(tmp_path / "run")) == []
+    assert report([str(tmp_path / "run"), "-o", str(tmp_path / "page.html")]) == 0

@@ -176,3 +176,22 @@ def total_stride(model: nn.Module, *, image_size: int, in_channels: int = 3) -> 
             module.register_forward_hook(note)
     meta(torch.empty(1, in_channels, image_size, image_size, device="meta"))
     return math.prod(strides.values())
+
+
+def try_layer_costs(model: nn.Module, *, image_size: int, in_channels: int = 3) -> list[LayerCost]:
+    """Count as `layer_costs` does; empty where a network can't run without numbers.
+
+    One that looks at its activations may train all the same: what can't be counted isn't refused.
+    """
+    try:
+        return layer_costs(model, image_size=image_size, in_channels=in_channels)
+    except Exception:  # anything that a network's own code may raise
+        return []
+
+
+def try_total_stride(model: nn.Module, *, image_size: int) -> int | None:
+    """Return `total_stride`, None where a network can't run without numbers."""
+    try:
+        return total_stride(model, image_size=image_size)
+    except Exception:  # anything that a network's own code may raise
+        return None

@@ -30,9 +30,9 @@ class Description:
     num_parameters: int
 
     @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds of one image, forward."""
-        return sum(layer.multiply_adds for layer in self.layers)
+    def multiply_adds(self) -> int | None:
+        """Multiply-adds of one image, forward; None where they can't be counted."""
+        return sum(layer.multiply_adds for layer in self.layers) if self.layers else None
 
     def as_json(self) -> dict[str, Any]:
         """Return everything, in JSON's types."""
@@ -52,8 +52,8 @@ class Description:
         image = _times((spec.in_channels, self.image_size, self.image_size))
         lines = [
             f"{spec.name}: {spec.family}{origin}",
-            f"input {image}, {self.num_classes} classes, total stride {spec.total_stride}, "
-            f"stem: {spec.stem}",
+            f"input {image}, {self.num_classes} classes, "
+            f"total stride {spec.total_stride or 'unknown'}, stem: {spec.stem}",
         ]
         if spec.notes:
             lines.append(spec.notes)
@@ -75,6 +75,8 @@ class Description:
 
     def footing(self) -> list[str]:
         """Return the lines below the table of layers."""
+        if self.multiply_adds is None:
+            return [f"{self.num_parameters:,} parameters; its code needs numbers: no layer counted"]
         # The paper counts as units what convolutions and linear layers give (section 3.5).
         units = sum(math.prod(layer.output_shape) for layer in self.layers if layer.multiply_adds)
         megabytes = sum(layer.activation_bytes for layer in self.layers) / 1e6
@@ -95,7 +97,7 @@ def describe(name: str, *, num_classes: int = 100, image_size: int | None = None
     size = image_size or spec.image_size
     with torch.device("meta"):
         model = registry.create_model(name, num_classes=num_classes)
-    layers = cost.layer_costs(model, image_size=size, in_channels=spec.in_channels)
+    layers = cost.try_layer_costs(model, image_size=size, in_channels=spec.in_channels)
     kernels = {layer.name: describe_kernel(model.get_submodule(layer.name)) for layer in layers}
     return Description(
         spec=spec,

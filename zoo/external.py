@@ -204,14 +204,14 @@ def describe_foreign(name: str, *, num_classes: int, **switches: Any) -> ModelSp
     random_state = torch.get_rng_state()
     model = build_foreign(name, num_classes=num_classes, **switches)
     torch.set_rng_state(random_state)
-    layers = cost.layer_costs(model, image_size=image_size)
+    layers = cost.try_layer_costs(model, image_size=image_size)
     return ModelSpec(
         name=name,
         year=0,  # neither library says, and the catalogue's years are of papers
         paper="",
-        total_stride=cost.total_stride(model, image_size=image_size),
+        total_stride=cost.try_total_stride(model, image_size=image_size),
         num_parameters=cost.count_parameters(model),
-        multiply_adds=sum(layer.multiply_adds for layer in layers),
+        multiply_adds=sum(layer.multiply_adds for layer in layers) if layers else None,
         at=(num_classes, image_size),
         **facts,
     )

@@ -32,11 +32,13 @@ class ModelSpec:
     image_size: int  # pixels, along a side
     in_channels: int = 3
     stem: str = AS_PUBLISHED
-    total_stride: int  # pixels of the image for one of the last maps, along a side
+    total_stride: (
+        int | None
+    )  # None where it can't be counted; pixels of the image for one of the last maps, along a side
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     num_parameters: int
-    multiply_adds: int
+    multiply_adds: int | None  # None where they can't be counted
     at: tuple[int, int]
     tags: tuple[str, ...] = ()
     # Options of a training (`lr`, `optimizer`) that hold where a request names no other.

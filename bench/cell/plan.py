@@ -11,7 +11,7 @@ from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
 from bench.results.step_memory import estimate_step_memory
 from bench.train.schedule import choose_optimizer
-from zoo.cost import count_parameters, layer_costs
+from zoo.cost import count_parameters, try_layer_costs
 from zoo.registry import create_model
 from zoo.spec import ModelSpec
 
@@ -59,7 +59,7 @@ def _estimate_cell(
     with torch.device("meta"):
         model = create_model(spec.name, num_classes=len(data.class_names))
     image_size = config.image_size or spec.image_size
-    layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
+    layers = try_layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
     images = (config.epochs or 0) * len(data.train_indices)
     work = PASSES * images * sum(layer.multiply_adds for layer in layers)
     held_at_once = config.batch_size / runtime.data_size / config.accumulate

@@ -29,7 +29,7 @@ from bench.train.build import (
 from bench.train.pretrained import load_starting_weights, read_weights
 from bench.train.schedule import choose_optimizer, drop_peak
 from bench.train.trainer import Diverged, Hooks, Learner, Progress, fit
-from zoo.cost import count_parameters, layer_costs
+from zoo.cost import count_parameters, try_layer_costs
 from zoo.spec import ModelSpec
 
 
@@ -144,11 +144,11 @@ def _build_learner(cell: Cell, training: Training) -> Learner:
         writer.update(spec=writer.record.spec | {"pretrained": start})
     # Counted before ranks share the model: the costs are the whole model's.
     image_size = writer.record.data.image_size
-    layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
+    layers = try_layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
     writer.update(
         layers=tuple(layers),
         num_parameters=count_parameters(model),
-        multiply_adds=sum(layer.multiply_adds for layer in layers),
+        multiply_adds=sum(layer.multiply_adds for layer in layers) if layers else None,
     )
     weights = class_weights(context.data).tolist() if config.class_weights else None
     learner = prepare_learner(

@@ -16,7 +16,7 @@ from bench.results.storage import read
 from bench.train.build import RunContext, build_model, prepare_learner
 from bench.train.step import make_noise_batch, time_action
 from bench.train.trainer import Learner
-from zoo.cost import count_parameters, layer_costs
+from zoo.cost import count_parameters, try_layer_costs
 from zoo.spec import ModelSpec
 
 MAX_BATCH_SIZE = 4096
@@ -146,7 +146,7 @@ def _search_batch_size(spec: ModelSpec, context: RunContext, record: RunRecord) 
     config, runtime = context.config, context.runtime
     image_size = record.data.image_size
     model = build_model(spec, record.seed, context)
-    layers = layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
+    layers = try_layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
     memory_of_one = estimate_step_memory(
         num_parameters=count_parameters(model),
         activation_bytes=sum(layer.activation_bytes for layer in layers),
