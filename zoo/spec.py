@@ -32,9 +32,8 @@ class ModelSpec:
     image_size: int  # pixels, along a side
     in_channels: int = 3
     stem: str = AS_PUBLISHED
-    total_stride: (
-        int | None
-    )  # None where it can't be counted; pixels of the image for one of the last maps, along a side
+    # Pixels of the image for one of the last maps, along a side; None where it can't be counted.
+    total_stride: int | None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     num_parameters: int
