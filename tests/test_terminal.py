@@ -109,7 +109,7 @@ def test_a_run_is_the_same_whatever_becomes_of_its_output(
     assert done.returncode == 1, (done.stdout, done.stderr)  # a model failed
     assert b"Traceback" not in done.stderr
     # The table is that of reports, whose own tests hold what it shows.
-    assert b"\x1b" not in done.stdout.partition(b"\n#  model")[0] + done.stderr
+    assert b"\x1b" not in done.stdout.partition(b"#  model")[0] + done.stderr
     records = [read(path, RunRecord) for path in (folder / "run").glob("cells/*/record.json")]
     assert sorted(record.status for record in records) == ["failed", "ok", "ok"]
     assert (folder / "run" / "report.html").exists()
