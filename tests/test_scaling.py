@@ -309,6 +309,7 @@ OF_NO_NUMBER = {
     "pairs": "how often, which the intervals show",
     "measure_seconds": "how often, which the intervals show",
     "launches": "how often, which the intervals show",
+    "allow_emulated": "what came of it: bf16_unit",
     "epochs": "budget_epochs",
     "seconds": "budget_seconds",
 } | dict.fromkeys(

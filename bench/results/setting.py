@@ -150,6 +150,8 @@ MACHINE = (
     _option("torch", "torch", place="environment"),
     _option("cuda", "CUDA", place="environment"),
     _option("cpu_capability", "processor kernels", place="environment"),
+    # None but under bf16 on a CPU: emulated products are hundreds of times slower than the unit's.
+    _option("bf16_unit", "bf16 unit", place="environment"),
     _option("large_pages", "large pages", place="environment"),
     _option("deterministic", "deterministic", place="environment", before=False),
 )
