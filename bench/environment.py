@@ -66,9 +66,9 @@ def describe_run(config: RunConfig, runtime: "Runtime") -> dict[str, JsonValue]:
     found = describe_machine()
     if runtime.device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(runtime.device)
-        found["num_gpus"] = runtime.world_size
+        found["num_gpus"] = runtime.num_gpus
         found["cuda"] = torch.version.cuda
-        found["machine"] = f"{runtime.world_size} x {found['gpu']}"
+        found["machine"] = f"{runtime.num_gpus} x {found['gpu']}"
     # A record's config has what its model was trained with, which may be its own.
     found["asked_optimizer"], found["asked_lr"] = config.optimizer, config.lr
     found["device"] = runtime.device.type

@@ -62,15 +62,17 @@ class TwoTower(AlexNetForm):
 def place(model: nn.Module, *, devices: Sequence[str | torch.device] | None = None) -> nn.Module:
     """Put each tower on a device of its own, and return the model.
 
-    By default two GPUs if there are two, else the CPU twice. Raise ValueError for a model without
-    towers, or another number of devices.
+    By default a GPU each, or the one that there is, else the CPU. Raise ValueError for a model
+    without towers, or another number of devices.
     """
     if not isinstance(model, TwoTower):
         raise ValueError(f"{type(model).__name__} has no towers to place; alexnet_two_tower has")
     num_towers = len(model.towers)
     if devices is None:
-        on_gpus = torch.cuda.is_available() and torch.cuda.device_count() >= num_towers
-        devices = [f"cuda:{i}" for i in range(num_towers)] if on_gpus else ["cpu"] * num_towers
+        num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        devices = ["cpu"] * num_towers
+        if num_gpus:
+            devices = [f"cuda:{tower % num_gpus}" for tower in range(num_towers)]
     if len(devices) != num_towers:
         raise ValueError(f"{len(devices)} devices for {num_towers} towers; give one a tower")
     for tower, device in zip(model.towers, devices, strict=True):

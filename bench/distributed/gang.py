@@ -19,7 +19,10 @@ Pending = Callable[[], torch.Tensor]  # waits for a reduction that is under way;
 
 
 class Gang(Protocol):
-    """What is asked of a gang. A method is a collective call: all ranks make it, in one order."""
+    """What is asked of a gang.
+
+    A method is a collective call unless it says otherwise: all ranks make it, in one order.
+    """
 
     @property
     def rank(self) -> int: ...
@@ -40,6 +43,9 @@ class Gang(Protocol):
 
     def gather(self, value: T) -> list[T]:
         """Return the values of all ranks on every rank, in the order of ranks; they are pickled."""
+
+    def unasked(self, value: T, *, otherwise: T) -> T:
+        """Return `value` where there is nobody to ask, else `otherwise`; no collective call."""
 
     def start_max(self, values: torch.Tensor) -> Pending:
         """Start to reduce a tensor to each element's maximum over the ranks, in place."""
@@ -71,6 +77,9 @@ class SingleGang:
 
     def gather(self, value: T) -> list[T]:
         return [value]
+
+    def unasked(self, value: T, *, otherwise: T) -> T:
+        return value
 
     def start_max(self, values: torch.Tensor) -> Pending:
         return lambda: values
@@ -104,6 +113,9 @@ class FakeGang(SingleGang):
     def gather(self, value: T) -> list[T]:
         return [value] * self.size if self.answers is None else self.answers(value)
 
+    def unasked(self, value: T, *, otherwise: T) -> T:
+        return otherwise
+
 
 @dataclass(frozen=True)
 class ProcessGang:
@@ -124,6 +136,9 @@ class ProcessGang:
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value, group=self.group)
         return values
+
+    def unasked(self, value: T, *, otherwise: T) -> T:
+        return otherwise
 
     def start_max(self, values: torch.Tensor) -> Pending:
         work = dist.all_reduce(values, dist.ReduceOp.MAX, group=self.group, async_op=True)

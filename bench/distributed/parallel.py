@@ -4,6 +4,7 @@ Ranks along the data axis see different images; ranks along the model axis hold 
 Imported by `runtime.py` alone.
 """
 
+import datetime
 import importlib
 from collections.abc import Callable
 from functools import reduce
@@ -13,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch._C._distributed_c10d import GradBucket
-from torch.distributed.device_mesh import init_device_mesh
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.distributed.gang import Gang, SingleGang, make_gang
@@ -37,16 +38,23 @@ class ModelPart(Protocol):
         """Return the whole model's weights under its own names. A collective call."""
 
 
-def find_axes(rank: int, size: int, *, model_size: int, device: torch.device) -> Axes:
-    """Place this process on the two axes. The ranks that hold parts of one model are neighbours."""
+def find_axes(rank: int, size: int, *, model_size: int, patience: datetime.timedelta) -> Axes:
+    """Place this process on the two axes. The ranks that hold parts of one model are neighbours.
+
+    `patience` is the time after which a call along an axis gives up.
+    """
     if model_size == 1:
         return Axes(make_gang(rank, size), SingleGang())
-    shape = (size // model_size, model_size)
-    mesh = init_device_mesh(device.type, shape, mesh_dim_names=("data", "model"))
+    every_rank = list(range(size))
+    sharers = [every_rank[first : first + model_size] for first in range(0, size, model_size)]
+    copies = [every_rank[part::model_size] for part in range(model_size)]
+    # Not by torch's device mesh: it takes no time-out, and its groups wait for 10 or 30 minutes.
+    model_group, _ = dist.new_subgroups_by_enumeration(sharers, timeout=patience)
+    data_group, _ = dist.new_subgroups_by_enumeration(copies, timeout=patience)
     data_rank, model_rank = divmod(rank, model_size)
     return Axes(
-        make_gang(data_rank, shape[0], mesh.get_group("data")),
-        make_gang(model_rank, model_size, mesh.get_group("model")),
+        make_gang(data_rank, size // model_size, data_group),
+        make_gang(model_rank, model_size, model_group),
     )
 
 
@@ -108,11 +116,22 @@ def sum_in_rank_order(group: Any, bucket: GradBucket) -> torch.futures.Future[to
 def share_norms(model: nn.Module, gang: Gang) -> nn.Module:
     """Let batch normalisation take its statistics over all ranks' images (GPUs only).
 
-    It wasn't run on a machine with GPUs.
+    ValueError for a layer that isn't torch's or timm's own: what it does beside would be lost. It
+    wasn't run on a machine with GPUs.
     """
+    # By timm's converter, which keeps the activation that timm's own layers hold: torch's drops it.
+    from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
+
     if gang.size == 1:
         return model
-    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model, gang.group)  # type: ignore[no-untyped-call]
+    known = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d, nn.SyncBatchNorm)
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and type(module) not in known:
+            raise ValueError(
+                f"--sync-batchnorm: {name} is a {type(module).__name__}, which torch can't share; "
+                "leave it out"
+            )
+    converted: nn.Module = convert_sync_batchnorm(model, gang.group)  # type: ignore[no-untyped-call]
     return converted
 
 

@@ -32,6 +32,8 @@ KEEPER = 0  # the rank beside which the store is kept
 ARRIVAL = 60.0  # seconds that ranks at least get to start
 SOON = 10.0  # seconds in which the others are heard if they failed alike
 LATER = 10.0  # seconds in which the others are heard if a collective call failed
+# Seconds after --timeout until NCCL ends a process: enough for a step, the roll call, and leaving.
+NCCL_GRACE = 60.0
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,15 @@ def await_ranks(world: World, timeout: float) -> RollCall | None:
 def open_roll_call(world: World, timeout: float) -> RollCall | None:
     """Open the roll of a world whose ranks have joined; a process by itself has nobody to call."""
     return RollCall(world, timeout) if world.size > 1 else None
+
+
+def patience_of_groups(timeout: float, *, nccl: bool) -> datetime.timedelta:
+    """Return the time after which a call within a group of torch's gives up.
+
+    gloo raises an error then. NCCL's watchdog ends the process by SIGABRT without a word, so it
+    comes last: by then a rank that waits on the CPU has called the roll. It wasn't run on GPUs.
+    """
+    return datetime.timedelta(seconds=timeout + NCCL_GRACE if nccl else timeout)
 
 
 def is_collective(error: BaseException) -> bool:

@@ -33,6 +33,7 @@ from bench.distributed.roll_call import (
     await_ranks,
     is_collective,
     open_roll_call,
+    patience_of_groups,
 )
 from bench.request.config import PARALLEL, RunConfig
 from bench.results.record import Status
@@ -42,6 +43,7 @@ from zoo.layer import use_matrix_products
 from zoo.terminal import show, visible
 
 T = TypeVar("T")
+NUM_TOWERS = 2  # of the AlexNets that one process can spread over its devices
 TWICE_SECONDS = 3.0  # launchers repeat a signal at once: only a later one is a second one
 ORPHAN_SECONDS = 4  # the most that is spent on a checkpoint when the launcher was killed outright
 
@@ -81,6 +83,8 @@ class Runtime:
     gang: Gang = field(default_factory=SingleGang)
     data_axis: Gang = field(default_factory=SingleGang)
     model_axis: Gang = field(default_factory=SingleGang)
+    # Beside `device`: those that hold parts of a model (--parallel devices).
+    other_devices: set[torch.device] = field(default_factory=set)
     signum: int = 0
     log: Path | None = None
     _signalled: float = 0.0
@@ -107,7 +111,7 @@ class Runtime:
         check_precision(config.precision, accelerator.device, allow_emulated=config.allow_emulated)
         rank, size = accelerator.process_index, accelerator.num_processes
         axes = parallel.find_axes(
-            rank, size, model_size=PARALLEL[config.parallel], device=accelerator.device
+            rank, size, model_size=PARALLEL[config.parallel], patience=_group_patience(config)
         )
         runtime = cls(accelerator, world, num_threads, config.precision, config.parallel)
         runtime.data_axis, runtime.model_axis = axes
@@ -150,6 +154,18 @@ class Runtime:
     @property
     def device(self) -> torch.device:
         return cast(torch.device, self.accelerator.device)
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Return every device that this process computes on."""
+        return (self.device, *self.other_devices)
+
+    @property
+    def num_gpus(self) -> int:
+        """Return how many GPUs the world computes on: one a process, or one a tower."""
+        if self.parallel == "devices":
+            return min(NUM_TOWERS, torch.cuda.device_count())
+        return self.gang.size
 
     @property
     def backend(self) -> str:
@@ -283,6 +299,12 @@ class Runtime:
         if signum:
             raise Interrupted(signum)
 
+    def check_own_signal(self) -> None:
+        """Raise Interrupted for a signal that this process may heed without asking the others."""
+        signum = self.gang.unasked(self.signum, otherwise=0)
+        if signum:
+            raise Interrupted(signum)
+
     def place_model(self, model: nn.Module, ways: Mapping[str, str]) -> nn.Module:
         """Put a model where it is trained: this rank's part of it, if ranks share it.
 
@@ -293,7 +315,11 @@ class Runtime:
             use_matrix_products(model)
         if self.parallel == "data":
             return model.to(self.device)
-        return parallel.share_model(model, ways[self.parallel], self.model_axis, self.device)
+        shared = parallel.share_model(model, ways[self.parallel], self.model_axis, self.device)
+        # accelerate's `cuda` is a parameter's `cuda:0`.
+        home = torch.empty(0, device=self.device).device
+        self.other_devices |= {parameter.device for parameter in shared.parameters()} - {home}
+        return shared
 
     def wrap_model(
         self, model: nn.Module, *, exact: bool = False, leaves_some: bool = False
@@ -332,9 +358,10 @@ class Runtime:
         torch.manual_seed(number)
 
     def synchronize(self) -> None:
-        """Wait until the device has done all that it was given; a CPU has nothing under way."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        """Wait until the devices have done all they were given; a CPU has nothing under way."""
+        for device in self.devices:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
 
     def release_memory(self) -> None:
         """Give back what torch keeps of a GPU's memory for later, for other processes to use.
@@ -396,7 +423,7 @@ def start_accelerator(config: RunConfig) -> Accelerator:
     if not torch.cuda.is_available():
         # Accelerate looks for torchrun's ranks on a CPU only where this is set.
         os.environ["ACCELERATE_USE_CPU"] = "true"
-    patience = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=config.timeout))
+    patience = InitProcessGroupKwargs(timeout=_group_patience(config))
     return Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
@@ -406,6 +433,10 @@ def start_accelerator(config: RunConfig) -> Accelerator:
         log_with=list(config.track) or None,
         project_dir=str(config.out),
     )
+
+
+def _group_patience(config: RunConfig) -> datetime.timedelta:
+    return patience_of_groups(config.timeout, nccl=torch.cuda.is_available())
 
 
 def check_precision(precision: str, device: torch.device, *, allow_emulated: bool = False) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.data.loader import Batch
-from bench.distributed.runtime import Interrupted, Runtime
+from bench.distributed.runtime import Runtime
 from bench.results.record import Accuracy
 from bench.train.trainer import Diverged
 
@@ -78,8 +78,7 @@ def evaluate(
     with torch.inference_mode():
         for batch in batches:
             # Several ranks would have to agree to stop, and do so at the next step of training.
-            if runtime.world_size == 1 and runtime.signum:
-                raise Interrupted(runtime.signum)
+            runtime.check_own_signal()
             with runtime.accelerator.autocast():
                 scores = model(batch.images).float()
             answers.append(_judge(scores, batch.labels, membership))
