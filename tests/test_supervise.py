@@ -155,6 +155,39 @@ def test_where_the_kernel_does_not_count_the_second_kill_at_one_place_is_memory(
     assert cell(config).status == "oom"
 
 
+ABORTED = died_of(signal.SIGABRT)
+TOLD = f"{leaves(f'{BROKEN} rank 1 of 2 no longer answers')}; {ABORTED}"
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        (ABORTED, "rank 0 died of SIGABRT, by which NCCL ends a call that isn't answered"),
+        (TOLD, "rank 1 of 2 no longer answers"),
+    ],
+)
+def test_an_abort_by_nccl_is_a_broken_world_and_no_crash_of_the_cell(
+    config: RunConfig, capfd: pytest.CaptureFixture[str], body: str, cause: str
+) -> None:
+    """torch's documents: its watchdog ends a process whose collective call is timed out."""
+    assert supervise(config, scripts(body), os.environ, nccl=True) == 1
+    assert capfd.readouterr().err.startswith(f"zoometry: {cause}; interrupted: ")
+    assert cell(config).status == "started"
+    worlds = scripts(body, leaves("0"))
+    assert supervise(replace(config, restarts=1), worlds, os.environ, nccl=True) == 0
+
+
+def test_the_second_abort_at_one_place_is_the_cells_own(config: RunConfig) -> None:
+    worlds = scripts(ABORTED, ABORTED, leaves("0"))
+    assert supervise(replace(config, restarts=1), worlds, os.environ, nccl=True) == 0
+    assert cell(config).status == "failed"
+
+
+def test_where_there_is_no_nccl_an_abort_is_a_crash(config: RunConfig) -> None:
+    assert supervise(config, scripts(ABORTED, leaves("0")), os.environ) == 0
+    assert cell(config).status == "failed"
+
+
 def test_a_stopped_process_of_a_broken_world_is_not_waited_for(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,11 @@ class Layout:
     def world_size(self) -> int:
         return self.local_size * self.num_machines
 
+    @property
+    def uses_nccl(self) -> bool:
+        """Return whether the ranks talk from GPU to GPU."""
+        return self.gpus and self.world_size > 1
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check a request, run it, and return its exit code: 0, 1, 2, 130 or 143."""
@@ -68,14 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     command = partial(make_command, layout=layout)
     variables = make_environment(layout, os.environ)
-    machines = layout.num_machines
-    code = supervise(config, command, variables, machines=machines)
+    run = partial(supervise, machines=layout.num_machines, nccl=layout.uses_nccl)
+    code = run(config, command, variables)
     # Later launches only measure, in fresh processes. After a failed cell (1) they still do.
     again, only_measure = replace(config, resume=True), variables | {RELAUNCH: "1"}
     for _ in range(1, config.launches):
         if code > 1:
             break
-        code = supervise(again, command, only_measure, machines=machines)
+        code = run(again, command, only_measure)
     return code
 
 

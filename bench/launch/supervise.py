@@ -60,7 +60,7 @@ class End:
     `code` is the exit code that its workers left, None if the world broke; `cause` is what a worker
     said of that. `deaths` maps a rank to the signal that it died of. `oom_kills` is the number of
     processes that the kernel killed out of memory, None if it doesn't count them. `never_met` says
-    that the machines didn't reach each other.
+    that the machines didn't reach each other, `uses_nccl` that its ranks talk from GPU to GPU.
     """
 
     code: int | None
@@ -68,6 +68,12 @@ class End:
     deaths: Mapping[int, int]
     oom_kills: int | None
     never_met: bool
+    uses_nccl: bool = False
+
+    @property
+    def is_aborted(self) -> bool:
+        """Return whether ranks ended as NCCL ends them, when a call to other ranks has failed."""
+        return self.uses_nccl and set(self.deaths.values()) == {signal.SIGABRT}
 
 
 @dataclass
@@ -98,10 +104,12 @@ def supervise(
     variables: Mapping[str, str],
     *,
     machines: int = 1,
+    nccl: bool = False,
 ) -> int:
     """Run a request to its end, in as many worlds as it takes, and return its exit code.
 
-    `command` makes the words that start a world. The code is 0, 1, 2, 130 or 143.
+    `command` makes the words that start a world; `nccl` says that its ranks talk from GPU to GPU.
+    The code is 0, 1, 2, 130 or 143.
     """
     adopt_orphans()
     signals = Signals()
@@ -114,7 +122,7 @@ def supervise(
         alone = machines == 1
         given_up = list_new_failures(config, failures_before) if alone else set()
         world_variables = {**variables, GIVEN_UP: ",".join(sorted(given_up))}
-        end = run_world(command(config), world_variables, signals)
+        end = replace(run_world(command(config), world_variables, signals), uses_nccl=nccl)
         if end.code is not None:
             return end.code
         if signals.received:
@@ -266,9 +274,12 @@ def _describe_cause(end: End, config: RunConfig, machines: int) -> str:
             f"the {machines} machines have not met within {config.timeout:g} s (--timeout): "
             "is each of them started, and can it reach MASTER_ADDR:MASTER_PORT?"
         )
-    if not end.deaths:
+    # Of a call that NCCL gave up the roll call knows more, where there was one.
+    if not end.deaths or (end.is_aborted and end.cause):
         return end.cause or "a process of the run failed, as it says above"
     ranks = " and ".join(map(str, end.deaths))
+    if end.is_aborted:
+        return f"rank {ranks} died of SIGABRT, by which NCCL ends a call that isn't answered"
     signum = next(iter(end.deaths.values()))
     if signum == signal.SIGKILL and end.oom_kills:
         return f"rank {ranks} ran out of memory and was killed by the kernel"
@@ -279,14 +290,16 @@ def _give_up(config: RunConfig, end: End, cause: str, is_stuck: bool) -> bool:
     """Record that a cell ran out of memory or crashed, and return whether there was one.
 
     Where the kernel doesn't count, a cell that is killed twice at the same checkpoint (`is_stuck`)
-    ran out of memory.
+    ran out of memory. So has one crashed that is aborted twice where NCCL may have done it: the
+    first time the fault may be another rank's, or the network's.
     """
     signals = set(end.deaths.values())
     by_count = bool(end.oom_kills)
     by_repetition = end.oom_kills is None and is_stuck
     if signal.SIGKILL in signals and (by_count or by_repetition):
         return give_up_cell(config, "oom", cause)
-    return bool(signals & CRASHES) and give_up_cell(config, "failed", cause)
+    has_crashed = is_stuck if end.is_aborted else bool(signals & CRASHES)
+    return has_crashed and give_up_cell(config, "failed", cause)
 
 
 def _say(line: str) -> None:
