@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
+from typing import NamedTuple
 
 from bench.cell.display import Display
 from bench.cell.open_run import Cell, open_alone
@@ -28,6 +29,18 @@ from bench.results.record import RunRecord, Status
 from bench.train.build import RunContext
 
 LOOK_EVERY = 0.2  # seconds between looks at whether a signal came
+
+
+class Given(NamedTuple):
+    """What a cell's process is told: its place among all cells, and among those that run at once.
+
+    The latter are counted here, since its process sees one GPU only.
+    """
+
+    number: int
+    num_cells: int
+    place: int
+    num_places: int
 
 
 @dataclass(frozen=True)
@@ -55,12 +68,14 @@ class PackedExecutor:
         display = Display(self.context.runtime, len(cells))
         records: dict[int, RunRecord] = {}
         waiting = deque(enumerate(cells))
-        free = set(range(count_places(self.context.config)))
+        num_places = count_places(self.context.config)
+        free = set(range(num_places))
         running: list[PackedCell] = []
         while waiting or running:
             while waiting and free:
                 number, cell = waiting.popleft()
-                running.append(self._start(cell, number, len(cells), free.pop()))
+                given = Given(number, len(cells), free.pop(), num_places)
+                running.append(self._start(cell, given))
             # Returns at once when a process ends, and often enough to hear of a signal.
             connection.wait([packed.process.sentinel for packed in running], LOOK_EVERY)
             ended = [packed for packed in running if packed.process.exitcode is not None]
@@ -71,12 +86,11 @@ class PackedExecutor:
             self._heed_signals([*running, *ended])
         return [records[number] for number in range(len(cells))]
 
-    def _start(self, cell: Cell, number: int, num_cells: int, place: int) -> PackedCell:
-        variables = dict(os.environ)
-        given = (variables, self.context.config, cell, number, num_cells, place)
-        process = SERVER.Process(target=_work, args=given)
+    def _start(self, cell: Cell, given: Given) -> PackedCell:
+        variables = variables_of_place(given.place, os.environ)
+        process = SERVER.Process(target=_work, args=(variables, self.context.config, cell, given))
         process.start()
-        return PackedCell(number, cell, process, place, count_oom_kills() or 0)
+        return PackedCell(given.number, cell, process, given.place, count_oom_kills() or 0)
 
     def _heed_signals(self, started: Sequence[PackedCell]) -> None:
         """Hand a signal on to every cell, wait for them, and raise it.
@@ -121,31 +135,33 @@ def count_places(config: RunConfig) -> int:
     return config.pack_size or max(1, num_cores() // (config.num_threads or 1))
 
 
-def _work(
-    variables: Mapping[str, str],
-    config: RunConfig,
-    cell: Cell,
-    number: int,
-    num_cells: int,
-    place: int,
-) -> None:
+def variables_of_place(place: int, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the process at a place: its GPU is dealt round.
+
+    It wasn't run on a machine with GPUs.
+    """
+    own = {name: value for name, value in variables.items() if name not in LAUNCHED}
+    num_devices = num_gpus()
+    if num_devices:
+        listed = variables.get("CUDA_VISIBLE_DEVICES")
+        names = listed.split(",") if listed else [str(i) for i in range(num_devices)]
+        names = names[:num_devices]  # CUDA passes over what follows a name that isn't there
+        own["CUDA_VISIBLE_DEVICES"] = names[place % len(names)]
+    return own
+
+
+def _work(variables: Mapping[str, str], config: RunConfig, cell: Cell, given: Given) -> None:
     """Run one cell in this process; the exit code says whether a signal ended it."""
     _end_with_parent()
     os.setsid()  # a terminal's Ctrl-C goes to the run alone, which hands it on once
     os.environ.clear()  # the server's
-    os.environ.update({name: value for name, value in variables.items() if name not in LAUNCHED})
-    # Places are dealt round over the GPUs. It wasn't run on a machine with GPUs.
-    num_devices = num_gpus()
-    if num_devices:
-        listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = listed.split(",") if listed else [str(i) for i in range(num_devices)]
-        names = names[:num_devices]  # CUDA passes over what follows a name that isn't there
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[place % len(names)]
+    os.environ.update(variables)
     # One thread, where none is asked for: the other cells have the other cores.
-    with open_alone(config, num_threads=1, cells_at_once=count_places(config)) as context:
+    with open_alone(config, num_threads=1, cells_at_once=given.num_places) as context:
         context.runtime.log = context.folder / "log.txt"
         try:
-            run_cell(cell, context, Display(context.runtime, num_cells, number, names_cells=True))
+            display = Display(context.runtime, given.num_cells, given.number, names_cells=True)
+            run_cell(cell, context, display)
         except Interrupted as stop:
             sys.exit(128 + stop.signum)
 
