@@ -12,7 +12,6 @@ from pathlib import Path
 
 from bench.request.command_line import report_error
 from bench.verify import find_faults
-from zoo.terminal import tolerate_output
 
 PUBLISHED = ("config.json", "comparison.json", "cells/*/record.json", "cells/*/predictions.npz")
 
@@ -54,5 +53,4 @@ def publish_run(run: Path, target: Path) -> int:
 
 
 if __name__ == "__main__":
-    tolerate_output()
     sys.exit(main(sys.argv[1:]))

@@ -6,8 +6,6 @@ python -m bench.study runs/study.jsonl      300 comparisons, about an hour; resu
 import sys
 
 from bench.studies.same_model_twice import main
-from zoo.terminal import tolerate_output
 
 if __name__ == "__main__":
-    tolerate_output()
     sys.exit(main())

@@ -20,7 +20,6 @@ from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, old_cel
 from bench.results.setting import asked_settings
 from bench.results.storage import comparison_paths, read
 from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
-from zoo.terminal import tolerate_output
 
 # Published runs leave weights and pictures out.
 KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz"})
@@ -302,5 +301,4 @@ def _prediction_faults(record: RunRecord, accuracy: Accuracy, path: Path) -> Ite
 
 
 if __name__ == "__main__":
-    tolerate_output()
     sys.exit(main(sys.argv[1:]))

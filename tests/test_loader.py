@@ -4,6 +4,8 @@ Oracles: torchvision's transforms on single images (crop, flip, normalise, resiz
 arithmetic over any size, batch, world and stopping point; the CPU's gather.
 """
 
+import gc
+import weakref
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -18,7 +20,7 @@ from torchvision.transforms.v2 import functional
 
 from bench.data.dataset import Dataset, ImageSet
 from bench.data.loader import Batch, Loader, evaluation_batches
-from bench.data.pixels import Cut, Pixels
+from bench.data.pixels import Cut, Pixels, Upload, count_uploaded_bytes
 from bench.data.sampling import Draws
 from tests.support.image_factory import memory_dataset, model_input
 
@@ -305,11 +307,29 @@ def test_gather_on_a_device_is_the_gather_of_the_cpu() -> None:
         rng.integers(0, 9, (2, 30)),
         rng.integers(0, 2, 30) > 0,
     )
-    assert isinstance(DATASET.train.images, np.ndarray)
-    pixels, cut = Pixels(DATASET.train.images, 32, CPU, often=True), Cut(rows, dy, dx, mirror)
+    images = DATASET.train.images
+    assert isinstance(images, np.ndarray)
+    pixels, cut = Pixels(images, 32, CPU, often=True), Cut(rows, dy, dx, mirror)
     here = pixels.gather(cut)
-    pixels.uploaded = torch.from_numpy(DATASET.train.images)
+    pixels.uploaded = Upload(images, torch.from_numpy(images))
     assert torch.equal(here, pixels.gather(cut))
+
+
+def test_a_set_lies_once_on_a_device_for_all_who_gather_from_it() -> None:
+    """`meta` stands for a GPU. The oracle is the identity of storages, and Python's own weakref."""
+    elsewhere = torch.device("meta")
+    loaders = [make_loader(device=elsewhere) for _ in range(3)]
+    other = make_loader(memory_dataset(100), device=elsewhere)
+    pixels = [loader.pixels for loader in (*loaders, other)]
+    uploads = [one.uploaded for one in pixels if isinstance(one, Pixels) and one.uploaded]
+    assert [one.tensor is uploads[0].tensor for one in uploads] == [True, True, True, False]
+    taken = count_uploaded_bytes(DATASET.train.images, elsewhere)
+    assert taken == uploads[0].tensor.nbytes == 100 * 40 * 40 * 3
+    assert count_uploaded_bytes(DATASET.train.images, CPU) == 0
+    gone = weakref.ref(uploads[0].tensor)
+    del loaders, other, pixels, uploads
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def test_the_peak_is_that_of_weights_gradients_and_momentum(tmp_path: Path) -> N
         "in_channels": 3,
         "image_size": 32,
         "batch_size": 8,
+        "uploaded_bytes": 0,
     }
     found = request_memory(request)
     assert isinstance(found, dict), found
@@ -59,6 +60,7 @@ def test_what_cannot_be_measured_is_a_cause(tmp_path: Path) -> None:
         "in_channels": 3,
         "image_size": 3,
         "batch_size": 8,
+        "uploaded_bytes": 0,
     }
     cause = request_memory(request)
     assert isinstance(cause, str)

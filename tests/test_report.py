@@ -12,10 +12,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -382,17 +381,3 @@ def test_a_model_many_times_as_fast_is_never_within_the_noise(tmp_path: Path) ->
     assert "(in too few rounds to prove it)" in pages[0]
     assert "within the noise" not in pages[0]
     assert "too few rounds to prove" not in pages[1]
-
-
-@pytest.mark.parametrize("status", ["diverged", "ok"])
-def test_cells_whose_epochs_were_never_evaluated_have_a_page(
-    tmp_path: Path, status: Literal["diverged", "ok"]
-) -> None:
-    cells = []
-    for animal in ZOO[:2]:
-        made = record(animal)
-        epochs = tuple(replace(epoch, evaluation=None) for epoch in made.epochs)
-        accuracy = made.accuracy if status == "ok" else None
-        cells.append(replace(made, status=status, accuracy=accuracy, epochs=epochs))
-    page = build_page(read_source([write_run(tmp_path / "run", cells)]))
-    assert all(cell.model in page for cell in cells)

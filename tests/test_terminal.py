@@ -53,24 +53,6 @@ def test_a_list_ends_quietly(end: str, more: tuple[str, ...]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
-    "words",
-    [("bench.verify", "tests/data/run2"), ("bench.study", "--help"), ("bench.environment",)],
-    ids=" ".join,
-)
-@pytest.mark.parametrize("end", ["> /dev/full", "| true"])
-def test_a_command_beside_the_runs_ends_quietly(end: str, words: tuple[str, ...]) -> None:
-    command = f'"$@" {end}; exit "${{PIPESTATUS[0]}}"'
-    done = subprocess.run(
-        ["bash", "-c", command, "bash", sys.executable, "-m", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 @pytest.mark.parametrize("module", ["zoo", "bench.launch", "bench.run"])
 def test_a_wrong_name_with_escapes_is_shown(tmp_path: Path, module: str) -> None:
     name = "\x1b]0;owned\x07\x1b[2Jlenet"

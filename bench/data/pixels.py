@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -42,6 +43,35 @@ class Cut(NamedTuple):
     mirror: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, eq=False)
+class Upload:
+    """A stored set's copy on a device, with the array that it was copied from."""
+
+    images: NDArray[np.uint8]
+    tensor: torch.Tensor
+
+
+# By the array's identity and the device: each is there for as long as somebody gathers from it. It
+# holds its array, so that no other array can come to have that identity meanwhile.
+_uploads: WeakValueDictionary[tuple[int, torch.device], Upload] = WeakValueDictionary()
+
+
+def upload(images: NDArray[np.uint8], device: torch.device) -> Upload:
+    """Copy a stored set to a device, once for all who gather from it there."""
+    key = id(images), device
+    found = _uploads.get(key)
+    if found is None:
+        found = _uploads[key] = Upload(images, torch.from_numpy(images).to(device))
+    return found
+
+
+def count_uploaded_bytes(images: object, device: torch.device) -> int:
+    """Count the bytes of a set that lie on the device while it is gathered often from there."""
+    if device.type == "cpu" or not isinstance(images, np.ndarray):
+        return 0
+    return images.nbytes if images.nbytes <= UPLOAD_LIMIT else 0
+
+
 class Pixels:
     """A stored set (N, P, P, C) uint8 as windows of `size` px that can be gathered.
 
@@ -57,8 +87,8 @@ class Pixels:
         # A view (N, P - S + 1, P - S + 1, S, S, C) without a copy: one index takes a whole batch.
         windows = sliding_window_view(images, (size, size), axis=(1, 2))
         self.windows: NDArray[np.uint8] = windows.transpose(0, 1, 2, 4, 5, 3)
-        upload = often and device.type != "cpu" and images.nbytes <= UPLOAD_LIMIT
-        self.uploaded = torch.from_numpy(images).to(device) if upload else None
+        is_uploaded = often and count_uploaded_bytes(images, device) > 0
+        self.uploaded = upload(images, device) if is_uploaded else None
 
     def take(self, cuts: Iterable[Cut]) -> Iterator[torch.Tensor]:
         """Gather cut after cut: (B, S, S, C) uint8 on the device."""
@@ -73,7 +103,7 @@ class Pixels:
         (B, S, S, C) uint8, from the uploaded set or from the mapped file.
         """
         if self.uploaded is not None:
-            return self._gather_on_device(self.uploaded, cut)
+            return self._gather_on_device(self.uploaded.tensor, cut)
         batch = self.windows[cut.rows, cut.dy, cut.dx]
         mirrored = np.flatnonzero(cut.mirror)
         if len(mirrored):

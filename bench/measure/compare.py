@@ -59,7 +59,7 @@ def compare_models(
     launch, first_group, left = runtime.on_main(find_unmeasured, context, tuple(specs))
     if not left:
         return
-    room = room_for_models(runtime)
+    room = room_for_models(runtime, context.data)
     groups = runtime.broadcast(fit_together({model: needs[model] for model in left}, room))
     num_groups = first_group + len(groups)
     for group, models in enumerate(groups, start=first_group):

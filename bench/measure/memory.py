@@ -21,7 +21,9 @@ import psutil
 import torch
 import torch.nn.functional as F
 
+from bench.data.dataset import Dataset
 from bench.data.loader import Batch
+from bench.data.pixels import count_uploaded_bytes
 from bench.distributed.process import LAUNCHED, PLACE, die_with_parent
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig, from_json
@@ -56,12 +58,13 @@ def estimate_need(record: RunRecord, config: RunConfig, runtime: Runtime) -> Nee
     return Need(memory.model_bytes, memory.batch_bytes, 3 * largest)
 
 
-def room_for_models(runtime: Runtime) -> float:
-    """Return the bytes that a rank may use; the least of all ranks."""
+def room_for_models(runtime: Runtime, data: Dataset) -> float:
+    """Return the bytes that a rank may use beside the data; the least of all ranks."""
     if runtime.device.type == "cuda":
         # What torch keeps for later would count as taken.
         runtime.release_memory()
-        free = float(torch.cuda.mem_get_info(runtime.device)[0])
+        free = float(min(torch.cuda.mem_get_info(device)[0] for device in runtime.devices))
+        free -= count_uploaded_bytes(data.train.images, runtime.device)
     else:
         free = psutil.virtual_memory().available / runtime.world.local_size
     return USABLE * min(runtime.gather(free))
@@ -103,8 +106,10 @@ def measure_memory(
     requests = [make_memory_request(spec, context) for spec, context in models]
     ports = [runtime.meeting_port() for _ in models]
     # Two at once where there is one rank: what one is given doesn't change the other's peak, and
-    # most of it is imports.
-    with ThreadPoolExecutor(2 if runtime.world_size == 1 else 1) as pool:
+    # most of it is imports. A GPU may not have the memory for both.
+    on_gpu = runtime.device.type == "cuda"
+    num_at_once = 1 if on_gpu else runtime.gang.unasked(2, otherwise=1)
+    with ThreadPoolExecutor(num_at_once) as pool:
         own = list(pool.map(request_memory, requests, ports))
     found = {}
     every_rank = zip(*runtime.gather(own), strict=True)
@@ -167,6 +172,8 @@ def main() -> None:
         tiny = build_tiny_network().to(runtime.device)
         learner = build_learner(tiny, config=config, peak=TINY_RATE, seed=0, runtime=runtime)
         _train(learner, config.accumulate, (3, 8, 8))
+        # The training set lies on a GPU as well: it is the process's, not the model's.
+        stored = torch.empty(request["uploaded_bytes"], dtype=torch.uint8, device=runtime.device)
         before = _reset_peak(runtime)
         name, num_classes = request["model"], request["num_classes"]
         learner = prepare_learner(
@@ -181,6 +188,7 @@ def main() -> None:
         batch = _train(learner, request["batch_size"], (request["in_channels"], size, size))
         # The peaks first: counting the kinds takes a step of its own.
         peaks = _peaks(runtime, before)
+        del stored
         print(json.dumps(peaks | _count_kinds(learner, batch)))
 
 
@@ -236,6 +244,7 @@ def _count_kinds(learner: Learner, batch: Batch) -> dict[str, int]:
 def _reset_peak(runtime: Runtime) -> int:
     """Set the peak back and return the bytes that are there before the model."""
     if runtime.device.type == "cuda":
+        # Another device of a model has nothing yet.
         torch.cuda.reset_peak_memory_stats(runtime.device)
         return torch.cuda.memory_allocated(runtime.device)
     # 5 sets VmHWM back (proc(5)); getrusage's ru_maxrss can't be, and is inherited.
@@ -248,12 +257,13 @@ def _peaks(runtime: Runtime, before: int) -> dict[str, int]:
     resident = _read_status("VmHWM")
     if runtime.device.type != "cuda":
         return {"peak_memory_bytes": resident - before, "process_peak_bytes": resident}
-    allocated = torch.cuda.max_memory_allocated(runtime.device)
+    allocated = sum(torch.cuda.max_memory_allocated(device) for device in runtime.devices)
+    reserved = sum(torch.cuda.max_memory_reserved(device) for device in runtime.devices)
     return {
         "peak_memory_bytes": allocated - before,
         "process_peak_bytes": resident,
         "device_allocated_bytes": allocated,
-        "device_reserved_bytes": torch.cuda.max_memory_reserved(runtime.device),
+        "device_reserved_bytes": reserved,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import torch
 
+from bench.data.loader import open_pixels
 from bench.distributed.runtime import Runtime
 from bench.results.record import RunRecord
 from bench.results.step_memory import estimate_step_memory
@@ -162,12 +163,15 @@ def _search_batch_size(spec: ModelSpec, context: RunContext, record: RunRecord) 
         runtime=runtime,
         sizes_vary=True,
     )
+    # Held as in training: on a GPU the set takes memory that a batch can't have.
+    pixels = open_pixels(context.data.train, context.data.size, runtime.device, often=True)
     times = find_best_batch_size(
         learner,
         shape=(spec.in_channels, image_size, image_size),
         num_train=len(context.data.train_indices),
         bytes_an_image=memory_of_one.batch_bytes,
     )
+    del pixels
     rates = {str(size): size / min(seconds) for size, seconds in times.seconds.items()}
     best_size = times.best_size
     best_rate = rates[str(best_size)]

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bench.data.dataset import Dataset
 from bench.data.loader import Loader, evaluation_batches
-from bench.data.pixels import ModelInput
+from bench.data.pixels import ModelInput, count_uploaded_bytes
 from bench.data.sampling import seed_of
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig, to_json
@@ -133,6 +133,7 @@ def make_memory_request(spec: ModelSpec, context: RunContext) -> dict[str, objec
         "in_channels": spec.in_channels,
         "image_size": config.image_size or spec.image_size,
         "batch_size": config.batch_size // context.runtime.data_size,
+        "uploaded_bytes": count_uploaded_bytes(context.data.train.images, context.runtime.device),
     }
 
 
