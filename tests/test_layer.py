@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from bench.distributed.runtime import Runtime
 from bench.request.command_line import parse
-from zoo import create_model, layer
+from zoo import create_model, fast, layer
 from zoo.cost import count_parameters
-from zoo.layer import LocalResponseNorm, PointwiseConv2d, use_matrix_products
+from zoo.layer import LocalResponseNorm, PointwiseConv2d
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -157,7 +157,7 @@ def test_a_product_equals_torchs_convolution(
     channels: tuple[int, int], side: int, bias: bool, layout: str
 ) -> None:
     theirs = nn.Conv2d(*channels, 1, bias=bias).double()
-    ours = use_matrix_products(nn.Sequential(nn.Conv2d(*channels, 1, bias=bias).double()))[0]
+    ours = fast(nn.Sequential(nn.Conv2d(*channels, 1, bias=bias).double()))[0]
     ours.load_state_dict(theirs.state_dict())
     for module in (ours, theirs):
         module.to(memory_format=LAYOUTS[layout])
@@ -173,7 +173,7 @@ def test_a_product_equals_torchs_convolution(
 
 def test_only_plain_pointwise_convolutions_become_products() -> None:
     others = [
-        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Conv2d(4, 4, 1, padding_mode="circular"),
         nn.Conv2d(4, 4, 1, stride=2),
         nn.Conv2d(4, 4, 1, groups=2),
         nn.Conv2d(4, 4, 1, padding=1),
@@ -183,7 +183,7 @@ def test_only_plain_pointwise_convolutions_become_products() -> None:
     kinds = [type(module) for module in others]
     model = nn.Sequential(*others, nn.Conv2d(4, 4, 1))
     names = list(model.state_dict())
-    assert [type(module) for module in use_matrix_products(model)] == [*kinds, PointwiseConv2d]
+    assert [type(module) for module in fast(model)] == [*kinds, PointwiseConv2d]
     assert list(model.state_dict()) == names
 
 

@@ -71,21 +71,7 @@ class PointwiseConv2d(nn.Conv2d):
         return products.permute(0, 3, 1, 2)
 
 
-def use_matrix_products(model: nn.Module) -> nn.Module:
-    """Make a model's plain 1x1 convolutions `PointwiseConv2d`, in place, and return the model.
-
-    Parameters, names and hooks stay as they are.
-    """
-    for module in model.modules():
-        if type(module) is nn.Conv2d and _is_pointwise(module):
-            # The class is changed, as torch's own LazyConv2d becomes a Conv2d. Putting another
-            # module in its place would lose what its owner keeps besides the name: references in
-            # lists, hooks and their handles, a module that stands under two names, the root.
-            module.__class__ = PointwiseConv2d
-    return model
-
-
-def _is_pointwise(conv: nn.Conv2d) -> bool:
+def is_pointwise(conv: nn.Conv2d) -> bool:
     """Return whether each output is a weighted sum of the channels at its own place."""
     one_pixel = conv.kernel_size == (1, 1) and conv.stride == (1, 1)
     unpadded = conv.padding in ((0, 0), "valid", "same")

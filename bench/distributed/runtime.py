@@ -35,11 +35,11 @@ from bench.distributed.roll_call import (
     open_roll_call,
     patience_of_groups,
 )
-from bench.request.config import PARALLEL, RunConfig
+from bench.request.config import FAST, PARALLEL, TORCH, RunConfig
 from bench.results.record import Status
 from bench.results.storage import lock_folder
 from zoo.cause import cause_of
-from zoo.layer import use_matrix_products
+from zoo.kernel import use_fast_kernels
 from zoo.terminal import show, visible
 
 T = TypeVar("T")
@@ -80,6 +80,8 @@ class Runtime:
     num_threads: int
     precision: str
     parallel: str
+    kernels: str = TORCH  # of training and evaluation
+    infer_kernels: str = TORCH
     gang: Gang = field(default_factory=SingleGang)
     data_axis: Gang = field(default_factory=SingleGang)
     model_axis: Gang = field(default_factory=SingleGang)
@@ -109,11 +111,13 @@ class Runtime:
         roll = await_ranks(world, config.timeout)
         accelerator = start_accelerator(config)
         check_precision(config.precision, accelerator.device, allow_emulated=config.allow_emulated)
+        kernels = choose_kernels(config.kernels, accelerator.device)
         rank, size = accelerator.process_index, accelerator.num_processes
         axes = parallel.find_axes(
             rank, size, model_size=PARALLEL[config.parallel], patience=_group_patience(config)
         )
         runtime = cls(accelerator, world, num_threads, config.precision, config.parallel)
+        runtime.kernels, runtime.infer_kernels = kernels
         runtime.data_axis, runtime.model_axis = axes
         runtime.gang = join_ranks(rank, size, config.timeout)
         runtime._roll = roll or open_roll_call(world, config.timeout)
@@ -177,6 +181,8 @@ class Runtime:
         return {
             "num_threads": self.num_threads,
             "precision": self.precision,
+            "kernels": self.kernels,
+            "infer_kernels": self.infer_kernels,
             "tf32": torch.backends.cuda.matmul.allow_tf32,
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
         }
@@ -310,9 +316,8 @@ class Runtime:
 
         `ways` is its spec's `parallelise`. ValueError for a model that can't be shared so.
         """
-        # The same sums as the convolutions', and training is faster (zoo/layer.py).
-        if self.device.type == "cpu":
-            use_matrix_products(model)
+        if self.kernels == FAST:
+            use_fast_kernels(model)
         if self.parallel == "data":
             return model.to(self.device)
         shared = parallel.share_model(model, ways[self.parallel], self.model_axis, self.device)
@@ -460,3 +465,15 @@ def check_precision(precision: str, device: torch.device, *, allow_emulated: boo
             "AMX, and would emulate bf16 hundreds of times slower than fp32; choose fp32, "
             "or give --allow-emulated"
         )
+
+
+def choose_kernels(asked: str | None, device: torch.device) -> tuple[str, str]:
+    """Return whose convolutions training has and whose inference has: each fast or torch.
+
+    Training is what is waited for; inference is measured as people deploy it.
+    """
+    if device.type == "cpu":
+        return asked or FAST, asked or TORCH
+    if asked == FAST:
+        raise ValueError("--kernels fast: there is nothing to do on a GPU; leave it out")
+    return TORCH, TORCH

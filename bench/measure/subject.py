@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -21,6 +22,7 @@ from bench.train.schedule import choose_optimizer
 from bench.train.step import build_tiny_network, make_noise_batch, time_action
 from bench.train.trainer import Batches, Learner
 from zoo.cause import cause_of
+from zoo.kernel import library_kernels
 from zoo.spec import ModelSpec
 
 # Steps that are timed must not lead to weights that overflow, however many there are.
@@ -50,6 +52,20 @@ class Subject:
         """
         bare = self.learner.bare
         return compile_model(bare, sizes_vary=sizes_vary) if self.learner.config.compile else bare
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Hold the model as it is measured in inference: its mode, and whose convolutions it has.
+
+        Training goes on with its own.
+        """
+        bare, runtime = self.learner.bare, self.learner.runtime
+        bare.eval()
+        if runtime.infer_kernels == runtime.kernels:
+            yield
+            return
+        with library_kernels(bare):
+            yield
 
     @property
     def bytes_sent(self) -> int | None:

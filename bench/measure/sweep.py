@@ -31,13 +31,13 @@ def time_inference(
 
     The latter in an order drawn afresh each time, so that drift becomes no trend over the sizes.
     """
-    subject.learner.bare.eval()
     model = subject.make_scorer(sizes_vary=True)
 
     def time_forward(size: int) -> float:
         images = _repeat_images(subject, max(1, size // runtime.data_size))
         forward = forward_pass(model, images, runtime)
-        took = [time_action(forward, runtime) for _ in range(REPEATS)]
+        with subject.answering():
+            took = [time_action(forward, runtime) for _ in range(REPEATS)]
         return min(took[1:])
 
     if subject.learner.config.compile:

@@ -77,9 +77,9 @@ def infer_visit(subject: Subject, runtime: Runtime) -> Visit:
     forward = forward_pass(model, subject.batch.images, runtime)
 
     def visit() -> Mapping[str, float]:
-        subject.learner.bare.eval()
-        forward()
-        return {"infer_images_per_second": _time_each(forward, runtime)}
+        with subject.answering():
+            forward()
+            return {"infer_images_per_second": _time_each(forward, runtime)}
 
     return visit
 
@@ -90,9 +90,9 @@ def latency_visit(subject: Subject, runtime: Runtime) -> Visit:
     forward = forward_pass(model, subject.batch.images[:1], runtime)
 
     def visit() -> Mapping[str, float]:
-        subject.learner.bare.eval()
-        forward()
-        return {"latency_ms": 1e3 * _time_each(forward, runtime)}
+        with subject.answering():
+            forward()
+            return {"latency_ms": 1e3 * _time_each(forward, runtime)}
 
     return visit
 

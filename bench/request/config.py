@@ -46,6 +46,7 @@ SCHEDULES = ("cosine", "onecycle", "constant", "plateau")
 OPTIMIZERS = ("sgd", "momentum", "adamw", "adam")
 PRECISIONS = ("fp32", "bf16", "fp16")
 PROTOCOLS = ("split", "published")
+FAST, TORCH = "fast", "torch"
 # How many processes share one copy of a model, for each way of sharing it.
 PARALLEL = {"data": 1, "tower": 2, "owt": 2, "devices": 1}
 DIGITS = ("mnist", "svhn")  # data sets whose images mean something else when mirrored
@@ -257,6 +258,14 @@ class MachineOptions:
     )
     channels_last: bool = option(True, "Keep images and weights in channels-last memory format.")
     compile: bool = option(False, "Compile the models with torch.compile.")
+    kernels: str | None = option(
+        None,
+        "Whose convolutions on a CPU: fast (zoo.fast: the same sums, sooner) or torch (the "
+        "library's own). Without it training and evaluation are fast, and inference is measured as "
+        "the library gives the model.",
+        metavar="NAME",
+        choices=(FAST, TORCH),
+    )
     tf32: bool = option(False, "Let a GPU round the factors of float32 products to 10 bits (TF32).")
     cudnn_benchmark: bool = option(False, "Let cuDNN time its convolutions and take the fastest.")
     exact: bool = option(

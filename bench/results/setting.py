@@ -68,6 +68,21 @@ def _option(
     )
 
 
+def _kernels(name: str, label: str) -> Setting:
+    """Build the entry of whose convolutions a record was made with."""
+
+    def read(record: RunRecord) -> object:
+        # A GPU never had any but the library's, whether a record says so or not.
+        on_gpu = record.environment.get("device") == "cuda"
+        return record.environment.get(name, "torch" if on_gpu else None)
+
+    # Before there was a choice, 1x1 convolutions were products on a CPU, in inference too.
+    before = "1x1 products"
+    return Setting(
+        name=name, label=label, read=read, before=before, in_csv=True, in_force=name == "kernels"
+    )
+
+
 def _batch_size(record: RunRecord) -> object:
     """Return the batch size; with `--batch-size best` that of each model is its own."""
     return "best" if record.config.get("best_batch") else record.batch_size
@@ -132,6 +147,8 @@ MACHINE = (
     _option("precision", "precision", in_force=True),
     _option("channels_last", "channels-last"),
     _option("compile", "compiled", before=False),
+    _kernels("kernels", "training's kernels"),
+    _kernels("infer_kernels", "inference's kernels"),
     _option("tf32", "TF32", place="environment", before=False, in_force=True),
     _option("cudnn_benchmark", "cuDNN benchmark", place="environment", before=False, in_force=True),
     _option("exact", "exact sums", before=False),
