@@ -181,7 +181,7 @@ def test_what_can_not_be_had_is_refused(
         (["lenet5", "--pretrained"], "lenet5 has no published weights; give a file"),
         (
             ["lenet5", "--pretrained", str(tmp_path / "weihgts.pth")],
-            f"did you mean {tmp_path / 'weights.pth'}?",
+            "did you mean weights.pth?",
         ),
         (["lenet5", "mlp", "--pretrained", str(tmp_path / "weights.pth")], "one file for 2 models"),
         (

@@ -18,11 +18,11 @@ from bench.results.record import Measurement, RunRecord, cell_name
 from bench.results.storage import (
     cell_folder,
     read,
-    weights_file,
     write,
     write_bytes,
     write_json,
 )
+from bench.results.weights_file import find_weights
 
 OLD_RECORD = Path(__file__).parent / "data" / "run" / "cells" / "lenet5-s0" / "record.json"
 
@@ -135,9 +135,9 @@ def test_a_cell_that_was_begun_under_a_name_of_old_stays_there(tmp_path: Path) -
     for model, seed in (("m-n.py:f", 0), ("m/n.py:f", 1)):
         assert cell_folder(tmp_path, model, seed) == tmp_path / "cells" / cell_name(model, seed)
     (folder / "model.safetensors").touch()
-    assert weights_file(tmp_path, "m/n.py:f", 0) == folder / "model.safetensors"
+    assert find_weights(tmp_path, "m/n.py:f", 0) == folder / "model.safetensors"
     with pytest.raises(ValueError, match=r"no weights of m-n\.py:f"):
-        weights_file(tmp_path, "m-n.py:f", 0)
+        find_weights(tmp_path, "m-n.py:f", 0)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from bench.data.dataset import check_dataset
 from bench.distributed.hardware import num_gpus
 from bench.request.command_line import check_folder
 from bench.request.config import HUB, NONE, PARALLEL, TRACKERS, RunConfig
-from bench.results.storage import weights_file
+from bench.results.weights_file import find_weights
 from zoo.registry import check_name, expand, list_models, split_switches
 from zoo.terminal import show
 
@@ -189,4 +189,4 @@ def check_pretrained(config: RunConfig) -> None:
         )
     for model in config.models:
         for seed in config.seeds:
-            weights_file(Path(given), model, seed)
+            find_weights(Path(given), model, seed)

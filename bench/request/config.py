@@ -231,8 +231,8 @@ class LearningOptions:
     pretrained: str = option(
         NONE,
         "Start from pretrained weights: without a value those published for tv: and timm: models; "
-        "else a file, a folder with MODEL.safetensors or MODEL.pth for each model, or another "
-        "run's folder.",
+        "else a file, a folder with a file for each model (tf_efficientnet_lite0.safetensors for "
+        "timm:tf_efficientnet_lite0; .pth, .pt, .bin), or another run's folder.",
         metavar="hub|FILE|DIR",
     )
     crops: int = option(

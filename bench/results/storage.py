@@ -3,7 +3,6 @@
 No torch.
 """
 
-import difflib
 import errno
 import fcntl
 import json
@@ -20,7 +19,6 @@ from bench.results.record import (
     RunRecord,
     cell_name,
     old_cell_name,
-    plain_name,
 )
 
 Written = TypeVar("Written", RunRecord, Comparison)
@@ -182,31 +180,3 @@ def requested_models(folder: Path) -> Sequence[str]:
         return list(json.loads((folder / "config.json").read_bytes())["models"])
     except (OSError, ValueError, KeyError, TypeError):
         return []
-
-
-SUFFIXES = (".safetensors", ".pth", ".pt")
-
-
-def weights_file(place: Path, model: str, seed: int) -> Path:
-    """Find a model's weights: the file itself, MODEL.* in a folder, or the cell of a run.
-
-    ValueError if not there.
-    """
-    if place.is_file():
-        return place
-    if not place.is_dir():
-        there = [path.name for path in place.absolute().parent.glob("*")]
-        near = difflib.get_close_matches(place.name, there, 1)
-        hint = f"; did you mean {place.with_name(near[0])}?" if near else ""
-        raise ValueError(f"--pretrained {place}: no such file or folder{hint}")
-    looked = [
-        cell_folder(place, model, seed) / "model.safetensors",
-        *(place / (plain_name(model) + suffix) for suffix in SUFFIXES),
-    ]
-    found = next((path for path in looked if path.is_file()), None)
-    if found is None:
-        names = ", ".join(str(path.relative_to(place)) for path in looked)
-        raise ValueError(
-            f"--pretrained {place}: no weights of {model}, seed {seed}; looked for {names}"
-        )
-    return found

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.request.config import HUB, NONE, RunConfig
-from bench.results.storage import weights_file
+from bench.results.weights_file import find_weights
 from zoo import weights
 from zoo.external import fetch_trained_state
 from zoo.registry import create_model
@@ -27,7 +27,7 @@ def read_weights(given: str, model: str, seed: int) -> dict[str, Tensor]:
     """
     if given == HUB:
         return fetch_trained_state(model)
-    return weights.read(weights_file(Path(given), model, seed))
+    return weights.read(find_weights(Path(given), model, seed))
 
 
 def check_pretrained(config: RunConfig, num_classes: int) -> None:

@@ -1,0 +1,76 @@
+"""Which file holds a model's weights: in a folder as people have them, or in a run. No torch."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.results.record import plain_name
+from bench.results.storage import cell_folder
+from zoo.suggest import did_you_mean
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+# Downloads of torchvision and timm bear the start of their checksum: `resnet18-f37072fd.pth`.
+CHECKSUM = r"-[0-9a-f]{8,64}"
+# timm's tag of how they were trained: `resnet50.a1_in1k.safetensors`, or the hub's folder of it.
+TAG = r"\.[a-z]\w*"
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # of a model's own folder
+
+
+def find_weights(place: Path, model: str, seed: int) -> Path:
+    """Find a model's weights: the file itself, one for the model in a folder, or the cell of a run.
+
+    In a folder a file is named after the model, with or without its library, or with what the
+    libraries add to a download; in this order. ValueError if none is there, or several alike.
+    """
+    if place.is_file():
+        return place
+    if not place.is_dir():
+        hint = did_you_mean(place.name, _names_in(place.absolute().parent))
+        raise ValueError(f"--pretrained {place}: no such file or folder" + (hint and f"; {hint}"))
+    for candidates in _list_candidates(place, model, seed):
+        found = [path for path in candidates if path.is_file()]
+        if len(found) > 1:
+            names = ", ".join(str(path.relative_to(place)) for path in found)
+            raise ValueError(
+                f"--pretrained {place}: {names} may each be {model}'s; give one of them by its name"
+            )
+        if found:
+            return found[0]
+    cell = cell_folder(place, model, seed).relative_to(place)
+    names = " or ".join(_names_of(model))
+    hint = did_you_mean(_names_of(model)[-1], [Path(name).stem for name in _names_in(place)])
+    raise ValueError(
+        f"--pretrained {place}: no weights of {model}, seed {seed}; looked for "
+        f"{cell}/model.safetensors, and {names} with {', '.join(SUFFIXES)}" + (hint and f"; {hint}")
+    )
+
+
+def _list_candidates(place: Path, model: str, seed: int) -> Iterator[list[Path]]:
+    """List what may be the weights, what is surest first; of one list only one may be there."""
+    yield [cell_folder(place, model, seed) / "model.safetensors"]
+    for name in _names_of(model):
+        for suffix in SUFFIXES:
+            yield [place / (name + suffix)]
+    own = _names_of(model)[-1]
+    for addition in (CHECKSUM, f"{TAG}(?:{CHECKSUM})?"):
+        file = re.compile(re.escape(own) + addition + r"\.(?:safetensors|pth|pt|bin)")
+        yield [place / name for name in _names_in(place) if file.fullmatch(name)]
+    folder = re.compile(re.escape(own) + f"(?:{TAG})?")
+    named = [place / name for name in _names_in(place) if folder.fullmatch(name)]
+    for file_name in HUB_FILES:
+        yield [path / file_name for path in named]
+
+
+def _names_of(model: str) -> tuple[str, ...]:
+    """Return what files call a model: its whole name, without its library, without switches."""
+    _, _, own = model.rpartition(":")
+    bare, _, _ = own.partition("@")
+    return tuple(dict.fromkeys((plain_name(model), plain_name(own), plain_name(bare))))
+
+
+def _names_in(folder: Path) -> list[str]:
+    """List the names in a folder, sorted; none where it can't be read."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return []

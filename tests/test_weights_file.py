@@ -1,0 +1,67 @@
+"""Which file holds a model's weights. Oracle: the names under which people have such files."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.results.weights_file import find_weights
+from tests.support.image_factory import one_line
+
+LITE, RESNET = "timm:tf_efficientnet_lite0", "tv:resnet18"
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (LITE, "tf_efficientnet_lite0.safetensors"),
+        (LITE, "timm-tf_efficientnet_lite0.pth"),
+        # Of timm's hub: the file renamed, or the folder of a clone.
+        (LITE, "tf_efficientnet_lite0.in1k.safetensors"),
+        (LITE, "tf_efficientnet_lite0.in1k/model.safetensors"),
+        (LITE, "tf_efficientnet_lite0/pytorch_model.bin"),
+        # Of timm's and torchvision's caches.
+        (LITE, "tf_efficientnet_lite0-0aa007d2.pth"),
+        (RESNET, "resnet18-f37072fd.pth"),
+        (RESNET, "resnet18.pt"),
+        (RESNET, "resnet18.bin"),
+        ("lenet5", "lenet5.pth"),
+        ("alexnet_half_cifar@activation=tanh", "alexnet_half_cifar.pth"),
+        ("mine/nets.py:small", "small.pth"),
+    ],
+)
+def test_a_file_is_found_as_people_have_it(model: str, name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    for other in ("resnet18x.pth", "resnet181.pth", "tf_efficientnet_lite01.bin", "xlenet5.pt"):
+        (tmp_path / other).touch()
+    file.touch()
+    assert find_weights(tmp_path, model, 0) == file
+    assert find_weights(file, model, 0) == file
+
+
+def test_the_whole_name_goes_before_the_librarys(tmp_path: Path) -> None:
+    for name in ("resnet18-f37072fd.pth", "resnet18.bin", "resnet18.pth", "tv-resnet18.bin"):
+        (tmp_path / name).touch()
+    for name in ("tv-resnet18.bin", "resnet18.pth", "resnet18.bin", "resnet18-f37072fd.pth"):
+        assert find_weights(tmp_path, RESNET, 0).name == name
+        (tmp_path / name).unlink()
+
+
+def test_several_downloads_of_one_model_are_asked_back(tmp_path: Path) -> None:
+    for name in ("resnet18-f37072fd.pth", "resnet18-5c106cde.pth"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"resnet18-5c106cde\.pth, resnet18-f37") as error:
+        find_weights(tmp_path, RESNET, 0)
+    one_line(error)
+
+
+def test_a_missing_file_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "tf_efficientnet_lite1.safetensors").touch()
+    with pytest.raises(ValueError, match="no weights of timm:tf_effic") as error:
+        find_weights(tmp_path, LITE, 0)
+    assert "did you mean tf_efficientnet_lite1?" in one_line(error)
+    with pytest.raises(
+        ValueError, match=r"did you mean tf_efficientnet_lite1\.safetensors"
+    ) as error:
+        find_weights(tmp_path / "tf_efficientnet_lite2.safetensors", LITE, 0)
+    one_line(error)
