@@ -78,7 +78,7 @@ def run_request(config: RunConfig, data: Dataset, world: World) -> int:
             runtime = stack.enter_context(Runtime.start(config))
             config = runtime.broadcast(config)
             cells = list_cells(config, data)
-            runtime.on_main(check_pretrained, config, len(data.class_names))
+            runtime.on_main(check_pretrained, config, data.class_names)
             if config.dry_run:
                 return leave_exit_code(show_plan(cells, config, data, runtime))
             context = claim_run(config, data, runtime)

@@ -4,6 +4,7 @@ Oracles: torchvision's and timm's own models with the same random weights on the
 the files themselves.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from torchvision import models as torchvision_models
 
 from bench.data.dataset import open_dataset
 from bench.results.record import RunRecord
-from bench.results.storage import read
+from bench.results.storage import read, write
 from bench.run import main
+from bench.train.checkpoint import save_weights
+from bench.train.pretrained import load_starting_weights, read_weights
 from tests.support.image_factory import NUM_CLASSES, use_own_cache, write_cifar10
 from tests.support.processes import argv_of
+from zoo import create_model
+from zoo.weights import describe_input, load_pretrained
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as both libraries print them
 
@@ -126,6 +131,58 @@ def test_a_run_starts_where_another_ended(words: list[str], tmp_path: Path) -> N
         == read(began / "record.json", RunRecord).accuracy
     )
     assert np.array_equal(answers(ended), answers(began))
+
+
+def retold(folder: Path, names: tuple[str, ...], order: list[int]) -> None:
+    """Let a run's cell say that its classes are these, its head's rows standing in this order."""
+    record = read(folder / "record.json", RunRecord)
+    write(folder / "record.json", replace(record, data=replace(record.data, class_names=names)))
+    state = load_file(folder / "model.safetensors")
+    for name in ("fc3.weight", "fc3.bias"):
+        state[name] = state[name][order].clone()
+    save_file(state, folder / "model.safetensors")
+
+
+def test_classes_in_another_order_are_put_in_ours_by_name(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = [*words[:-1], str(tmp_path / "first")]
+    first[first.index("--epochs") + 1] = "1"
+    again = ["--models", "lenet5", "--batch-size", "60", "--pretrained", str(tmp_path / "first")]
+    assert main(["--models", "lenet5", "--batch-size", "60", *first]) == 0
+    ended = tmp_path / "first" / "cells" / "lenet5-s0"
+    expected, names = answers(ended), read(ended / "record.json", RunRecord).data.class_names
+    assert not names[0].isdigit()
+    order = [3, 9, 0, 1, 2, 4, 8, 7, 6, 5]
+    retold(ended, tuple(names[row] for row in order), order)
+    assert main([*again, *words]) == 0
+    assert np.array_equal(answers(only_cell(tmp_path)), expected)
+    # Other classes, though as many: the last layer is new.
+    retold(ended, tuple(f"{name}s" for name in names), order)
+    assert main([*again, *words[:-1], str(tmp_path / "other")]) == 0
+    assert "new for 10 classes: fc3.weight, fc3.bias" in capsys.readouterr().out
+    # Numbers stand for names that nobody gave, and say nothing.
+    retold(ended, tuple(map(str, range(10))), np.argsort(np.argsort(order)).tolist())
+    assert main([*again, *words[:-1], str(tmp_path / "numbers")]) == 0
+    said = capsys.readouterr().out
+    assert "starts from first weights" in said
+    assert "new for" not in said
+
+
+def test_the_transform_of_the_input_is_kept_with_the_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs: Any = torchvision_models.googlenet(
+        weights=None, init_weights=False, transform_input=True
+    ).eval()
+    first = create_model("tv:googlenet", num_classes=1000).eval()
+    load_pretrained(first, theirs.state_dict(), num_classes=1000)
+    path = tmp_path / "model.safetensors"
+    save_weights(path, first.state_dict(), metadata=describe_input(first))
+    second = create_model("tv:googlenet", num_classes=1000).eval()
+    found = read_weights(str(path), "tv:googlenet", 0, ())
+    load_starting_weights(second, found, num_classes=1000)
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.equal(second(images), theirs(images))
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.models import densenet121, googlenet, squeezenet1_1
 
-from zoo import create_model, weights
+from zoo import create_model, saved_weights, weights
 from zoo.external import fetch_trained_state
 
 
@@ -22,7 +22,7 @@ def test_reads_back_what_was_saved(suffix: str, tmp_path: Path) -> None:
     state = create_model("lenet5").state_dict()
     path = tmp_path / f"weights{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    found = weights.read(path)
+    found = saved_weights.read(path).state
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], state[name]) for name in state)
 
@@ -31,14 +31,14 @@ def test_reads_back_what_was_saved(suffix: str, tmp_path: Path) -> None:
 def test_refuses_files_that_hold_no_weights(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"weights{suffix}"
     with pytest.raises(ValueError, match="no weights at"):
-        weights.read(path)
+        saved_weights.read(path)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match="holds no weights that can be read"):
-        weights.read(path)
+        saved_weights.read(path)
     if suffix == ".pt":
         torch.save([1, 2], path)
         with pytest.raises(ValueError, match="no dictionary of tensors"):
-            weights.read(path)
+            saved_weights.read(path)
 
 
 def test_weights_for_other_classes_leave_the_last_layer_fresh() -> None:

@@ -1,20 +1,20 @@
-"""Load weights whole or not at all: from a state, from a file, or as their library trained them."""
+"""Load weights whole or not at all: of this network, of other classes, or of another wrapper."""
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from zoo.cause import first_line
+from zoo.saved_weights import INSERTED
+from zoo.suggest import did_you_mean
 
 State = Mapping[str, Tensor]
 
-# What training scripts save a state under, beside their optimiser's.
-WRAPPERS = ("state_dict", "model_state_dict", "model")
+TRANSFORM = "transform_input"  # in a file's metadata: torchvision's name for scaling its images
+COUNTER = "num_batches_tracked"  # files from before batch normalisation counted its batches lack it
 # The auxiliary classifiers of GoogLeNet and Inception v3, which they need in training alone.
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
@@ -24,6 +24,18 @@ class ScalesImages(Protocol):
     """A network of torchvision that may scale its images itself."""
 
     transform_input: bool
+
+
+class Fitted(NamedTuple):
+    """A model's whole state, and which of it isn't the file's since the classes differ.
+
+    `scales_images`: torchvision's published networks with auxiliary heads read images scaled to
+    -1 ... 1.
+    """
+
+    state: State
+    fresh: list[str]
+    scales_images: bool
 
 
 @runtime_checkable
@@ -42,75 +54,164 @@ def load(model: nn.Module, state: State) -> None:
     model.load_state_dict(state)
 
 
-def check(model: nn.Module, state: State) -> None:
+def check(model: nn.Module, state: State, *, kept: Collection[str] = ()) -> None:
     """Raise ValueError unless a state has exactly the model's parameters and buffers.
 
-    It names the first one that is missing, of another shape, or unknown here.
+    It names the first one that is missing, of another shape or kind, or unknown here, and says how
+    many fit. Those of `kept` stay the model's own, whatever the state has.
     """
     own = model.state_dict()
     kind = type(model).__name__
     for name, tensor in own.items():
+        if name in kept:
+            continue
         if name not in state:
-            raise ValueError(f"the weights lack {name}, which {kind} has")
+            near = did_you_mean(name, state.keys() - own.keys(), num_names=1)
+            fault = f"the weights lack {name}, which {kind} has"
+            raise ValueError(f"{fault}; {near or 'they have nothing like it'} {_rate(own, state)}")
         given, wanted = tuple(state[name].shape), tuple(tensor.shape)
         if given != wanted:
-            raise ValueError(f"{name} is {given} in the weights and {wanted} in the model")
+            fault = f"{name} is {given} in the weights and {wanted} in the model"
+            raise ValueError(f"{fault} {_rate(own, state)}")
+        fault = _find_fault(state[name], tensor)
+        if fault:
+            raise ValueError(f"{name} in the weights {fault}")
     for name in state:
         if name not in own:
-            raise ValueError(f"{kind} has no {name}, which the weights have")
+            raise ValueError(f"{kind} has no {name}, which the weights have {_rate(own, state)}")
 
 
-def load_pretrained(model: nn.Module, state: State, *, num_classes: int) -> list[str]:
+def _rate(own: State, state: State) -> str:
+    """Say how many of a model's tensors a state has in their shapes."""
+    fitting = [name for name in own if name in state and state[name].shape == own[name].shape]
+    return f"({len(fitting)} of {len(own)} tensors fit)"
+
+
+def _find_fault(given: Tensor, wanted: Tensor) -> str:
+    """Return why a tensor can't be a model's, whatever its shape; empty where it can."""
+    if given.is_meta:
+        return "has no values (device meta)"
+    if given.is_quantized:
+        return f"is quantised ({given.dtype}); dequantise it"
+    if given.layout is not torch.strided:
+        return f"is not dense ({given.layout}); save it by to_dense()"
+    if _kind_of(given) != _kind_of(wanted):
+        return f"is {given.dtype}, and {wanted.dtype} in the model"
+    # Of one byte only half the values of a weight are left, and their scales aren't in the tensor.
+    if given.is_floating_point() and given.itemsize < 2:
+        return f"is {given.dtype}, without the scales that it was divided by"
+    if given.is_floating_point() and not given.isfinite().all():
+        num_bad = int((~given.isfinite()).sum())
+        return f"has {num_bad} values of {given.numel()} that are NaN or infinite"
+    return ""
+
+
+def _kind_of(tensor: Tensor) -> str:
+    """Return what a tensor's values are: torch converts between any two without a word."""
+    if tensor.dtype is torch.bool:
+        return "truth values"
+    if tensor.is_complex():
+        return "complex numbers"
+    return "real numbers" if tensor.is_floating_point() else "integers"
+
+
+def describe_input(model: nn.Module) -> dict[str, str]:
+    """Return what a network does to its images, for the metadata of the file of its weights."""
+    if not isinstance(model, ScalesImages):
+        return {}
+    return {TRANSFORM: str(bool(model.transform_input)).lower()}
+
+
+def follow_metadata(model: nn.Module, metadata: Mapping[str, str]) -> None:
+    """Let a network do to its images what `describe_input` says of that of the weights."""
+    if isinstance(model, ScalesImages) and TRANSFORM in metadata:
+        model.transform_input = metadata[TRANSFORM] == "true"
+
+
+def load_pretrained(
+    model: nn.Module, state: State, *, num_classes: int, new: Collection[str] = ()
+) -> list[str]:
     """Load weights that may have been trained for other classes.
 
     Return the names that stay fresh for that reason. Raise ValueError as `fit_state`, before
     anything is changed.
     """
-    own = model.state_dict()
-    state, fresh = fit_state(model, state, num_classes=num_classes)
-    if isinstance(model, ScalesImages) and any(name.startswith(AUXILIARY) for name in state):
-        # torchvision's published networks of this kind read images scaled to -1 ... 1.
+    fitted = fit_state(model, state, num_classes=num_classes, new=new)
+    if isinstance(model, ScalesImages) and fitted.scales_images:
         model.transform_input = True
-    # Every name of the model and no other, so that the loading is strict.
-    loaded = {name: state[name] for name in own}
-    for name in fresh:
-        loaded[name] = own[name]
-    model.load_state_dict(loaded)
-    return fresh
+    model.load_state_dict(fitted.state)
+    return fitted.fresh
 
 
-def fit_state(model: nn.Module, state: State, *, num_classes: int) -> tuple[State, list[str]]:
-    """Fit published weights to a model.
+def fit_state(
+    model: nn.Module, state: State, *, num_classes: int, new: Collection[str] = ()
+) -> Fitted:
+    """Fit published weights to a model, under the names that they have here.
 
-    Return them under the names that they have here, and the names that stay fresh since the classes
-    differ: only parameters of `num_classes` rows may, in their rows. Raise ValueError naming the
-    first other one that does.
+    Those of `new` stay fresh, and parameters of `num_classes` rows that differ in their rows. Raise
+    ValueError naming the first other one that doesn't fit.
     """
     own = model.state_dict()
     if isinstance(model, AdoptsWeights):
         state = model.adopt(state)
-    # Files from before batch normalisation counted its batches lack the counters.
-    fitted = {name: t for name, t in own.items() if name.endswith("num_batches_tracked")}
+    prefix = find_prefix(own, state)
+    # A user's own network may have in its names what torch inserts, and files lack.
+    own_names = {INSERTED.sub("", name): name for name in own}
+    has_no_heads = getattr(model, "aux_logits", None) is False
+    fitted = {}
+    heads = {}
     for name, tensor in state.items():
-        known = name if name in own else _modernise(name)
-        fitted[known] = tensor
+        if not name.startswith(prefix):
+            continue
+        given = name.removeprefix(prefix)
+        known = own_names.get(given) or own_names.get(_modernise(given)) or given
+        if has_no_heads and known.startswith(AUXILIARY):
+            heads[known] = tensor
+        else:
+            fitted[known] = tensor
     fresh = []
     for name, tensor in own.items():
-        if name in fitted and _differs_in_classes(tensor, fitted[name], num_classes):
+        differs = name in fitted and _differs_in_classes(tensor, fitted[name], num_classes)
+        if differs or name in new:
             fresh.append(name)
-    has_no_heads = getattr(model, "aux_logits", None) is False
-    checked = {}
-    for name, tensor in fitted.items():
-        if has_no_heads and name.startswith(AUXILIARY):
-            continue
-        checked[name] = own[name] if name in fresh else tensor
-    check(model, checked)
-    return fitted, fresh
+    counters = [name for name in own if name.endswith(COUNTER) and name not in fitted]
+    check(model, fitted, kept=[*fresh, *counters])
+    # Every name of the model, so that loading is strict.
+    kept = {name: own[name] for name in (*fresh, *counters)}
+    return Fitted(fitted | kept, fresh, scales_images=bool(heads))
+
+
+def find_prefix(own: Iterable[str], state: Iterable[str]) -> str:
+    """Return what stands before a network's names in a state, as Lightning's `model.` does.
+
+    What doesn't begin so is of other parts of its program, such as a loss. Of two networks in one
+    state the averaged one is meant. ValueError where several may be.
+    """
+    names = {INSERTED.sub("", name) for name in own if not name.endswith(COUNTER)}
+    hits: Counter[str] = Counter()
+    for name in state:
+        parts = name.split(".")
+        for start in range(len(parts)):
+            if ".".join(parts[start:]) in names:
+                hits["".join(f"{part}." for part in parts[:start])] += 1
+    most = max(hits.values(), default=0)
+    # Fewer are those of another network, whose layers happen to be called alike.
+    if hits[""] == most or 2 * most <= len(names):
+        return ""
+    best = [prefix for prefix, number in hits.items() if number == most]
+    averaged = [prefix for prefix in best if "ema" in prefix.lower()]
+    if len(averaged or best) > 1:
+        raise ValueError(
+            f"the weights hold several networks: {', '.join(sorted(best))}; save one of them alone"
+        )
+    return (averaged or best)[0]
 
 
 def _differs_in_classes(own: Tensor, given: Tensor, num_classes: int) -> bool:
     """Return whether a parameter has a row a class here, and another number of like rows there."""
-    if own.dim() == 0 or len(own) != num_classes or own.shape[1:] != given.shape[1:]:
+    if own.dim() == 0 or own.dim() != given.dim() or len(own) != num_classes:
+        return False
+    if own.shape[1:] != given.shape[1:]:
         return False
     return len(given) != num_classes
 
@@ -121,41 +222,3 @@ def _modernise(name: str) -> str:
     `norm.1.weight` is `norm1.weight`.
     """
     return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)", r"\1", name)
-
-
-def read(path: Path) -> dict[str, Tensor]:
-    """Read a state from a safetensors file or one that torch saved.
-
-    What training scripts save around it is taken off, DDP's `module.` too. Nothing but tensors and
-    plain containers is ever unpickled. Raise ValueError that says in one line what is wrong.
-    """
-    # Not timm.models.load_state_dict: it takes averaged weights (`state_dict_ema`) in silence where
-    # there are any, knows no `model_state_dict`, lets a pickled Namespace in, and takes seconds to
-    # import.
-    if not path.is_file():
-        raise ValueError(f"no weights at {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # A damaged file makes its reader raise nearly anything.
-        cause = first_line(error)
-        raise ValueError(f"{path} holds no weights that can be read: {cause}") from error
-    state = _unwrap(saved)
-    # A list, say, or numbers beside the tensors.
-    if not isinstance(state, dict) or not state:
-        raise ValueError(f"{path} holds no dictionary of tensors")
-    if not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise ValueError(f"{path} holds no dictionary of tensors")
-    return state
-
-
-def _unwrap(saved: object) -> object:
-    """Return the state in what a training script saved, its names without DDP's `module.`."""
-    for key in WRAPPERS:
-        if isinstance(saved, Mapping) and isinstance(saved.get(key), Mapping):
-            saved = saved[key]
-    if isinstance(saved, Mapping) and all(str(name).startswith("module.") for name in saved):
-        return {name.removeprefix("module."): tensor for name, tensor in saved.items()}
-    return saved

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import JsonValue
+from torch import nn
 
 from bench.cell.open_run import Cell
 from bench.data.dataset import Dataset
@@ -23,6 +24,7 @@ from bench.train import checkpoint
 from bench.train.build import RunContext
 from bench.train.evaluation import Predictions
 from bench.train.schedule import choose_optimizer
+from zoo import weights
 from zoo.cause import cause_of
 from zoo.spec import ModelSpec
 
@@ -160,10 +162,15 @@ def spec_as_json(spec: ModelSpec) -> dict[str, JsonValue]:
 
 
 def write_outcome(
-    folder: Path, state: dict[str, torch.Tensor], predictions: Predictions, data: Dataset
+    folder: Path,
+    model: nn.Module,
+    state: dict[str, torch.Tensor],
+    predictions: Predictions,
+    data: Dataset,
 ) -> dict[str, str]:
-    """Write weights, predictions and a few samples; returns their checksums."""
-    checkpoint.save_weights(folder / "model.safetensors", state)
+    """Write a model's whole state, predictions and a few samples; returns their checksums."""
+    path = folder / "model.safetensors"
+    checkpoint.save_weights(path, state, metadata=weights.describe_input(model))
     sync(folder / "model.safetensors")  # before the checkpoints that it is from are removed
     _write_arrays(
         folder / "predictions.npz",

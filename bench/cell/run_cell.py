@@ -166,9 +166,10 @@ def _build_learner(cell: Cell, training: Training) -> Learner:
 
 def _load_weights(model: nn.Module, cell: Cell, context: RunContext) -> JsonValue:
     """Start from the weights that were asked for, read by one process; returns what stays new."""
-    given, num_classes = context.config.pretrained, len(context.data.class_names)
-    state = context.runtime.on_main(read_weights, given, cell.model, cell.seed)
-    found = load_starting_weights(model, state, given=given, num_classes=num_classes)
+    given, class_names = context.config.pretrained, context.data.class_names
+    num_classes = len(class_names)
+    state = context.runtime.on_main(read_weights, given, cell.model, cell.seed, class_names)
+    found = load_starting_weights(model, state, num_classes=num_classes)
     new = f"; new for {num_classes} classes: {', '.join(found.new)}" if found.new else ""
     context.runtime.say(f"{cell.model}, seed {cell.seed}: starts from {found.origin} weights{new}")
     return {"from": found.origin, "new": list(found.new)}
@@ -195,7 +196,8 @@ def _conclude(learner: Learner, progress: Progress, training: Training) -> None:
     accuracy, predictions = assess(learner.evaluated, training.spec, context, final=True)
     state = runtime.whole_state(learner.evaluated)
     folder = training.writer.folder
-    checksums = runtime.on_main(write_outcome, folder, state, predictions, context.data)
+    model = learner.evaluated
+    checksums = runtime.on_main(write_outcome, folder, model, state, predictions, context.data)
     changes: dict[str, Any] = {"accuracy": accuracy, "checksums": checksums}
     if progress.images:
         rate = make_measurement(

@@ -148,10 +148,12 @@ def verify(place: Path) -> Manifest:
     return manifest
 
 
-def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
+def save_weights(
+    path: Path, state: dict[str, torch.Tensor], *, metadata: dict[str, str] | None = None
+) -> None:
     """Write tensors to a safetensors file; shared and strided ones are written as plain copies.
 
-    OSError where the disk refuses.
+    `metadata` stands in the file beside them. OSError where the disk refuses.
     """
     # safetensors takes only tensors that fill memory of their own: those that don't are copied.
     plain: dict[str, torch.Tensor] = {}
@@ -164,7 +166,7 @@ def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
         taken.add(row.untyped_storage().data_ptr())
         plain[name] = row
     try:
-        save_file(plain, path)
+        save_file(plain, path, metadata)
     except SafetensorError as error:
         # safetensors names the system's error only by its number, within its text.
         number = re.search(r"os error (\d+)", str(error))
