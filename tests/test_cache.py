@@ -3,7 +3,9 @@
 Damage, change, races, kills, and nowhere to write.
 """
 
-import fcntl
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -108,18 +110,42 @@ def test_ranks_that_start_at_once_decode_once(
     assert len(calls) == 1
 
 
-def test_a_wait_for_another_process_is_said(cifar10: Path) -> None:
-    open_dataset("cifar10", cifar10)
+def hold(folder: Path, working: str) -> subprocess.Popen[str]:
+    """Start a process that holds a folder's lock and does this meanwhile."""
+    code = (
+        "import fcntl, sys, time\nfrom pathlib import Path\nfrom bench.data.lock import locked\n"
+        "with locked(Path(sys.argv[1]), fcntl.LOCK_EX, print, timeout=60):\n"
+        f"    print('held', flush=True)\n    {working}\n"
+    )
+    held = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert held.stdout is not None
+    assert held.stdout.readline() == "held\n"
+    return held
+
+
+def test_another_process_is_waited_for_as_long_as_it_works(cifar10: Path) -> None:
+    expected = open_dataset("cifar10", cifar10).checksum
     said: list[str] = []
-    with cache.locked(decoded_folder(), fcntl.LOCK_EX, pytest.fail):
-        thread = threading.Thread(
-            target=open_dataset, args=("cifar10", cifar10), kwargs={"say": said.append}
-        )
-        thread.start()
-        while not said:
-            time.sleep(0.01)
-    thread.join()
+    work = "end = time.monotonic() + 2.5\n    while time.monotonic() < end: pass"
+    with hold(decoded_folder(), work):
+        # Longer than the time-out, which counts from the last sign of work.
+        found = open_dataset("cifar10", cifar10, timeout=1, say=said.append)
+    assert found.checksum == expected
     assert said == [f"waiting for another process that is filling {decoded_folder()}"]
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_process_that_does_not_get_on_is_named(cifar10: Path, stopped: bool) -> None:
+    open_dataset("cifar10", cifar10)
+    with hold(decoded_folder(), "time.sleep(600)") as held:
+        if stopped:
+            held.send_signal(signal.SIGSTOP)
+        with pytest.raises(ValueError, match=f"process {held.pid} holds .* for 1 s") as error:
+            open_dataset("cifar10", cifar10, timeout=1)
+        held.kill()
+    one_line(error)
 
 
 def test_killed_builder_leaves_nothing_that_is_taken_for_a_set(

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,11 @@ class PackedExecutor:
         for packed in started:
             if packed.process.is_alive():
                 os.kill(packed.process.ident or 0, signum)
+        # A cell may hang, and nobody would end it.
+        deadline = time.monotonic() + self.context.config.timeout
         for packed in started:
+            packed.process.join(max(0.0, deadline - time.monotonic()))
+            packed.process.kill()
             packed.process.join()
         raise Interrupted(signum)
 

@@ -10,8 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.lock import locked
 from bench.results.sealed_folder import (
     ManifestFormat,
     check_files,
@@ -85,20 +86,26 @@ def writable_cache(say: Say) -> Path:
 
 
 def open_cached(
-    name: str, identity: str, *, stamp: str, build: Callable[[Path], Facts], say: Say
+    name: str,
+    identity: str,
+    *,
+    stamp: str,
+    build: Callable[[Path], Facts],
+    say: Say,
+    timeout: float,
 ) -> tuple[Path, Facts]:
     """Return the folder of a decoded set and its facts.
 
     `build(folder)` fills it if it isn't there. `identity` says which set it is (sources and sizes),
     `stamp` in which state its sources are: another stamp rebuilds the same folder. ValueError if
-    the folder can't be written.
+    the folder can't be written, or who is filling it doesn't get on for `timeout` seconds.
     """
     root = writable_cache(say)
     key = hashlib.sha256(f"{FORMAT} {name} {identity}".encode()).hexdigest()
     folder = root / f"{name}-{key[:12]}"
-    with suppress(ValueError), locked(folder, fcntl.LOCK_SH, say):
+    with locked(folder, fcntl.LOCK_SH, say, timeout=timeout), suppress(ValueError):
         return folder, verify(folder, stamp)
-    with locked(folder, fcntl.LOCK_EX, say):
+    with locked(folder, fcntl.LOCK_EX, say, timeout=timeout):
         try:
             # Another rank may have built it while this one waited for the lock.
             return folder, verify(folder, stamp)
@@ -139,22 +146,6 @@ def _build(folder: Path, stamp: str, build: Callable[[Path], Facts]) -> Facts:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return facts
-
-
-@contextmanager
-def locked(folder: Path, kind: int, say: Say) -> Iterator[None]:
-    """Hold a lock (fcntl.LOCK_SH or LOCK_EX) that stands beside a folder.
-
-    It dies with its holder. That another process holds it is said: decoding may take that one
-    hours, and whoever waits wants to know for what.
-    """
-    with folder.with_name(f".{folder.name}.lock").open("a") as file:
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for another process that is filling {folder}")
-            fcntl.flock(file, kind)
-        yield
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,8 @@ def open_dataset(
     `auto` is CIFAR-100 where it is found or can be downloaded, else the stand-in `synthetic`, which
     is said. `image_size` (224), `skip_unreadable` and `workers` are for image folders alone; the
     last is how many processes decode the images whenever they are read, instead of once into the
-    cache, and `timeout` how many seconds their batches are waited for. ValueError, one line, for
-    everything that a user can put right.
+    cache, and `timeout` how many seconds their batches, and other processes, are waited for.
+    ValueError, one line, for everything that a user can put right.
     """
     if name == "imagefolder":
         source: Source | Folder = find_folder(
@@ -141,6 +141,7 @@ def open_dataset(
         stamp=f"{source.stamp} {expected_checksums(source.name)}",
         build=build,
         say=say,
+        timeout=timeout,
     )
     found = _map_dataset(source, folder, facts, protocol)
     _check_validation(found, say)

@@ -7,7 +7,8 @@ import time
 import urllib.request
 from pathlib import Path
 
-from bench.data.cache import Say, locked, user_cache
+from bench.data.cache import Say, user_cache
+from bench.data.lock import locked
 from bench.data.source import ARCHIVES, Source, find_archive
 from zoo.cause import first_line
 
@@ -26,7 +27,7 @@ def fetch_archive(name: str, say: Say) -> Source | None:
     folder = user_cache() / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "download", fcntl.LOCK_EX, say):
+        with locked(folder / "download", fcntl.LOCK_EX, say, timeout=2 * STALL_SECONDS):
             return find_archive(name, folder) or _try_download(name, folder, say)
     except OSError as error:
         say(f"{name} can't be downloaded to {folder} ({error.strerror or error})")
