@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.results.record import RunRecord
 from reports.chart.classes import MAX_ROWS, answers_data
+from reports.chart.figure import class_axis
 from reports.ranking import Entry, Group
 from reports.runs import Cell
 
@@ -41,7 +42,10 @@ def models_data(groups: Sequence[Group], row_numbers: Mapping[str, int]) -> dict
         with_answers = len(group.entries) <= MAX_ROWS
         for entry in group.entries:
             data = entry.record.data
-            names = {"classes": data.class_names, "superclasses": data.superclass_names}
+            names: dict[str, Any] = {"classes": data.class_names}
+            if data.superclass_names:
+                names["superclasses"] = data.superclass_names
+                names["superclass_axis"] = class_axis(data.superclass_names)
             datasets.setdefault(data.checksum, names)
             place = {
                 "i": row_numbers[entry.key],

@@ -82,7 +82,7 @@ def compare_with_published(entries: Sequence[Entry]) -> list[PublishedComparison
         for published in read_published():
             if base_name(published.model) == base_name(entry.model):
                 reasons = tuple(why_they_differ(entry, published))
-                row = PublishedComparison(entry.key, entry.model, ours, published, reasons)
+                row = PublishedComparison(entry.key, entry.name, ours, published, reasons)
                 rows.append(row)
     return rows
 

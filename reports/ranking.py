@@ -16,6 +16,7 @@ from bench.results.verdict import pareto, rank_with_ties
 from reports.column import COLUMNS
 from reports.estimate import comparison_intervals, estimates_of
 from reports.frame import measurements_of, text_of
+from reports.naming import Names, name_apart
 from reports.runs import Cell, Run, Source
 
 PREDICTIONS = ("label", "predicted", "confidence")
@@ -25,10 +26,12 @@ PREDICTIONS = ("label", "predicted", "confidence")
 class Entry:
     """One row: a model of a run with all its seeds.
 
-    `key` names the row in links by its run and model, `numbers` holds its figures by column.
+    `key` names the row in links by its run and model, and no other row has it. `names` are what a
+    reader sees, `numbers` holds its figures by column.
     """
 
     key: str
+    names: Names
     run: Run
     cells: tuple[Cell, ...]
     group: int
@@ -43,6 +46,11 @@ class Entry:
     def model(self) -> str:
         """Return the model's name."""
         return self.record.model
+
+    @property
+    def name(self) -> str:
+        """Return the model's name, with the run where several rows have that model."""
+        return self.names.full
 
     @property
     def family(self) -> str:
@@ -138,14 +146,19 @@ def entries_of(source: Source) -> list[Entry]:
             group = groups.setdefault(repr(ranking_key(cell.record)), len(groups))
             seeds.setdefault((number, cell.record.model, group), []).append(cell)
     intervals = [comparison_intervals(run.comparison) for run in source.runs]
+    names = name_apart(
+        [(model, source.runs[n].name, f"group {group + 1}") for n, model, group in seeds]
+    )
     entries: dict[str, Entry] = {}
-    for (number, model, group), cells in seeds.items():
+    for ((number, model, group), cells), called in zip(seeds.items(), names, strict=True):
         run = source.runs[number]
         key = f"{run.name}/{model}"
-        if key in entries:  # seeds of one model and run that ran under different rules
+        # Seeds of one model and run that ran under different rules; or run a/b has a model c, and
+        # run a a model b/c.
+        while key in entries:
             key = f"{key} ({group + 1})"
         numbers = estimates_of(cells, run, intervals[number])
-        entries[key] = Entry(key, run, tuple(cells), group, numbers)
+        entries[key] = Entry(key, called, run, tuple(cells), group, numbers)
     return list(entries.values())
 
 

@@ -6,7 +6,7 @@ A run is its records, its comparisons and its predictions. A file that can't be 
 
 import zipfile
 import zlib
-from collections import ChainMap, Counter
+from collections import ChainMap
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -196,12 +196,13 @@ def _read_or_note(path: Path, kind: type[Written], faults: list[Fault]) -> Writt
 
 def _number_equal_names(runs: Sequence[Run]) -> tuple[Run, ...]:
     """Number runs of the same name, `a`, `a (2)`, so that no row of the page stands for two."""
-    seen: Counter[str] = Counter()
+    taken: set[str] = set()
     numbered = []
     for run in runs:
-        seen[run.name] += 1
-        count = seen[run.name]
-        if count > 1:
-            run = replace(run, name=f"{run.name} ({count})")
-        numbered.append(run)
+        name, count = run.name, 1
+        while name in taken:  # also where a run is called `a (2)` by itself
+            count += 1
+            name = f"{run.name} ({count})"
+        taken.add(name)
+        numbered.append(replace(run, name=name))
     return tuple(numbered)

@@ -177,6 +177,8 @@ def row_data(entry: Entry, ranks: Mapping[str, Mapping[str, Rank]], index: int) 
         "key": entry.key,
         "run": entry.run.name,
         "model": entry.model,
+        "name": entry.name,
+        "label": entry.names.label,
         "family": entry.family,
         "group": entry.group,
         "status": "ok" if entry.finished else entry.record.status,

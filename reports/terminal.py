@@ -41,7 +41,7 @@ def print_ranking(source: Source) -> None:
             print(plain_table(rows_of(group)))
         for entry in group.entries:
             for cause in causes_of(entry):
-                print(f"  {entry.model[:40]}: {cause}"[:WIDTH])
+                print(f"  {entry.names.title}: {cause}"[:WIDTH])
     for each in efficiencies(groups):
         print(f"  {each.sentence}"[:WIDTH])
     for fault in source.faults:
@@ -55,7 +55,7 @@ def rows_of(group: Group) -> list[tuple[str, ...]]:
     for entry in group.entries:
         if entry.finished:
             figures = [_text(entry, column) for column in SHOWN]
-            rows.append((place_text(places.get(entry.key)), entry.model, *figures))
+            rows.append((place_text(places.get(entry.key)), entry.name, *figures))
     return rows
 
 

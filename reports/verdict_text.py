@@ -39,7 +39,7 @@ def interval_text(number: Estimate, key: str) -> str:
 def list_models(entries: Sequence[Entry]) -> Markup:
     """Return the models' names in a row, the last ones only counted if there are many."""
     # Names come from files that anybody may have written: Markup escapes what it formats.
-    names = [Markup("<b>{}</b>").format(entry.model) for entry in entries[:MAX_NAMES]]
+    names = [Markup("<b>{}</b>").format(entry.name) for entry in entries[:MAX_NAMES]]
     if len(entries) > MAX_NAMES:
         names.append(Markup("{} more").format(len(entries) - MAX_NAMES))
     if len(names) < 2:
@@ -68,7 +68,7 @@ def _describe_single(entry: Entry) -> Markup:
     for key, words in (("top1", "top-1"), (TRAIN_RATE, "in training")):
         if key in entry.numbers:
             found.append(f"{estimate_text(entry.numbers[key], key)} {words}")
-    text = Markup("<b>{}</b> alone: ").format(entry.model)
+    text = Markup("<b>{}</b> alone: ").format(entry.name)
     if found:
         text += ", ".join(found) + "; "
     return text + "a verdict needs another model in the same run."
@@ -80,7 +80,7 @@ def _most_accurate(group: Group, pairs: Pairs) -> Iterator[Markup]:
         return
     best, *others = rows
     accuracy = estimate_text(best.numbers["top1"], "top1")
-    text = Markup("Most accurate: <b>{}</b> with {} top-1").format(best.model, accuracy)
+    text = Markup("Most accurate: <b>{}</b> with {} top-1").format(best.name, accuracy)
     equals = [entry for entry in others if _is_as_accurate(best, entry, pairs)]
     if equals:
         text += Markup("; it can't be told apart from {}").format(list_models(equals))
@@ -134,7 +134,7 @@ def _fastest(group: Group, pairs: Pairs) -> Iterator[Markup]:
         return
     best, *others = rows
     rate = estimate_text(best.numbers[TRAIN_RATE], TRAIN_RATE)
-    text = Markup("Fastest to train: <b>{}</b> with {}").format(best.model, rate)
+    text = Markup("Fastest to train: <b>{}</b> with {}").format(best.name, rate)
     if others:
         text += _times_as_fast(best, others, pairs)
     yield text + "."
@@ -184,7 +184,7 @@ def _unfinished(group: Group) -> Iterator[Markup]:
     if not rows:
         return
     causes = [
-        Markup("<b>{}</b> ({})").format(entry.model, ENDINGS[entry.record.status])
+        Markup("<b>{}</b> ({})").format(entry.name, ENDINGS[entry.record.status])
         for entry in rows[:MAX_NAMES]
     ]
     more = f" and {len(rows) - MAX_NAMES} more" if len(rows) > MAX_NAMES else ""

@@ -120,7 +120,7 @@ def check_group(
 def check_front(payload: dict[str, Any], shown: dict[tuple[str, str, int], dict[str, Any]]) -> None:
     figure = next((f for f in payload["figures"] if f["key"] == f"tradeoff-{RATE}"), None)
     points = [
-        (row["values"][RATE], row["values"]["top1"], row["model"])
+        (row["values"][RATE], row["values"]["top1"], row["name"])
         for (_, _, group), row in shown.items()
         if group == 0 and {RATE, "top1"} <= row["values"].keys()
     ]

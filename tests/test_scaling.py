@@ -20,12 +20,13 @@ from bench.results.interval import over_launches
 from bench.results.record import Comparison, Measurement
 from bench.results.setting import SETTINGS
 from reports.chart.effort import effort_to
-from reports.chart.scaling import efficiencies
+from reports.chart.scaling import draw_scaling, efficiencies
 from reports.frame import derive_figures
 from reports.pairs import SPEEDS, speed_pairs
 from reports.ranking import Entry, Group, entries_of, groups_of, shared_and_different
 from reports.runs import Cell, Run, Source, join_comparisons
 from reports.verdict_text import verdict_of
+from reports.view import build_view
 from reports.warning import warnings_of
 from tests.support.record_factory import (
     ZOO,
@@ -140,6 +141,18 @@ def test_strong_and_weak_efficiency_are_rates_over_processes() -> None:
     )
     assert by_kind["strong"].communication == pytest.approx((20, 20, 20))
     assert "strong efficiency on 2 processes against 1 is 75 %" in by_kind["strong"].sentence
+
+
+def test_series_of_one_model_are_lines_of_their_own() -> None:
+    sizes = ((1, 128, 100.0), (2, 128, 150.0), (1, 256, 120.0), (2, 256, 200.0), (2, 256, 220.0))
+    runs = [replace(world(*each), name=f"run {i}") for i, each in enumerate(sizes)]
+    strong, weak = draw_scaling(build_view(Source(tuple(runs), ())))
+    lines = {line["name"]: line for line in strong.traces if line.get("role") is None}
+    assert lines["a · run 0"]["y"] == pytest.approx([75], rel=0.02)
+    # Two runs that differ in nothing are two points of one line.
+    assert lines["a · run 2"]["y"] == pytest.approx([100 * 200 / 240, 100 * 220 / 240], rel=0.02)
+    assert lines.keys() == {"a · run 0", "a · run 2"}
+    assert [line["name"] for line in weak.traces[:-1]] == ["a"]
 
 
 def test_runs_with_other_threads_are_no_series() -> None:

@@ -15,14 +15,16 @@ from reports.chart.figure import (
     Figure,
     Trace,
     caption_name,
-    chart_text,
     class_axis,
+    class_keys,
+    column_of_rows,
     draw_line,
     draw_points,
     draw_reference,
     error_bars,
-    model_labels,
-    model_names,
+    label_of,
+    row_keys,
+    row_names,
 )
 from reports.chart.palette import Mark
 from reports.pairs import SIGNIFICANCE
@@ -160,13 +162,13 @@ def _draw_class_map(
     ordered = [names[i] for i in order]
     trace: Trace = {
         "type": "heatmap",
-        "x": [chart_text(name) for name in ordered],
-        "y": model_labels(rows),
+        "x": class_keys(order),
+        "y": row_keys(rows),
         "z": [_rounded(line[order]) for line in percent],
-        "names": {"x": ordered, "y": model_names(rows)},
+        "names": {"x": ordered, "y": row_names(rows)},
         "zmin": 0,
         "zmax": 100,
-        "hovertemplate": "%{y}<br>%{x}: %{z} % right<extra></extra>",
+        "hovertemplate": "%{customdata[0]}<br>%{customdata[1]}: %{z} % right<extra></extra>",
     }
     best, worst = means[order[0]], means[order[-1]]
     caption = (
@@ -175,10 +177,10 @@ def _draw_class_map(
         f"Easy classes are on the left, accurate models at the top."
     )
     layout = {
-        "yaxis": {"autorange": "reversed"},
+        "yaxis": column_of_rows(rows),
         "rows": len(rows),
         "value": "Percent right",
-        "xaxis": class_axis(names),
+        "xaxis": class_axis(names, order),
     }
     return Figure(CLASS_MAP, caption, [trace], "Class", "Model", layout, f"map-{key}", tab)
 
@@ -197,14 +199,14 @@ def draw_calibration(view: View) -> list[Figure]:
         points, error = calibrate(entry)
         errors.append((error, entry))
         sure, true, counts = zip(*points, strict=True)
-        name, mark = chart_text(entry.model), view.marks[entry.family]
-        trace = draw_line(name, sure, true, [entry.model] * len(points), mark)
+        name, mark = label_of(entry.names), view.marks[entry.family]
+        trace = draw_line(name, sure, true, [entry.name] * len(points), mark)
         trace["hovertext"] = [f"{name}, {count} images" for count in counts]
         traces.append(trace)
     if not traces:
         return []
     traces.append(draw_reference("As often right as sure", [0, 100], [0, 100]))
-    errors.sort(key=lambda each: (each[0], each[1].model))
+    errors.sort(key=lambda each: (each[0], each[1].name))
     (least, best), (most, worst) = errors[0], errors[-1]
     caption = (
         f"Best calibrated: {caption_name(best)} (expected calibration error {least:.1f} points)"
@@ -269,9 +271,8 @@ def _draw_gaps(
     class_names = best.record.data.class_names
     numbers, points, p_values = zip(*gaps, strict=True)
     names = [class_names[number] for number in numbers]
-    xs = [chart_text(name) for name in names]
     ys = [difference.value for difference in points]
-    trace = draw_points(chart_text(best.model), xs, ys, names, Mark(0, 0))
+    trace = draw_points(label_of(best.names), class_keys(numbers), ys, names, Mark(0, 0))
     trace["error_y"] = error_bars(points)
     proven = [name for name, p in zip(names, p_values, strict=True) if p < SIGNIFICANCE]
     caption = (
@@ -279,5 +280,5 @@ def _draw_gaps(
         f"{len(proven)} of {len(gaps)} classes (adjusted for the number of classes)"
     )
     caption += f": {', '.join(proven[:MAX_NAMED])}." if proven else "."
-    layout = {"xaxis": class_axis(gaps)}
+    layout = {"xaxis": class_axis(class_names, numbers)}
     return Figure(CLASS_GAPS, caption, [trace], "Class", "Lead in top-1 (points)", layout)

@@ -10,6 +10,7 @@ from reports.chart.figure import (
     Trace,
     by_family,
     caption_name,
+    column_of_rows,
     column_values,
     draw_dots,
     draw_family,
@@ -62,7 +63,7 @@ def draw_bottleneck(view: View) -> list[Figure]:
     traces = draw_parts(shares, rows)
     layout = {
         "barmode": "group",
-        "yaxis": {"automargin": True, "autorange": "reversed"},
+        "yaxis": column_of_rows(rows),
         "rows": len(rows),
     }
     return [Figure(BOTTLENECK, caption, traces, "Share of end to end (%)", layout=layout)]
@@ -94,7 +95,7 @@ def draw_memory(view: View) -> list[Figure]:
     total = format_value(1e6 * totals[most], "bytes")
     caption = f"{caption_name(rows[most])} needs most: {total} in all, mostly {kind.lower()}. "
     caption += f"{source}; the marks are measured peaks."
-    layout = {"barmode": "stack", "yaxis": {"autorange": "reversed"}, "rows": len(rows)}
+    layout = {"barmode": "stack", "yaxis": column_of_rows(rows), "rows": len(rows)}
     return [Figure(MEMORY, caption, traces, "Memory (MB)", layout=layout)]
 
 
@@ -134,10 +135,11 @@ def draw_roofline(view: View) -> list[Figure]:
         return []
     points = {entry.key: (intensity(entry), work_rate(entry)) for entry in rows}
     traces = []
-    for family, members in by_family(rows).items():
+    for label, members in by_family(rows):
         xs = [points[entry.key][0] for entry in members]
         ys = [points[entry.key][1] for entry in members]
-        traces.append(draw_family(members, xs, ys, view.marks[family]))
+        mark = view.marks[members[0].family]
+        traces.append(draw_family(label, members, xs, ys, mark))
     best = max(rows, key=work_rate)
     worst = min(rows, key=work_rate)
     best_intensity, most = points[best.key]

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from bench.results.record import RunRecord
-from reports.chart.figure import Chart, Figure, caption_name, draw_dots
+from reports.chart.figure import Chart, Figure, caption_name, column_of_rows, draw_dots
 from reports.column import format_value
 from reports.ranking import Entry, best_first
 from reports.view import View
@@ -59,7 +59,7 @@ def _draw_effort(
     caption += f"; {missed} of {len(rows)} models never reached it." if missed else "."
     layout = {
         "xaxis": {"type": "log"},
-        "yaxis": {"autorange": "reversed", "type": "category"},
+        "yaxis": column_of_rows(rows),
         "rows": len(rows),
     }
     key = f"reach-{tab.lower()}" if number else "reach"

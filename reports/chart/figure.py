@@ -4,11 +4,15 @@ The page gives each theme its own colours. A trace carries plotly's keys, and a 
 script takes out before it draws: `hue` and `shape` (numbers of `reports/chart/palette.py`), `dash`
 (a number of the script's list), `role` (`front` or `ideal`: dotted, in the theme's soft colour),
 `names` (what the points are, unescaped, for the table under the chart), and of a heat map `shown`
-(its texts for that table) and `diverging` (its scale has two hues).
+(its texts for that table) and `diverging` (its scale has two hues). Models and classes have their
+place on an axis by `keys`, never by what a reader calls them: plotly draws places of equal text on
+each other. Such an axis carries `labels` and `briefs` (for a wide and a narrow page), and `every`:
+one in how many has room for its label.
 """
 
 import html
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +20,12 @@ from bench.results.interval import Estimate
 from reports.chart.palette import Mark
 from reports.column import BY_KEY
 from reports.estimate import has_interval
+from reports.naming import Names, name_apart
 from reports.ranking import Entry
 
 Trace = dict[str, Any]
-MAX_LABEL = 30  # characters of a name in a chart
-MAX_CAPTION_NAME = 60  # characters of a name in a caption
-MAX_TICKS = 30  # classes that all have their name on an axis
-FEWER_TICKS = 34  # names on the axis of more classes than that
+MAX_ROWS = 40  # rows that all have their name on an axis
+MAX_CLASSES = 34  # classes that all have
 
 
 @dataclass(frozen=True)
@@ -66,24 +69,29 @@ class Figure:
         }
 
 
-def chart_text(name: str) -> str:
-    """Return a name cut to MAX_LABEL characters and escaped, since plotly reads tags in text."""
-    return html.escape(name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…")
+def label_of(names: Names) -> str:
+    """Return a label, escaped, since plotly reads tags in text."""
+    return html.escape(names.label)
 
 
 def caption_name(entry: Entry) -> str:
-    """Return a model's name as a caption has it."""
-    return entry.model[:MAX_CAPTION_NAME]
+    """Return a row's name as a caption has it."""
+    return entry.names.title
 
 
-def model_names(rows: Sequence[Entry]) -> list[str]:
-    """Return the rows' models, for the table under a chart."""
-    return [entry.model for entry in rows]
+def row_keys(rows: Sequence[Entry]) -> list[str]:
+    """Return the rows' places on an axis of rows."""
+    return [entry.key for entry in rows]
 
 
-def model_labels(rows: Sequence[Entry]) -> list[str]:
-    """Return the rows' models as chart text."""
-    return [chart_text(entry.model) for entry in rows]
+def row_names(rows: Sequence[Entry]) -> list[str]:
+    """Return the rows' names, for the table under a chart."""
+    return [entry.name for entry in rows]
+
+
+def row_labels(rows: Sequence[Entry]) -> list[str]:
+    """Return the rows' names as chart text."""
+    return [label_of(entry.names) for entry in rows]
 
 
 def column_values(rows: Sequence[Entry], key: str) -> list[float]:
@@ -91,12 +99,13 @@ def column_values(rows: Sequence[Entry], key: str) -> list[float]:
     return [to_axis_unit(entry.numbers[key].value, key) for entry in rows]
 
 
-def by_family(rows: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """Return the rows of each family, families by name."""
+def by_family(rows: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
+    """Return the label and the rows of each family, families by name."""
     families: dict[str, list[Entry]] = {name: [] for name in sorted({e.family for e in rows})}
     for entry in rows:
         families[entry.family].append(entry)
-    return families
+    labels = [label_of(names) for names in name_apart([(name,) for name in families])]
+    return list(zip(labels, families.values(), strict=True))
 
 
 def axis_title(key: str) -> str:
@@ -111,10 +120,36 @@ def to_axis_unit(number: float, key: str) -> float:
     return number / 1e6 if BY_KEY[key].kind == "bytes" else number
 
 
-def class_axis(classes: Sequence[Any]) -> dict[str, Any]:
-    """Return the axis of classes, whose slanted names are thinned where they would overlap."""
-    crowded = len(classes) > MAX_TICKS
-    return {"tickangle": -60, "nticks": FEWER_TICKS if crowded else len(classes)}
+def row_axis(rows: Sequence[Entry]) -> dict[str, Any]:
+    """Return the axis of rows, the first one at the top or on the left."""
+    return _axis_of_places(row_keys(rows), [entry.names for entry in rows], MAX_ROWS)
+
+
+def column_of_rows(rows: Sequence[Entry]) -> dict[str, Any]:
+    """Return the axis of rows that stand below each other."""
+    return row_axis(rows) | {"autorange": "reversed"}
+
+
+def class_axis(names: Sequence[str], order: Sequence[int] | None = None) -> dict[str, Any]:
+    """Return the axis of classes, by number, in an order of their own if they have one."""
+    numbers = range(len(names)) if order is None else order
+    called = name_apart([(name,) for name in names])
+    ordered = [called[number] for number in numbers]
+    return _axis_of_places(class_keys(numbers), ordered, MAX_CLASSES) | {"tickangle": -60}
+
+
+def class_keys(numbers: Iterable[int]) -> list[str]:
+    """Return the places of classes on an axis of classes."""
+    return [str(number) for number in numbers]
+
+
+def _axis_of_places(keys: Sequence[str], names: Sequence[Names], most: int) -> dict[str, Any]:
+    return {
+        "keys": keys,
+        "labels": [label_of(each) for each in names],
+        "briefs": [html.escape(each.brief) for each in names],
+        "every": max(1, math.ceil(len(keys) / most)),
+    }
 
 
 def draw_bars(name: str, values: Sequence[float], rows: Sequence[Entry], hue: int) -> Trace:
@@ -124,8 +159,8 @@ def draw_bars(name: str, values: Sequence[float], rows: Sequence[Entry], hue: in
         "orientation": "h",
         "name": name,
         "x": list(values),
-        "y": model_labels(rows),
-        "names": model_names(rows),
+        "y": row_keys(rows),
+        "names": row_names(rows),
         "hue": hue,
     }
 
@@ -165,11 +200,11 @@ def draw_points(
 
 
 def draw_family(
-    rows: Sequence[Entry], xs: Sequence[float], ys: Sequence[float], mark: Mark
+    label: str, rows: Sequence[Entry], xs: Sequence[float], ys: Sequence[float], mark: Mark
 ) -> Trace:
     """Return a mark for each model of one family, named when it is pointed at."""
-    trace = draw_points(chart_text(rows[0].family), xs, ys, model_names(rows), mark)
-    return trace | {"hovertext": model_labels(rows)}
+    trace = draw_points(label, xs, ys, row_names(rows), mark)
+    return trace | {"hovertext": row_labels(rows)}
 
 
 def draw_reference(name: str, xs: Sequence[float], ys: Sequence[float]) -> Trace:

@@ -3,7 +3,15 @@
 import math
 from collections.abc import Sequence
 
-from reports.chart.figure import Chart, Figure, Trace, model_labels, model_names
+from reports.chart.figure import (
+    Chart,
+    Figure,
+    Trace,
+    column_of_rows,
+    row_axis,
+    row_keys,
+    row_names,
+)
 from reports.column import BY_KEY
 from reports.pairs import SPEEDS, Pair, Pairs
 from reports.ranking import Entry, best_first
@@ -38,12 +46,11 @@ def _draw_matrix(rows: Sequence[Entry], column: str, pairs: Pairs) -> Figure:
         strengths.append([_strength(pair, in_points) for pair in cells])
         texts.append([_pair_text(pair, in_points) for pair in cells])
         decided += sum(_is_decided(pair) for pair in cells)
-    names = model_names(rows)
-    labels = model_labels(rows)
+    names, keys = row_names(rows), row_keys(rows)
     trace: Trace = {
         "type": "heatmap",
-        "x": labels,
-        "y": labels,
+        "x": keys,
+        "y": keys,
         "z": strengths,
         "text": texts,
         "names": {"x": names, "y": names},
@@ -52,13 +59,13 @@ def _draw_matrix(rows: Sequence[Entry], column: str, pairs: Pairs) -> Figure:
         "zmin": -1,
         "zmax": 1,
         "showscale": False,
-        "hovertemplate": "%{y}<br>against %{x}: %{text}<extra></extra>",
+        "hovertemplate": "%{customdata[0]}<br>against %{customdata[1]}: %{text}<extra></extra>",
     }
     if len(rows) <= MAX_NUMBERED_ROWS:
         trace["texttemplate"] = "%{text}"
     layout = {
-        "yaxis": {"autorange": "reversed"},
-        "xaxis": {"tickangle": -40},
+        "yaxis": column_of_rows(rows),
+        "xaxis": row_axis(rows) | {"tickangle": -40},
         "rows": len(rows) + 3,
         "value": "Verdict",
     }

@@ -10,13 +10,14 @@ from bench.results.verdict import chained_ratio
 from reports.chart.figure import (
     Chart,
     Figure,
-    chart_text,
     draw_line,
     draw_reference,
     error_bars,
+    label_of,
 )
 from reports.chart.palette import HUES, SHAPES, Mark
 from reports.estimate import has_interval
+from reports.naming import Names, name_apart
 from reports.pairs import SPEEDS
 from reports.ranking import Entry, Group
 from reports.view import View
@@ -32,9 +33,12 @@ MAX_SENTENCE = 200  # characters of a finding in a caption
 
 @dataclass(frozen=True)
 class Efficiency:
-    """A model on `size` processes against `base`: percent of `size / base` times the rate."""
+    """A model on `size` processes against `base`: percent of `size / base` times the rate.
 
-    model: str
+    `names` are those of its series: no other of this kind has them.
+    """
+
+    names: Names
     kind: Kind
     base: int
     size: int
@@ -45,8 +49,8 @@ class Efficiency:
     @property
     def sentence(self) -> str:
         """The finding in a line."""
-        said = f"{self.model}: {self.kind} efficiency on {self.size} processes against {self.base}"
-        said += f" is {_show_percent(self.percent)}"
+        said = f"{self.names.title}: {self.kind} efficiency on {self.size} processes "
+        said += f"against {self.base} is {_show_percent(self.percent)}"
         if self.communication:
             said += f", communication {_show_percent(self.communication)} of a step"
         return said
@@ -61,20 +65,32 @@ def _show_percent(number: Estimate) -> str:
 def efficiencies(groups: Sequence[Group]) -> list[Efficiency]:
     """Return the efficiency of every model that was measured with several numbers of processes.
 
-    All else must agree, threads per process included. The fewest processes are the base.
+    All else must agree, threads per process included. The fewest processes are the base; of several
+    runs with as many the first one is.
     """
     found = []
     for kind in BATCHES:
-        series: dict[str, dict[int, Entry]] = {}
-        for group in groups:
-            for entry in group.entries:
-                if SPEEDS[0] in entry.numbers:
-                    by_size = series.setdefault(_what_agrees(kind, group, entry), {})
-                    by_size[entry.record.world_size] = entry
-        for by_size in series.values():
-            base, *others = sorted(by_size)
-            found += [_efficiency(kind, by_size[base], by_size[size]) for size in others]
+        series = _series(kind, groups)
+        called = name_apart([(rows[0].model, rows[0].run.name) for rows in series])
+        for names, (base, *others) in zip(called, series, strict=True):
+            more = [entry for entry in others if _num_processes(entry) > _num_processes(base)]
+            found += [_efficiency(names, kind, base, entry) for entry in more]
     return found
+
+
+def _series(kind: Kind, groups: Sequence[Group]) -> list[list[Entry]]:
+    """Return the rows that differ in the number of processes alone, the fewest first."""
+    series: dict[str, list[Entry]] = {}
+    for group in groups:
+        for entry in group.entries:
+            if SPEEDS[0] in entry.numbers:
+                series.setdefault(_what_agrees(kind, group, entry), []).append(entry)
+    ordered = [sorted(rows, key=_num_processes) for rows in series.values()]
+    return [rows for rows in ordered if _num_processes(rows[0]) < _num_processes(rows[-1])]
+
+
+def _num_processes(entry: Entry) -> int:
+    return entry.record.world_size
 
 
 def _what_agrees(kind: Kind, group: Group, entry: Entry) -> str:
@@ -88,8 +104,8 @@ def _what_agrees(kind: Kind, group: Group, entry: Entry) -> str:
     return repr((entry.model, machine, batch, fixed))
 
 
-def _efficiency(kind: Kind, base: Entry, entry: Entry) -> Efficiency:
-    few, many = base.record.world_size, entry.record.world_size
+def _efficiency(names: Names, kind: Kind, base: Entry, entry: Entry) -> Efficiency:
+    few, many = _num_processes(base), _num_processes(entry)
     rate, base_rate = entry.numbers[SPEEDS[0]], base.numbers[SPEEDS[0]]
     # The two were measured in runs of their own, so the ratio holds the spread of both.
     longest = 1 / base_rate.low if base_rate.low > 0 else math.inf
@@ -97,7 +113,7 @@ def _efficiency(kind: Kind, base: Entry, entry: Entry) -> Efficiency:
     ratio, _ = chained_ratio(rate, inverse)
     percents = [100 * end / (many / few) for end in ratio]
     communication = entry.numbers.get("communication_percent")
-    return Efficiency(entry.model, kind, few, many, rate.value, Estimate(*percents), communication)
+    return Efficiency(names, kind, few, many, rate.value, Estimate(*percents), communication)
 
 
 def draw_scaling(view: View) -> list[Figure]:
@@ -113,14 +129,16 @@ def draw_scaling(view: View) -> list[Figure]:
 
 def _draw_kind(kind: Kind, found: Sequence[Efficiency]) -> Figure:
     traces = []
-    for number, model in enumerate(dict.fromkeys(each.model for each in found)):
-        of_model = [each for each in found if each.model == model]
-        xs = [each.size for each in of_model]
-        percents = [each.percent for each in of_model]
+    series: dict[Names, list[Efficiency]] = {}
+    for each in found:
+        series.setdefault(each.names, []).append(each)
+    for number, (names, members) in enumerate(series.items()):
+        xs = [each.size for each in members]
+        percents = [each.percent for each in members]
         ys = [percent.value for percent in percents]
         # Models, not families: each has a mark of its own here.
         mark = Mark(number % len(HUES["light"]), number % len(SHAPES))
-        trace = draw_line(chart_text(model), xs, ys, [model] * len(xs), mark)
+        trace = draw_line(label_of(names), xs, ys, [names.full] * len(xs), mark)
         traces.append(trace | {"error_y": error_bars(percents)})
     sizes = sorted({each.size for each in found})
     traces.append(draw_reference("100 %", [sizes[0], sizes[-1]], [100, 100]))

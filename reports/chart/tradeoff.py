@@ -12,13 +12,14 @@ from reports.chart.figure import (
     axis_title,
     by_family,
     caption_name,
-    chart_text,
     column_values,
     draw_family,
     draw_reference,
     error_bars,
-    model_labels,
-    model_names,
+    label_of,
+    row_keys,
+    row_labels,
+    row_names,
     to_axis_unit,
 )
 from reports.chart.label import Place, place_labels
@@ -66,12 +67,12 @@ def _draw_tradeoff(
     front = pareto_front(group, cost, higher=column.better == "higher")
     front_keys = {entry.key for entry in front}
     on_front = [entry.key in front_keys for entry in rows]
-    places = place_labels(points, model_labels(rows), on_front, log_x=log)
-    row_keys = [entry.key for entry in rows]
-    by_row = dict(zip(row_keys, places, strict=True))
+    places = place_labels(points, row_labels(rows), on_front, log_x=log)
+    by_row = dict(zip(row_keys(rows), places, strict=True))
     traces = []
-    for family, members in by_family(rows).items():
-        traces.append(_draw_members(members, cost, marks[family], by_row))
+    for label, members in by_family(rows):
+        mark = marks[members[0].family]
+        traces.append(_draw_members(label, members, cost, mark, by_row))
     traces.append(_draw_front(front, cost))
     layout = {
         "xaxis": {"type": "log" if log else "linear"},
@@ -83,7 +84,7 @@ def _draw_tradeoff(
 
 
 def _draw_members(
-    rows: Sequence[Entry], cost: str, mark: Mark, places: Mapping[str, Place]
+    label: str, rows: Sequence[Entry], cost: str, mark: Mark, places: Mapping[str, Place]
 ) -> Trace:
     tops = [entry.numbers["top1"] for entry in rows]
     costs = []
@@ -91,7 +92,7 @@ def _draw_members(
         in_axis_unit = [to_axis_unit(number, cost) for number in entry.numbers[cost]]
         costs.append(Estimate(*in_axis_unit))
     xs, ys = column_values(rows, cost), column_values(rows, "top1")
-    trace = draw_family(rows, xs, ys, mark)
+    trace = draw_family(label, rows, xs, ys, mark)
     trace["mode"] = "markers+text"
     trace["text"] = [_label_beside(entry, places[entry.key]) for entry in rows]
     trace["textposition"] = [places[entry.key].side or "top center" for entry in rows]
@@ -103,7 +104,7 @@ def _draw_members(
 
 def _label_beside(entry: Entry, place: Place) -> str:
     """Return a label with spaces towards its point; empty if it doesn't stand beside it."""
-    text = chart_text(entry.model)
+    text = label_of(entry.names)
     if not place.side:
         return ""
     if place.side.endswith("right"):
@@ -129,7 +130,7 @@ def _label_lines(
         annotation = {
             "x": math.log10(x) if log else x,
             "y": y,
-            "text": chart_text(entry.model),
+            "text": label_of(entry.names),
             "ax": place.shift[0],
             "ay": place.shift[1],
         }
@@ -139,7 +140,7 @@ def _label_lines(
 
 def _draw_front(front: Sequence[Entry], cost: str) -> Trace:
     costs, tops = column_values(front, cost), column_values(front, "top1")
-    corners = sorted(zip(costs, tops, model_names(front), strict=True))
+    corners = sorted(zip(costs, tops, row_names(front), strict=True))
     xs, ys, names = zip(*corners, strict=True)
     # Between two models the steps go through the corner that both beat.
     steps = "vh" if BY_KEY[cost].better == "higher" else "hv"
@@ -152,7 +153,7 @@ def _caption(front: Sequence[Entry], rows: Sequence[Entry], cost: str) -> str:
     if len(rows) == 1:
         numbers = rows[0].numbers
         measured = format_figure(numbers[cost].value, cost)
-        return f"{rows[0].model}: {measured} at {numbers['top1'].value:.1f} % top-1."
+        return f"{caption_name(rows[0])}: {measured} at {numbers['top1'].value:.1f} % top-1."
     names = ", ".join(caption_name(entry) for entry in front[:MAX_NAMED])
     if len(front) > MAX_NAMED:
         names += f" and {len(front) - MAX_NAMED} more"

@@ -17,10 +17,12 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const hue = (i) => colour("--h" + (i % 8));
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 
-function themed(trace) {
+function themed(trace, axes) {
   const { hue: number, shape, dash, role, names, shown, diverging, ...plain } = structuredClone(trace);
   const own = role ? colour("--soft") : hue(number ?? 0);
-  if (plain.type === "heatmap") return { ...plain, textfont: { color: colour("--text") }, colorscale: scale(diverging), xgap: 1, ygap: 1, colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: colour("--soft") } } };
+  if (plain.type === "heatmap") return { ...plain, customdata: plain.y.map((y) => plain.x.map((x) => [labelAt(axes.yaxis, y), labelAt(axes.xaxis, x)])), textfont: { color: colour("--text") }, colorscale: scale(diverging), xgap: 1, ygap: 1, colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: colour("--soft") } } };
+  if (plain.orientation === "h") Object.assign(plain, { customdata: plain.y.map((y) => labelAt(axes.yaxis, y)), hovertemplate: "<b>%{customdata}</b>, %{fullData.name}: %{x:.4~g}<extra></extra>" });
+  else if (axes.xaxis?.keys) Object.assign(plain, { customdata: plain.x.map((x) => labelAt(axes.xaxis, x)), hovertemplate: "<b>%{customdata}</b>: %{y:.4~g}<extra></extra>" });
   if (plain.type === "bar") return { ...plain, marker: { color: own, pattern: { shape: ["", "/", "x", "."][number % 4], fgcolor: colour("--ground"), fillmode: "overlay", size: 6, solidity: 0.3 } } };
   plain.marker = { color: own, symbol: data.shapes[shape ?? 0], size: 10, line: { color: colour("--ground"), width: 1 }, ...plain.marker };
   plain.line = { color: own, dash: role ? "dot" : DASHES[(dash ?? 0) % DASHES.length], width: 1.6, ...plain.line };
@@ -29,6 +31,8 @@ function themed(trace) {
   if (plain.hovertext && !plain.hovertemplate) plain.hovertemplate = "<b>%{hovertext}</b><br>%{x:.4~g}, %{y:.4~g}<extra></extra>";
   return plain;
 }
+
+const labelAt = (axis, key) => axis.labels[axis.keys.indexOf(key)];
 
 // Under numbers the scale ends half way to the full hue, so that the theme's text can be read on all of it.
 function scale(diverging) {
@@ -43,7 +47,18 @@ function halfway(from) {
   return `rgb(${a.map((value, i) => Math.round((value + b[i]) / 2)).join()})`;
 }
 
-function axis(title, own, narrow) {
+// Models and classes stand at places of their own, whatever they are called.
+function places({ keys, labels, briefs, every }, narrow, most) {
+  const step = narrow ? Math.max(every, Math.ceil(keys.length / most)) : every;
+  const some = (list) => list.filter((_, i) => i % step === 0);
+  return { type: "category", categoryorder: "array", categoryarray: keys, tickmode: "array", tickvals: some(keys), ticktext: some(narrow ? briefs : labels) };
+}
+
+const MOST_BELOW = 10; // slanted names under a narrow chart
+
+function axis(title, given, narrow, most) {
+  const { keys, labels, briefs, every, ...rest } = given ?? {};
+  const own = keys ? { ...rest, ...places(given, narrow, most) } : given;
   return {
     title: { text: title, font: { size: 13 }, standoff: 8 }, gridcolor: colour("--line"), zerolinecolor: colour("--line"), linecolor: colour("--soft"),
     tickfont: { color: colour("--soft"), size: 12 }, automargin: true, nticks: narrow ? 5 : 9, ...(own?.type === "log" ? { dtick: "D2", exponentformat: "SI" } : { separatethousands: true }), ...own,
@@ -59,7 +74,7 @@ function layoutOf(figure, narrow, width) {
     font: { family: "system-ui, sans-serif", color: colour("--text"), size: 13 }, hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--soft"), font: { color: colour("--text") } },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 }, itemsizing: "constant" }, showlegend: true,
     annotations: narrow ? [] : annotations.map((name) => ({ ...tied, ...name })),
-    xaxis: axis(figure.x, xaxis, narrow), yaxis: { ...axis(figure.y, yaxis, narrow), ...(rows && rows <= 40 ? { nticks: 0, dtick: 1 } : {}) }, ...own,
+    xaxis: axis(figure.x, xaxis, narrow, MOST_BELOW), yaxis: axis(figure.y, yaxis, narrow, Infinity), ...own,
   };
 }
 
@@ -73,18 +88,18 @@ function curveTraces(figure, rows = null) {
   return data.curves.filter((c) => !rows || rows.includes(c.i)).map((curve) => {
     const leads = !seen.has(curve.i);
     seen.add(curve.i);
-    const name = data.rows[curve.i].model + (data.runs > 1 ? ` · ${data.rows[curve.i].run}` : "");
+    const { name, label } = data.rows[curve.i];
     return {
-      type: "scatter", mode: "lines+markers", marker: { maxdisplayed: 7, size: 7 }, shape: rows ? curve.seed % 10 : curve.shape, name: shorten(name), x: curve[by], y: curve[value], names: curve[by].map(() => `${name}, seed ${curve.seed}`),
+      type: "scatter", mode: "lines+markers", marker: { maxdisplayed: 7, size: 7 }, shape: rows ? curve.seed % 10 : curve.shape, name: escaped(label), x: curve[by], y: curve[value], names: curve[by].map(() => `${name}, seed ${curve.seed}`),
       legendgroup: String(curve.i), showlegend: leads, visible: rows || first.size === 0 || first.has(curve.i) ? true : "legendonly", connectgaps: true,
-      hue: rows ? curve.seed : curve.hue, dash: rows ? 0 : curve.dash, hovertext: curve[by].map(() => `${shorten(name)}, seed ${curve.seed}`),
+      hue: rows ? curve.seed : curve.hue, dash: rows ? 0 : curve.dash, hovertext: curve[by].map(() => `${escaped(label)}, seed ${curve.seed}`),
     };
   });
 }
 
-function shorten(name) {
-  const cut = name.length > 30 ? name.slice(0, 29) + "…" : name;
-  return cut.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+// plotly reads tags in text.
+function escaped(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
 function figureOf(chart) {
@@ -94,23 +109,18 @@ function figureOf(chart) {
 
 const tracesOf = (figure) => (figure.kind === "curve" ? curveTraces(figure) : figure.traces);
 
-// On a narrow screen: no names beside points, no colour bar, no numbers in a map, short names on the axes, and of a map's columns only some.
-function narrowed(traces, marks, layout) {
+// On a narrow screen: no names beside points, and of a map no colour bar, no numbers and no title.
+function narrowed(marks, layout) {
   for (const mark of marks) if (mark.mode === "markers+text") mark.mode = "markers";
-  const [first, names] = [traces[0] ?? {}, traces[0]?.names];
-  const brief = (name) => shorten(name.length > 14 ? name.slice(0, 13) + "…" : name);
-  const ticks = (places, texts, step = 1) => ({ tickmode: "array", tickvals: places.filter((_, i) => i % step === 0), ticktext: texts.filter((_, i) => i % step === 0).map(brief) });
-  if (first.orientation === "h") Object.assign(layout.yaxis, ticks(first.y, names));
-  if (first.type !== "heatmap" || !names?.y) return;
+  if (marks[0]?.type !== "heatmap") return;
   Object.assign(marks[0], { showscale: false, texttemplate: "" });
-  Object.assign(layout.yaxis, ticks(first.y, names.y), { title: {} });
-  Object.assign(layout.xaxis, ticks(first.x, names.x, Math.ceil(first.x.length / 10)));
+  layout.yaxis.title = {};
 }
 
 function plot(place, figure, traces, width) {
   const narrow = (width ?? place.clientWidth) < 560;
-  const [marks, layout] = [traces.map(themed), layoutOf(figure, narrow, width)];
-  if (narrow) narrowed(traces, marks, layout);
+  const [marks, layout] = [traces.map((trace) => themed(trace, figure.layout)), layoutOf(figure, narrow, width)];
+  if (narrow) narrowed(marks, layout);
   // A legend takes its lines from the plot: give a narrow chart with many of them as much again.
   if (narrow && !figure.layout.rows) layout.height += 18 * Math.max(0, new Set(traces.map((trace) => trace.name)).size - 4);
   place.classList.remove("waiting");
@@ -143,7 +153,8 @@ function twinRows(figure) {
     const across = trace.orientation === "h";
     trace.x.forEach((x, i) => {
       const value = across ? x : trace.y[i];
-      rows.push(across ? [trace.names[i], trace.name, value] : [trace.names[i], x, value, ...limitsOf(trace, i)]);
+      const first = across ? [trace.names[i], trace.name] : figure.layout.xaxis?.keys ? [trace.names[i]] : [trace.names[i], x];
+      rows.push([...first, value, ...limitsOf(trace, i)]);
     });
   }
   return rows;
@@ -158,7 +169,7 @@ function twinHead(figure, width) {
   const trace = tracesOf(figure)[0] ?? {};
   if (trace.type === "heatmap") return [figure.y || "Row", figure.x || "Column", figure.layout.value ?? "Value"];
   if (trace.orientation === "h") return ["Model", "Part", figure.x];
-  return ["Model", figure.x, figure.y, "Low", "High"].slice(0, width);
+  return [...(figure.layout.xaxis?.keys ? [] : ["Model"]), figure.x, figure.y, "Low", "High"].slice(0, width);
 }
 
 const round = (value) => (typeof value === "number" ? String(Number(value.toPrecision(6))) : value === null || value === undefined ? "" : String(value));
@@ -173,7 +184,7 @@ function table(head, rows) {
 function fillTwin(chart) {
   const figure = figureOf(chart);
   const rows = twinRows(figure);
-  $(".twin .scroll", chart).replaceChildren(table(twinHead(figure, Math.max(3, ...rows.slice(0, 1).map((row) => row.length))), rows));
+  $(".twin .scroll", chart).replaceChildren(table(twinHead(figure, Math.max(2, ...rows.slice(0, 1).map((row) => row.length))), rows));
 }
 
 function redrawAll(width) {

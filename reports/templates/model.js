@@ -33,8 +33,8 @@ function classesPart(model) {
   if (base?.classes && base.dataset === model.dataset) {
     const gains = known.map(([value, c]) => [value - base.classes[c], c]).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
     const points = ([value, c]) => `${names[c]}: ${signed(value)} points`;
-    lists.push(listPart(`Gains over ${data.rows[base.i].model}`, gains.filter(([v]) => v > 0).slice(0, 6).map(points)));
-    lists.push(listPart(`Losses to ${data.rows[base.i].model}`, gains.filter(([v]) => v < 0).slice(-6).reverse().map(points)));
+    lists.push(listPart(`Gains over ${data.rows[base.i].name}`, gains.filter(([v]) => v > 0).slice(0, 6).map(points)));
+    lists.push(listPart(`Losses to ${data.rows[base.i].name}`, gains.filter(([v]) => v < 0).slice(-6).reverse().map(points)));
   }
   if (model.confused.length) lists.push(listPart("Most often confused", model.confused.map(([a, b, n]) => `${names[a]} as ${names[b]}, ${n} times`)));
   return part("Classes", element("div", { class: "classes" }, ...lists));
@@ -60,8 +60,9 @@ function curvesPart(model) {
 
 function confusionPart(model) {
   const names = data.datasets[model.dataset].superclasses;
-  const trace = { type: "heatmap", x: names.map(shorten), y: names.map(shorten), z: model.confusion, names: { x: names, y: names }, hovertemplate: "%{y} as %{x}: %{z}<extra></extra>" };
-  const figure = { key: "confusion", x: "Answered", y: "True superclass", traces: [trace], layout: { yaxis: { autorange: "reversed" }, xaxis: { tickangle: -50 }, rows: 12, value: "Images" } };
+  const places = data.datasets[model.dataset].superclass_axis;
+  const trace = { type: "heatmap", x: places.keys, y: places.keys, z: model.confusion, names: { x: names, y: names }, hovertemplate: "%{customdata[0]} as %{customdata[1]}: %{z}<extra></extra>" };
+  const figure = { key: "confusion", x: "Answered", y: "True superclass", traces: [trace], layout: { yaxis: { ...places, tickangle: 0, autorange: "reversed" }, xaxis: { ...places, tickangle: -50 }, rows: 12, value: "Images" } };
   const caption = model.within === null ? "No wrong answers." : `${model.within.toFixed(0)} % of the wrong answers stay within the right superclass.`;
   return smallChart("Confusion of superclasses", figure, [trace], caption);
 }

@@ -104,7 +104,6 @@ async function start() {
   document.documentElement.classList.add("has-js");
   data = JSON.parse(await unpack("payload"));
   data.rows.sort((a, b) => a.i - b.i);
-  data.runs = new Set(data.rows.map((row) => row.run)).size;
   findRows();
   readAddress();
   showAll();
