@@ -1,4 +1,4 @@
-"""Copy what of a run is published: no weights, and no images of the data set. No torch.
+"""Copy what of a run is published: no weights, no images of the data set, no scores. No torch.
 
 python -m bench.publish runs/survey results/survey      refuses a run with faults
 

@@ -21,8 +21,8 @@ from bench.results.setting import asked_settings
 from bench.results.storage import comparison_paths, read
 from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
 
-# Published runs leave weights and pictures out.
-KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz"})
+# Published runs leave weights, pictures and all scores but the likeliest out.
+KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz", "scores.npz"})
 MOST_CONFIDENCE = 1.00001  # float32 probabilities are 1 within their rounding
 
 # Figures went through JSON and sums in another order.

@@ -18,6 +18,7 @@ from bench.results.record import RunRecord
 from bench.results.storage import read, read_run, write
 from bench.run import main
 from bench.train.build import RunContext, build_model
+from bench.train.evaluation import evaluate
 from bench.verify import find_faults
 from reports.__main__ import main as report
 from tests.support.image_factory import random_images, use_own_cache, write_cifar10, write_parquet
@@ -216,6 +217,50 @@ def test_a_cell_that_diverges_in_evaluation_is_done_and_the_page_stands(
     done = run_command("-m", "reports", str(run))
     assert done.returncode == 0, done.stderr
     assert "lenet5: diverged" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "splits"),
+    [
+        ("--protocol published", ["test", "test"]),
+        ("--protocol split", ["validation", "test"]),
+        # Sets of one kind of view aren't calibrated on another kind.
+        ("--crops 10", ["validation", "test", "validation"]),
+        ("--epochs 0 --pretrained", ["test", "validation"]),
+    ],
+)
+def test_conformal_sets_are_calibrated_on_validation_without_a_needless_look(
+    option: str, splits: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def look(*args: Any, split: str, **more: Any) -> Any:
+        looks.append(split)
+        return evaluate(*args, split=split, **more)
+
+    monkeypatch.setattr("bench.train.build.evaluate", look)
+    use_own_cache(monkeypatch, tmp_path)
+    folder = write_cifar10(tmp_path / "cifar10")
+    words = argv_of("--models lenet5 --epochs 1 --dataset cifar10 --measure none")
+    words += ["--data-dir", str(folder)]
+    if option.endswith("--pretrained"):
+        assert main([*words, "--out", str(tmp_path / "first")]) == 0
+        looks.clear()
+        option += f" {tmp_path / 'first'}"
+    assert main([*words, *option.split(), "--out", str(tmp_path / "run")]) == 0
+    assert looks == splits
+    cell = tmp_path / "run" / "cells" / "lenet5-s0"
+    with np.load(cell / "scores.npz") as scores, np.load(cell / "predictions.npz") as said:
+        assert "loss" in said
+        assert ("set_size" in said) == ("validation" in splits)
+        assert ("validation_label" in scores) == ("validation" in splits)
+        test = scores["log_probabilities"].astype(np.float64)
+        label = said["label"]
+    losses = -test[np.arange(len(label)), label]
+    kept = read(cell / "record.json", RunRecord)
+    assert kept.accuracy is not None
+    assert losses.mean() == pytest.approx(kept.accuracy.loss, rel=1e-3)
+    assert list(find_faults(tmp_path / "run")) == []
 
 
 def test_a_network_that_looks_at_its_numbers_trains_uncounted(

@@ -80,6 +80,7 @@ def outcome(run: Path, model: str) -> dict[str, Any]:
         "accuracy": record.accuracy,
         "sums": sums,
         "predictions": record.checksums["predictions.npz"],
+        "scores": record.checksums["scores.npz"],
     }
 
 

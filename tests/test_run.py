@@ -90,6 +90,12 @@ def test_two_processes_train_as_one_world_and_see_every_image_once(
     assert (run / "report.html").stat().st_size > 10_000
     with np.load(run / "cells" / "lenet5-s0" / "predictions.npz") as said:
         assert int((said["predicted"] == said["label"]).sum()) == kept.accuracy.num_top1
+        losses, set_sizes = said["loss"], said["set_size"]
+    assert losses.mean() == pytest.approx(kept.accuracy.loss, rel=1e-4)
+    with np.load(run / "cells" / "lenet5-s0" / "scores.npz") as scores:
+        assert scores["log_probabilities"].shape == (NUM_TEST, len(kept.data.class_names))
+        assert len(scores["validation_log_probabilities"]) == kept.data.num_validation
+    assert set_sizes.shape == (NUM_TEST,)
     compared = read(run / "comparison.json", Comparison)
     assert {len(row.values) for row in compared.measurements["lenet5"]} == {2}
     assert compared.same_model_twice

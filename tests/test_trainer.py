@@ -312,6 +312,7 @@ def test_evaluation_counts_as_numpy_does(runtime: Runtime) -> None:
     np.testing.assert_array_equal(said.label, labels)
     np.testing.assert_array_equal(said.top5, order[:, :5])
     np.testing.assert_allclose(said.confidence, probabilities.max(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(said.log_probabilities, np.log(probabilities), rtol=2.0**-10)
 
 
 def test_the_views_of_an_image_are_averaged_as_probabilities(runtime: Runtime) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import JsonValue
 from torch import nn
 
@@ -18,11 +19,11 @@ from bench.distributed.process import cells_given_up
 from bench.distributed.roll_call import WorldBroken
 from bench.request.config import to_json
 from bench.results.record import DataInfo, RunRecord, Status, now
+from bench.results.reliability import brier_scores, conformal_sets, image_losses
 from bench.results.sealed_folder import hash_file
 from bench.results.storage import cell_folder, read, sync, write, write_bytes
 from bench.train import checkpoint
-from bench.train.build import RunContext
-from bench.train.evaluation import Predictions
+from bench.train.build import Outcome, RunContext
 from bench.train.schedule import choose_optimizer
 from zoo import weights
 from zoo.cause import cause_of
@@ -165,28 +166,48 @@ def write_outcome(
     folder: Path,
     model: nn.Module,
     state: dict[str, torch.Tensor],
-    predictions: Predictions,
+    found: Outcome,
     data: Dataset,
 ) -> dict[str, str]:
-    """Write a model's whole state, predictions and a few samples; returns their checksums."""
+    """Write a model's whole state, what it says and a few samples; returns their checksums."""
     path = folder / "model.safetensors"
     checkpoint.save_weights(path, state, metadata=weights.describe_input(model))
     sync(folder / "model.safetensors")  # before the checkpoints that it is from are removed
-    _write_arrays(
-        folder / "predictions.npz",
-        label=predictions.label,
-        predicted=predictions.predicted,
-        confidence=predictions.confidence,
-        top5=predictions.top5,
-    )
+    _write_answers(folder, found)
     num_test = len(data.test.labels)
     index = np.linspace(0, num_test - 1, min(NUM_SAMPLES, num_test)).astype(np.int64)
     # Stored images have a margin, from which training crops are taken.
     window = slice(data.margin, data.margin + data.size)
     images = np.asarray(data.test.images[index][:, window, window])
     _write_arrays(folder / "samples.npz", index=index, image=images)
-    names = ("model.safetensors", "predictions.npz", "samples.npz")
+    names = ("model.safetensors", "predictions.npz", "scores.npz", "samples.npz")
     return {name: hash_file(folder / name) for name in names}
+
+
+def _write_answers(folder: Path, found: Outcome) -> None:
+    """Write what a model says of every image, and all scores that it's worked out of."""
+    # All that is published and all that a report reads: the scores are some 20 times as much.
+    predictions, validated = found.predictions, found.validated
+    log_probabilities, label = predictions.log_probabilities, predictions.label
+    answers: dict[str, NDArray[Any]] = {
+        "label": label,
+        "predicted": predictions.predicted,
+        "confidence": predictions.confidence,
+        "top5": predictions.top5,
+        "loss": image_losses(log_probabilities, label),
+        "brier": brier_scores(log_probabilities, label),
+    }
+    scores: dict[str, NDArray[Any]] = {"log_probabilities": log_probabilities}
+    if validated is not None:
+        scores |= {
+            "validation_label": validated.label,
+            "validation_log_probabilities": validated.log_probabilities,
+        }
+        calibration = image_losses(validated.log_probabilities, validated.label)
+        sets = conformal_sets(log_probabilities, label, calibration)
+        answers |= {"set_size": sets.size, "in_set": sets.has_label}
+    _write_arrays(folder / "predictions.npz", **answers)
+    _write_arrays(folder / "scores.npz", **scores)
 
 
 def _write_arrays(path: Path, **arrays: np.ndarray[Any, Any]) -> None:

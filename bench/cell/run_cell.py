@@ -20,8 +20,8 @@ from bench.results.record import RunRecord, make_measurement, now
 from bench.train import checkpoint
 from bench.train.batch_size import with_best_batch_size
 from bench.train.build import (
+    Assessor,
     RunContext,
-    assess,
     build_loader,
     build_model,
     prepare_learner,
@@ -40,6 +40,7 @@ class Training:
     spec: ModelSpec
     context: RunContext
     writer: RecordWriter
+    assessor: Assessor
 
     @property
     def checkpoints(self) -> Path:
@@ -99,7 +100,7 @@ def _train(
     if context.config.best_batch:
         context, found = with_best_batch_size(spec, context, writer.record)
         writer.update(**found)
-    training = Training(spec, context, writer)
+    training = Training(spec, context, writer, Assessor(spec, context))
     learner = _build_learner(cell, training)
     progress = checkpoint.restore(training.checkpoints, learner) or Progress()
     # Epochs behind the checkpoint are trained again, to the same bits.
@@ -183,7 +184,7 @@ def _assess_epoch(learner: Learner, training: Training) -> None:
     if rows and rows[-1].evaluation is None:
         # Each rank has kept running statistics of its own images.
         runtime.share_buffers(learner.evaluated)
-        accuracy, _ = assess(learner.evaluated, training.spec, training.context, final=False)
+        accuracy = training.assessor.assess_epoch(learner.evaluated)
         writer.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
     errors = [100 - row.evaluation.top1 for row in writer.record.epochs if row.evaluation]
     assert learner.config.lr is not None, "choose_optimizer filled it in"
@@ -193,12 +194,12 @@ def _assess_epoch(learner: Learner, training: Training) -> None:
 def _conclude(learner: Learner, progress: Progress, training: Training) -> None:
     """Read the test set once, and keep what the model said of it."""
     context, runtime = training.context, training.context.runtime
-    accuracy, predictions = assess(learner.evaluated, training.spec, context, final=True)
-    state = runtime.whole_state(learner.evaluated)
-    folder = training.writer.folder
     model = learner.evaluated
-    checksums = runtime.on_main(write_outcome, folder, model, state, predictions, context.data)
-    changes: dict[str, Any] = {"accuracy": accuracy, "checksums": checksums}
+    found = training.assessor.assess_end(model)
+    state = runtime.whole_state(model)
+    folder = training.writer.folder
+    checksums = runtime.on_main(write_outcome, folder, model, state, found, context.data)
+    changes: dict[str, Any] = {"accuracy": found.accuracy, "checksums": checksums}
     if progress.images:
         rate = make_measurement(
             "fit_images_per_second",

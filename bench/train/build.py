@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -26,6 +26,8 @@ from zoo.spec import ModelSpec, Prepared
 
 EVALUATION_BATCH = 500  # images a rank holds at once while it evaluates
 NUM_SEEN = 500  # training images for a network that sets its weights by some before it is trained
+
+Split = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -78,19 +80,58 @@ def build_loader(spec: ModelSpec, seed: int, context: RunContext) -> Loader:
     )
 
 
-def assess(
-    model: nn.Module, spec: ModelSpec, context: RunContext, *, final: bool
-) -> tuple[Accuracy, Predictions]:
-    """Evaluate a model on what the protocol allows.
+class Outcome(NamedTuple):
+    """What a trained model said of the test images, and of validation where the protocol has it."""
+
+    accuracy: Accuracy
+    predictions: Predictions
+    validated: Predictions | None
+
+
+@dataclass
+class Assessor:
+    """Evaluates a cell's model on what the protocol allows.
 
     `split` reads the validation images at an epoch's end and the test set once, at the end;
     `published` reads the test set each time, as most papers did.
     """
+
+    spec: ModelSpec
+    context: RunContext
+    validated: Predictions | None = None  # what was said of validation at the last epoch's end
+
+    def assess_epoch(self, model: nn.Module) -> Accuracy:
+        """Evaluate a model at an epoch's end."""
+        if self.context.data.protocol == "published":
+            return assess(model, self.spec, self.context, split="test")[0]
+        accuracy, self.validated = assess(model, self.spec, self.context, split="validation")
+        return accuracy
+
+    def assess_end(self, model: nn.Module) -> Outcome:
+        """Evaluate a model whose training has ended, as it was at its last epoch's end."""
+        crops = self.context.config.crops
+        accuracy, said = assess(model, self.spec, self.context, split="test", crops=crops)
+        # Conformal sets are only right if both splits were looked at in the same way.
+        unseen = self.validated is None or crops > 1
+        if unseen and self.context.data.protocol == "split":
+            _, self.validated = assess(
+                model, self.spec, self.context, split="validation", crops=crops
+            )
+        return Outcome(accuracy, said, self.validated)
+
+
+def assess(
+    model: nn.Module,
+    spec: ModelSpec,
+    context: RunContext,
+    *,
+    split: Split,
+    crops: int = 1,
+) -> tuple[Accuracy, Predictions]:
+    """Evaluate a model on a split's images; each of several crops costs a forward pass of all."""
     data, runtime = context.data, context.runtime
-    test = final or data.protocol == "published"
-    images = data.test if test else data.train
-    indices = None if test else data.validation_indices
-    crops = context.config.crops if final else 1  # each costs a forward pass of all images
+    images = data.test if split == "test" else data.train
+    indices = None if split == "test" else data.validation_indices
     batches = evaluation_batches(
         images,
         indices,
@@ -104,7 +145,7 @@ def assess(
     return evaluate(
         model,
         batches,
-        split="test" if test else "validation",
+        split=split,
         num_images=len(images.labels) if indices is None else len(indices),
         superclass_of=data.superclass_of,
         runtime=runtime,

@@ -74,7 +74,9 @@ def test_augmentation(benchmark: Any, augment: tuple[str, ...]) -> None:
 def test_evaluation(benchmark: Any, context: RunContext, subject: Subject) -> None:
     spec = resolve(MODEL, num_classes=len(DATASET.class_names))
     benchmark.pedantic(
-        lambda: assess(subject.learner.bare, spec, context, final=True), rounds=10, warmup_rounds=1
+        lambda: assess(subject.learner.bare, spec, context, split="test"),
+        rounds=10,
+        warmup_rounds=1,
     )
 
 
