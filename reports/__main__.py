@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.results.storage import write_bytes
-from reports.frame import write_csv
 from reports.micro import print_micro, read_micro
 from reports.runs import Source, read_source
+from reports.spreadsheet import write_csv
 from reports.terminal import print_ranking
 
 MOST_SHOWN = 8  # models named in a refusal that has no nearest name

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.results.interval import Estimate
@@ -60,14 +59,6 @@ def tidy_frame(source: Source) -> "pd.DataFrame":
     import pandas as pd
 
     return pd.DataFrame(tidy_rows(source), columns=list(COLUMNS)).convert_dtypes()
-
-
-def write_csv(source: Source, path: Path) -> None:
-    """Write the tidy table as CSV; ValueError if the file can't be written."""
-    try:
-        tidy_frame(source).to_csv(path, index=False, lineterminator="\n")
-    except OSError as error:
-        raise ValueError(f"{path}: can't be written ({error.strerror or error})") from error
 
 
 def row_of(record: RunRecord, comparison: Comparison | None, *, run: str) -> dict[str, Field]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reports.frame import COLUMNS, tidy_frame, write_csv
+from reports.frame import COLUMNS, tidy_frame
 from reports.runs import read_source
+from reports.spreadsheet import write_csv
 from tests.support.record_factory import ZOO, Animal, comparison, failed, record, write_run
 
 CONTRACT = re.split(

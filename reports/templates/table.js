@@ -131,8 +131,11 @@ function record(row) {
   return out;
 }
 
+// Text that begins like a formula would be one to a spreadsheet: as in `reports/spreadsheet.py`.
+const FORMULA = /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/;
+
 function field(value) {
-  const text = value === null ? "" : String(value);
+  const text = value === null ? "" : typeof value === "string" && FORMULA.test(value) ? "'" + value : String(value);
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
@@ -140,7 +143,7 @@ function saveCsv() {
   const records = shownRows().map(record);
   const names = Object.keys(records[0] ?? record(data.rows[0]));
   const lines = [names.join(","), ...records.map((r) => names.map((name) => field(r[name])).join(","))];
-  save("zoometry.csv", "text/csv", lines.join("\n") + "\n");
+  save("zoometry.csv", "text/csv", "\ufeff" + lines.join("\n") + "\n");
 }
 
 function saveJson() {

@@ -16,6 +16,7 @@ from opened_page import Open, Opened
 
 from reports.page import build_page
 from reports.runs import read_source
+from reports.spreadsheet import escape
 from tests.support.record_factory import ZOO, comparison, measurements, record, write_run
 
 pytestmark = pytest.mark.browser
@@ -192,12 +193,24 @@ def test_taking_the_baseline_away_takes_its_ratios_away(demo: Opened) -> None:
 def test_the_csv_is_what_is_shown(demo: Opened) -> None:
     sort(demo, "train_images_per_second")
     demo.page.fill("#search", "cifar")
-    rows = list(csv.DictReader(io.StringIO(download(demo, "#csv"))))
+    text = download(demo, "#csv")
+    assert text.startswith("\ufeffplace,")  # Excel takes it for UTF-8
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
     assert [row["model"] for row in rows] == demo.models()
     assert [float(row["train_images_per_second"]) for row in rows] == [
         rate(row["model"]) for row in rows
     ]
     assert "latency_ms_p99" not in rows[0]
+
+
+def test_no_name_is_a_formula_in_the_csv(opened: Open, tmp_path: Path) -> None:
+    names = ("=cmd.py:net", "+1", "-1", "@x", "'=1", "plain", "\uff1d1")
+    records = [record(animal._replace(name=name)) for animal, name in zip(ZOO, names, strict=False)]
+    folder = write_run(tmp_path / "run", records)
+    (tmp_path / "page.html").write_text(build_page(read_source([folder])), encoding="utf-8")
+    text = download(opened(tmp_path / "page.html"), "#csv")
+    rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    assert sorted(row["model"] for row in rows) == sorted(str(escape(name)) for name in names)
 
 
 def test_the_json_is_what_is_shown_with_its_baseline(demo: Opened) -> None:
