@@ -180,29 +180,44 @@ def test_damaged_newer_checkpoints_do_not_evict_good_ones(
 
 
 class Counting(nn.Module):
-    """Counts its forward passes in a buffer outside its state, and scales by the count."""
+    """Counts its forward passes somewhere outside its state, and scales by the count."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: str) -> None:
         super().__init__()
         self.linear = nn.Linear(4, 3)
-        self.register_buffer("count", torch.zeros(1), persistent=False)
+        self.place = place
+        self.count: Any = None
+        if place == "buffer":
+            del self.count
+            self.register_buffer("count", torch.zeros(1), persistent=False)
+        elif place == "attribute":
+            self.count = torch.zeros(1)
+        elif place in ("number", "list"):
+            self.count = 0.0
+        self.seen: Any = [torch.zeros(1)] if place == "list" else False
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if self.training:
-            self.count += 1
+            self.count = 1.0 if self.count is None else self.count + 1
+            if self.place == "made later":
+                self.count = torch.as_tensor(self.count)
+            if self.place == "flag":
+                self.count, self.seen = 2.0 - self.seen, True
         scores: torch.Tensor = self.linear(images) * self.count
         return scores
 
 
-def test_a_buffer_kept_out_of_the_state_resumes_to_the_bit(
-    runtime: Runtime, tmp_path: Path
+@pytest.mark.parametrize("place", ["buffer", "attribute", "made later", "number", "flag"])
+def test_what_a_forward_pass_keeps_out_of_the_state_resumes_to_the_bit(
+    place: str, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
     batches = [Batch(torch.randn(6, 4), torch.arange(6) % 3) for _ in range(6)]
+    monkeypatch.setattr(runtime, "say", pytest.fail)
 
     def build() -> Learner:
         torch.manual_seed(1)
-        return build_learner(Counting(), config=CONFIG, peak=0.1, seed=0, runtime=runtime)
+        return build_learner(Counting(place), config=CONFIG, peak=0.1, seed=0, runtime=runtime)
 
     def train(one: Learner, steps: range) -> None:
         for step in steps:
@@ -214,10 +229,24 @@ def test_a_buffer_kept_out_of_the_state_resumes_to_the_bit(
     checkpoint.save(tmp_path, first, Progress(step=3))
     checkpoint.restore(tmp_path, second)
     train(second, range(3, 6))
-    assert second.bare.count == whole.bare.count == 6
+    assert type(second.bare.count) is type(whole.bare.count)
+    assert second.bare.count == whole.bare.count == (1 if place == "flag" else 6)
     assert all(torch.equal(a, b) for a, b in zip(weights(second), weights(whole), strict=True))
     for a, b in zip(second.evaluated.buffers(), whole.evaluated.buffers(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_tensors_that_a_checkpoint_lacks_are_said_at_the_first(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(runtime, "say", said.append)
+    model = nn.Sequential(Counting("list"), nn.LSTM(3, 3))
+    one = build_learner(model, config=CONFIG, peak=0.1, seed=0, runtime=runtime)
+    for step in (1, 2):
+        checkpoint.save(tmp_path, one, Progress(step=step))
+    assert len(said) == 1
+    assert "checkpoints lack tensors in 0.seen (list):" in said[0]
 
 
 def test_the_scale_of_fp16s_loss_comes_back(runtime: Runtime, tmp_path: Path) -> None:

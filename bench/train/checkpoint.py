@@ -1,7 +1,7 @@
 """Checkpoints: sealed folders that appear by one rename; a resume takes the newest that verifies.
 
     step_N/manifest.json       {"files": {name: sha256}, "format", "progress", "scaler", "seal"}
-    step_N/model.safetensors   the weights, and every buffer
+    step_N/model.safetensors   the weights, and all else that a forward pass may change
     step_N/ema.safetensors     their average, where one is kept
     step_N/optimizer.pt        the optimiser's whole state_dict, its parameter groups too
 
@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from bench.results.sealed_folder import (
     MANIFEST,
@@ -30,6 +29,7 @@ from bench.results.sealed_folder import (
     seal_into_place,
     start_aside,
 )
+from bench.train.module_state import full_state, list_unkept, load_full_state
 from bench.train.trainer import Learner, Progress
 
 NUM_KEPT = 2  # the newest, and one in case that it is damaged
@@ -58,6 +58,13 @@ def save(folder: Path, learner: Learner, progress: Progress) -> None:
     }
     if runtime.on_main(place.exists):
         return
+    is_first = not runtime.on_main(list_checkpoints, folder)
+    unkept = list_unkept(learner.bare) if is_first else []
+    if unkept:
+        runtime.say(
+            f"checkpoints lack tensors in {', '.join(unkept)}: a resumed training may differ; "
+            "register_buffer keeps them"
+        )
     runtime.on_main(start_aside, aside)
     try:
         runtime.on_each(lambda: _write_tensors(aside, learner))
@@ -73,10 +80,10 @@ def _write_tensors(folder: Path, learner: Learner) -> None:
     if learner.runtime.data_rank > 0:
         return
     part = _part_suffix(learner)
-    save_weights(folder / f"model{part}.safetensors", _full_state(learner.bare))
+    save_weights(folder / f"model{part}.safetensors", full_state(learner.bare))
     save_optimizer(folder / f"optimizer{part}.pt", learner.optimizer)
     if learner.ema:
-        save_weights(folder / f"ema{part}.safetensors", _full_state(learner.ema))
+        save_weights(folder / f"ema{part}.safetensors", full_state(learner.ema))
 
 
 def restore(folder: Path, learner: Learner) -> Progress | None:
@@ -90,9 +97,9 @@ def restore(folder: Path, learner: Learner) -> Progress | None:
         return None
     place, manifest = newest
     part = _part_suffix(learner)
-    _load_full_state(learner.bare, load_file(place / f"model{part}.safetensors"))
+    load_full_state(learner.bare, load_file(place / f"model{part}.safetensors"))
     if learner.ema:
-        _load_full_state(learner.ema, load_file(place / f"ema{part}.safetensors"))
+        load_full_state(learner.ema, load_file(place / f"ema{part}.safetensors"))
     # Read into the CPU's memory, from where it goes to each parameter's device; nothing but tensors
     # and plain values is unpickled.
     state = torch.load(place / f"optimizer{part}.pt", map_location="cpu", weights_only=True)
@@ -113,19 +120,6 @@ def _find_newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, Manife
             place.rename(aside)
             say(f"{error}; it is now {aside.name}, and the one before is taken")
     return None
-
-
-def _full_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return a model's weights and all its buffers, also those that it keeps out of its state."""
-    return {**dict(model.named_buffers()), **model.state_dict()}
-
-
-def _load_full_state(model: nn.Module, full: dict[str, torch.Tensor]) -> None:
-    own_state = model.state_dict().keys()
-    model.load_state_dict({name: full[name] for name in own_state})
-    for name, buffer in model.named_buffers():
-        if name not in own_state:
-            buffer.copy_(full[name])
 
 
 def _part_suffix(learner: Learner) -> str:
