@@ -3,7 +3,6 @@
 import shutil
 import traceback
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,16 @@ from torch import nn
 from bench.cell.display import Display, open_trackers
 from bench.cell.open_run import Cell
 from bench.cell.record_writer import RecordWriter, begin_record, find_record, is_done, write_outcome
-from bench.data.dataset import class_weights
 from bench.distributed.runtime import Interrupted
 from bench.request.config import NONE
 from bench.results.record import RunRecord, make_measurement, now
-from bench.train import checkpoint
 from bench.train.batch_size import with_best_batch_size
-from bench.train.build import (
-    Assessor,
-    RunContext,
-    build_loader,
-    build_model,
-    prepare_learner,
-)
+from bench.train.build import Assessor, RunContext, build_model
+from bench.train.method import LearningMethod
+from bench.train.method_choice import start_method
 from bench.train.pretrained import load_starting_weights, read_weights
-from bench.train.schedule import choose_optimizer, drop_peak
-from bench.train.trainer import Diverged, Hooks, Learner, Progress, fit
+from bench.train.schedule import choose_optimizer
+from bench.train.trainer import Diverged
 from zoo.cost import count_parameters, try_layer_costs
 from zoo.spec import ModelSpec
 
@@ -101,44 +94,42 @@ def _train(
         context, found = with_best_batch_size(spec, context, writer.record)
         writer.update(**found)
     training = Training(spec, context, writer, Assessor(spec, context))
-    learner = _build_learner(cell, training)
-    progress = checkpoint.restore(training.checkpoints, learner) or Progress()
+    method = _start_method(cell, training)
+    method.restore()
+    progress = method.progress
     # Epochs behind the checkpoint are trained again, to the same bits.
     kept_epochs = writer.record.epochs[: progress.epoch]
     writer.update(resumed_from=progress.step or None, epochs=kept_epochs)
     if context.config.epochs == 0:
         # A model that isn't trained is only worth evaluating where its weights are somebody's.
         if context.config.pretrained != NONE:
-            _conclude(learner, progress, training)
+            _conclude(method, training)
         return
-    save = partial(checkpoint.save, training.checkpoints, learner)
-    batches = build_loader(spec, cell.seed, context)
     try:
         # The run may have been interrupted between an epoch and its evaluation.
-        _assess_epoch(learner, training)
+        _assess_epoch(method, training)
         with (
             display.show_cell(cell.model, cell.seed) as moved,
             open_trackers(writer.record, context) as track,
         ):
-            for row in fit(learner, batches, progress, Hooks(save, moved)):
+            for row in method.fit(moved):
                 writer.update(epochs=(*writer.record.epochs, row))
-                _assess_epoch(learner, training)
+                _assess_epoch(method, training)
                 display.show_epoch(writer.record.epochs[-1])
                 track(writer.record)
-            _conclude(learner, progress, training)
+            _conclude(method, training)
             track(writer.record)
     except Interrupted:
-        # `fit` saves where it is interrupted; in an evaluation nobody has.
-        save(progress)
+        # A method may save where it is interrupted; in an evaluation nobody has.
+        method.save()
         raise
     context.runtime.on_main(shutil.rmtree, training.checkpoints, True)
 
 
-def _build_learner(cell: Cell, training: Training) -> Learner:
-    """Build the model, write down what it costs, and make it ready to train."""
+def _start_method(cell: Cell, training: Training) -> LearningMethod:
+    """Build the model, write down what it costs, and make it ready to learn."""
     spec, context, writer = training.spec, training.context, training.writer
     config = context.config
-    assert config.lr is not None, "choose_optimizer filled it in"
     model = build_model(spec, cell.seed, context)
     if config.pretrained != NONE:
         start = _load_weights(model, cell, context)
@@ -151,18 +142,9 @@ def _build_learner(cell: Cell, training: Training) -> Learner:
         num_parameters=count_parameters(model),
         multiply_adds=sum(layer.multiply_adds for layer in layers) if layers else None,
     )
-    weights = class_weights(context.data).tolist() if config.class_weights else None
-    learner = prepare_learner(
-        model,
-        spec,
-        config=config,
-        peak=config.lr,
-        seed=cell.seed,
-        runtime=context.runtime,
-        class_weights=weights,
-    )
-    writer.update(num_local_parameters=count_parameters(learner.bare))
-    return learner
+    method = start_method(model, spec, cell.seed, context, training.checkpoints)
+    writer.update(num_local_parameters=count_parameters(method.bare))
+    return method
 
 
 def _load_weights(model: nn.Module, cell: Cell, context: RunContext) -> JsonValue:
@@ -176,25 +158,24 @@ def _load_weights(model: nn.Module, cell: Cell, context: RunContext) -> JsonValu
     return {"from": found.origin, "new": list(found.new)}
 
 
-def _assess_epoch(learner: Learner, training: Training) -> None:
+def _assess_epoch(method: LearningMethod, training: Training) -> None:
     """Evaluate the epoch that the record ends with, unless that was done before an interruption."""
     writer, runtime = training.writer, training.context.runtime
     runtime.check_signal()
     rows = writer.record.epochs
     if rows and rows[-1].evaluation is None:
         # Each rank has kept running statistics of its own images.
-        runtime.share_buffers(learner.evaluated)
-        accuracy = training.assessor.assess_epoch(learner.evaluated)
+        runtime.share_buffers(method.evaluated)
+        accuracy = training.assessor.assess_epoch(method.evaluated)
         writer.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
     errors = [100 - row.evaluation.top1 for row in writer.record.epochs if row.evaluation]
-    assert learner.config.lr is not None, "choose_optimizer filled it in"
-    learner.peak = drop_peak(learner.config, learner.config.lr, errors)
+    method.heed(errors)
 
 
-def _conclude(learner: Learner, progress: Progress, training: Training) -> None:
+def _conclude(method: LearningMethod, training: Training) -> None:
     """Read the test set once, and keep what the model said of it."""
     context, runtime = training.context, training.context.runtime
-    model = learner.evaluated
+    model, progress = method.evaluated, method.progress
     found = training.assessor.assess_end(model)
     state = runtime.whole_state(model)
     folder = training.writer.folder

@@ -1,0 +1,77 @@
+"""Learning by steps on batches, which `trainer.py` takes, with checkpoints to go on from."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from bench.data.dataset import class_weights
+from bench.results.record import Epoch
+from bench.train import checkpoint
+from bench.train.build import RunContext, build_loader, prepare_learner
+from bench.train.method import Moved
+from bench.train.schedule import drop_peak
+from bench.train.trainer import Hooks, Learner, Progress, fit
+from zoo.spec import ModelSpec
+
+
+@dataclass
+class StepMethod:
+    """Gradient descent: a learner, how far it has come, and the folder of its checkpoints."""
+
+    learner: Learner
+    spec: ModelSpec
+    context: RunContext
+    checkpoints: Path
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def bare(self) -> nn.Module:
+        return self.learner.bare
+
+    @property
+    def evaluated(self) -> nn.Module:
+        return self.learner.evaluated
+
+    def restore(self) -> None:
+        """Load the newest checkpoint that verifies, if there is one."""
+        self.progress = checkpoint.restore(self.checkpoints, self.learner) or Progress()
+
+    def fit(self, moved: Moved) -> Iterator[Epoch]:
+        """Train until the budget of epochs or seconds is spent (`trainer.fit`)."""
+        batches = build_loader(self.spec, self.learner.seed, self.context)
+
+        def save(progress: Progress) -> None:
+            checkpoint.save(self.checkpoints, self.learner, progress)
+
+        yield from fit(self.learner, batches, self.progress, Hooks(save, moved))
+
+    def heed(self, errors: Sequence[float]) -> None:
+        """Lower the learning rate where the schedule looks at validation errors."""
+        peak = self.learner.config.lr
+        assert peak is not None, "choose_optimizer filled it in"
+        self.learner.peak = drop_peak(self.learner.config, peak, errors)
+
+    def save(self) -> None:
+        """Write a checkpoint, unless there is one of this step."""
+        checkpoint.save(self.checkpoints, self.learner, self.progress)
+
+
+def start_step_method(
+    model: nn.Module, spec: ModelSpec, seed: int, context: RunContext, checkpoints: Path
+) -> StepMethod:
+    """Put a built model where it is trained, with what a step needs."""
+    config = context.config
+    assert config.lr is not None, "choose_optimizer filled it in"
+    weights = class_weights(context.data).tolist() if config.class_weights else None
+    learner = prepare_learner(
+        model,
+        spec,
+        config=config,
+        peak=config.lr,
+        seed=seed,
+        runtime=context.runtime,
+        class_weights=weights,
+    )
+    return StepMethod(learner, spec, context, checkpoints)
