@@ -276,3 +276,21 @@ def test_without_a_network_one_line_says_so(
         f"{name}: its published weights can't be fetched (OSError: Name or service not known)"
         in line
     )
+
+
+@pytest.mark.parametrize("model", ["tv:squeezenet1_1", "timm:ghostnet_100"])
+def test_a_user_without_a_home_is_told_before_anything_is_fetched(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HOME", "XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def nameless(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", nameless)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="no home folder: set HOME, or XDG_CACHE_HOME") as error:
+        read_weights("hub", model, 0, ())
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """The weights that a run starts from: a file, another run, or those that a library publishes."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bench.data.cache import user_cache
 from bench.request.config import HUB, NONE, RunConfig
 from bench.results.record import RunRecord
 from bench.results.storage import read
@@ -45,6 +47,7 @@ def read_weights(given: str, model: str, seed: int, class_names: Sequence[str]) 
     trained for the same classes in an order that they can't be brought into.
     """
     if given == HUB:
+        _check_library_cache()
         return GivenWeights(fetch_trained_state(model), "published")
     path = find_weights(Path(given), model, seed)
     saved = saved_weights.read(path)
@@ -57,6 +60,15 @@ def read_weights(given: str, model: str, seed: int, class_names: Sequence[str]) 
     if not of_a_run:
         return found
     return _match_classes(found, model, read(record, RunRecord).data.class_names, class_names)
+
+
+def _check_library_cache() -> None:
+    """Refuse to fetch for a user without a home, who says nowhere where the libraries may keep it.
+
+    torch would make a folder that is called `~` where the run was started.
+    """
+    if not any(os.environ.get(variable) for variable in ("TORCH_HOME", "HF_HOME")):
+        user_cache()
 
 
 def _match_classes(
