@@ -6,10 +6,12 @@ sums that torchvision publishes for MNIST.
 
 import gzip
 import hashlib
+import lzma
 import os
 import tarfile
 import time
 import urllib.error
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,9 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 REAL = os.environ.get("ZOOMETRY_DATA")
+
+
+TAR_MODES: dict[str, Any] = {"tar": "w:", "tar.xz": "w:xz", "tar.bz2": "w:bz2", "tgz": "w:gz"}
 
 
 @pytest.fixture
@@ -117,6 +122,24 @@ def test_packed_archive_is_checked_and_unpacked(archive: Path, tmp_path: Path) -
     ) as error:
         open_dataset("cifar10", packed.parent)
     one_line(error)
+
+
+@pytest.mark.parametrize("kind", [*TAR_MODES, "zip"])
+@pytest.mark.parametrize("inside", ["cifar-10-batches-py", "somewhere/else", "."])
+def test_an_archive_is_known_by_its_files_however_they_were_packed(
+    kind: str, inside: str, archive: Path, tmp_path: Path
+) -> None:
+    folder, to = archive / "cifar-10-batches-py", tmp_path / "packed"
+    to.mkdir()
+    packed = to / f"cifar-10-python.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archived:
+            for path in folder.iterdir():
+                archived.write(path, f"{inside}/{path.name}")
+    else:
+        with tarfile.open(packed, TAR_MODES[kind]) as tar:
+            tar.add(folder, inside)
+    assert open_dataset("cifar10", to).checksum == open_dataset("cifar10", archive).checksum
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "page", "lacking"])
@@ -302,6 +325,22 @@ def test_mnist_that_was_packed_again_is_the_same_set(mnist: tuple[str, Path]) ->
     assert open_dataset(name, folder).checksum == found
 
 
+@pytest.mark.parametrize("name_of", ["train-images.idx3-ubyte", "train-images-idx3-ubyte.xz"])
+def test_mnist_under_other_names_and_packings(mnist: tuple[str, Path], name_of: str) -> None:
+    """As Kaggle has it, and packed by something else than gzip."""
+    name, folder = mnist
+    found = open_dataset(name, folder).checksum
+    for path in list(folder.iterdir()):
+        content = gzip.decompress(path.read_bytes())
+        path.unlink()
+        if name_of.endswith(".xz"):
+            path.with_suffix(".xz").write_bytes(lzma.compress(content))
+        else:
+            path.with_name(path.stem.replace("-idx", ".idx")).write_bytes(content)
+    assert open_dataset(name, folder).checksum == found
+    assert len(list(folder.iterdir())) == 4
+
+
 @pytest.mark.parametrize("packed", [True, False])
 def test_mnist_with_other_content_is_refused(mnist: tuple[str, Path], packed: bool) -> None:
     name, folder = mnist
@@ -379,6 +418,10 @@ def test_svhn_is_read_with_ten_as_zero(tmp_path: Path, monkeypatch: pytest.Monke
     order = np.argsort([hashlib.sha256(image.tobytes()).digest() for image in TRAIN[0]])
     assert np.array_equal(found.test.images[:, 4:36, 4:36], TRAIN[0][order])
     assert np.array_equal(found.test.labels, TRAIN[1][order])
+    (tmp_path / "packed").mkdir()
+    for path in tmp_path.glob("*.mat"):
+        (tmp_path / "packed" / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert open_dataset("svhn", tmp_path / "packed").checksum == found.checksum
     (tmp_path / "test_32x32.mat").write_bytes(b"MATLAB")
     with pytest.raises(ValueError, match=r"test_32x32.mat: md5 .* expected") as error:
         open_dataset("svhn", tmp_path)

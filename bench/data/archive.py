@@ -3,22 +3,25 @@
 Importing this imports torch.
 """
 
+import bz2
 import gzip
+import lzma
 import pickle
 import shutil
 import tarfile
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import numpy as np
 from torchvision import datasets
 from torchvision.datasets.utils import calculate_md5
 
 from bench.data.cache import Decoded, Names
-from bench.data.source import ARCHIVES, Layout, Source
+from bench.data.source import ARCHIVES, Layout, Source, official_name
 from zoo.cause import first_line
 
 # The md5 sums of what is inside MNIST's files, which no publisher gives: computed from files whose
@@ -38,7 +41,16 @@ UNPACKED_MD5 = {
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
-DAMAGED_PACKING = (OSError, EOFError, zlib.error, tarfile.TarError)
+DAMAGED_PACKING = (
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    RuntimeError,  # of zipfile, where a password is asked for
+)
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 
 Read = tuple[Decoded, Decoded, Names]  # training set, test set and names
 Reader = Callable[[Source, Any, Path], Read]
@@ -72,9 +84,9 @@ def read_cifar(source: Source, dataset_class: Any, scratch: Path) -> Read:
     listed = [*dataset_class.train_list, *dataset_class.test_list]
     sums = {**dict(listed), meta["filename"]: meta["md5"]}
     root, packed = source.folder.parent, ""
-    if source.files[0].name == archive.packed:
+    if not source.test:  # one file holds all
         root, packed = scratch, f"{source.files[0]}: "
-        _unpack(source.files[0], [f"{archive.folder}/{file}" for file in sums], scratch)
+        _unpack(source.files[0], list(sums), scratch / archive.folder)
     folder = root / archive.folder
     # Checked here, since torchvision's own check doesn't say which file is wrong. What they are
     # packed in isn't: another packer gives the same files another sum.
@@ -88,16 +100,44 @@ def read_cifar(source: Source, dataset_class: Any, scratch: Path) -> Read:
 
 
 def _unpack(packed: Path, names: list[str], to: Path) -> None:
-    """Unpack these members of a tar file, however it is compressed; ValueError if it is damaged."""
+    """Unpack the files of these names from a zip or tar file, however it is compressed.
+
+    ValueError if it is damaged or lacks one.
+    """
+    to.mkdir()
+    unpack = _unpack_zip if packed.suffix == ".zip" else _unpack_tar
     try:
-        with tarfile.open(packed) as tar:
-            members = [tar.getmember(name) for name in names]
-            # The filter keeps links and odd names inside `to`: nothing has been checked yet.
-            tar.extractall(to, members, filter="data")
+        unpack(packed, names, to)
+        lacking = [name for name in names if not (to / name).is_file()]
+        if lacking:
+            raise KeyError(f"it holds no {lacking[0]}")
     except (*DAMAGED_PACKING, KeyError) as error:
         raise ValueError(
             f"{packed}: can't be unpacked ({first_line(error)}): fetch it again"
         ) from error
+
+
+# Only what is read by its name is written, and nowhere else: nothing has been checked yet.
+def _unpack_tar(packed: Path, names: list[str], to: Path) -> None:
+    with tarfile.open(packed) as tar:
+        for member in tar:
+            name = PurePosixPath(member.name).name
+            content = tar.extractfile(member) if name in names and member.isfile() else None
+            if content is not None:
+                _write(content, to / name)
+
+
+def _unpack_zip(packed: Path, names: list[str], to: Path) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        for member in archive.infolist():
+            name = PurePosixPath(member.filename).name
+            if name in names and not member.is_dir():
+                _write(archive.open(member), to / name)
+
+
+def _write(content: IO[bytes], to: Path) -> None:
+    with content, to.open("wb") as file:
+        shutil.copyfileobj(content, file)
 
 
 def _decoded_cifar(opened: Any, folder: Path, files: list[tuple[str, str]]) -> Decoded:
@@ -122,7 +162,7 @@ def _unpickle(path: Path) -> dict[str, Any]:
 
 
 def read_idx(source: Source, dataset_class: Any, scratch: Path) -> Read:
-    """Read MNIST's format, gzipped or not.
+    """Read MNIST's format, packed or not.
 
     torchvision reads only unpacked files that lie under its own root.
     """
@@ -130,24 +170,21 @@ def read_idx(source: Source, dataset_class: Any, scratch: Path) -> Read:
     raw.mkdir(parents=True)
     published = dict(dataset_class.resources)
     for path in source.files:
-        name = path.name.removesuffix(".gz")
-        if path.suffix != ".gz":
-            shutil.copyfile(path, raw / name)
-        elif not _unzip(path, raw / name):
-            check_md5(path, published[path.name])
+        name = official_name(path.name)
+        if not _unpack_file(path, raw / name):
+            check_md5(path, published[f"{name}.gz"])
         # The published sum is of the gzipped file, and says nothing of one that was packed again.
-        if path.suffix != ".gz" or calculate_md5(path) != published[path.name]:
+        if path.name not in published or calculate_md5(path) != published[path.name]:
             check_md5(raw / name, UNPACKED_MD5[source.name][name], where=f"{path} (unpacked)")
     train = dataset_class(scratch, train=True)
     test = dataset_class(scratch, train=False)
     return _decoded_idx(train), _decoded_idx(test), Names(tuple(dataset_class.classes))
 
 
-def _unzip(path: Path, to: Path) -> bool:
-    """Unpack a gzipped file; return whether it is whole."""
+def _unpack_file(path: Path, to: Path) -> bool:
+    """Unpack one file, or copy one that isn't packed; return whether it is whole."""
     try:
-        with gzip.open(path) as packed, to.open("wb") as file:
-            shutil.copyfileobj(packed, file)
+        _write(OPENERS.get(path.suffix, open)(path, "rb"), to)
     except DAMAGED_PACKING:
         return False
     return True
@@ -158,12 +195,19 @@ def _decoded_idx(opened: Any) -> Decoded:
     return Decoded(opened.data.numpy()[..., None], labels)  # a channel of their own: (N, 28, 28, 1)
 
 
-def read_svhn(source: Source, dataset_class: Any, _: Path) -> Read:
-    """Read SVHN's MATLAB files, whose label 10 is the digit 0."""
+def read_svhn(source: Source, dataset_class: Any, scratch: Path) -> Read:
+    """Read SVHN's MATLAB files, packed or not, whose label 10 is the digit 0.
+
+    The published sums are of the files, and nobody has published one of their content: a file that
+    was saved again is refused.
+    """
     for split, path in zip(("train", "test"), source.files, strict=True):
-        check_md5(path, dataset_class.split_list[split][2])
-    train = dataset_class(source.folder, split="train")
-    test = dataset_class(source.folder, split="test")
+        unpacked = scratch / official_name(path.name)
+        whole = _unpack_file(path, unpacked)
+        expected = dataset_class.split_list[split][2]
+        check_md5(unpacked if whole else path, expected, where=str(path))
+    train = dataset_class(scratch, split="train")
+    test = dataset_class(scratch, split="test")
     return _decoded_svhn(train), _decoded_svhn(test), Names(tuple("0123456789"))
 
 

@@ -16,6 +16,8 @@ from zoo.cause import first_line
 
 Kind = Literal["parquet", "archive", "embedded"]
 Layout = Literal["cifar", "idx", "svhn"]
+PACKINGS = (".gz", ".xz", ".bz2")  # of one file
+PACKED_FOLDERS = (".tar.gz", ".tgz", ".tar", ".tar.xz", ".tar.bz2", ".zip")
 PARQUET_FOLDERS = ("", "data", "plain_text")  # of the hub's repositories
 
 
@@ -170,7 +172,7 @@ def explain_missing(name: str, data_dir: Path | None) -> str:
     files = archive.train + archive.test
     for folder in _candidates(name, data_dir):
         for place in _unpacked_places(archive, folder):
-            there = {path.name.removesuffix(".gz") for path in place.glob("*")}
+            there = {official_name(path.name) for path in place.glob("*")}
             lacking = [file for file in files if file not in there]
             if lacking and len(lacking) < len(files):
                 names = ", ".join(lacking)
@@ -214,21 +216,33 @@ def open_parquet(path: Path) -> Any:
 
 
 def find_archive(name: str, folder: Path) -> Source | None:
-    """Find an archive's unpacked files, gzipped or not, or else its one packed file.
+    """Find an archive's unpacked files, each packed or not, or else the one that holds them all.
 
     Under torchvision's root or in the folder itself.
     """
     archive = ARCHIVES[name]
     for place in _unpacked_places(archive, folder):
-        for suffix in ("", ".gz"):
-            train = tuple(place / (file + suffix) for file in archive.train)
-            test = tuple(place / (file + suffix) for file in archive.test)
-            if all(path.is_file() for path in train + test):
-                return Source(name, "archive", place, train, test)
-    packed = folder / archive.packed
-    if packed.is_file():
-        return Source(name, "archive", folder, (packed,))
+        there = {official_name(path.name): path for path in sorted(place.glob("*"), reverse=True)}
+        files = archive.train + archive.test
+        if all(file in there and there[file].is_file() for file in files):
+            train = tuple(there[file] for file in archive.train)
+            test = tuple(there[file] for file in archive.test)
+            return Source(name, "archive", place, train, test)
+    if not archive.packed:
+        return None
+    stem = archive.packed.removesuffix(PACKED_FOLDERS[0])
+    for suffix in PACKED_FOLDERS:
+        packed = folder / (stem + suffix)
+        if packed.is_file():
+            return Source(name, "archive", folder, (packed,))
     return None
+
+
+def official_name(file: str) -> str:
+    """Return how an archive's file is called unpacked; some write `train-images.idx3-ubyte`."""
+    for packing in PACKINGS:
+        file = file.removesuffix(packing)
+    return file.replace(".idx", "-idx")
 
 
 def _unpacked_places(archive: Archive, folder: Path) -> list[Path]:

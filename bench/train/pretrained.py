@@ -47,7 +47,7 @@ def read_weights(given: str, model: str, seed: int, class_names: Sequence[str]) 
     trained for the same classes in an order that they can't be brought into.
     """
     if given == HUB:
-        _check_library_cache()
+        _check_library_cache(model)
         return GivenWeights(fetch_trained_state(model), "published")
     path = find_weights(Path(given), model, seed)
     saved = saved_weights.read(path)
@@ -62,12 +62,12 @@ def read_weights(given: str, model: str, seed: int, class_names: Sequence[str]) 
     return _match_classes(found, model, read(record, RunRecord).data.class_names, class_names)
 
 
-def _check_library_cache() -> None:
-    """Refuse to fetch for a user without a home, who says nowhere where the libraries may keep it.
+def _check_library_cache(model: str) -> None:
+    """Refuse to fetch for a user without a home, who says nowhere where the library may keep it.
 
     torch would make a folder that is called `~` where the run was started.
     """
-    if not any(os.environ.get(variable) for variable in ("TORCH_HOME", "HF_HOME")):
+    if not os.environ.get("TORCH_HOME" if model.startswith("tv:") else "HF_HOME"):
         user_cache()
 
 
