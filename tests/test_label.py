@@ -3,7 +3,22 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.chart.label import CHARACTER, GAP, HEIGHT, LINE, WIDTH, Place, place_labels
+from reports.chart.label import (
+    CHARACTER,
+    GAP,
+    HEIGHT,
+    LINE,
+    WIDTH,
+    Place,
+    Point,
+    place_labels,
+)
+
+
+def bare(points: list[tuple[float, float]]) -> list[Point]:
+    """Points without intervals."""
+    return [Point(x, y, (x, x), (y, y)) for x, y in points]
+
 
 points_of = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12)
 
@@ -28,7 +43,7 @@ def rectangle(place: Place, x: float, y: float, width: float) -> tuple[float, fl
 @given(points_of)
 def test_no_name_covers_another_or_a_point(points: list[tuple[float, float]]) -> None:
     names = [f"network_{i}" for i in range(len(points))]
-    places = place_labels(points, names, [False] * len(points), log_x=False)
+    places = place_labels(bare(points), names, [False] * len(points), log_x=False)
     where = list(
         zip(
             pixels([x for x, _ in points], WIDTH),
@@ -63,7 +78,19 @@ def test_a_point_between_neighbours_is_named_at_a_lines_end() -> None:
         (1.0, 1.0),
     ]
     places = place_labels(
-        around, ["a_long_name_of_a_network"] * len(around), [False] * len(around), log_x=False
+        bare(around), ["a_long_name_of_a_network"] * len(around), [False] * len(around), log_x=False
     )
     assert all(place != Place() for place in places)
     assert any(place.shift is not None for place in places)
+
+
+def test_a_name_gives_way_to_the_bar_of_a_neighbour() -> None:
+    left, right = (0.0, 0.0), (1.0, 1.0)
+    pair = bare([left, (0.1, 0.5), right])
+    names = ["a_network_named_long"] * 3
+    beside = place_labels(pair, names, [False] * 3, log_x=False)[0]
+    assert beside.side == "middle right"
+    # The neighbour's interval now reaches down to where that name would stand.
+    pair[1] = Point(0.1, 0.5, (0.1, 0.1), (0.0, 1.0))
+    moved = place_labels(pair, names, [False] * 3, log_x=False)[0]
+    assert moved != beside

@@ -5,6 +5,8 @@ nothing to draw), and its entry in CHARTS.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from reports.chart.classes import draw_calibration, draw_class_gaps, draw_class_maps
@@ -39,7 +41,18 @@ def draw_charts(view: View) -> dict[Chart, list[Figure]]:
     for draw in CHARTS:
         for figure in draw(view):
             charts.setdefault(figure.chart, []).append(figure)
-    return charts
+    return _fill_rows(charts)
+
+
+def _fill_rows(charts: dict[Chart, list[Figure]]) -> dict[Chart, list[Figure]]:
+    """Return the charts, those that would stand alone in a row of two as wide as the page."""
+    filled: dict[Chart, list[Figure]] = {}
+    for wide, neighbours in groupby(charts, key=lambda chart: chart.wide):
+        *others, last = neighbours
+        filled |= {chart: charts[chart] for chart in others}
+        alone = len(others) % 2 == 0
+        filled[replace(last, wide=wide or alone)] = charts[last]
+    return filled
 
 
 def charts_data(view: View, charts: dict[Chart, list[Figure]]) -> dict[str, Any]:

@@ -81,23 +81,29 @@ def _columns(epochs: Sequence[Epoch]) -> dict[str, list[Any]]:
 
 
 def draw_curves(view: View) -> list[Figure]:
-    """Return validation top-1 and training loss, each by epoch, time and images."""
+    """Return validation top-1 and training loss, each by epoch, time and images.
+
+    Where the budget was time, by time first.
+    """
     trained = _trained(view.entries)
     if not trained:
         return []
     num_epochs = max(cell.record.epochs[-1].epoch + 1 for _, cell in trained)
+    # Where the budget is time, epochs say how fast a model is before they say how well it learns.
+    in_time = all(cell.record.config.get("seconds") is not None for _, cell in trained)
+    progress = sorted(PROGRESS, key=lambda row: row[0] != "seconds") if in_time else PROGRESS
     figures = []
     highest = _highest_top1(trained)
     if highest is not None:
         top1, name = highest
         caption = f"The highest validation top-1 of any epoch is {top1:.1f} %, by {name}. "
         caption += "One line for each seed."
-        figures += _by_progress("top1", "Validation top-1", " (%)", caption, num_epochs)
+        figures += _by_progress(progress, "top1", "Validation top-1", " (%)", caption, num_epochs)
     losses = [(cell.record.epochs[-1].train_loss, caption_name(entry)) for entry, cell in trained]
     loss, name = min(losses)
     caption = f"The lowest training loss at the end is {loss:.2f}, by {name}. "
     caption += "One line for each seed."
-    return figures + _by_progress("loss", "Training loss", "", caption, num_epochs)
+    return figures + _by_progress(progress, "loss", "Training loss", "", caption, num_epochs)
 
 
 def _highest_top1(trained: Trained) -> tuple[float, str] | None:
@@ -110,9 +116,16 @@ def _highest_top1(trained: Trained) -> tuple[float, str] | None:
     return max(found, default=None)
 
 
-def _by_progress(value: str, title: str, unit: str, caption: str, num_epochs: int) -> list[Figure]:
+def _by_progress(
+    progress: Sequence[tuple[str, str, str]],
+    value: str,
+    title: str,
+    unit: str,
+    caption: str,
+    num_epochs: int,
+) -> list[Figure]:
     figures = []
-    for over, x, word in PROGRESS:
+    for over, x, word in progress:
         layout: dict[str, Any] = {}
         if over == "epoch" and num_epochs <= MAX_EPOCH_TICKS:
             layout["xaxis"] = {"dtick": 1}

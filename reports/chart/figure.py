@@ -65,7 +65,6 @@ class Figure:
             "y": self.y,
             "layout": self.layout,
             "kind": self.chart.kind,
-            "wide": self.chart.wide,
         }
 
 

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 # Pixels of the plot that places are worked out for. On a narrower one the page leaves names out.
-WIDTH, HEIGHT = 820.0, 400.0
+WIDTH, HEIGHT = 820.0, 330.0
+STRETCH = 1.45  # by which the widest plot is wider: names keep their length, intervals grow with it
 MARGIN = 0.07  # of the plot at each end of an axis, as plotly leaves it
 OVERHANG = 20.0  # pixels that a name may reach beyond the plot's sides
-# Pixels of a letter's width, of a line's height, from a point to its name, and of half a mark.
-CHARACTER, LINE, GAP, HALF_MARK = 6.6, 14.0, 9.0, 5.0
+# Pixels of a letter's width, of a line's height, from a point to its name, of half a mark, and of
+# half an interval's bar with what its ends stand out.
+CHARACTER, LINE, GAP, HALF_MARK, HALF_BAR = 6.6, 14.0, 9.0, 5.0, 3.0
 SIDES = (
     "middle right",
     "middle left",
@@ -27,6 +29,15 @@ DIRECTIONS = 12
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
+class Point(NamedTuple):
+    """A point and its intervals, which are drawn as bars; without one both ends are the value."""
+
+    x: float
+    y: float
+    x_ends: tuple[float, float]
+    y_ends: tuple[float, float]
+
+
 class Place(NamedTuple):
     """Where a name stands; with neither a side nor a shift there was no room for it.
 
@@ -38,30 +49,32 @@ class Place(NamedTuple):
 
 
 def place_labels(
-    points: Sequence[tuple[float, float]],
-    names: Sequence[str],
-    first: Sequence[bool],
-    *,
-    log_x: bool,
+    points: Sequence[Point], names: Sequence[str], first: Sequence[bool], *, log_x: bool
 ) -> list[Place]:
     """Return a free place for each name: beside its point, else tied to it by a line, else none.
 
-    Names of points in `first` are placed before the others, and all that stand beside their points
-    before the rest.
+    It covers no name, no mark and no bar of an interval. Names of points in `first` are placed
+    before the others, and all that stand beside their points before the rest.
     """
-    xs = _to_pixels([x for x, _ in points], WIDTH, log=log_x)
-    ys = _to_pixels([-y for _, y in points], HEIGHT)  # pixels count downwards
+    across = [(point.x, *point.x_ends) for point in points]
+    down = [tuple(-y for y in (point.y, *point.y_ends)) for point in points]  # as pixels count
     taken: list[Box] = []
-    for x, y in zip(xs, ys, strict=True):
-        left, top = x - HALF_MARK, y - HALF_MARK
-        taken.append((left, top, x + HALF_MARK, y + HALF_MARK))
+    xs, ys = [], []
+    in_pixels = zip(_to_pixels(across, WIDTH, log=log_x), _to_pixels(down, HEIGHT), strict=True)
+    for (x, left, right), (y, bottom, top) in in_pixels:
+        xs.append(x)
+        ys.append(y)
+        taken.append((x - HALF_MARK, y - HALF_MARK, x + HALF_MARK, y + HALF_MARK))
+        taken.append((x - HALF_BAR, top, x + HALF_BAR, bottom))
+        left, right = x + STRETCH * (left - x), x + STRETCH * (right - x)
+        taken.append((left - HALF_BAR, y - HALF_BAR, right + HALF_BAR, y + HALF_BAR))
     waiting = [i for i in range(len(points)) if first[i] or len(points) <= MAX_NAMED]
     waiting.sort(key=lambda i: not first[i])
     placed = [Place()] * len(points)
     for list_places in (_places_beside, _places_around):
         for i in waiting:
             for place, box in list_places(xs[i], ys[i], CHARACTER * len(names[i])):
-                if _is_free(box, i, taken):
+                if _is_free(box, taken):
                     placed[i] = place
                     taken.append(box)
                     break
@@ -69,15 +82,20 @@ def place_labels(
     return placed
 
 
-def _to_pixels(values: Sequence[float], size: float, *, log: bool = False) -> list[float]:
+def _to_pixels(
+    rows: Sequence[tuple[float, ...]], size: float, *, log: bool = False
+) -> list[list[float]]:
     """Return places in pixels on an axis with a margin at both ends."""
-    scaled = [math.log(value) if log else value for value in values]
-    low, high = min(scaled), max(scaled)
-    pixels = []
-    for value in scaled:
-        share = (value - low) / (high - low) if high > low else 0.5
-        pixels.append(size * (MARGIN + (1 - 2 * MARGIN) * share))
-    return pixels
+    # An interval that reaches 0 or below ends somewhere left of a logarithmic axis: at its value.
+    scaled = [[math.log(v if v > 0 else row[0]) if log else v for v in row] for row in rows]
+    low = min(min(row) for row in scaled)
+    high = max(max(row) for row in scaled)
+    length = size * (1 - 2 * MARGIN)
+    places = []
+    for row in scaled:
+        shares = [(value - low) / (high - low) if high > low else 0.5 for value in row]
+        places.append([size * MARGIN + length * share for share in shares])
+    return places
 
 
 def _places_beside(x: float, y: float, width: float) -> Iterator[tuple[Place, Box]]:
@@ -113,16 +131,15 @@ def _places_around(x: float, y: float, width: float) -> Iterator[tuple[Place, Bo
             yield place, (left, top, left + width, top + LINE)
 
 
-def _is_free(box: Box, point: int, taken: Sequence[Box]) -> bool:
-    """Return whether a box is in the plot and covers nothing but its own point."""
+def _is_free(box: Box, taken: Sequence[Box]) -> bool:
+    """Return whether a box is in the plot and covers nothing."""
     left, top, right, bottom = box
     inside = left > -OVERHANG and right < WIDTH + OVERHANG and top > 0 and bottom < HEIGHT
     if not inside:
         return False
-    # The first boxes are the points' own, in their order.
-    for number, other in enumerate(taken):
+    for other in taken:
         beside = left >= other[2] or right <= other[0]
         above_or_below = top >= other[3] or bottom <= other[1]
-        if number != point and not beside and not above_or_below:
+        if not beside and not above_or_below:
             return False
     return True

@@ -22,7 +22,7 @@ from reports.chart.figure import (
     row_names,
     to_axis_unit,
 )
-from reports.chart.label import Place, place_labels
+from reports.chart.label import Place, Point, place_labels
 from reports.chart.palette import Mark
 from reports.column import BY_KEY, COLUMNS, format_figure
 from reports.estimate import has_interval
@@ -62,7 +62,7 @@ def _draw_tradeoff(
     """Return top-1 against one cost, with intervals, the Pareto front and direct labels."""
     column = BY_KEY[cost]
     xs = column_values(rows, cost)
-    points = list(zip(xs, column_values(rows, "top1"), strict=True))
+    points = [_place_of(entry, cost) for entry in rows]
     log = min(xs) > 0 and max(xs) / min(xs) > LOG_FROM
     front = pareto_front(group, cost, higher=column.better == "higher")
     front_keys = {entry.key for entry in front}
@@ -81,6 +81,16 @@ def _draw_tradeoff(
     caption = _caption(front, rows, cost)
     x = axis_title(cost)
     return Figure(chart, caption, traces, x, "Top-1 (%)", layout, key=key, tab=column.title)
+
+
+def _place_of(entry: Entry, cost: str) -> Point:
+    across = Estimate(*(to_axis_unit(number, cost) for number in entry.numbers[cost]))
+    top1 = entry.numbers["top1"]
+    return Point(across.value, top1.value, _ends(across), _ends(top1))
+
+
+def _ends(number: Estimate) -> tuple[float, float]:
+    return (number.low, number.high) if has_interval(number) else (number.value, number.value)
 
 
 def _draw_members(
@@ -115,7 +125,7 @@ def _label_beside(entry: Entry, place: Place) -> str:
 
 
 def _label_lines(
-    points: Sequence[tuple[float, float]],
+    points: Sequence[Point],
     rows: Sequence[Entry],
     places: Sequence[Place],
     *,
@@ -123,13 +133,13 @@ def _label_lines(
 ) -> list[dict[str, Any]]:
     """Return the labels at the end of a line from their point, as plotly's annotations."""
     annotations = []
-    for (x, y), entry, place in zip(points, rows, places, strict=True):
+    for point, entry, place in zip(points, rows, places, strict=True):
         if place.shift is None:
             continue
         # plotly takes exponents for an annotation's place on a logarithmic axis.
         annotation = {
-            "x": math.log10(x) if log else x,
-            "y": y,
+            "x": math.log10(point.x) if log else point.x,
+            "y": point.y,
             "text": label_of(entry.names),
             "ax": place.shift[0],
             "ay": place.shift[1],

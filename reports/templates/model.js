@@ -50,7 +50,8 @@ function smallChart(title, figure, traces, caption) {
 }
 
 function curvesPart(model) {
-  const figure = { key: "curve-top1-epoch", kind: "curve", x: "Epoch", y: "Validation top-1 (%)", layout: {} };
+  const { x, key } = data.figures.find((f) => f.kind === "curve");
+  const figure = { key: `curve-top1-${key.split("-").pop()}`, kind: "curve", x, y: "Validation top-1 (%)", layout: {} };
   const traces = curveTraces(figure, [model.i]).map((trace, seed) => ({ ...trace, name: trace.hovertext[0].split(", ").pop(), showlegend: true, hue: seed }));
   const lasts = traces.map((trace) => trace.y.at(-1)).filter((value) => value !== null);
   const [low, high] = [Math.min(...lasts), Math.max(...lasts)].map((value) => value.toFixed(1));

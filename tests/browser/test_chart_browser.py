@@ -4,13 +4,24 @@ Oracle: the records' own values, met again in table twins and in what plotly was
 """
 
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opened_page import Open, Opened
 
-from tests.support.record_factory import ZOO, measurements, predictions, record
+from reports.page import build_page
+from reports.runs import read_source
+from tests.support.record_factory import (
+    PAPERS,
+    ZOO,
+    comparison,
+    measurements,
+    predictions,
+    record,
+    write_run,
+)
 
 pytestmark = pytest.mark.browser
 SEEDS = (0, 1, 2)
@@ -227,7 +238,8 @@ def test_a_models_part_says_what_it_is(demo: Opened) -> None:
     for text in (
         "lenet",
         "stride 1, no pooling",
-        "arXiv:1602.07360",
+        "1998",
+        PAPERS["lenet5"].paper,
         "./launch.sh --recipe quick",
         "seed 2 ok",
     ):
@@ -256,3 +268,62 @@ def test_classes_gained_and_lost_follow_the_baseline(demo: Opened) -> None:
 def test_confusion_counts_every_image(demo: Opened) -> None:
     found = demo.page.evaluate("data.models[0].confusion.flat().reduce((a, b) => a + b, 0)")
     assert found == 10_000 * len(SEEDS)
+
+
+# Pairs of a name and a bar of an interval that cross, as they are drawn.
+CROSSINGS = """place => {
+  const found = [];
+  const bars = [...place.querySelectorAll(".errorbar path")].map(b => b.getBoundingClientRect());
+  for (const text of place.querySelectorAll(".textpoint text, .annotation-text")) {
+    const t = text.getBoundingClientRect();
+    for (const b of bars) {
+      const across = t.left + 1 < b.right && b.left < t.right - 1;
+      if (across && t.top + 2 < b.bottom && b.top < t.bottom - 2) found.push(text.textContent);
+    }
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("width", [900, 1280, 1600])
+def test_no_name_lies_on_a_bar(width: int, opened: Open, tmp_path: Path) -> None:
+    records = [record(animal, seed) for animal in ZOO for seed in SEEDS]
+    folder = write_run(tmp_path / "run", records, comparison(rounds=20))
+    (tmp_path / "page.html").write_text(build_page(read_source([folder])), encoding="utf-8")
+    page = opened(tmp_path / "page.html", viewport={"width": width, "height": 900})
+    place = ".chart[data-chart=tradeoff] .plot"
+    for key in page.page.evaluate(
+        "data.figures.filter(f => f.chart === 'tradeoff').map(f => f.key)"
+    ):
+        page.choose(key)
+        page.wait("p => document.querySelector(p).querySelector('.main-svg')", place)
+        assert page.page.eval_on_selector(place, CROSSINGS) == []
+
+
+def test_curves_of_a_time_budget_open_by_time(opened: Open, tmp_path: Path) -> None:
+    whole = record(ZOO[0])
+    for seconds, first in ((30.0, "curve-top1-seconds"), (None, "curve-top1-epoch")):
+        timed = replace(whole, config=whole.config | {"seconds": seconds})
+        file = tmp_path / f"{seconds}.html"
+        folder = write_run(tmp_path / f"{seconds}", [timed])
+        file.write_text(build_page(read_source([folder])), encoding="utf-8")
+        page = opened(file)
+        assert page.page.get_attribute("[name=tab-curve]", "value") == first
+        page.page.evaluate("document.querySelector('details.model').open = true")
+        page.wait("document.querySelector('details.model .plot .xtitle')")
+        title = page.page.text_content("details.model .plot .xtitle")
+        assert title == ("Training time (s)" if seconds else "Epoch")
+
+
+def test_no_chart_leaves_half_a_row_empty(demo: Opened) -> None:
+    boxes = demo.page.eval_on_selector_all(
+        ".chart[data-chart]",
+        "c => c.map(x => x.getBoundingClientRect()).map(r => [r.top, r.left, r.right])",
+    )
+    edges = demo.page.evaluate(
+        "(r => [r.left, r.right])(document.querySelector('.charts').getBoundingClientRect())"
+    )
+    for top in {top for top, _, _ in boxes}:
+        in_row = [box for box in boxes if box[0] == top]
+        assert min(left for _, left, _ in in_row) == pytest.approx(edges[0], abs=1)
+        assert max(right for _, _, right in in_row) == pytest.approx(edges[1], abs=1)

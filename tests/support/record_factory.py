@@ -22,6 +22,7 @@ from bench.results.record import (
     cell_name,
 )
 from bench.results.storage import write, write_json
+from zoo.registry import list_models
 from zoo.spec import LayerCost
 
 WHEN = "2026-11-22T01:02:03+00:00"
@@ -48,6 +49,9 @@ ZOO = (
     Animal("resnet18_cifar", "resnet", 11_220_132, 556_000_000, 110, 36),
     Animal("resnet18", "resnet", 11_227_812, 37_000_000, 520, 35),
 )
+
+
+PAPERS = {each.name: each for each in list_models()}
 
 
 def draws(*key: object) -> np.random.Generator:
@@ -172,13 +176,14 @@ def layers(animal: Animal) -> tuple[LayerCost, ...]:
 
 
 def spec(animal: Animal) -> dict[str, Any]:
-    """A ModelSpec as JSON."""
+    """A ModelSpec as JSON, with year and paper as the catalogue has them."""
+    known = PAPERS.get(animal.name)
     return {
         "name": animal.name,
         "family": animal.family,
         "source": "zoo",
-        "year": 2016,
-        "paper": "arXiv:1602.07360",
+        "year": known.year if known else None,
+        "paper": known.paper if known else "",
         "image_size": 32,
         "in_channels": 3,
         "stem": "stride 1, no pooling",
