@@ -4,23 +4,27 @@ Oracles: the network that was saved, by the wrappers and savers of torch and tim
 """
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.utils import CheckpointSaver, ModelEmaV3
 from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.optim.swa_utils import AveragedModel
 
+from bench.results.weights_file import find_weights
 from tests.support.image_factory import one_line
 from zoo import create_model, saved_weights, weights
 
 State = dict[str, Any]
+REAL = Path(os.environ.get("ZOOMETRY_DATA", "/nowhere")) / "pretrained"
 
 
 def network(seed: int = 1) -> nn.Module:
@@ -221,11 +225,33 @@ def test_other_floating_points_are_converted(kind: torch.dtype, tmp_path: Path) 
 
 def test_weights_of_another_network_are_told_by_how_many_fit() -> None:
     given = create_model("resnet18_cifar", num_classes=7).state_dict()
-    with pytest.raises(ValueError, match=r"lack features\.0\.weight.*\(0 of 52 tensors fit\)"):
+    with pytest.raises(
+        ValueError, match=r"lack features\.0\.weight.*\(0 of 52 tensors fit, and 122"
+    ):
         weights.load_pretrained(network(), given, num_classes=7)
     renamed = {
         name.replace("features.0.", "features.O."): t for name, t in network().state_dict().items()
     }
-    with pytest.raises(ValueError, match=r"did you mean features\.O\.weight\? \(50 of 52") as error:
+    with pytest.raises(
+        ValueError, match=r"is features\.O\.weight \(50 of 52 tensors fit, and 2 of"
+    ) as error:
         weights.load_pretrained(network(), renamed, num_classes=7)
     one_line(error)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="ZOOMETRY_DATA names no folder with pretrained/")
+def test_a_published_file_is_found_and_is_timms_network() -> None:
+    model = create_model("timm:tf_efficientnet_lite0", num_classes=1000).eval()
+    path = find_weights(REAL, "timm:tf_efficientnet_lite0", 0)
+    state = saved_weights.read(path).state
+    assert weights.load_pretrained(model, state, num_classes=1000) == []
+    theirs = timm.create_model("tf_efficientnet_lite0").eval()
+    theirs.load_state_dict(load_file(path))
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.equal(model(images), theirs(images))
+    five = create_model("timm:tf_efficientnet_lite0", num_classes=5)
+    new = weights.load_pretrained(five, state, num_classes=5)
+    assert new == ["classifier.weight", "classifier.bias"]
+    larger = create_model("timm:tf_efficientnet_lite1", num_classes=5)
+    with pytest.raises(ValueError, match=r"lack blocks.*\(294 of 386 tensors fit"):
+        weights.load_pretrained(larger, state, num_classes=5)

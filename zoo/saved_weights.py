@@ -121,6 +121,9 @@ def _explain(error: Exception) -> str:
     refused = re.search(r"GLOBAL (\S+)", str(error))
     if refused is not None:
         return f"it holds a pickled {refused[1]}, which could run code; {way_out}"
+    if "weights_only" in str(error):
+        # torch's line advises to unpickle it all.
+        return "it is neither of torch.save nor of safetensors, or damaged"
     return first_line(error)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.saved_weights import INSERTED
-from zoo.suggest import did_you_mean
+from zoo.suggest import nearest
 
 State = Mapping[str, Tensor]
 
@@ -66,9 +66,10 @@ def check(model: nn.Module, state: State, *, kept: Collection[str] = ()) -> None
         if name in kept:
             continue
         if name not in state:
-            near = did_you_mean(name, state.keys() - own.keys(), num_names=1)
+            near = nearest(name, state.keys() - own.keys())
+            like = f"the nearest that they have is {near[0]}" if near else "they have none like it"
             fault = f"the weights lack {name}, which {kind} has"
-            raise ValueError(f"{fault}; {near or 'they have nothing like it'} {_rate(own, state)}")
+            raise ValueError(f"{fault}; {like} {_rate(own, state)}")
         given, wanted = tuple(state[name].shape), tuple(tensor.shape)
         if given != wanted:
             fault = f"{name} is {given} in the weights and {wanted} in the model"
@@ -82,9 +83,11 @@ def check(model: nn.Module, state: State, *, kept: Collection[str] = ()) -> None
 
 
 def _rate(own: State, state: State) -> str:
-    """Say how many of a model's tensors a state has in their shapes."""
+    """Say how many tensors of a model and of a state fit each other, in name and shape."""
     fitting = [name for name in own if name in state and state[name].shape == own[name].shape]
-    return f"({len(fitting)} of {len(own)} tensors fit)"
+    others = len(state) - len(fitting)
+    extra = f", and {others} of the weights' don't" if others else ""
+    return f"({len(fitting)} of {len(own)} tensors fit{extra})"
 
 
 def _find_fault(given: Tensor, wanted: Tensor) -> str:
