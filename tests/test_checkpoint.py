@@ -1,9 +1,12 @@
 """Checkpoints under damage. Oracle: the bytes that were there before, and what must be refused."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,11 @@ from bench.distributed.runtime import Runtime
 from bench.request.command_line import parse
 from bench.results import sealed_folder, storage
 from bench.results.storage import write_json
-from bench.train import checkpoint
+from bench.train import checkpoint, checkpoint_writer
 from bench.train.build import build_learner
+from bench.train.checkpoint_writer import CheckpointWriter
 from bench.train.trainer import Learner, Progress
+from tests.support.saved import save_checkpoint
 
 CONFIG = dataclasses.replace(parse(["--recipe", "smoke"]), ema=0.9)
 
@@ -39,7 +44,7 @@ def weights(one: Learner) -> list[torch.Tensor]:
 
 def test_what_is_saved_comes_back(runtime: Runtime, tmp_path: Path) -> None:
     one, other = learner(runtime, 1), learner(runtime, 2)
-    checkpoint.save(
+    save_checkpoint(
         tmp_path,
         one,
         Progress(epoch=2, step=7, step_in_epoch=1, images=70, seconds=1.5, loss_sum=0.1),
@@ -57,7 +62,7 @@ def test_only_the_newest_two_are_kept_and_nothing_half_written(
     runtime: Runtime, tmp_path: Path
 ) -> None:
     for step in (9, 10, 11):
-        checkpoint.save(tmp_path, learner(runtime, 1), Progress(step=step))
+        save_checkpoint(tmp_path, learner(runtime, 1), Progress(step=step))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_10", "step_11"]
 
 
@@ -78,8 +83,8 @@ def damages(content: bytes, draw: np.random.Generator) -> list[bytes]:
 def test_every_damage_is_found_and_the_checkpoint_before_is_taken(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint.save(tmp_path, learner(runtime, 1), Progress(step=1))
-    checkpoint.save(tmp_path, learner(runtime, 2), Progress(step=2))
+    save_checkpoint(tmp_path, learner(runtime, 1), Progress(step=1))
+    save_checkpoint(tmp_path, learner(runtime, 2), Progress(step=2))
     draw, said = np.random.default_rng(0), list[str]()
     monkeypatch.setattr(runtime, "say", said.append)
     place, aside = tmp_path / "step_2", tmp_path / "damaged_step_2"
@@ -120,15 +125,92 @@ def _step(progress: Progress | None) -> int | None:
 def test_a_save_that_fails_leaves_the_one_before(
     runtime: Runtime, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    checkpoint.save(tmp_path, learner(runtime, 1), Progress(step=1))
+    save_checkpoint(tmp_path, learner(runtime, 1), Progress(step=1))
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_weights", full)
+    monkeypatch.setattr(checkpoint_writer, "save_weights", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(tmp_path, learner(runtime, 2), Progress(step=2))
+        save_checkpoint(tmp_path, learner(runtime, 2), Progress(step=2))
     assert [path.name for path in tmp_path.iterdir()] == ["step_1"]
+
+
+@contextlib.contextmanager
+def held_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no weights be written before the end."""
+    go_on, write = threading.Event(), checkpoint_writer.save_weights
+
+    def wait_and_write(path: Path, state: dict[str, torch.Tensor]) -> None:
+        assert go_on.wait(timeout=60)
+        write(path, state)
+
+    monkeypatch.setattr(checkpoint_writer, "save_weights", wait_and_write)
+    yield
+    go_on.set()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_training_goes_on_while_its_state_of_before_is_written(
+    runtime: Runtime,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    memory_format: torch.memory_format,
+) -> None:
+    def build() -> Learner:
+        net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)).to(memory_format=memory_format)
+        one = build_learner(net, config=CONFIG, peak=0.1, seed=0, runtime=runtime)
+        step(one)
+        return one
+
+    def step(one: Learner) -> None:
+        for weight in one.bare.parameters():
+            weight.grad = torch.randn_like(weight)
+        one.optimizer.step()
+        assert one.ema is not None
+        one.ema.update_parameters(one.bare)
+
+    def state(one: Learner) -> list[torch.Tensor]:
+        tensors = [entry["momentum_buffer"] for entry in one.optimizer.state.values()]
+        return weights(one) + [tensor.clone() for tensor in tensors]
+
+    one, other = build(), build()
+    with contextlib.closing(CheckpointWriter(tmp_path, one)) as saving:
+        # The second is copied to where the first one's tensors are.
+        for number in (1, 2):
+            with held_up(monkeypatch):
+                saving.save(Progress(step=number))
+                saved = state(one)
+                step(one)
+            saving.finish()
+            assert checkpoint.restore(tmp_path, other) == Progress(step=number)
+            assert all(torch.equal(a, b) for a, b in zip(saved, state(other), strict=True))
+            assert not torch.equal(saved[0], state(one)[0])
+            strides = [t.stride() for t in state(other)]
+            assert strides == [t.stride() for t in saved]
+
+
+def test_what_the_disk_refused_is_told_at_the_next_checkpoint(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, learner(runtime, 1), Progress(step=1))
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_writer, "save_optimizer", full)
+    saving = CheckpointWriter(tmp_path, learner(runtime, 2))
+    saving.save(Progress(step=2))  # not yet
+    with pytest.raises(OSError, match="No space"):
+        saving.save(Progress(step=3))
+    assert [path.name for path in tmp_path.iterdir()] == ["step_1"]
+
+
+def test_closing_waits_for_what_is_being_written(runtime: Runtime, tmp_path: Path) -> None:
+    saving = CheckpointWriter(tmp_path, learner(runtime, 1))
+    saving.save(Progress(step=1))
+    saving.close()
+    assert _step(checkpoint.restore(tmp_path, learner(runtime, 2))) == 1
 
 
 @pytest.mark.parametrize("side", [2, 600])  # within a buffer, and beyond it
@@ -138,13 +220,13 @@ def test_a_full_disk_is_told_as_the_system_tells_it(side: int) -> None:
     weight.grad = torch.ones_like(weight)
     optimizer.step()
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save_optimizer(Path("/dev/full"), optimizer)
+        checkpoint_writer.save_optimizer(Path("/dev/full"), optimizer.state_dict())
 
 
 def test_a_checkpoint_of_another_version_is_named_and_passed_over(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint.save(tmp_path, learner(runtime, 1), Progress(step=1))
+    save_checkpoint(tmp_path, learner(runtime, 1), Progress(step=1))
     place = tmp_path / "step_1"
     manifest = sealed_folder.read_manifest(place, checkpoint.SEALED)
     del manifest["format"]
@@ -161,7 +243,7 @@ def test_a_checkpoint_of_another_version_is_named_and_passed_over(
 def test_damaged_newer_checkpoints_do_not_evict_good_ones(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint.save(tmp_path, learner(runtime, 1), Progress(step=300))
+    save_checkpoint(tmp_path, learner(runtime, 1), Progress(step=300))
     for step in (400, 500):
         place = tmp_path / f"step_{step}"
         place.mkdir()
@@ -173,7 +255,7 @@ def test_damaged_newer_checkpoints_do_not_evict_good_ones(
     assert ["damaged_step_500" in said[0], "damaged_step_400" in said[1]] == [True, True]
     names = []
     for step in (350, 400, 500):
-        checkpoint.save(tmp_path, one, Progress(step=step))
+        save_checkpoint(tmp_path, one, Progress(step=step))
         names.append(sorted(path.name for path in tmp_path.glob("step_*")))
     assert names == [["step_300", "step_350"], ["step_350", "step_400"], ["step_400", "step_500"]]
     assert _step(checkpoint.restore(tmp_path, learner(runtime, 3))) == 500
@@ -226,7 +308,7 @@ def test_what_a_forward_pass_keeps_out_of_the_state_resumes_to_the_bit(
     whole, first, second = build(), build(), build()
     train(whole, range(6))
     train(first, range(3))
-    checkpoint.save(tmp_path, first, Progress(step=3))
+    save_checkpoint(tmp_path, first, Progress(step=3))
     checkpoint.restore(tmp_path, second)
     train(second, range(3, 6))
     assert type(second.bare.count) is type(whole.bare.count)
@@ -244,7 +326,7 @@ def test_tensors_that_a_checkpoint_lacks_are_said_at_the_first(
     model = nn.Sequential(Counting("list"), nn.LSTM(3, 3))
     one = build_learner(model, config=CONFIG, peak=0.1, seed=0, runtime=runtime)
     for step in (1, 2):
-        checkpoint.save(tmp_path, one, Progress(step=step))
+        save_checkpoint(tmp_path, one, Progress(step=step))
     assert len(said) == 1
     assert "checkpoints lack tensors in 0.seen (list):" in said[0]
 
@@ -258,7 +340,7 @@ def test_the_scale_of_fp16s_loss_comes_back(runtime: Runtime, tmp_path: Path) ->
     one._update()  # skipped, and the scale is halved
     expected = runtime.accelerator.scaler.state_dict()
     assert expected["scale"] == 2.0**9
-    checkpoint.save(tmp_path, one, Progress(step=1))
+    save_checkpoint(tmp_path, one, Progress(step=1))
     runtime.accelerator.scaler = torch.amp.GradScaler("cpu")
     checkpoint.restore(tmp_path, learner(runtime, 2))
     assert runtime.accelerator.scaler.state_dict() == expected
@@ -283,13 +365,13 @@ def test_what_a_checkpoint_says_is_on_the_disk_before_it_has_its_name(
         return str(Path(path).relative_to(tmp_path))
 
     for step in (1, 2):
-        checkpoint.save(tmp_path / "run", learner(runtime, 1), Progress(step=step))
+        save_checkpoint(tmp_path / "run", learner(runtime, 1), Progress(step=step))
     record(
         os, "fsync", lambda handle: f"sync {relative(Path(f'/proc/self/fd/{handle}').readlink())}"
     )
     record(os, "rename", lambda old, new: f"rename {relative(old)} {relative(new)}")
     record(shutil, "rmtree", lambda path, *_: f"remove {relative(path)}")
-    checkpoint.save(tmp_path / "run", learner(runtime, 2), Progress(step=3))
+    save_checkpoint(tmp_path / "run", learner(runtime, 2), Progress(step=3))
     aside = "run/.step_3.tmp"
     renamed = calls.index(f"rename {aside} run/step_3")
     for name in ("model.safetensors", "ema.safetensors", "optimizer.pt"):

@@ -22,6 +22,7 @@ from bench.request.command_line import parse
 from bench.train import checkpoint
 from bench.train.build import build_learner
 from bench.train.trainer import Learner, Progress
+from tests.support.saved import save_checkpoint
 
 NUM_DAMAGES = 300
 PAGE = 4096
@@ -32,7 +33,7 @@ Draw = np.random.Generator
 def place(runtime: Runtime, tmp_path: Path) -> Path:
     """A checkpoint with all its files, of several pages each, beside an older one."""
     for step in (1, 2):
-        checkpoint.save(
+        save_checkpoint(
             tmp_path / "checkpoints",
             learner(runtime, seed=step),
             Progress(step=step, images=32 * step),

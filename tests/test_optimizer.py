@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from bench.request.command_line import parse
 from bench.request.config import OPTIMIZERS, RunConfig
-from bench.train.checkpoint import save_optimizer
+from bench.train.checkpoint_writer import save_optimizer
 from bench.train.optimizer import build_optimizer, check_optimizer, list_decaying
 from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
 from zoo import create_model, list_models
@@ -225,7 +225,7 @@ def test_every_optimiser_resumes_to_the_bit_or_is_refused(name: str, tmp_path: P
     trained(whole, build_optimizer(whole, config, 0.01), range(6))
     optimizer = build_optimizer(stopped, config, 0.01)
     trained(stopped, optimizer, range(3))
-    save_optimizer(tmp_path / "optimizer.pt", optimizer)
+    save_optimizer(tmp_path / "optimizer.pt", optimizer.state_dict())
     resumed.load_state_dict(stopped.state_dict())
     optimizer = build_optimizer(resumed, config, 0.01)
     optimizer.load_state_dict(torch.load(tmp_path / "optimizer.pt", weights_only=True))

@@ -19,7 +19,7 @@ from bench.data.dataset import open_dataset
 from bench.results.record import RunRecord
 from bench.results.storage import read, write
 from bench.run import main
-from bench.train.checkpoint import save_weights
+from bench.train.checkpoint_writer import save_weights
 from bench.train.pretrained import load_starting_weights, read_weights
 from tests.support.image_factory import NUM_CLASSES, use_own_cache, write_cifar10
 from tests.support.processes import argv_of

@@ -27,6 +27,7 @@ from bench.train.evaluation import evaluate
 from bench.train.schedule import learning_rate_at
 from bench.train.step import reaches_all
 from bench.train.trainer import Diverged, Hooks, Learner, Progress, _Losses, fit
+from tests.support.saved import save_checkpoint
 
 CONFIG = dataclasses.replace(
     parse(["--recipe", "smoke", "--epochs", "3"]), batch_size=8, weight_decay=0.0
@@ -229,7 +230,7 @@ def test_a_resumed_run_ends_as_the_undisturbed_one_to_the_bit(
 
     first = learner(runtime, network(dropout=0.5, norm=True), optimizer=optimizer, ema=0.9)
     hooks = Hooks(
-        lambda p: checkpoint.save(tmp_path, first, p),
+        lambda p: save_checkpoint(tmp_path, first, p),
         lambda share, p: _signal_at(runtime, p.step, stop - 1),
     )
     with pytest.raises(Interrupted):

@@ -22,8 +22,8 @@ from bench.results.record import DataInfo, RunRecord, Status, now
 from bench.results.reliability import brier_scores, conformal_sets, image_losses
 from bench.results.sealed_folder import hash_file
 from bench.results.storage import cell_folder, read, sync, write, write_bytes
-from bench.train import checkpoint
 from bench.train.build import Outcome, RunContext
+from bench.train.checkpoint_writer import save_weights
 from bench.train.schedule import choose_optimizer
 from zoo import weights
 from zoo.cause import cause_of
@@ -171,7 +171,7 @@ def write_outcome(
 ) -> dict[str, str]:
     """Write a model's whole state, what it says and a few samples; returns their checksums."""
     path = folder / "model.safetensors"
-    checkpoint.save_weights(path, state, metadata=weights.describe_input(model))
+    save_weights(path, state, metadata=weights.describe_input(model))
     sync(folder / "model.safetensors")  # before the checkpoints that it is from are removed
     _write_answers(folder, found)
     num_test = len(data.test.labels)

@@ -2,6 +2,7 @@
 
 import shutil
 import traceback
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,15 @@ def _train(
         context, found = with_best_batch_size(spec, context, writer.record)
         writer.update(**found)
     training = Training(spec, context, writer, Assessor(spec, context))
-    method = _start_method(cell, training)
-    method.restore()
-    progress = method.progress
+    with closing(_start_method(cell, training)) as method:
+        method.restore()
+        _learn(method, training, display)
+    context.runtime.on_main(shutil.rmtree, training.checkpoints, True)
+
+
+def _learn(method: LearningMethod, training: Training, display: Display) -> None:
+    """Fit from where the method is, evaluating every epoch, and conclude."""
+    context, writer, progress = training.context, training.writer, method.progress
     # Epochs behind the checkpoint are trained again, to the same bits.
     kept_epochs = writer.record.epochs[: progress.epoch]
     writer.update(resumed_from=progress.step or None, epochs=kept_epochs)
@@ -109,7 +116,7 @@ def _train(
         # The run may have been interrupted between an epoch and its evaluation.
         _assess_epoch(method, training)
         with (
-            display.show_cell(cell.model, cell.seed) as moved,
+            display.show_cell(writer.record.model, writer.record.seed) as moved,
             open_trackers(writer.record, context) as track,
         ):
             for row in method.fit(moved):
@@ -123,7 +130,6 @@ def _train(
         # A method may save where it is interrupted; in an evaluation nobody has.
         method.save()
         raise
-    context.runtime.on_main(shutil.rmtree, training.checkpoints, True)
 
 
 def _start_method(cell: Cell, training: Training) -> LearningMethod:

@@ -45,3 +45,6 @@ class LearningMethod(Protocol):
 
     def save(self) -> None:
         """Keep what `restore` goes on from, where an interruption would lose it."""
+
+    def close(self) -> None:
+        """Let go of what it holds, whether it has come to an end or not; asks no other rank."""

@@ -10,6 +10,7 @@ from bench.data.dataset import class_weights
 from bench.results.record import Epoch
 from bench.train import checkpoint
 from bench.train.build import RunContext, build_loader, prepare_learner
+from bench.train.checkpoint_writer import CheckpointWriter
 from bench.train.method import Moved
 from bench.train.schedule import drop_peak
 from bench.train.trainer import Hooks, Learner, Progress, fit
@@ -18,12 +19,12 @@ from zoo.spec import ModelSpec
 
 @dataclass
 class StepMethod:
-    """Gradient descent: a learner, how far it has come, and the folder of its checkpoints."""
+    """Gradient descent: a learner, how far it has come, and who writes its checkpoints."""
 
     learner: Learner
     spec: ModelSpec
     context: RunContext
-    checkpoints: Path
+    writer: CheckpointWriter
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -36,16 +37,13 @@ class StepMethod:
 
     def restore(self) -> None:
         """Load the newest checkpoint that verifies, if there is one."""
-        self.progress = checkpoint.restore(self.checkpoints, self.learner) or Progress()
+        self.progress = checkpoint.restore(self.writer.folder, self.learner) or Progress()
 
     def fit(self, moved: Moved) -> Iterator[Epoch]:
         """Train until the budget of epochs or seconds is spent (`trainer.fit`)."""
         batches = build_loader(self.spec, self.learner.seed, self.context)
-
-        def save(progress: Progress) -> None:
-            checkpoint.save(self.checkpoints, self.learner, progress)
-
-        yield from fit(self.learner, batches, self.progress, Hooks(save, moved))
+        hooks = Hooks(self.writer.save, moved)
+        yield from fit(self.learner, batches, self.progress, hooks)
 
     def heed(self, errors: Sequence[float]) -> None:
         """Lower the learning rate where the schedule looks at validation errors."""
@@ -54,8 +52,13 @@ class StepMethod:
         self.learner.peak = drop_peak(self.learner.config, peak, errors)
 
     def save(self) -> None:
-        """Write a checkpoint, unless there is one of this step."""
-        checkpoint.save(self.checkpoints, self.learner, self.progress)
+        """Write a checkpoint, unless there is one of this step, and wait until it is there."""
+        self.writer.save(self.progress)
+        self.writer.finish()
+
+    def close(self) -> None:
+        """Wait for a checkpoint that is being written."""
+        self.writer.close()
 
 
 def start_step_method(
@@ -74,4 +77,4 @@ def start_step_method(
         runtime=context.runtime,
         class_weights=weights,
     )
-    return StepMethod(learner, spec, context, checkpoints)
+    return StepMethod(learner, spec, context, CheckpointWriter(checkpoints, learner))

@@ -19,13 +19,13 @@ from bench.measure.subject import Subject, build_subject
 from bench.request.command_line import parse
 from bench.results.record import RunRecord
 from bench.results.storage import read, write
-from bench.train import checkpoint
 from bench.train.build import RunContext, assess
 from bench.train.trainer import Progress
 from reports.page import build_page
 from reports.runs import read_source
 from tests.support.image_factory import memory_dataset
 from tests.support.record_factory import record, write_demo
+from tests.support.saved import save_checkpoint
 from zoo.registry import resolve
 
 pytestmark = pytest.mark.micro
@@ -82,7 +82,7 @@ def test_evaluation(benchmark: Any, context: RunContext, subject: Subject) -> No
 
 def test_checkpoint(benchmark: Any, subject: Subject, tmp_path: Path) -> None:
     steps = iter(range(1_000))
-    save = lambda: checkpoint.save(tmp_path, subject.learner, Progress(step=next(steps)))  # noqa: E731
+    save = lambda: save_checkpoint(tmp_path, subject.learner, Progress(step=next(steps)))  # noqa: E731
     benchmark.pedantic(save, rounds=20, warmup_rounds=2)
 
 

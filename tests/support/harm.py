@@ -24,7 +24,7 @@ def keep_optimizer() -> None:
     import torch
 
     from bench.cell import run_cell as cell
-    from bench.train import checkpoint
+    from bench.train.checkpoint_writer import save_weights
 
     conclude = cell._conclude
 
@@ -36,7 +36,7 @@ def keep_optimizer() -> None:
             if torch.is_tensor(value)
         }
         path = training.writer.folder / "optimizer.safetensors"
-        learner.runtime.on_main(checkpoint.save_weights, path, tensors)
+        learner.runtime.on_main(save_weights, path, tensors)
         conclude(learner, progress, training)
 
     cell._conclude = wrapped
@@ -47,13 +47,14 @@ def prepare_harm(harm: Harm, mark: Path) -> None:
     from bench.cell import record_writer
     from bench.distributed.runtime import Runtime
     from bench.results import sealed_folder
-    from bench.train import build, checkpoint
+    from bench.train import build, checkpoint, checkpoint_writer
+    from bench.train.checkpoint_writer import CheckpointWriter
 
     owner, name, after = {
         "step": (Runtime, "pulse", True),
         "evaluate": (build, "evaluate", False),
-        "save": (checkpoint, "save", False),
-        "tensors": (checkpoint, "_write_tensors", True),
+        "save": (CheckpointWriter, "save", False),
+        "tensors": (checkpoint_writer, "_write_tensors", True),
         "rename": (sealed_folder, "write_json", True),
         "record": (record_writer, "write", False),
         "restore": (checkpoint, "restore", True),
@@ -83,7 +84,7 @@ def _do(act: str, mark: Path, args: tuple[Any, ...]) -> None:
         "full": lambda: resource.setrlimit(
             resource.RLIMIT_FSIZE, (SMALL_DISK, resource.RLIM_INFINITY)
         ),
-        "read-only": lambda: _make_read_only(args[0]),
+        "read-only": lambda: _make_read_only(args[0].folder),
     }
     acts[act]()
 
