@@ -20,6 +20,7 @@ from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, old_cel
 from bench.results.setting import asked_settings
 from bench.results.storage import comparison_paths, read
 from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
+from zoo.spec import total_multiply_adds
 
 # Published runs leave weights, pictures and all scores but the likeliest out.
 KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz", "scores.npz"})
@@ -167,7 +168,7 @@ def _cost_faults(record: RunRecord) -> Iterator[str]:
     if record.num_parameters is None or record.multiply_adds is None or not record.layers:
         yield "is ok but has no costs"
         return
-    if sum(layer.multiply_adds for layer in record.layers) != record.multiply_adds:
+    if total_multiply_adds(record.layers) != record.multiply_adds:
         yield "multiply-adds are not the sum of the layers'"
     # More is right: layers that share a parameter count it each.
     if sum(layer.num_parameters for layer in record.layers) < record.num_parameters:

@@ -45,7 +45,7 @@ ARROWS = {
     "bench/launch": ("bench.data", "bench.distributed", "bench.request", "bench.results", "zoo"),
     "bench/studies": ("bench", "zoo"),
     "bench/environment.py": ("bench.distributed", "bench.request", "zoo"),
-    "bench/verify.py": ("bench.train.schedule", "bench.request", "bench.results"),
+    "bench/verify.py": ("bench.train.schedule", "bench.request", "bench.results", "zoo"),
     "bench/publish.py": ("bench.verify", "bench.request", "bench.results"),
     "bench/study.py": ("bench.studies",),
     "bench/run.py": ("bench", "zoo"),

@@ -5,7 +5,7 @@ takes no time.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,12 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.spec import LayerCost
+from zoo.multiply_adds import MultiplyAdds, tensors_in
+from zoo.spec import PRODUCTS, LayerCost
 
-# Of convolutions and linear layers; attention's products of activations aren't counted.
-COUNTED_OPERATIONS = frozenset({"aten.convolution", "aten._convolution", "aten.mm", "aten.addmm"})
 FLOAT_BYTES = 4  # activations are counted in float32
 
 
@@ -39,70 +37,36 @@ def layer_costs(model: nn.Module, *, image_size: int, in_channels: int = 3) -> l
     """Count the layers that run on one (1, in_channels, image_size, image_size) image.
 
     Return them in the order in which they first ran. Multiply-adds are of convolutions and linear
-    layers only, half of what `FlopCounterMode` counts for them. The model is left as it was. A
-    module that holds others is a layer where it has parameters or multiply-adds of its own.
+    layers, counted for the module whose own code asks for them. A module that holds others is a
+    layer where it has parameters or multiply-adds of its own. Then come modules that have
+    parameters and are never called, and one row for products of activations, if there are any,
+    which `zoo.spec.total_multiply_adds` leaves out. The model is left as it was.
     """
     # In evaluation: batch normalisation refuses the single pixel that some networks end with.
-    meta = _copy_to_meta(model).eval()
+    meta = copy_to_meta(model).eval()
+    images = torch.empty(1, in_channels, image_size, image_size, device="meta")
+    counted = MultiplyAdds(images)
     calls: dict[str, list[Call]] = {}
-    with _recording(meta, calls), FlopCounterMode(display=False) as counter:
-        meta(torch.empty(1, in_channels, image_size, image_size, device="meta"))
-    counts = MultiplyAdds(meta, counter.get_flop_counts())
-    layers = [_cost_layer(meta, name, made, counts) for name, made in calls.items()]
-    return [layer for layer in layers if layer is not None]
-
-
-class MultiplyAdds:
-    """The multiply-adds of a model's modules, from what `FlopCounterMode` counted for each.
-
-    It counts for a module all that ran within it, under its path behind the class of the model:
-    `LeNet5.conv1`.
-    """
-
-    def __init__(self, model: nn.Module, flops: Mapping[str, Mapping[Any, int]]) -> None:
-        self.model = model
-        self.flops = flops
-
-    def of(self, name: str) -> int:
-        """Return the multiply-adds of a module with those of the modules in it."""
-        counted = self.flops.get(self._key(name), {})
-        flops = 0
-        for operation, count in counted.items():
-            if str(operation) in COUNTED_OPERATIONS:
-                flops += count
-        return flops // 2  # a multiply-add is two operations
-
-    def own(self, name: str) -> int:
-        """Return the multiply-adds of a module without those of the modules in it."""
-        return self.of(name) - self._inner(name)
-
-    def _inner(self, name: str) -> int:
-        """Return the multiply-adds of the modules in a module.
-
-        A list of modules is never called itself, so that nothing is counted for it: what it holds
-        is asked instead.
-        """
-        inner = 0
-        for child, _ in self.model.get_submodule(name).named_children():
-            path = f"{name}.{child}".lstrip(".")
-            was_called = self._key(path) in self.flops
-            inner += self.of(path) if was_called else self._inner(path)
-        return inner
-
-    def _key(self, name: str) -> str:
-        kind = type(self.model).__name__
-        return f"{kind}.{name}" if name else kind
+    with _without_fast_path(), _recording(meta, calls, counted.path), counted:
+        meta(images)
+    layers = []
+    for name, made in calls.items():
+        layer = _cost_layer(meta.get_submodule(name), name, made, counted.of_layers[name])
+        if layer is not None:
+            layers.append(layer)
+    layers += _idle_layers(meta, calls.keys())
+    if counted.of_products:
+        layers.append(_make_row("", PRODUCTS, multiply_adds=counted.of_products))
+    return layers
 
 
 def _cost_layer(
-    model: nn.Module, name: str, calls: list[Call], counts: MultiplyAdds
+    module: nn.Module, name: str, calls: list[Call], multiply_adds: int
 ) -> LayerCost | None:
     """Join what a module wrote with what it computed itself; None where it is no layer."""
-    module = model.get_submodule(name)
     if isinstance(module, nn.Identity):
         return None
-    num_parameters = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-    multiply_adds = counts.own(name)
+    num_parameters = _count_own(module)
     holds_others = next(module.children(), None) is not None
     if holds_others and not num_parameters and not multiply_adds:
         return None
@@ -116,21 +80,60 @@ def _cost_layer(
     )
 
 
+def _idle_layers(model: nn.Module, called: Container[str]) -> list[LayerCost]:
+    """List the modules whose parameters another one reads, or nobody: they are never called."""
+    rows = []
+    for name, module in model.named_modules():
+        num_parameters = _count_own(module)
+        if num_parameters and name not in called:
+            rows.append(_make_row(name, type(module).__name__, num_parameters=num_parameters))
+    return rows
+
+
+def _make_row(
+    name: str, kind: str, *, num_parameters: int = 0, multiply_adds: int = 0
+) -> LayerCost:
+    """Return the row of something that writes no output of its own."""
+    return LayerCost(
+        name=name,
+        kind=kind,
+        output_shape=(),
+        num_parameters=num_parameters,
+        multiply_adds=multiply_adds,
+        activation_bytes=0,
+    )
+
+
+def _count_own(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters(recurse=False))
+
+
 @contextmanager
-def _recording(model: nn.Module, calls: dict[str, list[Call]]) -> Iterator[None]:
-    """Note every call of every module, by its name, while the context lasts."""
+def _recording(model: nn.Module, calls: dict[str, list[Call]], path: list[str]) -> Iterator[None]:
+    """Note every call of every module, by its name, and keep the path to the one that runs."""
     names = {module: name for name, module in model.named_modules()}
 
-    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if not isinstance(output, Tensor):
-            return
-        # A layer that works in place returns the very tensor that it was given.
-        in_place = any(output is value for value in inputs)
-        num_bytes = 0 if in_place else FLOAT_BYTES * output.numel()
-        made = calls.setdefault(names[module], [])
-        made.append(Call(tuple(output.shape[1:]), num_bytes))
+    def enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        path.append(names[module])
 
-    handles = [module.register_forward_hook(note) for module in names]
+    def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        path.pop()
+        written = list(tensors_in(output))
+        num_bytes = 0
+        for tensor in written:
+            # A layer that works in place returns the very tensor that it was given.
+            if not any(tensor is value for value in inputs):
+                num_bytes += FLOAT_BYTES * tensor.numel()
+        shape = tuple(written[0].shape[1:]) if written else ()
+        made = calls.setdefault(names[module], [])
+        made.append(Call(shape, num_bytes))
+
+    handles = []
+    for module in names:
+        # Before the module's own hooks, which may compute: weight normalisation is one.
+        handles.append(module.register_forward_pre_hook(enter, prepend=True))
+        # Also after an exception, which the module above may catch.
+        handles.append(module.register_forward_hook(leave, always_call=True))
     try:
         yield
     finally:
@@ -138,7 +141,30 @@ def _recording(model: nn.Module, calls: dict[str, list[Call]]) -> Iterator[None]
             handle.remove()
 
 
-def _copy_to_meta(model: nn.Module) -> nn.Module:
+@contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """Have attention computed step by step: torch's fused form of it hides its linear layers."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def build_empty(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a model on the `meta` device, and leave torch's random state as it was."""
+    with torch.random.fork_rng(devices=()):
+        try:
+            with torch.device("meta"):
+                return build()
+        except Exception:
+            # Some networks read numbers while they are built, as torchvision's RegNets do. Whatever
+            # else is wrong comes up again.
+            return copy_to_meta(build())
+
+
+def copy_to_meta(model: nn.Module) -> nn.Module:
     """Copy a model to the `meta` device without copying its numbers.
 
     `deepcopy` takes for every tensor what its memo holds already.
@@ -158,7 +184,7 @@ def total_stride(model: nn.Module, *, image_size: int, in_channels: int = 3) -> 
     The product of the strides of convolutions and pooling, where branches that go from one size to
     the same other one count once. Pooling that averages everything that is left is not a stride.
     """
-    meta = _copy_to_meta(model).eval()
+    meta = copy_to_meta(model).eval()
     strides: dict[tuple[int, int], int] = {}  # by the side before and after
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from zoo import cost, registry
 from zoo.library import find_namesakes
-from zoo.spec import LayerCost, ModelSpec
+from zoo.spec import LayerCost, ModelSpec, total_multiply_adds
 from zoo.two_tower import describe_crossings
 
 
@@ -32,7 +31,7 @@ class Description:
     @property
     def multiply_adds(self) -> int | None:
         """Multiply-adds of one image, forward; None where they can't be counted."""
-        return sum(layer.multiply_adds for layer in self.layers) if self.layers else None
+        return total_multiply_adds(self.layers)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything, in JSON's types."""
@@ -78,7 +77,8 @@ class Description:
         if self.multiply_adds is None:
             return [f"{self.num_parameters:,} parameters; its code needs numbers: no layer counted"]
         # The paper counts as units what convolutions and linear layers give (section 3.5).
-        units = sum(math.prod(layer.output_shape) for layer in self.layers if layer.multiply_adds)
+        counted = [layer for layer in self.layers if layer.multiply_adds and layer.output_shape]
+        units = sum(math.prod(layer.output_shape) for layer in counted)
         megabytes = sum(layer.activation_bytes for layer in self.layers) / 1e6
         return [
             "",
@@ -95,8 +95,7 @@ def describe(name: str, *, num_classes: int = 100, image_size: int | None = None
     """
     spec = registry.resolve(name, num_classes=num_classes)
     size = image_size or spec.image_size
-    with torch.device("meta"):
-        model = registry.create_model(name, num_classes=num_classes)
+    model = registry.create_empty(name, num_classes=num_classes)
     layers = cost.try_layer_costs(model, image_size=size, in_channels=spec.in_channels)
     kernels = {layer.name: describe_kernel(model.get_submodule(layer.name)) for layer in layers}
     return Description(

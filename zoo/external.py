@@ -20,7 +20,7 @@ from torch import nn
 
 from zoo import cost, stem
 from zoo.cause import cause_of
-from zoo.spec import ModelSpec
+from zoo.spec import ModelSpec, total_multiply_adds
 from zoo.suggest import did_you_mean
 
 PUBLISHED_IMAGE_SIZE = 224  # pixels, of ImageNet models that don't say what they were trained at
@@ -211,7 +211,7 @@ def describe_foreign(name: str, *, num_classes: int, **switches: Any) -> ModelSp
         paper="",
         total_stride=cost.try_total_stride(model, image_size=image_size),
         num_parameters=cost.count_parameters(model),
-        multiply_adds=sum(layer.multiply_adds for layer in layers) if layers else None,
+        multiply_adds=total_multiply_adds(layers),
         at=(num_classes, image_size),
         **facts,
     )

@@ -17,8 +17,7 @@ def check_image_size(
     It says what the model can read, and which form to take. `in_channels` are those that it has.
     Runs the network without numbers, so that it takes no time and no memory.
     """
-    with torch.device("meta"):
-        model = registry.create_model(name, num_classes=num_classes).eval()
+    model = registry.create_empty(name, num_classes=num_classes).eval()
     if _reads(model, image_size, in_channels):
         return
     small = f"{name}_cifar"

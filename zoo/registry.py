@@ -11,12 +11,13 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue import CATALOGUE
 from zoo.library import find_namesakes
-from zoo.spec import ModelSpec
+from zoo.spec import ModelSpec, total_multiply_adds
 from zoo.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -106,19 +107,16 @@ def resolve(name: str, *, num_classes: int = 100) -> ModelSpec:
 
 def _recount(spec: ModelSpec, name: str, num_classes: int) -> ModelSpec:
     """Return a spec of ours with the name and the counts of the switched model."""
-    import torch  # nested, with zoo.cost: only a switched model pays for them
+    from zoo import cost  # nested: imports torch, and only a switched model pays for it
 
-    from zoo import cost
-
-    with torch.device("meta"):
-        model = create_model(name, num_classes=num_classes)
+    model = create_empty(name, num_classes=num_classes)
     layers = cost.layer_costs(model, image_size=spec.image_size, in_channels=spec.in_channels)
     return replace(
         spec,
         name=name,
         num_parameters=cost.count_parameters(model),
         at=(num_classes, spec.image_size),
-        multiply_adds=sum(layer.multiply_adds for layer in layers),
+        multiply_adds=total_multiply_adds(layers),
     )
 
 
@@ -152,6 +150,16 @@ def create_model(
     _check_switches(name, build, switches)
     model: nn.Module = build(num_classes=num_classes, **switches)
     return model
+
+
+def create_empty(name: str, *, num_classes: int = 100) -> "nn.Module":
+    """Build a model on the `meta` device: its shapes without its numbers, at no cost of memory.
+
+    torch's random state is left as it was. Raise ValueError as `create_model`.
+    """
+    from zoo import cost  # nested: imports torch, which listing and checking names do without
+
+    return cost.build_empty(partial(create_model, name, num_classes=num_classes))
 
 
 def split_switches(name: str) -> tuple[str, dict[str, bool | int | float | str]]:

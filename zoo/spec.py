@@ -1,6 +1,6 @@
 """What is known of a model before it is built, and what its layers cost. No torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 Source = Literal["zoo", "torchvision", "timm", "file"]  # where the code of a network is from
 
 AS_PUBLISHED = "as published"
+# The kind of the row of what attention multiplies: queries by keys, and what they weigh.
+PRODUCTS = "products of activations"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,16 @@ class LayerCost:
     num_parameters: int
     multiply_adds: int
     activation_bytes: int
+
+
+def total_multiply_adds(layers: Sequence[LayerCost]) -> int | None:
+    """Return the multiply-adds of convolutions and linear layers, as most papers count them.
+
+    None where no layer could be counted.
+    """
+    if not layers:
+        return None
+    return sum(layer.multiply_adds for layer in layers if layer.kind != PRODUCTS)
 
 
 @runtime_checkable

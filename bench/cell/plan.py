@@ -12,8 +12,8 @@ from bench.request.config import RunConfig
 from bench.results.step_memory import estimate_step_memory
 from bench.train.schedule import choose_optimizer
 from zoo.cost import count_parameters, try_layer_costs
-from zoo.registry import create_model
-from zoo.spec import ModelSpec
+from zoo.registry import create_empty
+from zoo.spec import ModelSpec, total_multiply_adds
 
 REACHED = 0.3  # of a matrix product's rate, by training steps of small networks here
 PASSES = 3  # a training step is a forward pass and two of its size backward
@@ -55,13 +55,11 @@ def _estimate_cell(
 
     `rate` is the multiply-adds a second that the world's matrix products reach.
     """
-    # Without storage: counting needs shapes alone.
-    with torch.device("meta"):
-        model = create_model(spec.name, num_classes=len(data.class_names))
+    model = create_empty(spec.name, num_classes=len(data.class_names))
     image_size = config.image_size or spec.image_size
     layers = try_layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
     images = (config.epochs or 0) * len(data.train_indices)
-    work = PASSES * images * sum(layer.multiply_adds for layer in layers)
+    work = PASSES * images * (total_multiply_adds(layers) or 0)
     held_at_once = config.batch_size / runtime.data_size / config.accumulate
     settled = choose_optimizer(config, spec.defaults)
     memory = estimate_step_memory(

@@ -24,7 +24,7 @@ from bench.train.pretrained import load_starting_weights, read_weights
 from bench.train.schedule import choose_optimizer
 from bench.train.trainer import Diverged
 from zoo.cost import count_parameters, try_layer_costs
-from zoo.spec import ModelSpec
+from zoo.spec import ModelSpec, total_multiply_adds
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _start_method(cell: Cell, training: Training) -> LearningMethod:
     writer.update(
         layers=tuple(layers),
         num_parameters=count_parameters(model),
-        multiply_adds=sum(layer.multiply_adds for layer in layers) if layers else None,
+        multiply_adds=total_multiply_adds(layers),
     )
     method = start_method(model, spec, cell.seed, context, training.checkpoints)
     writer.update(num_local_parameters=count_parameters(method.bare))

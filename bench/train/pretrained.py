@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from bench.data.cache import user_cache
@@ -16,7 +15,7 @@ from bench.results.storage import read
 from bench.results.weights_file import find_weights
 from zoo import saved_weights, weights
 from zoo.external import fetch_trained_state
-from zoo.registry import create_model
+from zoo.registry import create_empty
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,8 @@ def _list_class_rows(model: str, num_classes: int) -> tuple[str, ...]:
 
     ValueError for a model whose classes lie elsewhere too.
     """
-    with torch.device("meta"):
-        built = create_model(model, num_classes=num_classes)
-        larger = create_model(model, num_classes=num_classes + 1)
+    built = create_empty(model, num_classes=num_classes)
+    larger = create_empty(model, num_classes=num_classes + 1)
     own, more = built.state_dict(), larger.state_dict()
     shapes = {name: (own[name].shape, more[name].shape) for name in own if name in more}
     rows = [name for name, (shape, wider) in shapes.items() if shape != wider]
@@ -126,8 +124,7 @@ def check_pretrained(config: RunConfig, class_names: Sequence[str]) -> None:
     seeds = config.seeds[:1] if config.pretrained == HUB else config.seeds
     num_classes = len(class_names)
     for model in config.models:
-        with torch.device("meta"):
-            built = create_model(model, num_classes=num_classes)
+        built = create_empty(model, num_classes=num_classes)
         for seed in seeds:
             try:
                 found = read_weights(config.pretrained, model, seed, class_names)
