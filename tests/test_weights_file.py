@@ -19,11 +19,16 @@ LITE, RESNET = "timm:tf_efficientnet_lite0", "tv:resnet18"
         (LITE, "tf_efficientnet_lite0.in1k.safetensors"),
         (LITE, "tf_efficientnet_lite0.in1k/model.safetensors"),
         (LITE, "tf_efficientnet_lite0/pytorch_model.bin"),
+        (f"{LITE}.in1k", "tf_efficientnet_lite0.safetensors"),
+        (f"{LITE}.in1k", "tf_efficientnet_lite0.in1k.safetensors"),
+        (LITE, "models--timm--tf_efficientnet_lite0.in1k/snapshots/0aa007d2/model.safetensors"),
         # Of timm's and torchvision's caches.
         (LITE, "tf_efficientnet_lite0-0aa007d2.pth"),
         (RESNET, "resnet18-f37072fd.pth"),
         (RESNET, "resnet18.pt"),
         (RESNET, "resnet18.bin"),
+        (RESNET, "resnet18.pth.tar"),
+        (RESNET, "resnet18.ckpt"),
         ("lenet5", "lenet5.pth"),
         ("alexnet_half_cifar@activation=tanh", "alexnet_half_cifar.pth"),
         ("mine/nets.py:small", "small.pth"),
@@ -31,7 +36,7 @@ LITE, RESNET = "timm:tf_efficientnet_lite0", "tv:resnet18"
 )
 def test_a_file_is_found_as_people_have_it(model: str, name: str, tmp_path: Path) -> None:
     file = tmp_path / name
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     for other in ("resnet18x.pth", "resnet181.pth", "tf_efficientnet_lite01.bin", "xlenet5.pt"):
         (tmp_path / other).touch()
     file.touch()

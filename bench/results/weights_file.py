@@ -8,11 +8,12 @@ from bench.results.record import plain_name
 from bench.results.storage import cell_folder
 from zoo.suggest import did_you_mean
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar", ".ckpt")
 # Downloads of torchvision and timm bear the start of their checksum: `resnet18-f37072fd.pth`.
 CHECKSUM = r"-[0-9a-f]{8,64}"
 # timm's tag of how they were trained: `resnet50.a1_in1k.safetensors`, or the hub's folder of it.
 TAG = r"\.[a-z]\w*"
+HUB_PREFIX = "models--timm--"  # of a model in the cache of the hub's client, in snapshots/COMMIT
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # of a model's own folder
 
 
@@ -55,17 +56,21 @@ def _list_candidates(place: Path, model: str, seed: int) -> Iterator[list[Path]]
     for addition in (CHECKSUM, f"{TAG}(?:{CHECKSUM})?"):
         file = re.compile(re.escape(own) + addition + r"\.(?:safetensors|pth|pt|bin)")
         yield [place / name for name in _names_in(place) if file.fullmatch(name)]
-    folder = re.compile(re.escape(own) + f"(?:{TAG})?")
-    named = [place / name for name in _names_in(place) if folder.fullmatch(name)]
+    folder = re.compile(f"(?:{HUB_PREFIX})?{re.escape(own)}(?:{TAG})?")
+    named: list[Path] = []
+    for name in _names_in(place):
+        if folder.fullmatch(name):
+            named += [place / name, *(place / name).glob("snapshots/*")]
     for file_name in HUB_FILES:
         yield [path / file_name for path in named]
 
 
 def _names_of(model: str) -> tuple[str, ...]:
-    """Return what files call a model: its whole name, without its library, without switches."""
-    _, _, own = model.rpartition(":")
+    """Return what files call a model: its whole name, then without library, switches and tag."""
+    library, _, own = model.rpartition(":")
     bare, _, _ = own.partition("@")
-    return tuple(dict.fromkeys((plain_name(model), plain_name(own), plain_name(bare))))
+    untagged = bare.partition(".")[0] if library == "timm" else bare
+    return tuple(dict.fromkeys(plain_name(name) for name in (model, own, bare, untagged)))
 
 
 def _names_in(folder: Path) -> list[str]:
