@@ -11,11 +11,10 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-
 from bench.request.command_line import read_request
 from bench.request.config import RunConfig, differing, from_json
 from bench.results.comparison_check import comparison_faults
+from bench.results.prediction_check import prediction_faults
 from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, old_cell_name
 from bench.results.setting import asked_settings
 from bench.results.storage import comparison_paths, read
@@ -24,7 +23,6 @@ from zoo.spec import total_multiply_adds
 
 # Published runs leave weights, pictures and all scores but the likeliest out.
 KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz", "scores.npz"})
-MOST_CONFIDENCE = 1.00001  # float32 probabilities are 1 within their rounding
 
 # Figures went through JSON and sums in another order.
 is_close = partial(math.isclose, rel_tol=1e-9, abs_tol=1e-9)
@@ -274,31 +272,7 @@ def _accuracy_faults(record: RunRecord, folder: Path) -> Iterator[str]:
     if predictions.name not in record.checksums:
         yield "no checksum of predictions.npz"
     elif predictions.exists():
-        yield from _prediction_faults(record, record.accuracy, predictions)
-
-
-def _prediction_faults(record: RunRecord, accuracy: Accuracy, path: Path) -> Iterator[str]:
-    """Count the predictions again."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            label, predicted = arrays["label"], arrays["predicted"]
-            confidence, top5 = arrays["confidence"], arrays["top5"]
-    except (OSError, ValueError, KeyError) as error:
-        yield f"predictions.npz can't be read ({error})"
-        return
-    if {len(array) for array in (label, predicted, confidence, top5)} != {record.data.num_test}:
-        yield f"predictions.npz is not of {record.data.num_test} images"
-        return
-    if int((predicted == label).sum()) != accuracy.num_top1:
-        yield "top-1 is not that of the predictions"
-    if int((top5 == label[:, None]).any(axis=1).sum()) != accuracy.num_top5:
-        yield "top-5 is not that of the predictions"
-    if (top5[:, 0] != predicted).any():
-        yield "predicted classes are not the likeliest ones"
-    if not ((confidence > 0) & (confidence <= MOST_CONFIDENCE)).all():
-        yield "a confidence lies outside 0 to 1"
-    if label.min() < 0 or max(label.max(), top5.max()) >= len(record.data.class_names):
-        yield "a class is out of range"
+        yield from prediction_faults(record, record.accuracy, folder)
 
 
 if __name__ == "__main__":

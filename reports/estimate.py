@@ -4,9 +4,14 @@ import math
 from collections.abc import Sequence
 from itertools import chain
 
-from bench.results.interval import Estimate, top1_estimate
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.results.image_interval import top1_estimate
+from bench.results.interval import Estimate
 from bench.results.metric import FIGURES, METRICS, TRAINING, list_metrics
 from bench.results.record import Comparison, Measurement
+from bench.results.reliability import estimate
 from bench.results.verdict import launched_rate, rate_intervals
 from reports.frame import Field, columns_of, derive_figures, figure, row_of
 from reports.runs import Cell, Run
@@ -21,6 +26,7 @@ SEED_COLUMNS = (
     "best_validation_top1",
     "top1_best_on_test",
     "train_seconds",
+    *(column.key for column in FIGURES if column.as_difference),
     *(column.key for column in TRAINING_COLUMNS),
 )
 CSV_ONLY = ("latency_ms_p95",)  # the page has p50 and p99
@@ -59,10 +65,11 @@ def estimates_of(cells: Sequence[Cell], run: Run, intervals: Intervals) -> dict[
     The values are those of the tidy table's rows (`frame.row_of`); where there is no interval, both
     ends equal the value.
     """
-    records = [cell.record for cell in cells if cell.record.status == "ok"]
-    if not records:
+    finished = [cell for cell in cells if cell.record.status == "ok"]
+    rows = [row_of(cell, run.comparison, run=run.name) for cell in finished]
+    if not rows:
         return {}
-    rows = [row_of(record, run.comparison, run=run.name) for record in records]
+    records = [cell.record for cell in finished]
     numbers: dict[str, Estimate] = {}
     for name in SEED_COLUMNS:
         values = [_number(row[name]) for row in rows if row[name] is not None]
@@ -77,8 +84,24 @@ def estimates_of(cells: Sequence[Cell], run: Run, intervals: Intervals) -> dict[
     evaluated = [record.accuracy for record in records if record.accuracy is not None]
     if evaluated:
         numbers["top1"] = top1_estimate(evaluated)
+    for column, scores in stack_scores(finished).items():
+        numbers[column] = estimate(column, scores)
     # JSON has no infinity, and a chart has no place for it.
     return {name: number for name, number in numbers.items() if math.isfinite(number.value)}
+
+
+def stack_scores(cells: Sequence[Cell]) -> dict[str, NDArray[np.float64]]:
+    """Return numbers of each image by column, (seeds, n), whose mean is the column's figure.
+
+    Only of columns that all of a model's cells have, for as many images.
+    """
+    stacked = {}
+    for column in cells[0].image_scores if cells else ():
+        rows = [cell.image_scores.get(column) for cell in cells]
+        found = [row for row in rows if row is not None]
+        if len(found) == len(cells) and len({len(row) for row in found}) == 1:
+            stacked[column] = np.stack(found)
+    return stacked
 
 
 def _number(value: Field) -> float:

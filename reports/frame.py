@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from bench.results.interval import Estimate
 from bench.results.metric import FIGURES, METRICS, Column
 from bench.results.record import Comparison, Measurement, RunRecord
+from bench.results.reliability import estimate
 from bench.results.setting import SETTINGS
 from bench.results.verdict import rate_interval, speed_ratio
-from reports.runs import Source
+from reports.runs import Cell, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ def tidy_rows(source: Source) -> list[dict[str, Field]]:
 
     In percent, images/s of the whole world, bytes, seconds and milliseconds.
     """
-    return [row_of(cell.record, run.comparison, run=run.name) for run, cell in source.cells]
+    return [row_of(cell, run.comparison, run=run.name) for run, cell in source.cells]
 
 
 def tidy_frame(source: Source) -> "pd.DataFrame":
@@ -61,9 +62,12 @@ def tidy_frame(source: Source) -> "pd.DataFrame":
     return pd.DataFrame(tidy_rows(source), columns=list(COLUMNS)).convert_dtypes()
 
 
-def row_of(record: RunRecord, comparison: Comparison | None, *, run: str) -> dict[str, Field]:
+def row_of(cell: Cell, comparison: Comparison | None, *, run: str) -> dict[str, Field]:
     """Return one record's row; what was measured once a model stands in the row of every seed."""
+    record = cell.record
     row: dict[str, Field] = dict.fromkeys(COLUMNS)
+    for column, scores in cell.image_scores.items():
+        row[column] = estimate(column, scores[None]).value
     row |= _identity(record, run) | _results(record) | _provenance(record)
     for measurement in measurements_of(record, comparison):
         row |= figures_of(measurement)
@@ -135,6 +139,7 @@ def _results(record: RunRecord) -> dict[str, Field]:
         row["top1"] = record.accuracy.top1
         row["top5"] = record.accuracy.top5
         row["superclass_top1"] = record.accuracy.superclass_top1
+        row["nll"] = record.accuracy.loss
         row["top1_split"] = record.accuracy.split
         row["num_images"] = record.accuracy.num_images
     return row | best_epochs(record)

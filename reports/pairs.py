@@ -6,9 +6,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bench.results.interval import Estimate, holm, top1_difference
-from bench.results.metric import METRICS
+from bench.results.image_interval import top1_difference
+from bench.results.interval import Estimate, holm
+from bench.results.metric import FIGURES, METRICS, Better, Column
 from bench.results.record import Measurement
+from bench.results.reliability import difference
 from bench.results.verdict import (
     chained_ratio,
     false_claims,
@@ -22,6 +24,8 @@ from reports.estimate import find_measurement
 from reports.ranking import Entry, Group
 
 SPEEDS = tuple(metric.name for metric in METRICS.values() if metric.speed)
+# Means over the test images, beside top-1; without a better direction nothing can be judged.
+OF_IMAGES = tuple(column for column in FIGURES if column.as_difference and column.better)
 SIGNIFICANCE = 0.05  # at most one group of equal models in twenty is said to differ
 # Of one group and metric: 40 models, each against each. The page carries all pairs, so with more
 # models it offers fewer baselines, but never fewer than three.
@@ -163,19 +167,38 @@ def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:
     for base, entry in _each_once(group, baselines):
         # Without predictions, or on other images, accuracies can't be compared image by image.
         if base.correct.size > 0 and entry.correct.shape[-1] == base.correct.shape[-1]:
-            difference = top1_difference(entry.correct, base.correct)
-            found.append(Difference(base, entry, *difference))
+            points = top1_difference(entry.correct, base.correct)
+            found.append(Difference(base, entry, *points))
+    return _judge_differences(found, "higher")
+
+
+def image_pairs(group: Group, column: Column, baselines: Sequence[Entry]) -> Pairs:
+    """Return how far a column's figure is above each baseline's on the same test images.
+
+    A pair is called better or worse as in `top1_pairs`.
+    """
+    key, found = column.key, []
+    for base, entry in _each_once(group, baselines):
+        own, other = entry.image_scores.get(key), base.image_scores.get(key)
+        if own is not None and other is not None and own.shape[1] == other.shape[1]:
+            found.append(Difference(base, entry, *difference(key, own, other)))
+    return _judge_differences(found, column.better)
+
+
+def _judge_differences(found: Sequence[Difference], better: Better | None) -> Pairs:
+    """Return the pairs in both directions, by p values adjusted for their number."""
     pairs: Pairs = {}
     adjusted = holm([each.p for each in found])
     for (base, entry, points, _), p in zip(found, adjusted, strict=True):
         back = Estimate(-points.value, -points.high, -points.low)
-        pairs.setdefault(base.key, {})[entry.key] = _judge_points(points, p)
-        pairs.setdefault(entry.key, {})[base.key] = _judge_points(back, p)
+        pairs.setdefault(base.key, {})[entry.key] = _judge_points(points, p, better)
+        pairs.setdefault(entry.key, {})[base.key] = _judge_points(back, p, better)
     return pairs
 
 
-def _judge_points(points: Estimate, p: float) -> Pair:
-    side: Judgement = "better" if points.value > 0 else "worse"
+def _judge_points(points: Estimate, p: float, better: Better | None) -> Pair:
+    is_better = points.value > 0 if better == "higher" else points.value < 0
+    side: Judgement = "better" if is_better else "worse"
     return Pair(*points, side if p < SIGNIFICANCE else "undecided")
 
 

@@ -14,7 +14,7 @@ from bench.results.record import Measurement, RunRecord
 from bench.results.setting import LABELS, ranking_key
 from bench.results.verdict import pareto, rank_with_ties
 from reports.column import COLUMNS
-from reports.estimate import comparison_intervals, estimates_of
+from reports.estimate import comparison_intervals, estimates_of, stack_scores
 from reports.frame import measurements_of, text_of
 from reports.naming import Names, name_apart
 from reports.runs import Cell, Run, Source
@@ -78,9 +78,8 @@ class Entry:
 
         (0, 0) if no predictions can be read, or if they are of differing numbers of images.
         """
-        # Without the confidence, which old records lack.
-        read = (_read_predictions(cell, ("label", "predicted")) for cell in self.finished)
-        rows = [arrays["label"] == arrays["predicted"] for arrays in read if arrays]
+        said = [cell.answers for cell in self.finished if cell.answers]
+        rows = [answers["label"] == answers["predicted"] for answers in said]
         if len({len(row) for row in rows}) != 1:
             return np.zeros((0, 0), dtype=bool)
         return np.stack(rows)
@@ -91,8 +90,9 @@ class Entry:
 
         The arrays are empty if no predictions can be read.
         """
-        read = [_read_predictions(cell, PREDICTIONS) for cell in self.finished]
-        found = [arrays for arrays in read if arrays]
+        said = [cell.answers for cell in self.finished]
+        # Old records lack the confidence.
+        found = [answers for answers in said if answers.keys() >= set(PREDICTIONS)]
         if not found:
             return {name: np.empty(0, dtype=np.int64) for name in PREDICTIONS}
         joined = {}
@@ -100,24 +100,10 @@ class Entry:
             joined[name] = np.concatenate([arrays[name] for arrays in found])
         return joined
 
-
-def _read_predictions(cell: Cell, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Read arrays of a cell's predictions; nothing if they are missing or don't fit its record."""
-    arrays, accuracy = cell.arrays("predictions.npz", names), cell.record.accuracy
-    if not arrays or accuracy is None:
-        return {}
-    if any(array.shape != (accuracy.num_images,) for array in arrays.values()):
-        return {}
-    # A negative class would be counted as the last one, and a larger one would fail later.
-    classes = np.concatenate([arrays["label"], arrays["predicted"]])
-    num_classes = len(cell.record.data.class_names)
-    if classes.dtype.kind not in "iu" or classes.min() < 0 or classes.max() >= num_classes:
-        return {}
-    # Files hold small integers: a product of two classes would overflow them.
-    return {
-        name: array.astype(np.int64) if array.dtype.kind in "iu" else array
-        for name, array in arrays.items()
-    }
+    @cached_property
+    def image_scores(self) -> dict[str, NDArray[np.float64]]:
+        """Return numbers of each image by column, (seeds, n), see `stack_scores`."""
+        return stack_scores(self.finished)
 
 
 @dataclass(frozen=True)

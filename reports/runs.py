@@ -4,11 +4,10 @@ A run is its records, its comparisons and its predictions. A file that can't be 
 `Fault`, so that a torn file costs its own row and not the whole page.
 """
 
-import zipfile
-import zlib
 from collections import ChainMap
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results.record import Comparison, RunRecord
-from bench.results.storage import Written, comparison_paths, read, requested_models
+from bench.results.reliability import image_scores
+from bench.results.storage import UNREADABLE, Written, comparison_paths, read, requested_models
 
 Value = TypeVar("Value")
 
-# What numpy raises for an archive that is missing, torn, of another format, or lacks an array.
-UNREADABLE = (OSError, ValueError, IndexError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+# Of `predictions.npz`, beside the classes; older versions wrote fewer of them.
+SAID_OF_EACH = ("confidence", "loss", "brier", "set_size", "in_set")
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,55 @@ class Cell:
     record: RunRecord
     folder: Path
 
-    def arrays(self, name: str, keys: Collection[str]) -> dict[str, NDArray[Any]]:
+    @cached_property
+    def answers(self) -> dict[str, NDArray[Any]]:
+        """Read what the model said of each test image, (n,), by array of `predictions.npz`.
+
+        Left out is what older versions didn't write, and what isn't a number of each image. Empty
+        if nothing can be read, or if it doesn't fit the record.
+        """
+        accuracy, classes = self.record.accuracy, len(self.record.data.class_names)
+        if accuracy is None:
+            return {}
+        said = self.arrays("predictions.npz", ("label", "predicted"), optional=SAID_OF_EACH)
+        said = {name: a for name, a in said.items() if _has_numbers(a, accuracy.num_images)}
+        if not {"label", "predicted"} <= said.keys():
+            return {}
+        # A negative class would be counted as the last one, and a larger one would fail later.
+        named = np.concatenate([said["label"], said["predicted"]])
+        if named.dtype.kind not in "iu" or named.min() < 0 or named.max() >= classes:
+            return {}
+        # Files hold small integers: a product of two classes would overflow them.
+        return said | {name: said[name].astype(np.int64) for name in ("label", "predicted")}
+
+    @cached_property
+    def image_scores(self) -> dict[str, NDArray[np.float64]]:
+        """Return numbers of each image by column, see `bench.results.reliability`."""
+        return image_scores(self.answers)
+
+    def arrays(
+        self, name: str, keys: Collection[str], *, optional: Collection[str] = ()
+    ) -> dict[str, NDArray[Any]]:
         """Read arrays of a file beside the record, such as `predictions.npz`.
 
-        Return all of `keys`, or nothing if one of them can't be read.
+        Return all of `keys` and what the file has of `optional`, or nothing if one of them can't be
+        read.
         """
         try:
             # Opened here, not by numpy: it leaves the file open if the archive is torn.
             with (self.folder / name).open("rb") as file:
                 arrays = np.load(file, allow_pickle=False)
-                return {key: arrays[key] for key in keys}
+                held = [key for key in optional if key in arrays]
+                return {key: arrays[key] for key in (*keys, *held)}
         except UNREADABLE:
             return {}
+
+
+def _has_numbers(array: NDArray[Any], num_images: int) -> bool:
+    """Return whether an array has a finite number for each image."""
+    if array.dtype.kind not in "biuf" or array.shape != (num_images,):
+        return False
+    return bool(np.isfinite(array).all())
 
 
 @dataclass(frozen=True)

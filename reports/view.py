@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 from reports.chart.palette import Mark, assign_marks
 from reports.micro import MicroFile
-from reports.pairs import SPEEDS, Pairs, baselines_of, speed_pairs, top1_pairs
+from reports.pairs import (
+    OF_IMAGES,
+    SPEEDS,
+    Pairs,
+    baselines_of,
+    image_pairs,
+    speed_pairs,
+    top1_pairs,
+)
 from reports.ranking import Entry, Group, entries_of, groups_of
 from reports.runs import Source
 from reports.warning import PageWarning, warnings_of
@@ -50,6 +58,8 @@ def build_view(
         baselines = baselines_of(group, baseline)
         by_column = {metric: speed_pairs(group, metric, baselines) for metric in SPEEDS}
         by_column["top1"] = top1_pairs(group, baselines)
+        for column in OF_IMAGES:
+            by_column[column.key] = image_pairs(group, column, baselines)
         pairs.append(by_column)
     row_numbers = {key: number for number, key in enumerate(row_keys)}
     marks = assign_marks(entry.family for entry in entries)

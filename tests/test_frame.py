@@ -7,13 +7,22 @@ import re
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from reports.frame import COLUMNS, tidy_frame
 from reports.runs import read_source
 from reports.spreadsheet import write_csv
-from tests.support.record_factory import ZOO, Animal, comparison, failed, record, write_run
+from tests.support.record_factory import (
+    ZOO,
+    Animal,
+    comparison,
+    failed,
+    predictions,
+    record,
+    write_run,
+)
 
 CONTRACT = re.split(
     ", ",
@@ -102,6 +111,29 @@ def test_fit_is_of_the_record_itself(table: pd.DataFrame) -> None:
     assert table["fit_images_per_second"][1] == pytest.approx(
         45_000 / statistics.median(fit.values[0]), rel=1e-12
     )
+
+
+def test_reliability_is_of_the_predictions_and_log_loss_of_the_record(table: pd.DataFrame) -> None:
+    whole = record(ZOO[0], 0)
+    said = predictions(whole)
+    assert whole.accuracy is not None
+    row = table.loc[0]
+    assert row["nll"] == whole.accuracy.loss
+    assert row["brier"] == pytest.approx(said["brier"].mean(), rel=1e-6)
+    assert row["set_size_90"] == pytest.approx(said["set_size"].mean())
+    assert row["set_coverage_90"] == pytest.approx(100 * said["in_set"].mean())
+    sure = np.argsort(-said["confidence"], kind="stable")[:8_000]
+    assert row["top1_at_80_coverage"] == pytest.approx(
+        100 * (said["label"] == said["predicted"])[sure].mean(), abs=0.02
+    )
+    assert 0 <= row["ece"] <= 100
+
+
+def test_runs_from_before_the_scores_have_log_loss_and_what_confidence_says() -> None:
+    golden = Path(__file__).parent / "data" / "run2"
+    row = tidy_frame(read_source([golden])).iloc[0]
+    assert row[["nll", "ece", "top1_at_80_coverage"]].notna().all()
+    assert row[["brier", "set_size_90", "set_coverage_90"]].isna().all()
 
 
 def test_what_was_not_measured_is_empty(table: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special
 
-from bench.results.interval import top1_difference
+from bench.results.image_interval import top1_difference
 from bench.results.power import find_num_seeds, measure_spread, seeds_needed
 
 NUM_IMAGES = 1_000

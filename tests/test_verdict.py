@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench.results import interval, verdict
+from bench.results import image_interval, interval, verdict
 from bench.results.record import Accuracy, Measurement
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25)
@@ -59,7 +59,7 @@ def simulated_interval(
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (3_170, 10_000), (1, 5_000)])
 def test_wilson_is_scipys(right: int, n: int) -> None:
     expected = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
-    assert interval.wilson_interval(right, n) == pytest.approx(
+    assert image_interval.wilson_interval(right, n) == pytest.approx(
         (100 * expected.low, 100 * expected.high)
     )
 
@@ -193,7 +193,7 @@ def test_pareto_is_what_no_other_point_beats(points: list[tuple[int, int]]) -> N
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (5, 5), (1, 12), (40, 61)])
 def test_mcnemar_is_the_binomial_test_of_the_images_that_differ(b: int, c: int) -> None:
     tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
-    assert interval.mcnemar(b, c) == pytest.approx(min(1.0, 2 * tail))
+    assert image_interval.mcnemar(b, c) == pytest.approx(min(1.0, 2 * tail))
 
 
 def test_holm_by_hand() -> None:
@@ -203,8 +203,8 @@ def test_holm_by_hand() -> None:
 
 
 def test_top1_of_one_seed_is_wilsons() -> None:
-    assert interval.top1_estimate([accuracy(3_170)]) == pytest.approx(
-        (31.7, *interval.wilson_interval(3_170, 10_000))
+    assert image_interval.top1_estimate([accuracy(3_170)]) == pytest.approx(
+        (31.7, *image_interval.wilson_interval(3_170, 10_000))
     )
 
 
@@ -215,7 +215,7 @@ def test_top1_covers_the_truth_over_images_and_seeds() -> None:
             0, 0.005
         )  # the images that were drawn are easier or harder for every seed alike
         chances = truth + shift + rng.normal(0, 0.01, size=4)
-        _, low, high = interval.top1_estimate([accuracy(round(10_000 * p)) for p in chances])
+        _, low, high = image_interval.top1_estimate([accuracy(round(10_000 * p)) for p in chances])
         covered += low <= 100 * truth <= high
     assert covered >= 0.92 * repeats
 
@@ -223,8 +223,8 @@ def test_top1_covers_the_truth_over_images_and_seeds() -> None:
 def test_difference_of_one_seed_each_is_mcnemars() -> None:
     a, b = np.zeros((1, 100), dtype=bool), np.zeros((1, 100), dtype=bool)
     a[:, :60], b[:, 50:75] = True, True
-    (points, low, high), p = interval.top1_difference(a, b)
-    assert (points, p) == (pytest.approx(35.0), interval.mcnemar(50, 15))
+    (points, low, high), p = image_interval.top1_difference(a, b)
+    assert (points, p) == (pytest.approx(35.0), image_interval.mcnemar(50, 15))
     assert low < points < high
 
 
@@ -241,14 +241,14 @@ def test_the_paired_bootstrap_is_the_limit_of_scipys(only_a: int, only_b: int, n
         rng=np.random.default_rng(0),
         batch=500,
     ).confidence_interval
-    low, high = interval.paired_bootstrap(only_a, only_b, n)
+    low, high = image_interval.paired_bootstrap(only_a, only_b, n)
     assert (low, high) == pytest.approx((100 * drawn.low, 100 * drawn.high), abs=100 * 2 / n)
 
 
 def test_difference_over_seeds_alone_is_close_to_welchs_test() -> None:
     rng = np.random.default_rng(5)
     a, b = (rng.random((6, 200_000)) < rng.normal(p, 0.01, size=(6, 1)) for p in (0.50, 0.51))
-    (points, low, high), p = interval.top1_difference(a, b)
+    (points, low, high), p = image_interval.top1_difference(a, b)
     welch = stats.ttest_ind(a.mean(axis=1), b.mean(axis=1), equal_var=False)
     expected = welch.confidence_interval()
     assert points == pytest.approx(100 * float(a.mean() - b.mean()))
@@ -261,10 +261,10 @@ def test_difference_claims_no_winner_between_equals() -> None:
     for _ in range(300):
         easy = rng.random(2_000)
         a, b = ((rng.random((3, 2_000)) < easy) for _ in range(2))
-        claims += interval.top1_difference(a, b)[1] < 0.05
+        claims += image_interval.top1_difference(a, b)[1] < 0.05
     assert claims <= stats.binom.ppf(0.999, 300, 0.05)
 
 
 def test_models_that_answer_alike_do_not_differ() -> None:
     same = np.ones((2, 50), dtype=bool)
-    assert interval.top1_difference(same, same) == ((0.0, 0.0, 0.0), 1.0)
+    assert image_interval.top1_difference(same, same) == ((0.0, 0.0, 0.0), 1.0)

@@ -9,15 +9,20 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.results.record import Comparison, RunRecord
+from bench.results.prediction_check import prediction_faults
+from bench.results.record import Accuracy, Comparison, RunRecord
+from bench.results.reliability import brier_scores, conformal_sets, image_losses
 from bench.results.storage import read, read_run, write
 from bench.verify import find_faults, main
+from tests.support.record_factory import data_info
+from tests.support.record_factory import record as make_record
 
 GOLDENS = {1: Path(__file__).parent / "data" / "run", 2: Path(__file__).parent / "data" / "run2"}
 GOLDEN = GOLDENS[2]
@@ -141,6 +146,83 @@ PREDICTIONS: dict[str, Doctor] = {
     "no confidence": lambda a: a.pop("confidence"),
     "other likeliest classes": lambda a: a.update(top5=np.roll(a["top5"], 1, axis=1)),
 }
+
+
+SCORED: dict[str, Doctor] = {
+    "one less lost": lambda a: a.update(loss=np.where(np.arange(500) == 7, 0, a["loss"])),
+    "nearer to the truth": lambda a: a.update(brier=a["brier"] / 2),
+    "smaller sets": lambda a: a.update(set_size=a["set_size"] - 1),
+    "all in their sets": lambda a: a.update(in_set=np.ones(500, dtype=bool)),
+    "no losses": lambda a: a.pop("loss"),
+    "other images' scores": lambda a: a.update(
+        {name: np.roll(a[name], 1, axis=0) for name in ("label", "predicted", "top5")}
+    ),
+}
+
+
+def write_scored_cell(folder: Path) -> RunRecord:
+    """A cell of 500 images as a run of today leaves it: scores, and what is worked out of them."""
+    draw = np.random.default_rng(0)
+    whole = make_record(data=data_info(num_test=500))
+    shares = draw.dirichlet(np.full(100, 0.5), size=700) + 1e-6
+    scores = np.log(shares / shares.sum(axis=1, keepdims=True)).astype(np.float16)
+    label = draw.integers(0, 100, 700).astype(np.int16)
+    losses = image_losses(scores, label)
+    sets = conformal_sets(scores[:500], label[:500], losses[500:])
+    top5 = np.argsort(-scores[:500], axis=1, kind="stable")[:, :5]
+    answers = {
+        "label": label[:500],
+        "predicted": top5[:, 0],
+        "confidence": np.exp(scores[:500].max(axis=1).astype(np.float32)),
+        "top5": top5,
+        "loss": losses[:500],
+        "brier": brier_scores(scores[:500], label[:500]),
+        "set_size": sets.size,
+        "in_set": sets.has_label,
+    }
+    np.savez_compressed(folder / "predictions.npz", allow_pickle=False, **answers)
+    np.savez_compressed(
+        folder / "scores.npz",
+        log_probabilities=scores[:500],
+        validation_log_probabilities=scores[500:],
+        validation_label=label[500:],
+    )
+    right = top5 == label[:500, None]
+    counts = Accuracy(
+        split="test",
+        num_images=500,
+        num_top1=int(right[:, 0].sum()),
+        num_top5=int(right.sum()),
+        num_superclass=None,
+        loss=float(losses[:500].mean()),
+    )
+    return replace(whole, accuracy=counts)
+
+
+@pytest.mark.parametrize("way", SCORED)
+def test_predictions_that_do_not_follow_from_the_scores_are_named(tmp_path: Path, way: str) -> None:
+    whole = write_scored_cell(tmp_path)
+    assert whole.accuracy is not None
+    assert list(prediction_faults(whole, whole.accuracy, tmp_path)) == []
+    with np.load(tmp_path / "predictions.npz") as kept:
+        arrays = dict(kept)
+    SCORED[way](arrays)
+    np.savez_compressed(tmp_path / "predictions.npz", **arrays)
+    assert list(prediction_faults(whole, whole.accuracy, tmp_path))
+    # What is published has no scores.
+    (tmp_path / "scores.npz").unlink()
+    if way == "one less lost":
+        assert list(prediction_faults(whole, whole.accuracy, tmp_path)) == [
+            "the loss is not that of the predictions"
+        ]
+
+
+def test_scores_of_other_images_cannot_be_read(tmp_path: Path) -> None:
+    whole = write_scored_cell(tmp_path)
+    assert whole.accuracy is not None
+    np.savez(tmp_path / "scores.npz", log_probabilities=np.zeros((499, 100), np.float16))
+    (fault,) = prediction_faults(whole, whole.accuracy, tmp_path)
+    assert fault.startswith("scores.npz can't be read")
 
 
 @pytest.mark.parametrize("way", PREDICTIONS)

@@ -92,7 +92,8 @@ TRAFFIC = Quantity(unit="bytes/s", better="higher", merge="sum")
 class Column:
     """A figure of a row: a field of the tidy CSV and, with a title, a column of the page.
 
-    Without a statistic `reports/frame.py` works it out of several measurements. `better` is None
+    Without a statistic `reports/frame.py` works it out of several measurements, or of what was said
+    of each test image. `better` is None
     where no direction is better.
     """
 
@@ -105,6 +106,7 @@ class Column:
     about: str = ""  # a sentence for the page
     shown: bool = True  # on the page before a reader chooses
     terminal: str = ""  # its heading in the terminal's table, where it is in it
+    as_difference: bool = False  # models are held against each other by it, not by a ratio
     tradeoff: bool = False  # charted against accuracy
     bar: str = ""  # its name in the chart of what a step holds in memory
     disturbed_in: str = ""  # what else the machine did during that measure is noted at it
@@ -148,8 +150,64 @@ def _metric(
     return Metric(name=name, quantity=quantity, measure=measure, columns=written, speed=speed)
 
 
-# In the order of the page's columns. A column that stands by itself is worked out of measurements.
+def _of_images(key: str, title: str, about: str, better: Better | None, unit: str = "") -> Column:
+    """Build a column of what a model said of each test image (reliability.py)."""
+    return Column(
+        key=key,
+        statistic=None,
+        title=title,
+        unit=unit,
+        kind="percent" if unit == "%" else "number",
+        better=better,
+        about=about,
+        shown=False,
+        as_difference=True,
+    )
+
+
+# In the order of the page's columns. A column that stands by itself is worked out of measurements
+# or of predictions.
 TABLE: tuple[Metric | Column, ...] = (
+    _of_images("nll", "Log loss", "The mean negative log-likelihood of the true class", "lower"),
+    _of_images(
+        "brier",
+        "Brier score",
+        "The mean squared distance of the probabilities from the truth, 0 to 2",
+        "lower",
+    ),
+    _of_images(
+        "ece",
+        "Calibration error",
+        (
+            "The root mean square of the gap between confidence and accuracy over 15 bins of "
+            "equally many images, less what chance alone would make it"
+        ),
+        "lower",
+        "%",
+    ),
+    _of_images(
+        "top1_at_80_coverage",
+        "Top-1 of 80 %",
+        "Top-1 of the four fifths of the test images that the model is surest of",
+        "higher",
+        "%",
+    ),
+    _of_images(
+        "set_size_90",
+        "Classes at 90 %",
+        (
+            "How many classes a set has on average that holds the true one in 90 % of all cases "
+            "(conformal prediction, calibrated on validation)"
+        ),
+        "lower",
+    ),
+    _of_images(
+        "set_coverage_90",
+        "Held at 90 %",
+        "How many of these sets hold the true class, of the test images",
+        None,
+        "%",
+    ),
     _metric(
         "train_images_per_second",
         RATE,

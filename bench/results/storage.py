@@ -7,6 +7,8 @@ import errno
 import fcntl
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -22,6 +24,9 @@ from bench.results.record import (
 )
 
 Written = TypeVar("Written", RunRecord, Comparison)
+
+# What numpy raises for an archive that is missing, torn, of another format, or lacks an array.
+UNREADABLE = (OSError, ValueError, IndexError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def write_json(path: Path, value: JsonValue) -> None:

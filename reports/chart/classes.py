@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.interval import Estimate, holm, top1_difference
+from bench.results.image_interval import top1_difference
+from bench.results.interval import Estimate, holm
 from reports.chart.figure import (
     Chart,
     Figure,

@@ -72,13 +72,14 @@ function showColumns() {
   for (const column of data.columns) table.classList.toggle("no-" + column.key, !state.columns.includes(column.key));
 }
 
-function pairTexts(pair, points) {
-  const write = points ? signed : ratio;
-  const texts = [`${write(pair[0])}${points ? "" : "×"} ${pair[3]}`];
+// By a difference of so many decimals, or by a ratio where that is null.
+function pairTexts(pair, decimals) {
+  const write = decimals === null ? ratio : (value) => signed(value, decimals);
+  const texts = [`${write(pair[0])}${decimals === null ? "×" : ""} ${pair[3]}`];
   return pair[1] === null ? texts : [...texts, `${write(pair[1])} to ${write(pair[2])}`];
 }
 
-const signed = (value) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(2);
+const signed = (value, decimals = 2) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(decimals);
 
 // Three digits, and at least two after the point from a tenth on, so that a few percent show.
 function ratio(value) {
@@ -89,11 +90,11 @@ function ratio(value) {
 function against(row, column) {
   const base = data.rows[state.base];
   if (row.i === base.i || row.group !== base.group) return null;
-  const pair = data.pairs[column]?.[base.i]?.[row.i];
-  if (pair) return { texts: pairTexts(pair, column === "top1"), judgement: pair[3], pair };
-  const [value, other] = [row.values[column], base.values[column]];
   const known = data.columns.find((c) => c.key === column);
-  if (value === undefined || !other || !known.better || column === "top1" || column.startsWith("top5") || column.startsWith("super")) return null;
+  const pair = data.pairs[column]?.[base.i]?.[row.i];
+  if (pair) return { texts: pairTexts(pair, known.decimals), judgement: pair[3], pair };
+  const [value, other] = [row.values[column], base.values[column]];
+  if (value === undefined || !other || !known.better || known.decimals !== null) return null;
   return { texts: [`${ratio(value / other)}×`], judgement: "", pair: [value / other, null, null, ""] };
 }
 

@@ -17,7 +17,14 @@ from opened_page import Open, Opened
 from reports.page import build_page
 from reports.runs import read_source
 from reports.spreadsheet import escape
-from tests.support.record_factory import ZOO, comparison, measurements, record, write_run
+from tests.support.record_factory import (
+    ZOO,
+    comparison,
+    measurements,
+    predictions,
+    record,
+    write_run,
+)
 
 pytestmark = pytest.mark.browser
 SEEDS = (0, 1, 2)
@@ -173,6 +180,20 @@ def test_a_baseline_gives_accuracies_their_points(demo: Opened) -> None:
             points = float(shown[name].split()[0].replace("−", "-"))
             assert points == pytest.approx(top1(name) - top1("lenet5"), abs=0.006)
             assert ("better" if points > 0 else "worse") in shown[name]
+
+
+def test_a_baseline_gives_log_losses_their_differences(demo: Opened) -> None:
+    losses = {}
+    for animal in (ZOO[0], ZOO[7]):
+        each = [predictions(record(animal, seed))["loss"].mean(dtype=float) for seed in (0, 1, 2)]
+        losses[animal.name] = statistics.mean(each)
+    demo.page.select_option("#baseline", label="lenet5")
+    demo.page.click(".menu summary")
+    demo.page.check("[data-column=nll]")
+    number, judgement = ratios(demo, "nll")["resnet18"].split()[:2]
+    less = losses["resnet18"] - losses["lenet5"]
+    assert float(number.replace("−", "-")) == pytest.approx(less, abs=6e-4)
+    assert judgement == ("better" if less < 0 else "worse")
 
 
 def test_a_cost_without_pairs_has_a_plain_ratio(demo: Opened) -> None:

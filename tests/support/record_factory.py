@@ -339,7 +339,17 @@ def predictions(whole: RunRecord) -> dict[str, NDArray[Any]]:
         whole.data.class_names
     )
     confidence = np.clip(noise.beta(4, 3, size=n) + 0.2 * right, 0.01, 1).astype(np.float32)
-    return {"label": label, "predicted": np.where(right, label, other), "confidence": confidence}
+    said = {"label": label, "predicted": np.where(right, label, other), "confidence": confidence}
+    left = (1 - confidence) * draws("scores", whole.model, whole.seed).beta(2, 2, size=n)
+    likelihood = np.where(right, confidence, np.maximum(left, 1e-6))
+    squares = (1 - likelihood) ** 2 + np.where(right, 0, confidence**2)
+    set_size = np.where(likelihood < 0.2, 5, 2) - (confidence > 0.9)
+    return said | {
+        "loss": -np.log(likelihood).astype(np.float32),
+        "brier": squares.astype(np.float32),
+        "set_size": set_size.astype(np.int32),
+        "in_set": likelihood > np.quantile(likelihood, 0.1),
+    }
 
 
 def write_run(

@@ -1,0 +1,79 @@
+"""Whether a cell's predictions are those that its record counts, and its scores lead to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.results.record import Accuracy, RunRecord
+from bench.results.reliability import brier_scores, conformal_sets, image_losses
+from bench.results.storage import UNREADABLE
+
+MOST_CONFIDENCE = 1.00001  # float32 probabilities are 1 within their rounding
+LOSS_ROUNDING = 1e-3  # of a loss that two bytes hold: 1 / 2048 of itself at most
+NEEDED = ("label", "predicted", "confidence", "top5")
+
+
+def prediction_faults(record: RunRecord, accuracy: Accuracy, folder: Path) -> Iterator[str]:
+    """Count the predictions again, and yield a line for each fault."""
+    try:
+        said = _read_arrays(folder / "predictions.npz")
+        label, predicted, confidence, top5 = (said[name] for name in NEEDED)
+    except UNREADABLE as error:
+        yield f"predictions.npz can't be read ({error})"
+        return
+    if {len(array) for array in said.values()} != {record.data.num_test}:
+        yield f"predictions.npz is not of {record.data.num_test} images"
+        return
+    if int((predicted == label).sum()) != accuracy.num_top1:
+        yield "top-1 is not that of the predictions"
+    if int((top5 == label[:, None]).any(axis=1).sum()) != accuracy.num_top5:
+        yield "top-5 is not that of the predictions"
+    if (top5[:, 0] != predicted).any():
+        yield "predicted classes are not the likeliest ones"
+    if not ((confidence > 0) & (confidence <= MOST_CONFIDENCE)).all():
+        yield "a confidence lies outside 0 to 1"
+    if label.min() < 0 or max(label.max(), top5.max()) >= len(record.data.class_names):
+        yield "a class is out of range"
+        return
+    # Older versions wrote none of these.
+    if "loss" in said and not np.isclose(said["loss"].mean(), accuracy.loss, rtol=LOSS_ROUNDING):
+        yield "the loss is not that of the predictions"
+    # Published runs leave the scores out.
+    if (folder / "scores.npz").exists():
+        yield from _score_faults(said, folder / "scores.npz")
+
+
+def _score_faults(said: dict[str, NDArray[Any]], path: Path) -> Iterator[str]:
+    """Work out again what the predictions have from the scores."""
+    try:
+        scores = _read_arrays(path)
+        log_probabilities = scores["log_probabilities"]
+        expected: dict[str, NDArray[Any]] = {
+            "loss": image_losses(log_probabilities, said["label"]),
+            "brier": brier_scores(log_probabilities, said["label"]),
+        }
+        if "validation_label" in scores:
+            calibration = image_losses(
+                scores["validation_log_probabilities"], scores["validation_label"]
+            )
+            sets = conformal_sets(log_probabilities, said["label"], calibration)
+            expected |= {"set_size": sets.size, "in_set": sets.has_label}
+        wrong = [name for name, array in expected.items() if not _agree(said[name], array)]
+    except UNREADABLE as error:
+        yield f"scores.npz can't be read, or isn't of these images ({error})"
+        return
+    for name in wrong:
+        yield f"{name} in predictions.npz is not what scores.npz leads to"
+
+
+def _agree(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    # Another processor's exponential may round its last digit otherwise.
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-5, atol=1e-6))
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
