@@ -1,12 +1,14 @@
 """The ranked table for the terminal: drawn by rich on one, plain aligned text elsewhere."""
 
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from bench.results.metric import Column
 from bench.results.setting import LABELS
 from reports.chart.scaling import efficiencies
 from reports.column import COLUMNS, format_value
+from reports.disturbance import MARK, describe_disturbances, is_disturbed
 from reports.estimate import has_interval
 from reports.ranking import (
     Entry,
@@ -42,6 +44,9 @@ def print_ranking(source: Source) -> None:
         for entry in group.entries:
             for cause in causes_of(entry):
                 print(f"  {entry.names.title}: {cause}"[:WIDTH])
+        for sentence in describe_disturbances(group.entries):
+            lines = textwrap.wrap(f"{MARK} {sentence}", WIDTH - 2, subsequent_indent="  ")
+            print(textwrap.indent("\n".join(lines), "  "))
     for each in efficiencies(groups):
         print(f"  {each.sentence}"[:WIDTH])
     for fault in source.faults:
@@ -65,8 +70,8 @@ def _text(entry: Entry, column: Column) -> str:
         return "-"
     text = format_value(number.value, column.kind)
     if column.key == "top1" and has_interval(number):
-        return f"{text} ±{(number.high - number.low) / 2:.1f}"
-    return text
+        text = f"{text} ±{(number.high - number.low) / 2:.1f}"
+    return f"{text}{MARK}" if is_disturbed(entry, column.key) else text
 
 
 def plain_table(rows: Sequence[tuple[str, ...]]) -> str:

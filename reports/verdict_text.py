@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bench.results.interval import Estimate
 from bench.results.power import seeds_needed
 from bench.results.verdict import NOISE_THRESHOLD
 from reports.column import BY_KEY, format_figure, format_value
+from reports.disturbance import describe_disturbances, is_disturbed
 from reports.estimate import has_interval
 from reports.pairs import SIGNIFICANCE, SPEEDS, Floor, Pair, Pairs, is_finite
 from reports.ranking import Entry, Group, best_first, pareto_front
@@ -52,14 +53,25 @@ def verdict_of(group: Group, top1: Pairs, speed: Pairs) -> list[Markup]:
     finished = [entry for entry in group.entries if entry.finished]
     # A superlative needs another model.
     if len(finished) == 1:
-        return [_describe_single(finished[0]), *_unfinished(group)]
+        first = map(escape, _said_first(group))
+        return [*first, _describe_single(finished[0]), *_unfinished(group)]
     sentences = [
+        *map(escape, _said_first(group)),
         *_most_accurate(group, top1),
         *_fastest(group, speed),
         *_choice(group),
         *_unfinished(group),
     ]
     return sentences or [Markup("Nothing was measured.")]
+
+
+def _said_first(group: Group) -> list[str]:
+    """Return what comes before any verdict: what other processes did meanwhile."""
+    found = describe_disturbances(group.entries)
+    sentences = [f"{text[0].upper()}{text[1:]}." for text in found[:MAX_NAMES]]
+    if len(found) > MAX_NAMES:
+        sentences.append(f"So were {len(found) - MAX_NAMES} more cells disturbed.")
+    return sentences
 
 
 def _describe_single(entry: Entry) -> Markup:
@@ -130,7 +142,8 @@ def _num_undecided(pairs: Pairs) -> int:
 
 def _fastest(group: Group, pairs: Pairs) -> Iterator[Markup]:
     rows = best_first(group, TRAIN_RATE)
-    if not rows:
+    # The head's first sentence says why none is.
+    if not rows or any(is_disturbed(entry, TRAIN_RATE) for entry in rows):
         return
     best, *others = rows
     rate = estimate_text(best.numbers[TRAIN_RATE], TRAIN_RATE)
@@ -163,7 +176,7 @@ def _may_be_equal(ratio: Pair) -> bool:
 def _choice(group: Group) -> Iterator[Markup]:
     """Yield the sentence on the models that no other beats in both accuracy and speed."""
     measured = [entry for entry in best_first(group, "top1") if TRAIN_RATE in entry.numbers]
-    if len(measured) < 2:
+    if len(measured) < 2 or any(is_disturbed(entry, TRAIN_RATE) for entry in measured):
         return
     # By values, not intervals: with overlaps allowed, nearly every model would be on the front.
     front = pareto_front(group, TRAIN_RATE, higher=True)

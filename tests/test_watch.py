@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bench.measure.machine import (
+from bench.distributed.watch import (
     Counters,
     conditions_between,
     read_counters,

@@ -119,11 +119,16 @@ def _learn(method: LearningMethod, training: Training, display: Display) -> None
             display.show_cell(writer.record.model, writer.record.seed) as moved,
             open_trackers(writer.record, context) as track,
         ):
+            watch = context.runtime.watch()
             for row in method.fit(moved):
+                # Beside other cells of this run everybody is disturbed.
+                if not context.config.cells_share_machine:
+                    row = replace(row, taken_cores=watch.read_taken())
                 writer.update(epochs=(*writer.record.epochs, row))
                 _assess_epoch(method, training)
                 display.show_epoch(writer.record.epochs[-1])
                 track(writer.record)
+                watch.restart()
             _conclude(method, training)
             track(writer.record)
     except Interrupted:

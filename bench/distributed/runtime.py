@@ -35,6 +35,7 @@ from bench.distributed.roll_call import (
     open_roll_call,
     patience_of_groups,
 )
+from bench.distributed.watch import Watch
 from bench.request.config import FAST, PARALLEL, TORCH, RunConfig
 from bench.results.record import Status
 from bench.results.storage import lock_folder
@@ -376,6 +377,10 @@ class Runtime:
         if self.device.type == "cuda":
             gc.collect()  # a module's hooks make circles, which hold its weights
             torch.cuda.empty_cache()
+
+    def watch(self) -> Watch:
+        """Begin to watch what else this machine does."""
+        return Watch(self)
 
     def gpu_uuid(self) -> str:
         """Return this process's GPU as the driver names it, empty without one.

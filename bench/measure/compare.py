@@ -10,14 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from bench.measure.machine import (
-    conditions_between,
-    describe_share,
-    gpu_is_slowed,
-    measure_peaks,
-    read_counters,
-    sum_of_same_cores,
-)
+from bench.measure.machine import gpu_is_slowed, measure_peaks
 from bench.measure.memory import Need, estimate_need, fit_together, measure_memory, room_for_models
 from bench.measure.once import ONCE
 from bench.measure.subject import Subject, build_subject, try_to_build, warm_up_torch
@@ -33,7 +26,7 @@ from bench.results.record import (
     now,
 )
 from bench.results.storage import comparison_path, read, write
-from bench.results.verdict import is_timed, noise_floor
+from bench.results.verdict import DISTURBANCE, is_timed, noise_floor
 from bench.train.batch_size import with_batch_size
 from bench.train.build import RunContext
 from zoo.spec import ModelSpec
@@ -211,11 +204,9 @@ class _Contest:
     def _watch(self, measure: Measure, action: Callable[[], T]) -> T:
         """Do something, and keep what else the machine did meanwhile."""
         runtime = self.context.runtime
-        before = read_counters()
+        watch = runtime.watch()
         result = action()
-        after = read_counters()
-        shares = runtime.gather(describe_share(after.own - before.own))
-        found = conditions_between(before, after, sum_of_same_cores(shares))
+        found = watch.read()
         uuid = runtime.gpu_uuid()
         told = runtime.gather(gpu_is_slowed(uuid) if uuid else None)
         known = [slowed for slowed in told if slowed is not None]
@@ -236,6 +227,7 @@ class _Contest:
             seed=config.seeds[0],
             agree=runtime.broadcast,
             check=runtime.check_signal,
+            watch=runtime.watch().read_taken,
         )
 
     def _measurements(self, name: str, turns: Mapping[str, Turns]) -> tuple[Measurement, ...]:
@@ -243,12 +235,15 @@ class _Contest:
         rows = []
         batch_size = self.contexts[name.removesuffix(AGAIN)].config.batch_size
         for part, taken in turns.items():
-            ranks = self.context.runtime.gather((taken.values[name], taken.warmup[name]))
+            own = (taken.values[name], taken.warmup[name], taken.set_aside.get(name))
+            ranks = self.context.runtime.gather(own)
             for metric in taken.values[name]:
                 row = make_measurement(
                     metric,
-                    [values[metric] for values, _ in ranks],
-                    warmup=[warmup[metric] for _, warmup in ranks],
+                    [values[metric] for values, _, _ in ranks],
+                    warmup=[warmup[metric] for _, warmup, _ in ranks],
+                    set_aside=[aside[metric] for _, _, aside in ranks if aside],
+                    disturbed=taken.disturbed,
                     images=batch_size if METRICS[metric].per_batch else None,
                     part=part,
                 )
@@ -257,7 +252,9 @@ class _Contest:
 
     def _sweep(self, measure: Measure) -> None:
         config = self.context.config
+        watch = self.context.runtime.watch()
         for model, subject in self.subjects.items():
+            watch.restart()
             times = time_inference(
                 subject,
                 self.context.runtime,
@@ -265,7 +262,9 @@ class _Contest:
                 bytes_an_image=self.needs[model].forward,
                 seed=config.seeds[0],
             )
-            self.sweeps[model] = sweep_measurements(times.seconds)
+            taken = watch.read_taken()
+            disturbed = taken if taken > DISTURBANCE else 0.0
+            self.sweeps[model] = sweep_measurements(times.seconds, disturbed)
             self.sweep_ended[model] = times.ended
 
     def _measure_once(self, measure: Measure) -> None:

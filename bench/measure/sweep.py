@@ -79,9 +79,20 @@ def _repeat_images(subject: Subject, number: int) -> torch.Tensor:
     return images[rows].contiguous()
 
 
-def sweep_measurements(seconds: Mapping[int, list[float]]) -> tuple[Measurement, ...]:
-    """Return a measurement a batch size; the ranks were merged when the sizes were agreed on."""
+def sweep_measurements(
+    seconds: Mapping[int, list[float]], disturbed: float = 0.0
+) -> tuple[Measurement, ...]:
+    """Return a measurement a batch size; the ranks were merged when the sizes were agreed on.
+
+    `disturbed` is how many cores others took meanwhile, where it is enough to count.
+    """
     return tuple(
-        make_measurement("sweep_images_per_second", [values], images=size, part=SWEEP.name)
+        make_measurement(
+            "sweep_images_per_second",
+            [values],
+            images=size,
+            part=SWEEP.name,
+            disturbed=disturbed,
+        )
         for size, values in seconds.items()
     )

@@ -79,6 +79,11 @@ def _row_faults(row: Measurement, comparison: Comparison, record: RunRecord) -> 
         yield f"is of {row.images} images, a batch has {record.batch_size}"
     if {len(values) for values in row.values} != {_num_values(row, metric, comparison)}:
         yield "has not a value a round"
+    aside = {len(values) for values in row.set_aside}
+    if row.set_aside and (len(row.set_aside) != len(row.values) or len(aside) > 1):
+        yield "the rounds that were set aside are not those of every rank"
+    if row.disturbed < 0:
+        yield "less than no core was taken by others"
 
 
 def _smallest(rows: Iterable[Measurement]) -> float:

@@ -10,10 +10,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import ConfigDict, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 from pydantic.dataclasses import dataclass
 
 from bench.results.metric import METRICS, Better, Merge
@@ -27,6 +27,15 @@ Status = Literal["started", "ok", "oom", "diverged", "failed", "interrupted"]
 CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+def _is_unset(value: object) -> bool:
+    return value is None or value in ((), 0.0)
+
+
+# Of a field that is younger than its schema: left out where it says nothing, so that a file that
+# was written without it is written again to the byte.
+NEWER = Field(exclude_if=_is_unset)
+
+
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Measurement:
     """Raw values of one quantity, per rank, with its warm-up kept apart.
@@ -34,6 +43,9 @@ class Measurement:
     `values[rank][i]` are in `unit`, except for rates: there they are the seconds that `images`
     images of the whole world took, and `value` is a rate, images / seconds of the slowest rank.
     `part` names the pass of a Comparison in which it was taken, empty for what is measured once.
+    `set_aside[rank]` are those of rounds that other processes disturbed and that were made again.
+    `disturbed` is how many cores others took while `values` were measured, 0 where it was too
+    little to count.
     """
 
     metric: str
@@ -45,6 +57,8 @@ class Measurement:
     images: int | None = None
     part: str = ""
     note: str = ""
+    set_aside: Annotated[tuple[tuple[float, ...], ...], NEWER] = ()
+    disturbed: Annotated[float, NEWER] = 0.0
 
     @property
     def merged(self) -> tuple[float, ...]:
@@ -76,6 +90,8 @@ def make_measurement(
     warmup: Iterable[Sequence[float]] = (),
     images: int | None = None,
     part: str = "",
+    set_aside: Iterable[Sequence[float]] = (),
+    disturbed: float = 0.0,
 ) -> Measurement:
     """Make a measurement of `values[rank][i]` with what the table says of its metric.
 
@@ -91,6 +107,8 @@ def make_measurement(
         warmup=tuple(tuple(own) for own in warmup),
         images=images,
         part=part,
+        set_aside=tuple(tuple(own) for own in set_aside),
+        disturbed=disturbed,
     )
 
 
@@ -133,6 +151,8 @@ class Epoch:
 
     `seconds` is training wall time since the start of training, without evaluation; `images` and
     `step` count from the start of training too; `train_loss` is the mean over the epoch's images.
+    `taken_cores` is how many cores that the run could use others took meanwhile, None where nobody
+    looked.
     """
 
     epoch: int
@@ -142,6 +162,7 @@ class Epoch:
     train_loss: float
     learning_rate: float
     evaluation: Accuracy | None = None
+    taken_cores: Annotated[float | None, NEWER] = None
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -231,10 +252,9 @@ class Comparison:
     the contestants in the order drawn for that round) value i of every contestant was taken in
     round i, so values pair by index. `same_model_twice` holds `reference` measured a second time as
     a contestant of its own: the harness's own noise, of which `noise` says, by metric, what it
-    would have led to. `conditions[part]` is what else the machine did meanwhile (watch.py),
-    `machine` what it can do at most, `sweeps[model]` inference at growing batches, and
-    `sweep_ended` why no larger one. A run of several launches or groups has a Comparison each;
-    groups share their reference.
+    would have led to. `conditions[part]` is what else the machine did meanwhile, `machine` what it
+    can do at most, `sweeps[model]` inference at growing batches, and `sweep_ended` why no larger
+    one. A run of several launches or groups has a Comparison each; groups share their reference.
     """
 
     run: str

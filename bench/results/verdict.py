@@ -26,6 +26,9 @@ from bench.results.metric import BYTES
 from bench.results.record import Measurement, NoiseFloor
 
 Verdict = Literal["same", "faster", "slower", "undecided"]
+# Cores that others may take while a round is measured, or a model is trained, without being noted.
+DISTURBANCE = 0.1
+UNLIMITED = (0.0, math.inf)
 NOISE_THRESHOLD = 0.02  # ratios within 2 % of 1 are of no consequence to anyone who picks a model
 
 
@@ -37,14 +40,18 @@ def rate_interval(measurement: Measurement, confidence: float = CONFIDENCE) -> t
 def rate_intervals(
     measurements: Sequence[Measurement], confidence: float = CONFIDENCE
 ) -> list[tuple[float, float]]:
-    """Return `rate_interval` of each of many, worked out together where they are as long."""
+    """Return `rate_interval` of each of many, worked out together where they are as long.
+
+    Infinite where others disturbed the rounds: what they took is no property of the model.
+    """
     series = [np.asarray(measurement.merged) for measurement in measurements]
     found: list[tuple[float, float]] = [(-math.inf, math.inf)] * len(series)
     for length in {len(values) for values in series}:
         places = [i for i, values in enumerate(series) if len(values) == length]
         limits = median_intervals(np.stack([series[i] for i in places]), confidence)
         for i, (low, high) in zip(places, limits.tolist(), strict=True):
-            found[i] = _as_rate(measurements[i].images, low, high)
+            if not measurements[i].disturbed:
+                found[i] = _as_rate(measurements[i].images, low, high)
     return found
 
 
@@ -69,15 +76,27 @@ def speed_ratio(
 def speed_ratios(
     pairs: Sequence[tuple[Measurement, Measurement]], confidence: float = CONFIDENCE
 ) -> list[Estimate]:
-    """Return `speed_ratio` of each of many pairs, all with as many rounds."""
+    """Return `speed_ratio` of each of many pairs, all with as many rounds.
+
+    Without limits where others disturbed the rounds.
+    """
     if not pairs:
         return []
     logs = np.stack([log_ratios(a, b) for a, b in pairs])
     limits = np.exp(median_intervals(logs, confidence)).tolist()
+    limits = [
+        UNLIMITED if is_disturbed(pair) else limit
+        for pair, limit in zip(pairs, limits, strict=True)
+    ]
     medians = [math.exp(np.median(log)) for log in logs]
     return [
         Estimate(median, low, high) for median, (low, high) in zip(medians, limits, strict=True)
     ]
+
+
+def is_disturbed(pair: tuple[Measurement, Measurement]) -> bool:
+    """Return whether others disturbed the rounds of a pair: no winner is claimed of it."""
+    return any(row.disturbed for row in pair)
 
 
 def log_ratios(a: Measurement, b: Measurement) -> NDArray[np.float64]:
@@ -103,6 +122,8 @@ def launched_ratio(launches: Sequence[tuple[Measurement, Measurement]]) -> tuple
         medians.append(float(np.median(logs)))
         halves.append((high - low) / 2)
     estimate, p = over_launches(medians, halves)
+    if any(map(is_disturbed, launches)):
+        return Estimate(_exp(estimate).value, *UNLIMITED), 1.0
     return _exp(estimate), p
 
 
@@ -153,7 +174,8 @@ def speed_p_values(pairs: Sequence[tuple[Measurement, Measurement]]) -> list[flo
     if not pairs:
         return []
     logs = np.stack([log_ratios(a, b) for a, b in pairs])
-    return [float(p) for p in median_p_values(logs)]
+    p_values = median_p_values(logs).tolist()
+    return [1.0 if is_disturbed(pair) else p for pair, p in zip(pairs, p_values, strict=True)]
 
 
 def verdict(low: float, high: float, p: float = 0.0) -> Verdict:
@@ -200,10 +222,10 @@ def false_claims(twin: Measurement, own: Measurement) -> tuple[int, int]:
     """Return how often a model measured against itself would have won or lost: (claims, windows).
 
     A window is a third of the rounds, in a row, and each start of one counts; (0, 0) under 3
-    MIN_VALUES rounds.
+    MIN_VALUES rounds, and where others disturbed them.
     """
     logs = log_ratios(twin, own)
-    if len(logs) < 3 * MIN_VALUES:
+    if len(logs) < 3 * MIN_VALUES or is_disturbed((twin, own)):
         return 0, 0
     windows = np.lib.stride_tricks.sliding_window_view(logs, len(logs) // 3)
     verdicts = [verdict(low, high) for low, high in np.exp(median_intervals(windows)).tolist()]
