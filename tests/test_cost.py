@@ -4,6 +4,8 @@ Oracles: torch's FlopCounterMode, timm's model of the same network, the GFLOPs t
 prints beside its weights (convolutions, linear layers and products of activations), closed forms.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models as torchvision_models
 
+from zoo import resolve
+from zoo.cause import UserCodeError
 from zoo.cost import count_parameters, layer_costs
 from zoo.registry import create_empty
 from zoo.spec import PRODUCTS, LayerCost, total_multiply_adds
@@ -142,3 +146,61 @@ def test_frozen_attention_is_counted_as_trained_attention_is() -> None:
     frozen = layer_costs(model.requires_grad_(False), image_size=32)
     assert frozen == learning
     assert total_multiply_adds(frozen) == 16 * 32 * 192 + 32 * (4 * 16**2 + 2 * 16 * 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "stride"),
+    [
+        ("tv:vit_h_14", 518, 14),
+        ("tv:vit_b_16@image_size=32", 32, 16),
+        ("timm:vit_tiny_patch16_224@img_size=64,patch_size=8", 64, 8),
+        ("vit_tiny@img_size=64,patch_size=8", 64, 8),
+    ],
+)
+def test_models_of_a_fixed_size_are_built_and_counted_for_it(
+    name: str, size: int, stride: int
+) -> None:
+    spec = resolve(name, num_classes=5)
+    assert (spec.image_size, spec.total_stride, spec.at) == (size, stride, (5, size))
+
+
+def test_grey_images_asked_for_behind_a_name_are_what_it_reads() -> None:
+    """LeNet-5's first layer has 6 x 25 weights a channel, on 28 x 28 pixels."""
+    colour, grey = resolve("lenet5"), resolve("lenet5@in_channels=1")
+    assert (colour.in_channels, grey.in_channels) == (3, 1)
+    assert colour.multiply_adds - grey.multiply_adds == 2 * 6 * 25 * 28**2
+
+
+def test_networks_that_read_numbers_while_they_are_built_have_a_form_without() -> None:
+    before = torch.get_rng_state()
+    model = create_empty("tv:regnet_y_400mf", num_classes=3)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("body", "returned"),
+    [
+        ("return {'logits': self.fc(x.flatten(1))}", "a dict"),
+        ("return self.fc(x.flatten(1)), x", "a tuple"),
+        ("return torch.zeros(len(x), 1000)", "a tensor of (2, 1000) for 2 images of 5 classes"),
+        ("return self.fc(x.flatten(1)).argmax(1)", "a tensor of (2,) for 2 images of 5 classes"),
+        ("return self.fc(x.flatten(1)).long()", "a tensor of torch.int64"),
+        ("y = self.fc(x.flatten(1)); return (y, y) if self.training else y", "a tuple"),
+    ],
+)
+def test_what_isnt_scores_is_said_before_training(body: str, returned: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.fc = torch.nn.Linear(3072, 5)\n"
+        f"    def forward(self, x):\n        {body}\n"
+        "def net(num_classes):\n    return Net()\n"
+    )
+    with pytest.raises(UserCodeError) as caught:
+        resolve(f"{path}:net", num_classes=5)
+    said = str(caught.value)
+    assert said.startswith(f"{path}:net returns {returned}; a model must return one tensor of")
+    assert "\n" not in said

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo import registry
+from zoo.cause import UserCodeError
 from zoo.spec import ModelSpec
 from zoo.suggest import did_you_mean
 from zoo.terminal import tolerate_output, visible
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print_list(_filter(options), as_json=options.json)
         else:
             _print_model(options)
-    except ValueError as error:
+    except (ValueError, UserCodeError) as error:
         print(f"python -m zoo: {visible(str(error))}", file=sys.stderr)
         return 2
     return 0

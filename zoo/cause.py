@@ -1,6 +1,10 @@
-"""What an exception says, in one line."""
+"""What an exception says, in one line; the exception that stands for a fault of users' code."""
 
 LONGEST = 500  # characters: some libraries put a whole shape or file into a message
+
+
+class UserCodeError(Exception):
+    """A user's code failed; the message is one line, with the file's name and the cause."""
 
 
 def cause_of(error: BaseException) -> str:

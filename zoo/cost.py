@@ -215,9 +215,9 @@ def try_layer_costs(model: nn.Module, *, image_size: int, in_channels: int = 3) 
         return []
 
 
-def try_total_stride(model: nn.Module, *, image_size: int) -> int | None:
+def try_total_stride(model: nn.Module, *, image_size: int, in_channels: int = 3) -> int | None:
     """Return `total_stride`, None where a network can't run without numbers."""
     try:
-        return total_stride(model, image_size=image_size)
+        return total_stride(model, image_size=image_size, in_channels=in_channels)
     except Exception:  # anything that a network's own code may raise
         return None

@@ -1,17 +1,13 @@
-"""Models of torchvision, of timm and of the user's own files.
+"""Models of torchvision and timm; with those of users' files, every model that isn't ours.
 
 The libraries are imported only when a model of theirs is built or described: they take seconds.
 """
 
-import importlib.util
-import inspect
+import contextlib
 import re
 import socket
-import sys
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,12 +15,15 @@ import torch
 from torch import nn
 
 from zoo import cost, stem
-from zoo.cause import cause_of
+from zoo.cause import UserCodeError, cause_of
+from zoo.scores import find_wrong_scores
 from zoo.spec import ModelSpec, total_multiply_adds
 from zoo.suggest import did_you_mean
+from zoo.user_file import build_user_model, describe_user_file, running_user_code
 
 PUBLISHED_IMAGE_SIZE = 224  # pixels, of ImageNet models that don't say what they were trained at
-USER_IMAGE_SIZE = 32  # pixels, of a user's network that doesn't say
+SIZED_MODELS = "vit_"  # torchvision's that are built for one image size, 224 px unless told
+SIZE_SWITCHES = ("image_size", "img_size")  # torchvision's name and timm's
 FETCH_SECONDS = 30.0  # a download that stands still for so long has broken off
 MOST_CAUSE = 200  # characters of a library's message that are passed on
 
@@ -46,6 +45,9 @@ def build_torchvision(
         # Without the auxiliary classifiers, which give a second and third output in training; and
         # torchvision warns unless it is told whether to draw the weights.
         switches = {"aux_logits": False, "init_weights": True, **switches}
+    if name.startswith(SIZED_MODELS):
+        # Their position embeddings are of one size: that of the published weights.
+        switches = {"image_size": _torchvision_facts(name)["image_size"], **switches}
     model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **switches)
     return stem.read_channels(model, in_channels)
 
@@ -164,19 +166,6 @@ def build_nasnet_a(*, num_classes: int, in_channels: int, **design: Any) -> nn.M
     return model
 
 
-def build_user_model(name: str, *, num_classes: int, **switches: Any) -> nn.Module:
-    """Call FUNCTION of FILE.py with `num_classes` and what else it takes.
-
-    Raise ValueError for a switch that the function lacks, and where it returns no module.
-    """
-    function = _user_function(name)
-    arguments = _accepted(name, function, {"num_classes": num_classes, **switches})
-    model = function(**arguments)
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"{name} returned a {type(model).__name__}, not a torch.nn.Module")
-    return model
-
-
 def build_foreign(name: str, *, num_classes: int, **switches: Any) -> nn.Module:
     """Build a foreign model by its full name (`tv:`, `timm:`, `FILE.py:FUNCTION`)."""
     library, _, rest = name.rpartition(":")
@@ -198,23 +187,49 @@ def describe_foreign(name: str, *, num_classes: int, **switches: Any) -> ModelSp
     elif library == "timm":
         facts = _timm_facts(rest)
     else:
-        facts = _user_facts(name)
-    image_size = facts["image_size"]
-    # Not built on `meta`, where code that looks at numbers while it builds a network fails.
-    random_state = torch.get_rng_state()
-    model = build_foreign(name, num_classes=num_classes, **switches)
-    torch.set_rng_state(random_state)
-    layers = cost.try_layer_costs(model, image_size=image_size)
+        facts = describe_user_file(name)
+    facts["image_size"] = find_image_size(switches) or facts["image_size"]
+    shape = {
+        "image_size": facts["image_size"],
+        "in_channels": int(switches.get("in_channels", 3)),
+    }
+    is_users = facts["source"] == "file"
+    build = partial(build_foreign, name, num_classes=num_classes, **switches)
+    # A user's code gets numbers, which its forward pass may look at.
+    model = _build_aside(build) if is_users else cost.build_empty(build)
+    with running_user_code(name) if is_users else contextlib.nullcontext():
+        wrong = find_wrong_scores(model, num_classes=num_classes, **shape)
+        layers = cost.try_layer_costs(model, **shape)
+        stride = cost.try_total_stride(model, **shape)
+    if wrong:
+        # A user's model is a row that failed, beside the others; a library's isn't meant so.
+        raise (UserCodeError if is_users else ValueError)(f"{name} {wrong}")
     return ModelSpec(
         name=name,
+        in_channels=shape["in_channels"],
         year=0,  # neither library says, and the catalogue's years are of papers
         paper="",
-        total_stride=cost.try_total_stride(model, image_size=image_size),
+        total_stride=stride,
         num_parameters=cost.count_parameters(model),
         multiply_adds=total_multiply_adds(layers),
-        at=(num_classes, image_size),
+        at=(num_classes, facts["image_size"]),
         **facts,
     )
+
+
+def _build_aside(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a model, and leave torch's random state as it was."""
+    with torch.random.fork_rng(devices=()):
+        return build()
+
+
+def find_image_size(switches: Mapping[str, object]) -> int | None:
+    """Return the image size that switches build a model for; None where they don't say."""
+    for switch in SIZE_SWITCHES:
+        size = switches.get(switch)
+        if isinstance(size, int):
+            return size
+    return None
 
 
 def _torchvision_facts(name: str) -> dict[str, Any]:
@@ -253,60 +268,3 @@ def _library_facts(library: str, name: str) -> dict[str, Any]:
         "source": library,
         "image_size": PUBLISHED_IMAGE_SIZE,
     }
-
-
-def _user_facts(name: str) -> dict[str, Any]:
-    """Say what a user's function or, failing that, its file says of itself: `image_size`."""
-    function = _user_function(name)
-    of_file = getattr(sys.modules[function.__module__], "image_size", USER_IMAGE_SIZE)
-    size = getattr(function, "image_size", of_file)
-    file, _, _ = name.rpartition(":")
-    return {"family": "user", "file": file, "source": "file", "image_size": int(size)}
-
-
-def _user_function(name: str) -> Callable[..., Any]:
-    file, _, rest = name.rpartition(":")
-    module = _user_module(Path(file).resolve())
-    function = getattr(module, rest, None)
-    if not callable(function):
-        callables = [key for key, value in vars(module).items() if callable(value)]
-        hint = did_you_mean(rest, [key for key in callables if not key.startswith("_")])
-        raise ValueError(f"{file} has no function {rest!r}" + (f"; {hint}" if hint else ""))
-    checked: Callable[..., Any] = function
-    return checked
-
-
-@cache
-def _user_module(path: Path) -> ModuleType:
-    """Import a user's file once, under a name that can't hide another module.
-
-    It may import its neighbours.
-    """
-    name = "zoo_user_" + re.sub(r"\W", "_", str(path))
-    found = importlib.util.spec_from_file_location(name, path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    # Before it runs: dataclasses look their own module up while the file is executed.
-    sys.modules[name] = module
-    if str(path.parent) not in sys.path:
-        # At the end, so that the user's files can't hide a library's or Python's own.
-        sys.path.append(str(path.parent))
-    found.loader.exec_module(module)
-    return module
-
-
-def _accepted(name: str, function: Callable[..., Any], switches: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that a user's function takes; only `num_classes` is dropped in silence.
-
-    Raise ValueError for any other that it lacks.
-    """
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return switches
-    taken = {parameter.name for parameter in parameters}
-    refused = [key for key in switches if key not in taken and key != "num_classes"]
-    if refused:
-        names = ", ".join(sorted(taken)) or "nothing"
-        raise ValueError(f"{name} takes no {refused[0]!r}; it takes {names}")
-    return {key: value for key, value in switches.items() if key in taken}

@@ -107,15 +107,27 @@ def resolve(name: str, *, num_classes: int = 100) -> ModelSpec:
 
 def _recount(spec: ModelSpec, name: str, num_classes: int) -> ModelSpec:
     """Return a spec of ours with the name and the counts of the switched model."""
-    from zoo import cost  # nested: imports torch, and only a switched model pays for it
+    # Nested: they import torch, and only a switched model pays for it.
+    from zoo import cost, external
+    from zoo.scores import find_wrong_scores
 
+    _, switches = split_switches(name)
+    image_size = external.find_image_size(switches) or spec.image_size
+    in_channels = int(switches.get("in_channels", spec.in_channels))
+    shape = {"image_size": image_size, "in_channels": in_channels}
     model = create_empty(name, num_classes=num_classes)
-    layers = cost.layer_costs(model, image_size=spec.image_size, in_channels=spec.in_channels)
+    wrong = find_wrong_scores(model, num_classes=num_classes, **shape)
+    if wrong:
+        raise ValueError(f"{name} {wrong}")
+    layers = cost.layer_costs(model, **shape)
     return replace(
         spec,
         name=name,
+        image_size=image_size,
+        in_channels=in_channels,
+        total_stride=cost.total_stride(model, **shape),
         num_parameters=cost.count_parameters(model),
-        at=(num_classes, spec.image_size),
+        at=(num_classes, image_size),
         multiply_adds=total_multiply_adds(layers),
     )
 

@@ -17,7 +17,7 @@ from bench.request.recipe import get_recipe
 from bench.results.storage import read_run, write_json
 from bench.train.build import RunContext, get_dropout_rates
 from bench.train.optimizer import check_optimizer
-from zoo.cause import cause_of
+from zoo.cause import UserCodeError, cause_of
 from zoo.fit import check_image_size
 from zoo.library import explain_shared_names
 from zoo.registry import resolve
@@ -49,8 +49,10 @@ def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
             spec = resolve(model, num_classes=num_classes)
         except ValueError:
             raise
+        # What a user's own code raises, and a library's, is a row and no refusal of the others.
+        except UserCodeError as error:
+            spec = str(error)
         except Exception as error:
-            # The user's own code fails to build its model: that is a row, not a refusal.
             spec = cause_of(error)
         else:
             _check_spec(spec, config, num_classes)

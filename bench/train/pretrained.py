@@ -14,6 +14,7 @@ from bench.results.record import RunRecord
 from bench.results.storage import read
 from bench.results.weights_file import find_weights
 from zoo import saved_weights, weights
+from zoo.cause import UserCodeError
 from zoo.external import fetch_trained_state
 from zoo.registry import create_empty
 
@@ -124,7 +125,10 @@ def check_pretrained(config: RunConfig, class_names: Sequence[str]) -> None:
     seeds = config.seeds[:1] if config.pretrained == HUB else config.seeds
     num_classes = len(class_names)
     for model in config.models:
-        built = create_empty(model, num_classes=num_classes)
+        try:
+            built = create_empty(model, num_classes=num_classes)
+        except UserCodeError:
+            continue  # it is a row of the run already
         for seed in seeds:
             try:
                 found = read_weights(config.pretrained, model, seed, class_names)
