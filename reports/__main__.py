@@ -17,6 +17,7 @@ from reports.micro import print_micro, read_micro
 from reports.runs import Source, read_source
 from reports.spreadsheet import write_csv
 from reports.terminal import print_ranking
+from zoo.terminal import show, tolerate_output, visible
 
 MOST_SHOWN = 8  # models named in a refusal that has no nearest name
 CUTOFF = 0.5  # difflib's similarity, the same as for every other name that is refused
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return _refuse(error)
     print_ranking(source)
-    print(f"report: {report}" + (f"  table: {options.csv}" if options.csv else ""))
+    show(f"report: {report}" + (f"  table: {options.csv}" if options.csv else ""))
     return 0
 
 
@@ -74,7 +75,7 @@ def _serve(arguments: Sequence[str]) -> int:
 
 
 def _refuse(error: ValueError) -> int:
-    print(f"reports: {error}", file=sys.stderr)
+    print(f"reports: {visible(str(error))}", file=sys.stderr)
     return 2
 
 
@@ -135,4 +136,5 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    tolerate_output()
     sys.exit(main())

@@ -12,10 +12,14 @@ import numpy as np
 
 from bench.results.interval import Estimate, holm, median_interval
 from bench.results.verdict import Verdict, chained_ratio, verdict
+from zoo.terminal import show, visible
 
 MS = 1e3  # in a second
 HEADINGS = ("benchmark", "rounds", "median", "ratio")
 WIDTH = 200  # characters of a table that isn't on a terminal
+SHORTEST, LONGEST = 1e-12, 1e9  # seconds of a round that can have been measured
+# What a file of something else leads to; a RecursionError is JSON in thousands of brackets.
+NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,15 @@ def read_micro(path: Path) -> MicroFile:
         machine = str(brand or info.get("processor") or info.get("machine", ""))
     except OSError as error:
         raise ValueError(f"{path}: can't be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except NOT_OURS as error:
         cause = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path}: not a file of `./launch.sh micro` ({cause})") from error
     if not any(seconds.values()):
         raise ValueError(f"{path}: no benchmark in it has any rounds")
     measured = {name: rounds for name, rounds in seconds.items() if rounds}
+    for name, rounds in measured.items():
+        if not all(SHORTEST <= each <= LONGEST for each in rounds):
+            raise ValueError(f"{path}: {name} has rounds that are no times in seconds")
     return MicroFile(path.name, machine, str(whole.get("datetime", "")), commit_id, measured)
 
 
@@ -150,13 +157,14 @@ def print_micro(files: Sequence[MicroFile]) -> None:
     # Imported here: a page without micro-benchmarks doesn't need it.
     from rich import box
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(*HEADINGS, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in micro_rows(files):
-        table.add_row(*(escape(text) for text in row.texts))
+        table.add_row(*map(visible, row.texts))
     # A file or a pipe has no width of its own; rich's 80 columns would break the names.
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    print(describe_files(files))
+    width = None if sys.stdout.isatty() else WIDTH
+    # No markup, emoji or highlighting: brackets and colons in a name are what they are.
+    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    show(describe_files(files))
     console.print(table)

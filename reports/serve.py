@@ -22,6 +22,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from reports.progress import HEIGHT, WIDTH, list_runs, read_progress
 from reports.runs import read_source
+from zoo.terminal import show
 
 HOST = "127.0.0.1"
 REFRESH_SECONDS = 5
@@ -179,7 +180,7 @@ def serve(arguments: Sequence[str]) -> None:
     )
     options = parser.parse_args(arguments)
     with make_server(options.root, options.port) as server:
-        print(f"runs: http://{HOST}:{server.server_address[1]}/  (Ctrl-C stops)", flush=True)
+        show(f"runs: http://{HOST}:{server.server_address[1]}/  (Ctrl-C stops)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:

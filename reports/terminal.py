@@ -20,6 +20,7 @@ from reports.ranking import (
 )
 from reports.runs import Source
 from reports.table import causes_of, heading, place_text
+from zoo.terminal import show, visible
 
 SHOWN = tuple(column for column in COLUMNS if column.terminal)
 WIDTH = 100  # characters of plain text
@@ -33,24 +34,24 @@ def print_ranking(source: Source) -> None:
     _, different = shared_and_different(groups)
     if different:
         names = ", ".join(LABELS[name] for name in different)
-        print(f"{len(groups)} groups are not ranked together: they differ in {names}"[:WIDTH])
+        show(f"{len(groups)} groups are not ranked together: they differ in {names}"[:WIDTH])
     for number, group in enumerate(groups, start=1):
         if len(groups) > 1:
-            print(f"\nGroup {number}: {heading(group, different)}")
+            show(f"\nGroup {number}: {heading(group, different)}")
         if sys.stdout.isatty():
             _print_rich(rows_of(group))
         else:
-            print(plain_table(rows_of(group)))
+            show(plain_table(rows_of(group)))
         for entry in group.entries:
             for cause in causes_of(entry):
-                print(f"  {entry.names.title}: {cause}"[:WIDTH])
+                show(visible(f"  {entry.names.title}: {cause}")[:WIDTH])
         for sentence in describe_disturbances(group.entries):
             lines = textwrap.wrap(f"{MARK} {sentence}", WIDTH - 2, subsequent_indent="  ")
-            print(textwrap.indent("\n".join(lines), "  "))
+            show(textwrap.indent("\n".join(lines), "  "))
     for each in efficiencies(groups):
-        print(f"  {each.sentence}"[:WIDTH])
+        show(visible(f"  {each.sentence}")[:WIDTH])
     for fault in source.faults:
-        print(f"  skipped {fault.name}: {fault.reason}"[:WIDTH])
+        show(visible(f"  skipped {fault.name}: {fault.reason}")[:WIDTH])
 
 
 def rows_of(group: Group) -> list[tuple[str, ...]]:
@@ -60,7 +61,7 @@ def rows_of(group: Group) -> list[tuple[str, ...]]:
     for entry in group.entries:
         if entry.finished:
             figures = [_text(entry, column) for column in SHOWN]
-            rows.append((place_text(places.get(entry.key)), entry.name, *figures))
+            rows.append((place_text(places.get(entry.key)), visible(entry.name), *figures))
     return rows
 
 
@@ -103,7 +104,6 @@ def _print_rich(rows: Sequence[tuple[str, ...]]) -> None:
     # Imported here: output that no terminal shows needs no rich.
     from rich import box
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -113,5 +113,6 @@ def _print_rich(rows: Sequence[tuple[str, ...]]) -> None:
         else:
             table.add_column(title, justify="right", overflow="ellipsis")
     for row in rows:
-        table.add_row(*(escape(text) for text in row))
-    Console().print(table)
+        table.add_row(*row)
+    # No markup, emoji or highlighting: brackets and colons in a name are what they are.
+    Console(markup=False, emoji=False, highlight=False).print(table)
