@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -381,3 +382,22 @@ def test_a_model_many_times_as_fast_is_never_within_the_noise(tmp_path: Path) ->
     assert "(in too few rounds to prove it)" in pages[0]
     assert "within the noise" not in pages[0]
     assert "too few rounds to prove" not in pages[1]
+
+
+@pytest.mark.parametrize("status", ["ok", "diverged", "failed"])
+@pytest.mark.parametrize("is_compared", [False, True])
+def test_epochs_without_any_evaluation_make_a_page(
+    tmp_path: Path, status: str, is_compared: bool
+) -> None:
+    """None is kept whose loss isn't finite, and a short run makes none before its end."""
+    records = []
+    for animal in ZOO[:2]:
+        trained = record(animal)
+        epochs = tuple(replace(row, evaluation=None) for row in trained.epochs)
+        accuracy = trained.accuracy if status == "ok" else None
+        records.append(replace(trained, status=status, epochs=epochs, accuracy=accuracy))
+    compared = comparison(ZOO[:2]) if is_compared else None
+    run = write_run(tmp_path / "run", records, compared)
+    assert main([str(run), "--csv", str(tmp_path / "table.csv")]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert all(each.model in page for each in records)
