@@ -182,12 +182,15 @@ def _cost_faults(record: RunRecord) -> Iterator[str]:
 def _training_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
     """Check the epochs of a record: their order, their steps, and the rates of their last steps."""
     epochs = record.epochs
-    if not epochs:
+    yield from _stage_faults(record, config)
+    if not config.takes_steps and epochs:
+        yield f"has epochs, and --train {config.train} takes no steps"
+    if config.takes_steps and config.epochs != 0 and not epochs:
         yield "is ok but has no epochs"
         return
     if [row.epoch for row in epochs] != list(range(len(epochs))):
         yield "epochs are not 0, 1, 2, …"
-    if config.epochs is not None and len(epochs) != config.epochs:
+    if config.takes_steps and config.epochs is not None and len(epochs) != config.epochs:
         yield f"{len(epochs)} epochs of {config.epochs}"
     for before, row in pairwise(epochs):
         if row.step <= before.step or row.seconds <= before.seconds:
@@ -195,12 +198,29 @@ def _training_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
     for row in epochs:
         for fault in _epoch_faults(row, record, config):
             yield f"epoch {row.epoch}: {fault}"
-    if record.train_seconds is None or not is_close(record.train_seconds, epochs[-1].seconds):
-        yield "train_seconds is not the last epoch's"
+    seconds = sum(stage.seconds for stage in record.stages)
+    if epochs:
+        seconds += epochs[-1].seconds
+    if record.train_seconds is None or not is_close(record.train_seconds, seconds):
+        yield "train_seconds is not that of its stages and its last epoch"
     if not config.cells_share_machine:
         yield from _rate_faults(record)
     elif record.measurements:
         yield "speed was measured beside other cells"
+
+
+def _stage_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
+    """Check what was learnt otherwise than by steps."""
+    found = tuple(stage.name for stage in record.stages)
+    expected = ("features", "fit") if config.fits_head else ()
+    if found != expected:
+        yield f"has the stages {found}, and --train {config.train} has {expected}"
+    for stage in record.stages:
+        if stage.images not in (0, record.data.num_train):
+            yield f"{stage.name}: learnt from {stage.images} images of {record.data.num_train}"
+        if stage.evaluation is not None:
+            for fault in _count_faults(stage.evaluation, record):
+                yield f"{stage.name}: {fault}"
 
 
 def _epoch_faults(row: Epoch, record: RunRecord, config: RunConfig) -> Iterator[str]:
@@ -236,7 +256,10 @@ def _rate_faults(record: RunRecord) -> Iterator[str]:
         yield f"fit_images_per_second has {len(rate.values)} ranks of {record.world_size}"
         return
     took = max(rate.merged)
-    if rate.images != record.epochs[-1].images or not is_close(took, record.train_seconds or 0):
+    images = sum(stage.images for stage in record.stages)
+    if record.epochs:
+        images += record.epochs[-1].images
+    if rate.images != images or not is_close(took, record.train_seconds or 0):
         yield "fit_images_per_second is not the images and seconds of the epochs"
 
 

@@ -36,6 +36,7 @@ CONTRACT = (
     *("parallel", "num_local_parameters", "exchanged_bytes"),
 )
 NEWER = (
+    "feature_seconds",
     *(column.key for column in FIGURES),
     *(setting.name for setting in SETTINGS if setting.in_csv),
 )
@@ -131,6 +132,7 @@ def _results(record: RunRecord) -> dict[str, Field]:
         "num_local_parameters": record.num_local_parameters,
         "multiply_adds": record.multiply_adds,
         "train_seconds": record.train_seconds,
+        "feature_seconds": feature_seconds(record),
     }
     # No epochs are a finding of a finished cell, and say nothing of one that failed.
     if record.epochs or record.status == "ok":
@@ -143,6 +145,12 @@ def _results(record: RunRecord) -> dict[str, Field]:
         row["top1_split"] = record.accuracy.split
         row["num_images"] = record.accuracy.num_images
     return row | best_epochs(record)
+
+
+def feature_seconds(record: RunRecord) -> float | None:
+    """Return what of a cell's training was computing features; None where there were none."""
+    seconds = [stage.seconds for stage in record.stages if stage.name == "features"]
+    return sum(seconds) if seconds else None
 
 
 def best_epochs(record: RunRecord) -> dict[str, Field]:

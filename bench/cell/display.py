@@ -121,7 +121,7 @@ def open_trackers(record: RunRecord, context: RunContext) -> Iterator[Callable[[
     try:
         for row in record.epochs:
             accelerator.log(epoch_scalars(row), step=row.step)
-        yield lambda now: accelerator.log(record_scalars(now), step=now.epochs[-1].step)
+        yield lambda now: accelerator.log(record_scalars(now), step=last_step(now))
     finally:
         # accelerator.end_training() would leave the world as well.
         for tracker in accelerator.trackers:
@@ -129,9 +129,14 @@ def open_trackers(record: RunRecord, context: RunContext) -> Iterator[Callable[[
         accelerator.trackers = []
 
 
+def last_step(record: RunRecord) -> int:
+    """Return the steps of all epochs so far."""
+    return record.epochs[-1].step if record.epochs else 0
+
+
 def record_scalars(record: RunRecord) -> dict[str, float]:
     """Return the figures of a record's last epoch, and of its end where that has come."""
-    scalars = epoch_scalars(record.epochs[-1])
+    scalars = epoch_scalars(record.epochs[-1]) if record.epochs else {}
     if record.accuracy:
         scalars |= accuracy_scalars(record.accuracy)
     return scalars

@@ -98,6 +98,10 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
         f"{data.name}: {len(data.train_indices):,} training images "
         f"of {len(data.class_names)} classes, {sizes}"
     )
+    if not config.takes_steps:
+        budget = f"--epochs {config.epochs}" if config.seconds is None else "--seconds"
+        budget += "" if config.seconds is None else f" {config.seconds:g}"
+        runtime.say(f"--train {config.train} fits once: {budget} doesn't bind")
     # Of the models of a recipe it is known which are meant; a person may have meant a library's.
     by_recipe = config.models == get_recipe(config.recipe).models
     namesakes = "" if by_recipe else explain_shared_names(config.models)

@@ -58,8 +58,12 @@ def _estimate_cell(
     model = create_empty(spec.name, num_classes=len(data.class_names))
     image_size = config.image_size or spec.image_size
     layers = try_layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
-    images = (config.epochs or 0) * len(data.train_indices)
-    work = PASSES * images * (total_multiply_adds(layers) or 0)
+    passes = 0
+    if config.fits_head:
+        passes += len(data.train.labels)
+    if config.takes_steps:
+        passes += PASSES * (config.epochs or 0) * len(data.train_indices)
+    work = passes * (total_multiply_adds(layers) or 0)
     held_at_once = config.batch_size / runtime.data_size / config.accumulate
     settled = choose_optimizer(config, spec.defaults)
     memory = estimate_step_memory(
@@ -68,7 +72,10 @@ def _estimate_cell(
         optimizer=settled.optimizer,
         momentum=settled.momentum,
     )
-    return config.seconds or work / (REACHED * rate), memory.total_bytes
+    seconds = work / (REACHED * rate)
+    if config.takes_steps and config.seconds is not None:
+        seconds += config.seconds
+    return seconds, memory.total_bytes
 
 
 def _multiply_adds_per_second(device: torch.device) -> float:

@@ -34,7 +34,6 @@ class Training:
     spec: ModelSpec
     context: RunContext
     writer: RecordWriter
-    assessor: Assessor
 
     @property
     def checkpoints(self) -> Path:
@@ -60,9 +59,10 @@ def run_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
         return before
     writer = RecordWriter(begin_record(cell, context), cell, context)
     # What an interrupted start has found out: this one goes on with it.
+    stages = before.stages if before else ()
     epochs = before.epochs if before else ()
     batch_search = before.batch_search if before else {}
-    writer.update(epochs=epochs, batch_search=batch_search)
+    writer.update(stages=stages, epochs=epochs, batch_search=batch_search)
     try:
         # It failed when the cells were listed; here it becomes a row like any other failure.
         if isinstance(cell.spec, str):
@@ -94,9 +94,9 @@ def _train(
     if context.config.best_batch:
         context, found = with_best_batch_size(spec, context, writer.record)
         writer.update(**found)
-    training = Training(spec, context, writer, Assessor(spec, context))
+    training = Training(spec, context, writer)
     with closing(_start_method(cell, training)) as method:
-        method.restore()
+        method.restore(writer.record.stages)
         _learn(method, training, display)
     context.runtime.on_main(shutil.rmtree, training.checkpoints, True)
 
@@ -104,32 +104,35 @@ def _train(
 def _learn(method: LearningMethod, training: Training, display: Display) -> None:
     """Fit from where the method is, evaluating every epoch, and conclude."""
     context, writer, progress = training.context, training.writer, method.progress
+    assessor = Assessor(method.assess, context.config)
     # Epochs behind the checkpoint are trained again, to the same bits.
     kept_epochs = writer.record.epochs[: progress.epoch]
-    writer.update(resumed_from=progress.step or None, epochs=kept_epochs)
+    writer.update(resumed_from=progress.step or None, stages=method.stages, epochs=kept_epochs)
     if context.config.epochs == 0:
         # A model that isn't trained is only worth evaluating where its weights are somebody's.
         if context.config.pretrained != NONE:
-            _conclude(method, training)
+            _conclude(method, assessor, training)
         return
     try:
         # The run may have been interrupted between an epoch and its evaluation.
-        _assess_epoch(method, training)
+        _assess_epoch(method, assessor, training)
         with (
             display.show_cell(writer.record.model, writer.record.seed) as moved,
             open_trackers(writer.record, context) as track,
         ):
+            method.begin()
+            writer.update(stages=method.stages)
             watch = context.runtime.watch()
             for row in method.fit(moved):
                 # Beside other cells of this run everybody is disturbed.
                 if not context.config.cells_share_machine:
                     row = replace(row, taken_cores=watch.read_taken())
                 writer.update(epochs=(*writer.record.epochs, row))
-                _assess_epoch(method, training)
+                _assess_epoch(method, assessor, training)
                 display.show_epoch(writer.record.epochs[-1])
                 track(writer.record)
                 watch.restart()
-            _conclude(method, training)
+            _conclude(method, assessor, training)
             track(writer.record)
     except Interrupted:
         # A method may save where it is interrupted; in an evaluation nobody has.
@@ -169,7 +172,7 @@ def _load_weights(model: nn.Module, cell: Cell, context: RunContext) -> JsonValu
     return {"from": found.origin, "new": list(found.new)}
 
 
-def _assess_epoch(method: LearningMethod, training: Training) -> None:
+def _assess_epoch(method: LearningMethod, assessor: Assessor, training: Training) -> None:
     """Evaluate the epoch that the record ends with, unless that was done before an interruption."""
     writer, runtime = training.writer, training.context.runtime
     runtime.check_signal()
@@ -177,28 +180,30 @@ def _assess_epoch(method: LearningMethod, training: Training) -> None:
     if rows and rows[-1].evaluation is None:
         # Each rank has kept running statistics of its own images.
         runtime.share_buffers(method.evaluated)
-        accuracy = training.assessor.assess_epoch(method.evaluated)
+        accuracy = assessor.assess_epoch()
         writer.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
     errors = [100 - row.evaluation.top1 for row in writer.record.epochs if row.evaluation]
     method.heed(errors)
 
 
-def _conclude(method: LearningMethod, training: Training) -> None:
+def _conclude(method: LearningMethod, assessor: Assessor, training: Training) -> None:
     """Read the test set once, and keep what the model said of it."""
     context, runtime = training.context, training.context.runtime
-    model, progress = method.evaluated, method.progress
-    found = training.assessor.assess_end(model)
+    model, progress, stages = method.evaluated, method.progress, method.stages
+    found = assessor.assess_end()
     state = runtime.whole_state(model)
     folder = training.writer.folder
     checksums = runtime.on_main(write_outcome, folder, model, state, found, context.data)
     changes: dict[str, Any] = {"accuracy": found.accuracy, "checksums": checksums}
-    if progress.images:
+    images = progress.images + sum(stage.images for stage in stages)
+    if images:
+        seconds = progress.seconds + sum(stage.seconds for stage in stages)
         rate = make_measurement(
             "fit_images_per_second",
-            [(seconds,) for seconds in runtime.gather(progress.seconds)],
-            images=progress.images,
+            [(own,) for own in runtime.gather(seconds)],
+            images=images,
         )
-        changes["train_seconds"] = progress.seconds
+        changes["train_seconds"] = seconds
         # Beside other cells a rate says nothing.
         changes["measurements"] = () if context.config.cells_share_machine else (rate,)
     training.writer.update(**changes)

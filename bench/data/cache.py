@@ -100,9 +100,7 @@ def open_cached(
     `stamp` in which state its sources are: another stamp rebuilds the same folder. ValueError if
     the folder can't be written, or who is filling it doesn't get on for `timeout` seconds.
     """
-    root = writable_cache(say)
-    key = hashlib.sha256(f"{FORMAT} {name} {identity}".encode()).hexdigest()
-    folder = root / f"{name}-{key[:12]}"
+    folder = _place_of(name, identity, say)
     with locked(folder, fcntl.LOCK_SH, say, timeout=timeout), suppress(ValueError):
         return folder, verify(folder, stamp)
     with locked(folder, fcntl.LOCK_EX, say, timeout=timeout):
@@ -113,6 +111,23 @@ def open_cached(
             if folder.exists():
                 say(f"the cache {fault}: building it anew")
         return folder, _build(folder, stamp, build)
+
+
+def find_cached(
+    name: str, identity: str, *, stamp: str, say: Say, timeout: float
+) -> tuple[Path, Facts] | None:
+    """Return the folder of what `open_cached` has built and its facts, if it is there and whole."""
+    folder = _place_of(name, identity, say)
+    with locked(folder, fcntl.LOCK_SH, say, timeout=timeout):
+        try:
+            return folder, verify(folder, stamp)
+        except ValueError:
+            return None
+
+
+def _place_of(name: str, identity: str, say: Say) -> Path:
+    key = hashlib.sha256(f"{FORMAT} {name} {identity}".encode()).hexdigest()
+    return writable_cache(say) / f"{name}-{key[:12]}"
 
 
 def verify(folder: Path, stamp: str) -> Facts:

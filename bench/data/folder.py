@@ -171,6 +171,8 @@ def _take_given_sets(folder: Path, splits: Splits, size: int, say: Say) -> Folde
         raise ValueError(f"{folder / train_part}: no class folder with images in it")
     part = next((splits[role] for role in ("test", "val") if _has_images(role, splits, listed)), "")
     used = [name for name in (train_part, part) if name]
+    if part == splits.get("val"):
+        say(f"{folder}: {part}/ is the test set; validation images are cut from {train_part}/")
     _say_passed_over(folder, [listed[name] for name in used], say)
     unused = [f"{show(name)}/" for name in list_folders(folder) if name not in used]
     if unused:

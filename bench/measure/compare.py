@@ -17,7 +17,7 @@ from bench.measure.subject import Subject, build_subject, try_to_build, warm_up_
 from bench.measure.sweep import sweep_measurements, time_inference
 from bench.measure.turns import Turns, take_turns
 from bench.measure.visit import VISITS
-from bench.results.metric import CHOICES, METRICS, Measure, Taken, list_metrics
+from bench.results.metric import CHOICES, METRICS, TRAIN, Measure, Taken, list_metrics
 from bench.results.record import (
     Comparison,
     Measurement,
@@ -170,8 +170,12 @@ class _Contest:
 
     def _asked(self, taken: Taken) -> list[Measure]:
         """Return the choices of --measure that are taken in one way."""
-        asked = self.context.config.measure
-        return [measure for measure in CHOICES if measure.taken == taken and measure.name in asked]
+        config = self.context.config
+        asked = [measure for measure in CHOICES if measure.name in config.measure]
+        if not config.takes_steps and TRAIN in asked:
+            asked.remove(TRAIN)
+            self.missing[TRAIN.name] = f"--train {config.train} takes no steps"
+        return [measure for measure in asked if measure.taken == taken]
 
     def _build(self) -> None:
         """Build every model, the first of them twice.

@@ -31,6 +31,7 @@ from bench.results.metric import MEMORY, list_metrics
 from bench.results.record import Measurement, RunRecord, make_measurement
 from bench.results.step_memory import estimate_recorded_step
 from bench.train.build import RunContext, build_learner, make_memory_request, prepare_learner
+from bench.train.feature import count_batch
 from bench.train.step import build_tiny_network, make_noise_batch
 from bench.train.trainer import Learner
 from zoo.registry import create_model, resolve
@@ -185,11 +186,28 @@ def main() -> None:
             runtime=runtime,
         )
         size = request["image_size"]
-        batch = _train(learner, request["batch_size"], (request["in_channels"], size, size))
+        shape = (request["in_channels"], size, size)
+        if not config.takes_steps:
+            _look(learner, count_batch(size, runtime.device), shape)
+            weights = sum(parameter.nbytes for parameter in learner.bare.parameters())
+            print(json.dumps(_peaks(runtime, before) | {"parameter_bytes": weights}))
+            return
+        batch = _train(learner, request["batch_size"], shape)
         # The peaks first: counting the kinds takes a step of its own.
         peaks = _peaks(runtime, before)
         del stored
         print(json.dumps(peaks | _count_kinds(learner, batch)))
+
+
+def _look(learner: Learner, num_images: int, shape: tuple[int, int, int]) -> None:
+    """Look at a few batches of noise, as a network whose features are computed."""
+    runtime = learner.runtime
+    batch = make_noise_batch(num_images, shape, config=learner.config, device=runtime.device)
+    learner.bare.eval()
+    with torch.inference_mode(), runtime.accelerator.autocast():
+        for _ in range(NUM_STEPS):
+            learner.bare(batch.images)
+    runtime.synchronize()
 
 
 def _train(learner: Learner, num_images: int, shape: tuple[int, int, int]) -> Batch:

@@ -123,7 +123,7 @@ def try_to_build(spec: ModelSpec, context: RunContext) -> tuple[Subject, dict[st
 
 
 def _build_and_time(spec: ModelSpec, context: RunContext) -> tuple[Subject, dict[str, float]]:
-    """Build a subject and take two steps: the subject, and seconds by metric.
+    """Build a subject and take two steps, if it learns by steps: it, and seconds by metric.
 
     `first_step_seconds` are those from nothing to the end of the first step. By how much that step
     was longer than the second one is what compiling takes, where the model is compiled.
@@ -131,6 +131,8 @@ def _build_and_time(spec: ModelSpec, context: RunContext) -> tuple[Subject, dict
     runtime = context.runtime
     start = time.perf_counter()
     subject = build_subject(spec, context)
+    if not context.config.takes_steps:
+        return subject, {}
     built = time.perf_counter()
     subject.step(subject.batch)
     runtime.synchronize()

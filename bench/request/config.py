@@ -42,6 +42,7 @@ AUGMENTATIONS = (
 )
 
 NONE, HUB = "none", "hub"
+TRAIN_MODES = ("all", "head", "head+all")
 SCHEDULES = ("cosine", "onecycle", "constant", "plateau")
 OPTIMIZERS = ("sgd", "momentum", "adamw", "adam")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -66,7 +67,7 @@ class DataOptions:
     recipe: str = option(
         "quick",
         "Named settings that the other options change: quick, smoke, standard, survey, tutorial, "
-        "cifar200, speedrun, finetune, paper or paper_cifar.",
+        "cifar200, speedrun, finetune, backbones, paper or paper_cifar.",
         metavar="NAME",
     )
     dataset: str = option(
@@ -152,7 +153,7 @@ class LearningOptions:
     lr: float | None = option(
         None,
         "Peak learning rate. Without it the model's own if its optimiser is too, else 0.05 for sgd "
-        "and 0.001 for the others.",
+        "and 0.001 for the others; a tenth of it for pretrained weights.",
         metavar="RATE",
         positive=True,
     )
@@ -234,6 +235,14 @@ class LearningOptions:
         "else a file, a folder with a file for each model (tf_efficientnet_lite0.safetensors for "
         "timm:tf_efficientnet_lite0; .pth, .pt, .bin), or another run's folder.",
         metavar="hub|FILE|DIR",
+    )
+    train: str = option(
+        "all",
+        "What of a model learns: all layers by steps; head, a linear classifier on the features of "
+        "pretrained layers that stay as they are (fitted once, its strength chosen on validation); "
+        "or head+all, the first and then the second from it.",
+        metavar="NAME",
+        choices=TRAIN_MODES,
     )
     crops: int = option(
         1,
@@ -405,6 +414,16 @@ GROUPS = (DataOptions, LearningOptions, MachineOptions, MeasuringOptions, RunOpt
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(RunOptions, MeasuringOptions, MachineOptions, LearningOptions, DataOptions):
     """Train, measure and compare image classifiers on the same data, machine and rules."""
+
+    @property
+    def fits_head(self) -> bool:
+        """Return whether a linear classifier is fitted to frozen features, at first or alone."""
+        return self.train != "all"
+
+    @property
+    def takes_steps(self) -> bool:
+        """Return whether a model learns by steps, which epochs and seconds are budgets of."""
+        return self.train != "head"
 
     @property
     def cells_share_machine(self) -> bool:

@@ -166,6 +166,21 @@ class Epoch:
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
+class Stage:
+    """What a model learnt otherwise than by steps, before its epochs if it has any.
+
+    `images` are the training images that it learnt from, 0 where it only prepared the next stage.
+    `seconds` is what it took on this machine, in an earlier run where its outcome was kept.
+    """
+
+    name: Literal["features", "fit"]
+    images: int
+    seconds: float
+    found: dict[str, JsonValue] = field(default_factory=dict)
+    evaluation: Accuracy | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class DataInfo:
     """Which images a model saw.
 
@@ -208,6 +223,7 @@ class RunRecord:
     layers: tuple[LayerCost, ...] = ()
     environment: dict[str, JsonValue]
     data: DataInfo
+    stages: Annotated[tuple[Stage, ...], NEWER] = ()
     epochs: tuple[Epoch, ...] = ()
     accuracy: Accuracy | None = None
     measurements: tuple[Measurement, ...] = ()

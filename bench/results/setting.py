@@ -141,6 +141,7 @@ LEARNING = (
     _option("balance", "balanced classes", before=False),
     _option("class_weights", "class weights", before=False),
     _option("pretrained", "pretrained weights", before="none"),
+    _option("train_mode", "what is trained", key="train", before="all"),
     _option("crops", "crops", before=1),
 )
 MACHINE = (

@@ -1,6 +1,6 @@
 """What a run builds for a model, the same in every process: network, loader, learner."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -90,33 +90,31 @@ class Outcome(NamedTuple):
 
 @dataclass
 class Assessor:
-    """Evaluates a cell's model on what the protocol allows.
+    """Evaluates a cell's model, which `assess(split, crops)` does, on what the protocol allows.
 
     `split` reads the validation images at an epoch's end and the test set once, at the end;
     `published` reads the test set each time, as most papers did.
     """
 
-    spec: ModelSpec
-    context: RunContext
+    assess: Callable[[Split, int], tuple[Accuracy, Predictions]]
+    config: RunConfig
     validated: Predictions | None = None  # what was said of validation at the last epoch's end
 
-    def assess_epoch(self, model: nn.Module) -> Accuracy:
-        """Evaluate a model at an epoch's end."""
-        if self.context.data.protocol == "published":
-            return assess(model, self.spec, self.context, split="test")[0]
-        accuracy, self.validated = assess(model, self.spec, self.context, split="validation")
+    def assess_epoch(self) -> Accuracy:
+        """Evaluate the model at an epoch's end."""
+        if self.config.protocol == "published":
+            return self.assess("test", 1)[0]
+        accuracy, self.validated = self.assess("validation", 1)
         return accuracy
 
-    def assess_end(self, model: nn.Module) -> Outcome:
-        """Evaluate a model whose training has ended, as it was at its last epoch's end."""
-        crops = self.context.config.crops
-        accuracy, said = assess(model, self.spec, self.context, split="test", crops=crops)
+    def assess_end(self) -> Outcome:
+        """Evaluate the model whose training has ended, as it was at its last epoch's end."""
+        crops = self.config.crops
+        accuracy, said = self.assess("test", crops)
         # Conformal sets are only right if both splits were looked at in the same way.
         unseen = self.validated is None or crops > 1
-        if unseen and self.context.data.protocol == "split":
-            _, self.validated = assess(
-                model, self.spec, self.context, split="validation", crops=crops
-            )
+        if unseen and self.config.protocol == "split":
+            _, self.validated = self.assess("validation", crops)
         return Outcome(accuracy, said, self.validated)
 
 

@@ -9,7 +9,9 @@ from typing import Protocol
 
 from torch import nn
 
-from bench.results.record import Epoch
+from bench.results.record import Accuracy, Epoch, Stage
+from bench.train.build import Split
+from bench.train.evaluation import Predictions
 from bench.train.trainer import Progress
 
 # Is told the share of the budget that is spent, and how far training is.
@@ -28,11 +30,21 @@ class LearningMethod(Protocol):
         """Return the model whose weights count: it maps images to scores."""
 
     @property
-    def progress(self) -> Progress:
-        """Return how far it has come: nowhere, before `restore` and `fit`."""
+    def stages(self) -> tuple[Stage, ...]:
+        """Return what it has learnt otherwise than by steps."""
 
-    def restore(self) -> None:
-        """Go on from what an interrupted start has saved, if it has saved anything."""
+    @property
+    def progress(self) -> Progress:
+        """Return how far its steps have come: nowhere, before `restore` and `fit`."""
+
+    def restore(self, stages: tuple[Stage, ...]) -> None:
+        """Go on from what an interrupted start has saved, if it has saved anything.
+
+        `stages` are those of its record.
+        """
+
+    def begin(self) -> None:
+        """Learn what isn't learnt by steps, before them; `stages` then say what that was."""
 
     def fit(self, moved: Moved) -> Iterator[Epoch]:
         """Learn until the budget is spent, yielding a row at each epoch's end, if it has epochs.
@@ -42,6 +54,9 @@ class LearningMethod(Protocol):
 
     def heed(self, errors: Sequence[float]) -> None:
         """Take in the validation errors of all epochs so far, in percent."""
+
+    def assess(self, split: Split, crops: int) -> tuple[Accuracy, Predictions]:
+        """Evaluate the model on a split's images, each seen in so many crops."""
 
     def save(self) -> None:
         """Keep what `restore` goes on from, where an interruption would lose it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from bench.data.cache import user_cache
@@ -13,10 +14,12 @@ from bench.request.config import HUB, NONE, RunConfig
 from bench.results.record import RunRecord
 from bench.results.storage import read
 from bench.results.weights_file import find_weights
+from bench.train.feature import find_classifier
 from zoo import saved_weights, weights
 from zoo.cause import UserCodeError
 from zoo.external import fetch_trained_state
-from zoo.registry import create_empty
+from zoo.registry import create_empty, resolve
+from zoo.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,21 @@ def check_pretrained(config: RunConfig, class_names: Sequence[str]) -> None:
                 weights.fit_state(built, found.state, num_classes=num_classes, new=found.new)
             except ValueError as error:
                 raise ValueError(f"--pretrained: {model}: {error}") from error
+        if config.fits_head:
+            _check_last_layer(built, resolve(model, num_classes=num_classes), config)
+
+
+def _check_last_layer(empty: nn.Module, spec: ModelSpec, config: RunConfig) -> None:
+    """Refuse a model whose scores no linear layer makes; `empty` has no numbers."""
+    # A user's own code may not run without numbers: it fails in its row.
+    if spec.source == "file":
+        return
+    size = config.image_size or spec.image_size
+    images = torch.empty(1, spec.in_channels, size, size, device="meta")
+    try:
+        find_classifier(empty, images)
+    except ValueError as error:
+        raise ValueError(f"--train {config.train}: {spec.name}: {error}") from error
 
 
 def load_starting_weights(

@@ -4,9 +4,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bench.request.config import RunConfig
+from bench.request.config import NONE, RunConfig
 
 USUAL_PEAK = {"sgd": 0.05, "momentum": 0.01}
+# Of the rate for fresh weights, where they were trained before: the whole one would undo at first
+# what they know.
+SHARE_FOR_TRAINED = 0.1
 USUAL_ADAPTIVE_PEAK = 1e-3  # of every other optimiser, as Adam's authors chose it
 MOST_DROPS = 3  # Krizhevsky et al. 2012, section 5: "reduced three times prior to termination"
 # Smith and Topin 2017: one cycle starts at a fraction of its peak, and ends far below it.
@@ -19,7 +22,7 @@ def choose_optimizer(config: RunConfig, defaults: Mapping[str, object]) -> RunCo
     """Fill in the optimiser and its peak learning rate: what was asked for, else the model's own.
 
     `defaults` are a spec's. A model's own rate is for its own optimiser (sgd, where it names none);
-    another optimiser gets its usual rate.
+    another optimiser gets its usual rate. Weights that were trained before get a tenth of either.
     """
     own_optimizer = str(defaults.get("optimizer", "sgd"))
     own_peak = defaults.get("lr")
@@ -30,6 +33,8 @@ def choose_optimizer(config: RunConfig, defaults: Mapping[str, object]) -> RunCo
         peak = float(own_peak)
     else:
         peak = USUAL_PEAK.get(optimizer, USUAL_ADAPTIVE_PEAK)
+    if config.lr is None and config.pretrained != NONE:
+        peak *= SHARE_FOR_TRAINED
     return replace(config, optimizer=optimizer, lr=peak)
 
 

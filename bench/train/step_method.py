@@ -7,10 +7,11 @@ from pathlib import Path
 from torch import nn
 
 from bench.data.dataset import class_weights
-from bench.results.record import Epoch
+from bench.results.record import Accuracy, Epoch, Stage
 from bench.train import checkpoint
-from bench.train.build import RunContext, build_loader, prepare_learner
+from bench.train.build import RunContext, Split, assess, build_loader, prepare_learner
 from bench.train.checkpoint_writer import CheckpointWriter
+from bench.train.evaluation import Predictions
 from bench.train.method import Moved
 from bench.train.schedule import drop_peak
 from bench.train.trainer import Hooks, Learner, Progress, fit
@@ -26,6 +27,7 @@ class StepMethod:
     context: RunContext
     writer: CheckpointWriter
     progress: Progress = field(default_factory=Progress)
+    was_restored: bool = False
 
     @property
     def bare(self) -> nn.Module:
@@ -35,9 +37,18 @@ class StepMethod:
     def evaluated(self) -> nn.Module:
         return self.learner.evaluated
 
-    def restore(self) -> None:
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return ()
+
+    def restore(self, stages: tuple[Stage, ...]) -> None:
         """Load the newest checkpoint that verifies, if there is one."""
-        self.progress = checkpoint.restore(self.writer.folder, self.learner) or Progress()
+        found = checkpoint.restore(self.writer.folder, self.learner)
+        self.was_restored = found is not None
+        self.progress = found or Progress()
+
+    def begin(self) -> None:
+        """Do nothing: all that it learns it learns by steps."""
 
     def fit(self, moved: Moved) -> Iterator[Epoch]:
         """Train until the budget of epochs or seconds is spent (`trainer.fit`)."""
@@ -50,6 +61,10 @@ class StepMethod:
         peak = self.learner.config.lr
         assert peak is not None, "choose_optimizer filled it in"
         self.learner.peak = drop_peak(self.learner.config, peak, errors)
+
+    def assess(self, split: Split, crops: int) -> tuple[Accuracy, Predictions]:
+        """Evaluate the model whose weights count."""
+        return assess(self.evaluated, self.spec, self.context, split=split, crops=crops)
 
     def save(self) -> None:
         """Write a checkpoint, unless there is one of this step, and wait until it is there."""
