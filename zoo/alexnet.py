@@ -16,7 +16,7 @@ of them to a process.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from zoo.initial import centre_filters
 from zoo.layer import LocalResponseNorm
+from zoo.switch import check_against
 from zoo.weights import State
 
 # The authors' code, as torch, divides alpha by the 5 neighbours; the paper's formula doesn't.
@@ -61,7 +62,7 @@ class Design:
 
     widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)  # maps of conv1 to conv5
     hidden: int = 4096  # units of fc6 and of fc7
-    towers: int = 2
+    towers: Literal[1, 2] = 2
     lrn: Literal["off", "code", "paper"] = "code"
     pooling: Literal["overlapping", "plain"] = "overlapping"
     activation: Literal["relu", "tanh"] = "relu"
@@ -295,14 +296,7 @@ def apply_switches(design: Design, switches: dict[str, Any]) -> Design:
 
     Raise ValueError for a switch that `Design` lacks, or a value that the switch doesn't allow.
     """
-    known = get_type_hints(Design)
-    for switch, value in switches.items():
-        if switch not in known:
-            raise ValueError(f"an AlexNet has no switch {switch!r}; it has {', '.join(known)}")
-        kind = known[switch]
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            allowed = " or ".join(get_args(kind))
-            raise ValueError(f"an AlexNet's {switch} is {allowed}, not {value!r}")
+    check_against("an AlexNet", get_type_hints(Design), switches)
     return replace(design, **switches)
 
 

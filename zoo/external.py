@@ -19,6 +19,7 @@ from zoo.cause import UserCodeError, cause_of
 from zoo.scores import find_wrong_scores
 from zoo.spec import ModelSpec, total_multiply_adds
 from zoo.suggest import did_you_mean
+from zoo.switch import check_library_switches, list_plain_switches
 from zoo.user_file import build_user_model, describe_user_file, running_user_code
 
 PUBLISHED_IMAGE_SIZE = 224  # pixels, of ImageNet models that don't say what they were trained at
@@ -41,15 +42,16 @@ def build_torchvision(
     known = models.list_models(models)
     if name not in known:
         raise ValueError(_unknown_model("torchvision", name, known))
+    fixed: dict[str, Any] = {"weights": None}
     if name in ("googlenet", "inception_v3"):
         # Without the auxiliary classifiers, which give a second and third output in training; and
         # torchvision warns unless it is told whether to draw the weights.
-        switches = {"aux_logits": False, "init_weights": True, **switches}
+        fixed |= {"aux_logits": False, "init_weights": True}
     if name.startswith(SIZED_MODELS):
         # Their position embeddings are of one size: that of the published weights.
-        switches = {"image_size": _torchvision_facts(name)["image_size"], **switches}
-    model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **switches)
-    return stem.read_channels(model, in_channels)
+        fixed["image_size"] = _torchvision_facts(name)["image_size"]
+    build = partial(models.get_model, name, num_classes=num_classes, **fixed)
+    return stem.read_channels(_build_switched(f"tv:{name}", build, switches), in_channels)
 
 
 def build_timm(name: str, *, num_classes: int, in_channels: int = 3, **switches: Any) -> nn.Module:
@@ -62,9 +64,30 @@ def build_timm(name: str, *, num_classes: int, in_channels: int = 3, **switches:
 
     if not timm.is_model(name):
         raise ValueError(_unknown_model("timm", name, timm.list_models()))
-    model: nn.Module = timm.create_model(
-        name, num_classes=num_classes, in_chans=in_channels, **switches
-    )
+    build = partial(timm.create_model, name, num_classes=num_classes, in_chans=in_channels)
+    return _build_switched(f"timm:{name}", build, switches)
+
+
+def _build_switched(
+    name: str, build: Callable[..., nn.Module], switches: Mapping[str, Any]
+) -> nn.Module:
+    """Build a library's model, whose class says what its switches can be.
+
+    Raise ValueError for a switch that it lacks, or a value that it can't have.
+    """
+    if not switches:
+        return build()
+    try:
+        model = build(**switches)
+    except Exception as error:
+        # A value that a constructor doesn't expect makes it raise nearly anything.
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown is None:
+            given = ", ".join(f"{switch}={value}" for switch, value in switches.items())
+            raise ValueError(f"{name} can't be built with {given}: {cause_of(error)}") from error
+        known = ", ".join(list_plain_switches(type(build()))) or "none"
+        raise ValueError(f"{name} has no switch {unknown[1]!r}; it has {known}") from error
+    check_library_switches(name, model, switches, build)
     return model
 
 

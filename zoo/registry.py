@@ -5,10 +5,8 @@ timm, and `FILE.py:FUNCTION` for a network of the user's. Behind any of them swi
 function that builds it: `alexnet_grouped_cifar@activation=tanh,lrn=off`.
 """
 
-import contextlib
 import importlib
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -19,6 +17,7 @@ from zoo.catalogue import CATALOGUE
 from zoo.library import find_namesakes
 from zoo.spec import ModelSpec, total_multiply_adds
 from zoo.suggest import did_you_mean
+from zoo.switch import check_switches, split_switches
 
 if TYPE_CHECKING:
     from torch import nn
@@ -156,12 +155,17 @@ def create_model(
         from zoo import external
 
         return external.build_foreign(name, num_classes=num_classes, **switches)
-    # A model's function bears its name: zoo/resnet.py has `resnet18_cifar`.
-    module = importlib.import_module(f"zoo.{SPECS[name].file}")
-    build = getattr(module, name)
-    _check_switches(name, build, switches)
+    build = get_builder(name)
+    check_switches(name, build, switches)
     model: nn.Module = build(num_classes=num_classes, **switches)
     return model
+
+
+def get_builder(name: str) -> Callable[..., "nn.Module"]:
+    """Return the function that builds a model of ours: zoo/resnet.py has `resnet18_cifar`."""
+    module = importlib.import_module(f"zoo.{SPECS[name].file}")
+    build: Callable[..., nn.Module] = getattr(module, name)
+    return build
 
 
 def create_empty(name: str, *, num_classes: int = 100) -> "nn.Module":
@@ -172,48 +176,6 @@ def create_empty(name: str, *, num_classes: int = 100) -> "nn.Module":
     from zoo import cost  # nested: imports torch, which listing and checking names do without
 
     return cost.build_empty(partial(create_model, name, num_classes=num_classes))
-
-
-def split_switches(name: str) -> tuple[str, dict[str, bool | int | float | str]]:
-    """Split `NAME@SWITCH=VALUE,SWITCH=VALUE` into the name and its switches, if any.
-
-    Raise ValueError for a switch without a name or a value.
-    """
-    # A colon stands before the name alone: an @ in the path of FILE.py is no switch.
-    head, colon, tail = name.rpartition(":")
-    base, at, rest = tail.partition("@")
-    switches: dict[str, bool | int | float | str] = {}
-    if not at:
-        return name, switches
-    for one in rest.split(","):
-        switch, _, value = one.partition("=")
-        if not switch.isidentifier() or not value:
-            raise ValueError(
-                f"{name!r}: {one!r} is no switch; write NAME@SWITCH=VALUE,SWITCH=VALUE"
-            )
-        switches[switch] = _parse_value(value)
-    return head + colon + base, switches
-
-
-def _parse_value(text: str) -> bool | int | float | str:
-    """Return a switch's value: true, false, a number, else the text itself."""
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):  # int first: "2" is a number of towers, "0.5" a rate
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
-
-
-def _check_switches(name: str, build: Callable[..., object], switches: Mapping[str, Any]) -> None:
-    """Raise ValueError for a switch that `build` lacks, unless it checks its switches itself."""
-    parameters = inspect.signature(build).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [parameter.name for parameter in parameters if parameter.name != "num_classes"]
-    for switch in switches:
-        if switch not in known:
-            raise ValueError(f"{name} has no switch {switch!r}; it has {', '.join(known)}")
 
 
 def _is_foreign(name: str) -> bool:

@@ -48,7 +48,7 @@ def _build_timm(
         flags.append("--drop-path")
     try:
         return create_model(spec.name, num_classes=num_classes, **rates)
-    except TypeError as error:
+    except ValueError as error:
         # timm hands its options on to a network's own constructor, which refuses those it lacks.
         if not any(name in str(error) for name in rates):
             raise

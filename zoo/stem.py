@@ -1,5 +1,6 @@
 """Fit a network to other images: fewer strides for small ones, other channels for grey ones."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,6 +73,8 @@ def adapt_stem(
             then(model)
         return model
 
+    # It takes the switches of what it adapts, so that they are checked.
+    functools.update_wrapper(build_adapted, build)
     return build_adapted
 
 

@@ -17,7 +17,8 @@ from bench.request.config import HUB, NONE, PARALLEL, TRACKERS, RunConfig
 from bench.request.option import flag_of
 from bench.request.recipe import get_recipe
 from bench.results.weights_file import find_weights
-from zoo.registry import check_name, expand, list_models, split_switches
+from zoo.registry import check_name, expand, list_models
+from zoo.switch import split_switches
 from zoo.terminal import show
 
 # Options that a classifier fitted once on frozen features would ignore.
