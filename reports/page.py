@@ -20,7 +20,7 @@ from reports.part import PARTS
 from reports.runs import Source
 from reports.view import build_view
 
-SCRIPTS = ("state.js", "table.js", "chart.js", "model.js", "page.js")
+SCRIPTS = ("state.js", "table.js", "chart.js", "model.js", "gallery.js", "page.js")
 
 
 def build_page(source: Source, baseline: str | None = None, micro: Sequence[MicroFile] = ()) -> str:

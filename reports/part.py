@@ -10,6 +10,7 @@ from typing import Any
 from bench.results.metric import Column
 from reports.chart.catalogue import charts_data, draw_charts
 from reports.column import COLUMNS
+from reports.gallery import gallery_data
 from reports.micro import describe_files, micro_rows
 from reports.model_card import models_data
 from reports.pairs import SPEEDS, baselines_of, is_finite, noise_floor
@@ -112,6 +113,14 @@ def charts_part(view: View) -> Part:
     return Part({"charts": charts}, charts_data(view, charts))
 
 
+def gallery_part(view: View) -> Part:
+    """Return where two models of the largest group disagree; the page's script shows a pair."""
+    gallery = gallery_data(view.largest, view.row_numbers)
+    by_number = {view.row_numbers[entry.key]: entry for entry in view.largest.entries}
+    compared = [by_number[number] for number in gallery.get("rows", ())]
+    return Part({"compared": compared}, {"gallery": gallery})
+
+
 def models_part(view: View) -> Part:
     """Return what the page shows of each model when its line is opened."""
     return Part({}, models_data(view.groups, view.row_numbers))
@@ -141,6 +150,7 @@ PARTS: tuple[Callable[[View], Part], ...] = (
     ranking_part,
     published_part,
     charts_part,
+    gallery_part,
     models_part,
     warnings_part,
     micro_part,

@@ -66,14 +66,21 @@ class Cell:
         Return all of `keys` and what the file has of `optional`, or nothing if one of them can't be
         read.
         """
-        try:
-            # Opened here, not by numpy: it leaves the file open if the archive is torn.
-            with (self.folder / name).open("rb") as file:
-                arrays = np.load(file, allow_pickle=False)
-                held = [key for key in optional if key in arrays]
-                return {key: arrays[key] for key in (*keys, *held)}
-        except UNREADABLE:
-            return {}
+        return read_arrays(self.folder / name, keys, optional=optional)
+
+
+def read_arrays(
+    path: Path, keys: Collection[str], *, optional: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """Read arrays of an archive: all of `keys` and what it has of `optional`, or nothing."""
+    try:
+        # Opened here, not by numpy: it leaves the file open if the archive is torn.
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            held = [key for key in optional if key in arrays]
+            return {key: arrays[key] for key in (*keys, *held)}
+    except UNREADABLE:
+        return {}
 
 
 def _has_numbers(array: NDArray[Any], num_images: int) -> bool:

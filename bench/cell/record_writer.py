@@ -2,26 +2,23 @@
 
 import dataclasses
 import errno
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import JsonValue
 from torch import nn
 
+from bench.cell.cell_file import write_answers, write_samples, write_thumbnails
 from bench.cell.open_run import Cell
 from bench.data.dataset import Dataset
 from bench.distributed.process import cells_given_up
 from bench.distributed.roll_call import WorldBroken
 from bench.request.config import to_json
 from bench.results.record import DataInfo, RunRecord, Status, now
-from bench.results.reliability import brier_scores, conformal_sets, image_losses
 from bench.results.sealed_folder import hash_file
-from bench.results.storage import cell_folder, read, sync, write, write_bytes
+from bench.results.storage import cell_folder, read, sync, write
 from bench.train.build import Outcome, RunContext
 from bench.train.checkpoint_writer import save_weights
 from bench.train.schedule import choose_optimizer
@@ -33,7 +30,6 @@ from zoo.spec import ModelSpec
 DISK_FAULTS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 )
-NUM_SAMPLES = 36  # test images kept beside the predictions
 
 
 @dataclass
@@ -173,45 +169,9 @@ def write_outcome(
     path = folder / "model.safetensors"
     save_weights(path, state, metadata=weights.describe_input(model))
     sync(folder / "model.safetensors")  # before the checkpoints that it is from are removed
-    _write_answers(folder, found)
-    num_test = len(data.test.labels)
-    index = np.linspace(0, num_test - 1, min(NUM_SAMPLES, num_test)).astype(np.int64)
-    # Stored images have a margin, from which training crops are taken.
-    window = slice(data.margin, data.margin + data.size)
-    images = np.asarray(data.test.images[index][:, window, window])
-    _write_arrays(folder / "samples.npz", index=index, image=images)
+    write_answers(folder, found)
+    write_samples(folder, data)
+    run = folder.parents[1]  # a cell lies in its run's `cells`
+    write_thumbnails(run, data)
     names = ("model.safetensors", "predictions.npz", "scores.npz", "samples.npz")
     return {name: hash_file(folder / name) for name in names}
-
-
-def _write_answers(folder: Path, found: Outcome) -> None:
-    """Write what a model says of every image, and all scores that it's worked out of."""
-    # All that is published and all that a report reads: the scores are some 20 times as much.
-    predictions, validated = found.predictions, found.validated
-    log_probabilities, label = predictions.log_probabilities, predictions.label
-    answers: dict[str, NDArray[Any]] = {
-        "label": label,
-        "predicted": predictions.predicted,
-        "confidence": predictions.confidence,
-        "top5": predictions.top5,
-        "loss": image_losses(log_probabilities, label),
-        "brier": brier_scores(log_probabilities, label),
-    }
-    scores: dict[str, NDArray[Any]] = {"log_probabilities": log_probabilities}
-    if validated is not None:
-        scores |= {
-            "validation_label": validated.label,
-            "validation_log_probabilities": validated.log_probabilities,
-        }
-        calibration = image_losses(validated.log_probabilities, validated.label)
-        sets = conformal_sets(log_probabilities, label, calibration)
-        answers |= {"set_size": sets.size, "in_set": sets.has_label}
-    _write_arrays(folder / "predictions.npz", **answers)
-    _write_arrays(folder / "scores.npz", **scores)
-
-
-def _write_arrays(path: Path, **arrays: np.ndarray[Any, Any]) -> None:
-    # In memory first, so that the file is put in place whole.
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
-    write_bytes(path, content.getvalue())

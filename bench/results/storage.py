@@ -5,6 +5,7 @@ No torch.
 
 import errno
 import fcntl
+import io
 import json
 import os
 import zipfile
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from bench.results.record import (
@@ -49,6 +52,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         sync(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write arrays as one compressed archive, whole or not at all."""
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write_bytes(path, content.getvalue())
 
 
 def make_folder(folder: Path) -> None:

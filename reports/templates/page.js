@@ -24,6 +24,7 @@ function showAll() {
   showColumns();
   showBaseline();
   showModels();
+  showGallery();
   redrawAll();
 }
 
@@ -110,6 +111,7 @@ async function start() {
   wireTable();
   wireCharts();
   wireModels();
+  wireGallery();
   wireLinks();
   wireTheme();
   wirePrint();

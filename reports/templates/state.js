@@ -2,7 +2,7 @@
 "use strict";
 const $ = (selector, within = document) => within.querySelector(selector);
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
-const DEFAULTS = { sort: "top1", dir: "desc", q: "", without: [], columns: null, base: null, tabs: {}, open: [], theme: "" };
+const DEFAULTS = { sort: "top1", dir: "desc", q: "", without: [], columns: null, base: null, tabs: {}, open: [], pair: null, class: null, theme: "" };
 const state = structuredClone(DEFAULTS);
 let data = null;
 
@@ -30,6 +30,9 @@ function readAddress() {
     if (figure) state.tabs[figure.chart] = key;
   }
   state.open = given.getAll("open").map((key) => data.rows.find((row) => row.key === key)?.i).filter((i) => i !== undefined);
+  const pair = given.getAll("pair").map((key) => data.rows.find((row) => row.key === key)?.i);
+  if (pair.length === 2 && pair.every((i) => data.gallery.rows?.includes(i))) state.pair = pair;
+  if (data.gallery.counts?.[given.get("class") ?? ""] !== undefined) state.class = Number(given.get("class"));
   state.theme = ["light", "dark"].includes(given.get("theme")) ? given.get("theme") : "";
 }
 
@@ -48,6 +51,8 @@ function address() {
     if (data.figures.find((f) => f.chart === chart).key !== key) parts.append("tab", key);
   }
   state.open.forEach((i) => parts.append("open", data.rows[i].key));
+  state.pair?.forEach((i) => parts.append("pair", data.rows[i].key));
+  if (state.class !== null) parts.set("class", state.class);
   if (state.theme) parts.set("theme", state.theme);
   return parts.toString();
 }
