@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_request(config: RunConfig, data: Dataset, world: World) -> int:
     """Run the cells of a checked request, measure their models, and have the report written."""
     # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
+    from bench.cell.forecast import say_what_it_takes
     from bench.cell.open_run import claim_run, list_cells, list_specs
     from bench.cell.plan import show_plan
     from bench.distributed.roll_call import WorldBroken
@@ -88,6 +89,7 @@ def run_request(config: RunConfig, data: Dataset, world: World) -> int:
         executor = choose_executor(context)
         try:
             with runtime.failing_together():
+                say_what_it_takes(cells, context)
                 records = executor.run(cells)
                 compare_models(list_specs(cells), records, context)
                 reported = runtime.on_main(write_report, config)

@@ -25,14 +25,15 @@ def show_plan(cells: Sequence[Cell], config: RunConfig, data: Dataset, runtime: 
 
     Runs nothing but a few matrix products, to see how fast this machine is.
     """
-    rate = runtime.world_size * _multiply_adds_per_second(runtime.device)
+    rate = runtime.world_size * rate_device(runtime.device)
     total = 0.0
     for cell in cells:
         name = f"{cell.model}, seed {cell.seed}"
         if isinstance(cell.spec, str):
             runtime.say(f"{name}: can't be built: {cell.spec}")
             continue
-        seconds, memory = _estimate_cell(cell.spec, config, data, runtime, rate=rate)
+        seconds = estimate_seconds(cell.spec, config, data, rate)
+        memory = _estimate_memory(cell.spec, config, data, runtime)
         total += seconds
         runtime.say(
             f"{name}: about {seconds / 60:.1f} minutes of training, "
@@ -48,10 +49,24 @@ def show_plan(cells: Sequence[Cell], config: RunConfig, data: Dataset, runtime: 
     return 0
 
 
-def _estimate_cell(
-    spec: ModelSpec, config: RunConfig, data: Dataset, runtime: Runtime, *, rate: float
-) -> tuple[float, float]:
-    """Estimate the seconds of a cell's training and the bytes of a step on one rank.
+def _estimate_memory(spec: ModelSpec, config: RunConfig, data: Dataset, runtime: Runtime) -> float:
+    """Estimate the bytes of a step on one rank."""
+    model = create_empty(spec.name, num_classes=len(data.class_names))
+    image_size = config.image_size or spec.image_size
+    layers = try_layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
+    held_at_once = config.batch_size / runtime.data_size / config.accumulate
+    settled = choose_optimizer(config, spec.defaults)
+    memory = estimate_step_memory(
+        num_parameters=count_parameters(model),
+        activation_bytes=held_at_once * sum(layer.activation_bytes for layer in layers),
+        optimizer=settled.optimizer,
+        momentum=settled.momentum,
+    )
+    return memory.total_bytes
+
+
+def estimate_seconds(spec: ModelSpec, config: RunConfig, data: Dataset, rate: float) -> float:
+    """Estimate the seconds of a cell's training by the work of its steps.
 
     `rate` is the multiply-adds a second that the world's matrix products reach.
     """
@@ -63,23 +78,14 @@ def _estimate_cell(
         passes += len(data.train.labels)
     if config.takes_steps:
         passes += PASSES * (config.epochs or 0) * len(data.train_indices)
-    work = passes * (total_multiply_adds(layers) or 0)
-    held_at_once = config.batch_size / runtime.data_size / config.accumulate
-    settled = choose_optimizer(config, spec.defaults)
-    memory = estimate_step_memory(
-        num_parameters=count_parameters(model),
-        activation_bytes=held_at_once * sum(layer.activation_bytes for layer in layers),
-        optimizer=settled.optimizer,
-        momentum=settled.momentum,
-    )
-    seconds = work / (REACHED * rate)
+    seconds = passes * (total_multiply_adds(layers) or 0) / (REACHED * rate)
     if config.takes_steps and config.seconds is not None:
         seconds += config.seconds
-    return seconds, memory.total_bytes
+    return seconds
 
 
-def _multiply_adds_per_second(device: torch.device) -> float:
-    """Time a square matrix product."""
+def rate_device(device: torch.device) -> float:
+    """Return the multiply-adds a second that a square matrix product reaches."""
     a = torch.rand(PRODUCT_SIZE, PRODUCT_SIZE, device=device)
     # To read a number of the product is to wait for it on a GPU. The first two wake threads up.
     for _ in range(2):

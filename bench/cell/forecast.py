@@ -1,0 +1,120 @@
+"""What a run will take, said before it starts: a few steps of each model tell."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from bench.cell.open_run import Cell
+from bench.cell.plan import estimate_seconds, rate_device
+from bench.cell.record_writer import find_record, is_done
+from bench.request.config import RunConfig
+from bench.train.build import RunContext, build_model, prepare_learner
+from bench.train.schedule import choose_optimizer
+from bench.train.step import make_noise_batch, time_action
+from zoo.fit import check_image_size
+from zoo.registry import list_models
+from zoo.spec import ModelSpec
+
+SHORT_SECONDS = 300  # of a run that nobody needs to be told of
+LONG_SECONDS = 1800  # of a model's training: there a smaller form is named
+FEW_IMAGES = 8  # a step of so many is timed first: one of a whole batch may take a minute
+QUICK_STEP = 0.5  # seconds
+TRIAL_RATE = 1e-6  # of the learning, too small for weights to run away
+
+
+def say_what_it_takes(cells: Sequence[Cell], context: RunContext) -> None:
+    """Say how long training will take, where it is long, and what would be shorter.
+
+    By the work of each model and a matrix product first; only where that is much are steps taken.
+    """
+    config, runtime = context.config, context.runtime
+    if not (config.epochs and config.takes_steps) or config.cells_share_machine:
+        return
+    left = [cell for cell in cells if isinstance(cell.spec, ModelSpec)]
+    left = [cell for cell in left if not _is_finished(cell, context)]
+    specs = {cell.model: cell.spec for cell in left if isinstance(cell.spec, ModelSpec)}
+    rate = runtime.broadcast(runtime.world_size * rate_device(runtime.device))
+    guesses = {
+        model: estimate_seconds(spec, config, context.data, rate) for model, spec in specs.items()
+    }
+    if sum(guesses[cell.model] for cell in left) < SHORT_SECONDS:
+        return
+    # Another rank's failure would leave this one waiting: several ranks keep to the guess.
+    alone = runtime.world_size == 1
+    seconds = {
+        model: _time_model(spec, context, guesses[model]) if alone else guesses[model]
+        for model, spec in specs.items()
+    }
+    total = sum(seconds[cell.model] for cell in left)
+    if total < SHORT_SECONDS:
+        return
+    each = ", ".join(f"{model} {describe_time(each)}" for model, each in seconds.items())
+    seeds = f" with each of {len(config.seeds)} seeds" if len(config.seeds) > 1 else ""
+    runtime.say(f"training will take about {describe_time(total)}: {each}{seeds}")
+    for model, spec in specs.items():
+        if seconds[model] >= LONG_SECONDS:
+            for line in _name_smaller(spec, config, context.data.size):
+                runtime.say(line)
+
+
+def describe_time(seconds: float) -> str:
+    """Return a time in words: `45 hours`, `12 minutes`, `20 seconds`."""
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _is_finished(cell: Cell, context: RunContext) -> bool:
+    before = context.runtime.on_main(find_record, cell, context)
+    return before is not None and is_done(before)
+
+
+def _time_model(spec: ModelSpec, context: RunContext, guess: float) -> float:
+    """Return the seconds that training would take by a few steps on noise.
+
+    Those by its work alone, `guess`, where it can't be built or trained: its cell will say why.
+    """
+    # Compiling takes a minute, and is no part of a step.
+    config = choose_optimizer(replace(context.config, compile=False), spec.defaults)
+    runtime = context.runtime
+    size = config.image_size or spec.image_size
+    try:
+        model = build_model(spec, config.seeds[0], context)
+        learner = prepare_learner(
+            model, spec, config=config, peak=TRIAL_RATE, seed=0, runtime=runtime, sizes_vary=True
+        )
+        seconds = 0.0
+        for num_images in (FEW_IMAGES * config.accumulate, config.batch_size):
+            shape = (spec.in_channels, size, size)
+            batch = make_noise_batch(num_images, shape, config=config, device=runtime.device)
+            step = partial(learner.step, batch, step=0, rate=TRIAL_RATE)
+            first, second = time_action(step, runtime), time_action(step, runtime)
+            seconds = min(first, second) / num_images
+            if second > QUICK_STEP:
+                break
+    except Exception as error:
+        runtime.note(f"{spec.name}: no step could be timed ({error})")
+        return guess
+    return seconds * (config.epochs or 0) * len(context.data.train_indices)
+
+
+def _name_smaller(spec: ModelSpec, config: RunConfig, size: int) -> Iterator[str]:
+    """Yield what would train faster, where a network is made for larger images than there are."""
+    if config.image_size is not None or spec.image_size <= size:
+        return
+    advice = []
+    small = f"{spec.name}_cifar"
+    if list_models(small):
+        advice.append(f"{small} is its form for 32 px")
+    try:
+        check_image_size(spec.name, size, in_channels=spec.in_channels)
+    except ValueError:
+        pass
+    else:
+        advice.append(f"--image-size {size} trains every model at the images' own size")
+    if advice:
+        yield (
+            f"{spec.name} enlarges images of {size} px to its own {spec.image_size}: "
+            f"{'; '.join(advice)}"
+        )
