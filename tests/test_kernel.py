@@ -14,6 +14,7 @@ from bench.results.setting import ranking_key
 from tests.support.record_factory import environment, record
 from zoo.kernel import library_kernels
 from zoo.layer import PointwiseConv2d
+from zoo.small_map import SmallMapConv2d
 
 
 def test_what_is_not_plain_is_left_alone() -> None:
@@ -37,7 +38,7 @@ def test_what_is_not_plain_is_left_alone() -> None:
     model = nn.Sequential(*left, nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1))
     names = list(model.state_dict())
     assert zoo.fast(model) is model
-    assert [type(module) for module in model] == [*kinds, nn.Conv2d, PointwiseConv2d]
+    assert [type(module) for module in model] == [*kinds, SmallMapConv2d, PointwiseConv2d]
     assert list(model.state_dict()) == names
 
 
@@ -45,7 +46,7 @@ def test_the_librarys_kernels_for_a_while() -> None:
     model = zoo.fast(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)))
     with library_kernels(model):
         assert [type(module) for module in model] == [nn.Conv2d, nn.Conv2d]
-    assert [type(module) for module in model] == [nn.Conv2d, PointwiseConv2d]
+    assert [type(module) for module in model] == [SmallMapConv2d, PointwiseConv2d]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_the_option_says_whose_kernels(
         placed = runtime.place_model(zoo.create_model("shufflenet_v2_x1_0"), {})
         in_force = runtime.settings_in_force()
     kinds = {type(module) for module in placed.modules()}
-    assert (PointwiseConv2d in kinds) == (training == "fast")
+    assert ({SmallMapConv2d, PointwiseConv2d} <= kinds) == (training == "fast")
     assert (in_force["kernels"], in_force["infer_kernels"]) == (training, inference)
 
 

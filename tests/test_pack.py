@@ -72,6 +72,17 @@ def test_a_signal_ends_all_cells_and_each_goes_on(runs: Runs, tmp_path: Path) ->
     assert runs.outcome("stopped") == runs.outcome("alone")
 
 
+@pytest.mark.slow
+def test_a_cell_that_does_not_heed_a_signal_is_ended(runs: Runs, tmp_path: Path) -> None:
+    words = [*PACKED, "--timeout", "2"]
+    world = runs.start("deaf", 1, *words, models=["norm"], SLOW="0.1", MARKS=str(tmp_path))
+    workers = marks(tmp_path, 2)
+    os.kill(workers[0], signal.SIGSTOP)
+    os.kill(world.ranks[0].pid or 0, signal.SIGINT)
+    assert world.wait().codes == [130]
+    assert not any(is_alive(worker) for worker in workers)
+
+
 def test_no_cell_outlives_a_run_that_is_killed(runs: Runs, tmp_path: Path) -> None:
     world = runs.start("killed", 1, *PACKED, models=["norm"], SLOW="0.5", MARKS=str(tmp_path))
     workers = marks(tmp_path, 2)

@@ -29,7 +29,7 @@ REAL = Path(os.environ.get("ZOOMETRY_DATA", "/nowhere")) / "pretrained"
 
 def network(seed: int = 1) -> nn.Module:
     torch.manual_seed(seed)
-    return create_model("squeezenet1_1", num_classes=7)
+    return create_model("lenet5", num_classes=7)
 
 
 def load(path: Path) -> State:
@@ -49,7 +49,7 @@ def prefixed(prefix: str, state: State) -> State:
 
 
 def checkpointed(model: nn.Module) -> State:
-    model.features[3] = checkpoint_wrapper(model.features[3])  # type: ignore[index,operator]
+    model.conv2 = checkpoint_wrapper(model.get_submodule("conv2"))
     return {f"_fsdp_wrapped_module.{name}": tensor for name, tensor in model.named_parameters()}
 
 
@@ -194,7 +194,7 @@ def with_one(value: float) -> Callable[[Tensor], Tensor]:
         (lambda t: t.to(torch.complex64), "is torch.complex64, and"),
         (lambda t: t.to(torch.float8_e4m3fn), "is torch.float8_e4m3fn, without the scales"),
         (lambda t: t.to(torch.float8_e5m2), "is torch.float8_e5m2, without the scales"),
-        (with_one(float("nan")), "has 9 values of 1728 that are NaN or infinite"),
+        (with_one(float("nan")), "has 25 values of 450 that are NaN or infinite"),
         (with_one(float("-inf")), "that are NaN or infinite"),
         (lambda t: t.to("meta"), "has no values"),
         (Tensor.to_sparse, "is not dense (torch.sparse_coo)"),
@@ -206,7 +206,7 @@ def test_weights_of_the_wrong_kind_are_refused_by_name(
     change: Callable[[Tensor], Tensor], reason: str, tmp_path: Path
 ) -> None:
     state = network().state_dict()
-    name = "features.0.weight"
+    name = "conv1.weight"
     state[name] = change(state[name])
     torch.save(state, tmp_path / "x.pth")
     model = network(2)
@@ -225,15 +225,11 @@ def test_other_floating_points_are_converted(kind: torch.dtype, tmp_path: Path) 
 
 def test_weights_of_another_network_are_told_by_how_many_fit() -> None:
     given = create_model("resnet18_cifar", num_classes=7).state_dict()
-    with pytest.raises(
-        ValueError, match=r"lack features\.0\.weight.*\(0 of 52 tensors fit, and 122"
-    ):
+    with pytest.raises(ValueError, match=r"conv1\.weight is .*\(0 of 10 tensors fit, and 122"):
         weights.load_pretrained(network(), given, num_classes=7)
-    renamed = {
-        name.replace("features.0.", "features.O."): t for name, t in network().state_dict().items()
-    }
+    renamed = {name.replace("conv1.", "convl."): t for name, t in network().state_dict().items()}
     with pytest.raises(
-        ValueError, match=r"is features\.O\.weight \(50 of 52 tensors fit, and 2 of"
+        ValueError, match=r"is convl\.weight \(8 of 10 tensors fit, and 2 of"
     ) as error:
         weights.load_pretrained(network(), renamed, num_classes=7)
     one_line(error)

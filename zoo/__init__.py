@@ -34,12 +34,16 @@ __all__ = [
 def fast(model: "nn.Module") -> "nn.Module":
     """Make a model train faster on a CPU, in place, and return it.
 
-    The same sums, within float32's rounding: 1x1 convolutions become matrix products (in
-    channels-last). The rest runs as before.
+    The same sums, within float32's rounding. 1x1 convolutions become matrix products (in
+    channels-last), and convolutions on maps smaller than their kernel leave out the taps that meet
+    only the border. That is chosen by shape, by a rule from convolutions timed beside torch's
+    (LAB.md); the rest runs as before.
 
     Only modules of the very class `torch.nn.Conv2d` change, and only in their class: parameters,
     names, state dicts and references stay. Those with a `padding_mode` other than zeros, hooks or
-    parametrisations are left alone.
+    parametrisations are left alone. A module whose first map is no smaller than its kernel is a
+    plain `Conv2d` again after that call. On other devices, compiled, exported or under autocast,
+    small maps are convolved by torch as before.
     """
     # Imported here: the package needs no torch until a model is built.
     from zoo.kernel import use_fast_kernels

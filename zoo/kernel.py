@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from torch import nn
 
 from zoo.layer import PointwiseConv2d, is_pointwise
+from zoo.small_map import SmallMapConv2d, can_have_small_map
+
+FAST = (PointwiseConv2d, SmallMapConv2d)
 
 
 def use_fast_kernels(model: nn.Module) -> nn.Module:
@@ -14,11 +17,14 @@ def use_fast_kernels(model: nn.Module) -> nn.Module:
     `zoo.fast` says more.
     """
     for module in model.modules():
-        if type(module) is nn.Conv2d and _is_plain(module) and is_pointwise(module):
+        if type(module) is nn.Conv2d and _is_plain(module):
             # The class is changed, as torch's own LazyConv2d becomes a Conv2d. Putting another
             # module in its place would lose what its owner keeps besides the name: references in
             # lists, a module that stands under two names, the root.
-            module.__class__ = PointwiseConv2d
+            if is_pointwise(module):
+                module.__class__ = PointwiseConv2d
+            elif can_have_small_map(module):
+                module.__class__ = SmallMapConv2d
     return model
 
 
@@ -26,7 +32,7 @@ def use_fast_kernels(model: nn.Module) -> nn.Module:
 def library_kernels(model: nn.Module) -> Iterator[None]:
     """Give a model the library's own convolutions for as long as this lasts."""
     kinds: dict[nn.Module, type[nn.Module]] = {
-        module: type(module) for module in model.modules() if type(module) is PointwiseConv2d
+        module: type(module) for module in model.modules() if type(module) in FAST
     }
     for module in kinds:
         module.__class__ = nn.Conv2d

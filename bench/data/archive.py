@@ -198,8 +198,8 @@ def _decoded_idx(opened: Any) -> Decoded:
 def read_svhn(source: Source, dataset_class: Any, scratch: Path) -> Read:
     """Read SVHN's MATLAB files, packed or not, whose label 10 is the digit 0.
 
-    The published sums are of the files, and nobody has published one of their content: a file that
-    was saved again is refused.
+    The published sums are of the files; of the arrays inside none is known, so that a file that was
+    saved again is refused.
     """
     for split, path in zip(("train", "test"), source.files, strict=True):
         unpacked = scratch / official_name(path.name)

@@ -55,7 +55,7 @@ def median_intervals(
     if series.shape[1] < MIN_VALUES:
         return np.tile([-np.inf, np.inf], (len(series), 1))
     # As far out in the resamples as Student's limits are: the normal share beyond them.
-    limit = special.stdtrit(_freedom(series.shape[1]), (1 - confidence) / 2)
+    limit = special.stdtrit(freedom_of_blocks(series.shape[1]), (1 - confidence) / 2)
     tail = float(special.ndtr(limit))
     half = series.shape[1] // 2
     intervals = [np.empty((0, 2))]
@@ -82,7 +82,7 @@ def median_p_values(series: NDArray[np.float64]) -> NDArray[np.float64]:
     below = _share_of_resamples(series, zero, n - n // 2)
     above = 1 - _share_of_resamples(series, np.nextafter(zero, -1), n // 2 + 1)
     drawn = np.clip(np.minimum(below, above), 0, 0.5)
-    widened = special.stdtr(_freedom(n), special.ndtri(drawn))
+    widened = special.stdtr(freedom_of_blocks(n), special.ndtri(drawn))
     return np.clip(2 * widened, 2.0 ** (1 - n), 1.0)
 
 
@@ -120,13 +120,13 @@ def rounds_needed(num_pairs: int, significance: float = 1 - CONFIDENCE) -> int:
     return max(MIN_VALUES, 1 + math.ceil(math.log2(max(1, num_pairs) / significance)))
 
 
-def _block_length(n: int) -> int:
+def block_length(n: int) -> int:
     return max(1, round(math.cbrt(n)))
 
 
-def _freedom(n: int) -> float:
+def freedom_of_blocks(n: int) -> float:
     """Return the degrees of freedom of a variance from overlapping blocks of n values."""
-    return 1.5 * n / _block_length(n) - 1
+    return 1.5 * n / block_length(n) - 1
 
 
 def _bootstrap_quantile(
@@ -158,7 +158,7 @@ def _share_of_resamples(
     sum over independent blocks it is their convolution, which is a product of spectra.
     """
     n = series.shape[1]
-    length = _block_length(n)
+    length = block_length(n)
     num_blocks = -(-n // length)
     rest = n - (num_blocks - 1) * length  # the last block is cut, so that a resample has n values
     below = series <= at[:, None]
