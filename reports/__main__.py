@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.results.storage import write_bytes
 from reports.micro import print_micro, read_micro
-from reports.runs import Source, read_source
+from reports.runs import Source, encode_page, read_source
 from reports.spreadsheet import write_csv
 from reports.terminal import print_ranking
 from zoo.terminal import show, tolerate_output, visible
@@ -99,7 +99,7 @@ def check_baseline(source: Source, name: str) -> None:
 def write_page(target: Path, page: str) -> None:
     """Write the page as a finished whole. Raise ValueError if it can't be written."""
     try:
-        write_bytes(target, page.encode())
+        write_bytes(target, encode_page(page))
     except OSError as error:
         raise ValueError(f"{target}: can't be written ({error.strerror or error})") from error
 

@@ -13,7 +13,7 @@ from bench.results.record import RunRecord
 from reports.chart.classes import MAX_ROWS, answers_data
 from reports.chart.figure import class_axis
 from reports.ranking import Entry, Group
-from reports.runs import Cell
+from reports.runs import Cell, is_below
 
 # Entries of a record's spec, and what the page calls them.
 FACTS = (
@@ -27,6 +27,7 @@ FACTS = (
 )
 ENVIRONMENT = ("machine", "torch", "git_commit")
 MAX_SAMPLES = 24
+MAX_FILTER_SIDE = 64  # pixels; those of 1x1 convolutions aren't drawn either
 MAX_FILTERS = 64
 MAX_FILTER_BYTES = 60_000  # of all models together: filters look like noise and don't pack
 FILTERS_IN_A_ROW = 16
@@ -124,7 +125,8 @@ def samples_of(entries: Sequence[Entry], row_numbers: Mapping[str, int]) -> list
         for cell in entry.finished[:1]:
             kept = cell.arrays("samples.npz", ("index", "image"))
             answers = cell.arrays("predictions.npz", ("label", "top5"))
-            if not kept or not answers or not _fit_together(kept, answers):
+            num_classes = len(entry.record.data.class_names)
+            if not kept or not answers or not _fit_together(kept, answers, num_classes):
                 continue
             numbers = kept["index"][:MAX_SAMPLES].tolist()
             for index, image in zip(numbers, kept["image"], strict=False):
@@ -138,15 +140,20 @@ def samples_of(entries: Sequence[Entry], row_numbers: Mapping[str, int]) -> list
     return list(found.values())
 
 
-def _fit_together(kept: Mapping[str, NDArray[Any]], answers: Mapping[str, NDArray[Any]]) -> bool:
+def _fit_together(
+    kept: Mapping[str, NDArray[Any]], answers: Mapping[str, NDArray[Any]], num_classes: int
+) -> bool:
     """Return whether the images are images, and each has its answer."""
     images, index = kept["image"], kept["index"]
     labels, top5 = answers["label"], answers["top5"]  # fewer than five columns of few classes
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         return False
-    if len(images) != len(index) or top5.ndim != 2 or len(top5) != len(labels):
+    if not images.size or index.shape != (len(images),) or labels.ndim != 1:
         return False
-    return bool((index < len(labels)).all())
+    if top5.ndim != 2 or len(top5) != len(labels) or not top5.size:
+        return False
+    limits = ((index, len(labels)), (labels, num_classes), (top5, num_classes))
+    return all(numbers.dtype.kind in "iu" and is_below(numbers, limit) for numbers, limit in limits)
 
 
 def filters_of(
@@ -180,7 +187,8 @@ def first_filters(entry: Entry) -> NDArray[np.float32] | None:
         # A kernel of one pixel, or one that doesn't read colours or grey, makes no picture.
         if weights is None or weights.ndim != 4 or weights.shape[1] not in (1, 3):
             return None
-        if weights.shape[2] == weights.shape[3] > 1:
+        is_drawable = len(weights) > 0 and np.isfinite(weights).all()
+        if is_drawable and 1 < weights.shape[2] == weights.shape[3] <= MAX_FILTER_SIDE:
             return np.asarray(weights[:MAX_FILTERS], dtype=np.float32)
     return None
 

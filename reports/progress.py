@@ -1,24 +1,27 @@
 """Read how far runs have got, from the records that they write as they go."""
 
-import json
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
 from bench.results.record import RunRecord
-from bench.results.storage import read
+from bench.results.storage import read, read_config
 from reports.runs import is_run_folder
 from reports.verdict_text import ENDINGS
 
 # A cell that is `started` but hasn't been written for as long was killed without leaving a status.
 FRESH_SECONDS = 900
 WIDTH, HEIGHT = 160, 50  # of the small chart, in its own units: the style sheet scales it
-MAX_CACHED_RECORDS = 4096  # some 40 runs of 100 cells
+MAX_POINTS = 40  # of a curve: more can't be told apart in so small a chart
+
+Curve = tuple[tuple[float, float], ...]  # seconds and top-1 of each evaluation
+Stamp = tuple[str, int, int]  # a file's path, when it was changed (in ns), and its bytes
 
 
 @dataclass(frozen=True)
@@ -30,62 +33,76 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class CellProgress:
+    """What the list shows of a record; a whole record would be kept for each cell of all runs."""
+
+    status: str
+    now: str  # how far a cell in training is, in one line
+    curve: Curve
+
+
+@dataclass(frozen=True)
 class Progress:
-    """How far a run has got: its records, the cells it will have, and its unreadable files."""
+    """How far a run has got: its cells, how many it will have, and its unreadable files.
+
+    `fault` says what else is wrong with the run.
+    """
 
     name: str
-    folder: Path
-    records: tuple[RunRecord, ...]
-    num_cells: int
-    num_faults: int
-    written: float  # when the newest record was written, in seconds since 1970
+    cells: tuple[CellProgress, ...] = ()
+    num_cells: int = 0
+    num_faults: int = 0
+    written: float = 0.0  # when the newest record was written, in seconds since 1970
+    fault: str = ""
 
     @property
     def address(self) -> str:
         """Return the path of the run's report on this server."""
-        return f"/run/{quote(self.name, safe='')}"
+        return f"/run/{quote(os.fsencode(self.name), safe='')}"
 
     @property
     def is_training(self) -> bool:
         """Return whether a cell is being trained."""
-        is_started = any(record.status == "started" for record in self.records)
+        is_started = any(cell.status == "started" for cell in self.cells)
         return is_started and time.time() - self.written < FRESH_SECONDS
 
     @property
     def share_done(self) -> float:
         """Return the share of the cells that have ended, well or not."""
-        done = [record for record in self.records if record.status != "started"]
+        done = [cell for cell in self.cells if cell.status != "started"]
         return len(done) / max(1, self.num_cells)
 
     @property
     def state(self) -> str:
         """Return the run's state in words: `training: 3 of 8 cells, 1 out of memory`."""
-        count = Counter(record.status for record in self.records)
+        if self.fault:
+            return self.fault
+        text = self._count
+        return f"training: {text}" if self.is_training else text
+
+    @cached_property
+    def _count(self) -> str:
+        count = Counter(cell.status for cell in self.cells)
         parts = [f"{count['ok']} of {self.num_cells} cells"]
         for status, num_cells in count.items():
             if status not in ("ok", "started"):
                 parts.append(f"{num_cells} {ENDINGS[status]}")
         if self.num_faults:
             parts.append(f"{self.num_faults} unreadable")
-        text = ", ".join(parts)
-        return f"training: {text}" if self.is_training else text
+        return ", ".join(parts)
 
     @property
     def now(self) -> list[str]:
         """Describe each cell in training in one line."""
-        return [_describe(record) for record in self.records if record.status == "started"]
+        return [cell.now for cell in self.cells if cell.status == "started"]
 
-    @property
+    @cached_property
     def curves(self) -> Curves | None:
         """Return validation top-1 over training time, a line a cell.
 
         None as long as no cell has been evaluated twice: one point is no curve.
         """
-        curves = []
-        for record in self.records:
-            curve = [(row.seconds, row.evaluation.top1) for row in record.epochs if row.evaluation]
-            if len(curve) > 1:
-                curves.append(curve)
+        curves = [cell.curve for cell in self.cells if len(cell.curve) > 1]
         if not curves:
             return None
         # Curves are divided by these, and may be 0 throughout.
@@ -95,6 +112,94 @@ class Progress:
         lines = tuple(_polyline(curve, longest, highest) for curve in curves)
         noun = "curve" if len(curves) == 1 else "curves"
         return Curves(lines, f"{len(curves)} {noun}, highest {highest:.1f} %")
+
+
+class ProgressReader:
+    """Reads how far the runs of a folder have got, each file again only when it has changed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[str, tuple[list[Stamp], Progress]] = {}
+        self._cells: dict[str, dict[Stamp, CellProgress | None]] = {}
+
+    def read_all(self) -> list[Progress]:
+        """Return the runs, the one that was written last first."""
+        folders = list_runs(self.root)
+        runs = [self._read(name, folder) for name, folder in folders.items()]
+        for gone in list(self._known.keys() - folders.keys()):
+            self._known.pop(gone, None)
+            self._cells.pop(gone, None)
+        return sorted(runs, key=lambda run: run.written, reverse=True)
+
+    def _read(self, name: str, folder: Path) -> Progress:
+        try:
+            return self._read_changed(name, folder)
+        except Exception as error:
+            # Whatever one folder holds, the others are listed.
+            return Progress(name, fault=f"can't be read ({type(error).__name__}: {error})"[:200])
+
+    def _read_changed(self, name: str, folder: Path) -> Progress:
+        records = _record_stamps(folder)
+        stamps = [*records, *_stamp(f"{folder}/config.json")]
+        known = self._known.get(name)
+        if known and known[0] == stamps:
+            return known[1]
+        before = self._cells.get(name, {})
+        cells = {}
+        for stamp in records:
+            cells[stamp] = before[stamp] if stamp in before else _read_cell(Path(stamp[0]))
+        progress = _make_progress(name, folder, cells)
+        self._cells[name] = cells
+        self._known[name] = stamps, progress
+        return progress
+
+
+def _make_progress(name: str, folder: Path, cells: dict[Stamp, CellProgress | None]) -> Progress:
+    readable = {stamp: cell for stamp, cell in cells.items() if cell is not None}
+    written = max((changed for _, changed, _ in readable), default=0)
+    return Progress(
+        name,
+        tuple(readable.values()),
+        # Never fewer than there are, whatever the configuration says.
+        num_cells=max(_requested_cells(folder), len(cells)),
+        num_faults=len(cells) - len(readable),
+        written=written / 1e9,
+    )
+
+
+def _record_stamps(folder: Path) -> list[Stamp]:
+    """Return the stamps of a run's records, sorted by path; none if the run has just gone."""
+    try:
+        names = sorted(os.listdir(folder / "cells"))  # noqa: PTH208
+    except OSError:
+        return []
+    stamps: list[Stamp] = []
+    for name in names:
+        stamps += _stamp(f"{folder}/cells/{name}/record.json")
+    return stamps
+
+
+def _stamp(path: str) -> list[Stamp]:
+    """Return what changes when a file does; nothing if it isn't there."""
+    try:
+        # Thousands of paths take too long as objects.
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return []
+    return [(path, found.st_mtime_ns, found.st_size)]
+
+
+def _read_cell(path: Path) -> CellProgress | None:
+    """Return what the list shows of a record; None if it can't be read or doesn't hold."""
+    try:
+        record = read(path, RunRecord)
+    except (OSError, ValueError):
+        return None  # torn, or gone since the folder was listed
+    curve = []
+    for row in record.epochs:
+        if row.evaluation:
+            curve.append((row.seconds, row.evaluation.top1))
+    return CellProgress(record.status, _describe(record), _thin_out(curve))
 
 
 def _describe(record: RunRecord) -> str:
@@ -108,7 +213,15 @@ def _describe(record: RunRecord) -> str:
     return text
 
 
-def _polyline(curve: Sequence[tuple[float, float]], longest: float, highest: float) -> str:
+def _thin_out(curve: Sequence[tuple[float, float]]) -> Curve:
+    """Return at most MAX_POINTS of a curve, evenly spaced, the first and the last among them."""
+    if len(curve) <= MAX_POINTS:
+        return tuple(curve)
+    last = len(curve) - 1
+    return tuple(curve[round(i * last / (MAX_POINTS - 1))] for i in range(MAX_POINTS))
+
+
+def _polyline(curve: Curve, longest: float, highest: float) -> str:
     """Return a curve as an SVG polyline's points; y runs downwards there."""
     points = []
     for seconds, top1 in curve:
@@ -120,39 +233,20 @@ def _polyline(curve: Sequence[tuple[float, float]], longest: float, highest: flo
 
 def list_runs(root: Path) -> dict[str, Path]:
     """Return the run folders in `root` by name, sorted, without links that lead out of `root`."""
-    # A link in `root` may lead to a folder that isn't meant to be shown.
     inside = root.resolve()
-    folders = sorted(child for child in root.iterdir() if is_run_folder(child))
-    return {folder.name: folder for folder in folders if folder.resolve().is_relative_to(inside)}
-
-
-def read_progress(folder: Path) -> Progress:
-    """Read how far a run has got. Records that can't be read are counted."""
-    paths = sorted((folder / "cells").glob("*/record.json"))
-    records, num_faults, written = [], 0, 0.0
-    for path in paths:
-        try:
-            changed = path.stat().st_mtime_ns
-            records.append(_read_record(path, changed))
-        except (OSError, ValueError):
-            num_faults += 1  # torn, or gone since the folder was listed
-        else:
-            written = max(written, changed / 1e9)
-    # Never fewer than there are, whatever the configuration says.
-    num_cells = max(_requested_cells(folder), len(paths))
-    return Progress(folder.name, folder, tuple(records), num_cells, num_faults, written)
-
-
-@lru_cache(maxsize=MAX_CACHED_RECORDS)
-def _read_record(path: Path, changed: int) -> RunRecord:
-    """Read a record again only when its file has changed: `changed` is part of the cache's key."""
-    return read(path, RunRecord)
+    runs = {}
+    for child in sorted(root.iterdir()):
+        # A link in `root` may lead to a folder that isn't meant to be shown.
+        leads_out = child.is_symlink() and not child.resolve().is_relative_to(inside)
+        if is_run_folder(child) and not leads_out:
+            runs[child.name] = child
+    return runs
 
 
 def _requested_cells(folder: Path) -> int:
     """Return how many cells a run was asked for; 0 if its `config.json` doesn't say."""
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-        return len(config["models"]) * len(config.get("seeds") or [0])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    config = read_config(folder)
+    models, seeds = config.get("models"), config.get("seeds") or [0]
+    if not isinstance(models, list) or not isinstance(seeds, list):
         return 0
+    return len(models) * len(seeds)

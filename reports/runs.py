@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.results import array_file
+from bench.results.array_file import UNREADABLE
 from bench.results.record import Comparison, RunRecord
 from bench.results.reliability import image_scores
-from bench.results.storage import UNREADABLE, Written, comparison_paths, read, requested_models
+from bench.results.storage import Written, comparison_paths, read, requested_models
 
 Value = TypeVar("Value")
 
@@ -46,10 +48,10 @@ class Cell:
         said = {name: a for name, a in said.items() if _has_numbers(a, accuracy.num_images)}
         if not {"label", "predicted"} <= said.keys():
             return {}
-        # A negative class would be counted as the last one, and a larger one would fail later.
-        named = np.concatenate([said["label"], said["predicted"]])
-        if named.dtype.kind not in "iu" or named.min() < 0 or named.max() >= classes:
-            return {}
+        for name in ("label", "predicted"):
+            # A negative class would be counted as the last one, and a larger one would fail later.
+            if said[name].dtype.kind not in "iu" or not is_below(said[name], classes):
+                return {}
         # Files hold small integers: a product of two classes would overflow them.
         return said | {name: said[name].astype(np.int64) for name in ("label", "predicted")}
 
@@ -74,13 +76,14 @@ def read_arrays(
 ) -> dict[str, NDArray[Any]]:
     """Read arrays of an archive: all of `keys` and what it has of `optional`, or nothing."""
     try:
-        # Opened here, not by numpy: it leaves the file open if the archive is torn.
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            held = [key for key in optional if key in arrays]
-            return {key: arrays[key] for key in (*keys, *held)}
+        return array_file.read_arrays(path, keys, optional=optional)
     except UNREADABLE:
         return {}
+
+
+def is_below(numbers: NDArray[Any], limit: int) -> bool:
+    """Return whether all numbers are from 0 on and stay below a limit."""
+    return bool((numbers >= 0).all() and (numbers < limit).all())
 
 
 def _has_numbers(array: NDArray[Any], num_images: int) -> bool:
@@ -138,6 +141,11 @@ class Source:
         for run in self.runs:
             for cell in run.cells:
                 yield run, cell
+
+
+def encode_page(page: str) -> bytes:
+    """Encode a page; what no text is, such as the bytes of a folder's name, is spelled out."""
+    return page.encode("utf-8", "backslashreplace")
 
 
 def read_source(paths: Sequence[Path]) -> Source:

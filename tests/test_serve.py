@@ -4,18 +4,25 @@ Oracles: what stands in the records; paths and hosts that must not be answered.
 """
 
 import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench.results.storage import write_json
+from bench.results.storage import read, write_json
 from reports.__main__ import main
-from reports.serve import make_server
+from reports.serve import Handler, make_server
 from tests.support.record_factory import ZOO, failed, record, write_run
 
 Answer = tuple[int, str, dict[str, str]]
@@ -181,12 +188,144 @@ def test_torn_records_are_counted(root: Path) -> None:
         assert "1 unreadable" in ask(port, "/")[1]
 
 
+def spoil_name(run: Path) -> None:
+    run.rename(os.fsdecode(os.fsencode(run.parent) + b"/one\xff"))
+
+
+def spoil_config(run: Path, content: str) -> None:
+    (run / "config.json").write_text(content, encoding="utf-8")
+
+
+def spoil_record(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = next((run / "cells").glob("*/record.json"))
+    content = json.loads(path.read_bytes())
+    change(content)
+    write_json(path, content)
+
+
+def spoil_kind(run: Path) -> None:
+    path = next((run / "cells").glob("*/record.json"))
+    path.unlink()
+    os.mkfifo(path)
+
+
+SPOILERS: dict[str, Callable[[Path], None]] = {
+    "a name that is no text": spoil_name,
+    "a configuration as deep as a well": lambda run: spoil_config(run, "[" * 100_000),
+    "models that are no list": lambda run: spoil_config(run, '{"models": {"a": 1}, "seeds": 3}'),
+    "an epoch of no images": lambda run: spoil_record(
+        run, lambda content: content["epochs"][0]["evaluation"].update(num_images=0)
+    ),
+    "a pipe for a record": spoil_kind,
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
+def test_a_bad_run_is_a_row_and_the_others_are_listed(
+    root: Path, spoil: Callable[[Path], None]
+) -> None:
+    spoil(root / "one")
+    with served(root) as port:
+        status, page, _ = ask(port, "/")
+        assert status == 200
+        assert "training: 0 of 4 cells" in page  # the other run
+        links = re.findall(r'href="(/run/[^"]+)"', page)
+        assert len(links) == 2
+        for link in links:
+            assert ask(port, link)[0] == 200
+
+
+def test_runs_that_come_and_go_cost_no_answer(root: Path) -> None:
+    stop = threading.Event()
+
+    def move() -> None:
+        while not stop.is_set():
+            shutil.copytree(root / "one", root / "moving")
+            shutil.rmtree(root / "moving")
+
+    mover = threading.Thread(target=move)
+    with served(root) as port:
+        mover.start()
+        try:
+            answers = [ask(port, "/") for _ in range(60)]
+        finally:
+            stop.set()
+            mover.join()
+    assert all(status == 200 and "training: 0 of 4" in page for status, page, _ in answers)
+
+
+def test_a_record_is_read_again_only_when_it_has_changed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+
+    def counted(path: Path, kind: Any) -> Any:
+        reads.append(path)
+        return read(path, kind)
+
+    monkeypatch.setattr("reports.progress.read", counted)
+    with served(root) as port:
+        ask(port, "/")
+        assert len(reads) == 3
+        ask(port, "/")
+        assert len(reads) == 3
+        spoil_record(root / "two", lambda content: content.update(seed=5))
+        ask(port, "/")
+    assert len(reads) == 4
+
+
+def talk(port: int, request: bytes) -> bytes:
+    """Send bytes as they are; return all that comes until the server hangs up."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+def test_two_hosts_are_refused(root: Path) -> None:
+    with served(root) as port:
+        request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n"
+        assert talk(port, request).startswith(b"HTTP/1.0 403")
+
+
+def test_a_client_that_says_nothing_is_hung_up_on(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Handler, "timeout", 0.2)
+    with served(root) as port:
+        assert talk(port, b"") == b""
+        assert talk(port, b"GET / HT") == b""
+
+
+def test_a_client_that_hangs_up_leaves_no_traceback(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(root) as port:
+        for _ in range(5):
+            connection = socket.create_connection(("127.0.0.1", port))
+            # To close with this set is to reset: what is sent on finds nobody.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(b"GET /run/one HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            connection.close()
+        assert ask(port, "/")[0] == 200
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_s_page_has_an_origin_of_its_own(root: Path) -> None:
+    with served(root) as port:
+        policy = ask(port, "/run/one")[2]["content-security-policy"]
+    assert "sandbox" in policy
+    assert "allow-same-origin" not in policy
+
+
 def test_an_empty_folder_says_so(tmp_path: Path) -> None:
     with served(tmp_path) as port:
         assert "No runs yet." in ask(port, "/")[1]
 
 
-@pytest.mark.parametrize("given", [["none"], ["runs", "--port", "1"]])
+@pytest.mark.parametrize(
+    "given",
+    [["none"], ["runs", "--port", "1"], ["runs", "--port", "99999"], ["runs", "--port", "-1"]],
+)
 def test_wrong_requests_are_refused_in_one_line(
     given: list[str],
     root: Path,
@@ -196,7 +335,7 @@ def test_wrong_requests_are_refused_in_one_line(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("reports.serve.ThreadingHTTPServer", refuse)
+    monkeypatch.setattr("reports.serve.Server", refuse)
     monkeypatch.chdir(root.parent)
     assert main(["serve", *given]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

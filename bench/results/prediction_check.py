@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.results.array_file import UNREADABLE
 from bench.results.record import Accuracy, RunRecord
 from bench.results.reliability import brier_scores, conformal_sets, image_losses
-from bench.results.storage import UNREADABLE
 
 MOST_CONFIDENCE = 1.00001  # float32 probabilities are 1 within their rounding
 LOSS_ROUNDING = 1e-3  # of a loss that two bytes hold: 1 / 2048 of itself at most

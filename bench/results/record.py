@@ -23,6 +23,13 @@ SCHEMA = 2
 MOST_CHARACTERS = 100  # of a model's name in its folder's: a file's name has 255 bytes
 DIGITS = 8  # of the checksum behind it
 
+# No quantity of ours comes near these; what does would overflow in sums and squares of a report.
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Positive = Annotated[int, Field(ge=1, le=2**53)]
+Number = Annotated[float, Field(ge=-1e100, le=1e100)]
+Seconds = Annotated[float, Field(ge=0, le=1e100)]
+Numbers = Annotated[tuple[Number, ...], Field(min_length=1)]
+
 Status = Literal["started", "ok", "oom", "diverged", "failed", "interrupted"]
 CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -52,13 +59,20 @@ class Measurement:
     unit: str
     better: Better
     merge: Merge
-    values: tuple[tuple[float, ...], ...]
-    warmup: tuple[tuple[float, ...], ...] = ()
-    images: int | None = None
+    values: Annotated[tuple[Numbers, ...], Field(min_length=1)]
+    warmup: tuple[tuple[Number, ...], ...] = ()
+    images: Positive | None = None
     part: str = ""
     note: str = ""
     set_aside: Annotated[tuple[tuple[float, ...], ...], NEWER] = ()
     disturbed: Annotated[float, NEWER] = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where ranks differ in their visits, or a rate's time isn't positive."""
+        if len({len(rank) for rank in self.values}) > 1:
+            raise ValueError(f"{self.metric}: ranks have numbers of visits that differ")
+        if self.images is not None and min(map(min, self.values)) <= 0:
+            raise ValueError(f"{self.metric}: images took no time")
 
     @property
     def merged(self) -> tuple[float, ...]:
@@ -120,11 +134,18 @@ class Accuracy:
     """
 
     split: Literal["validation", "test"]
-    num_images: int
-    num_top1: int
-    num_top5: int
-    num_superclass: int | None
-    loss: float
+    num_images: Positive
+    num_top1: Count
+    num_top5: Count
+    num_superclass: Count | None
+    loss: Number
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where more images are right than there are."""
+        if not self.num_top1 <= self.num_top5 <= self.num_images:
+            raise ValueError("num_top1, num_top5 and num_images don't grow")
+        if self.num_superclass is not None and self.num_superclass > self.num_images:
+            raise ValueError("num_superclass is more than num_images")
 
     @property
     def top1(self) -> float:
@@ -155,12 +176,12 @@ class Epoch:
     looked.
     """
 
-    epoch: int
-    step: int
-    images: int
-    seconds: float
-    train_loss: float
-    learning_rate: float
+    epoch: Count
+    step: Count
+    images: Count
+    seconds: Seconds
+    train_loss: Number
+    learning_rate: Number
     evaluation: Accuracy | None = None
     taken_cores: Annotated[float | None, NEWER] = None
 
@@ -192,15 +213,24 @@ class DataInfo:
     source: str
     checksum: str
     protocol: Literal["split", "published"]
-    image_size: int
-    num_train: int
-    num_validation: int
-    num_test: int
+    image_size: Positive
+    num_train: Count
+    num_validation: Count
+    num_test: Count
     class_names: tuple[str, ...]
     superclass_names: tuple[str, ...] = ()
-    superclass_of: tuple[int, ...] = ()
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    superclass_of: tuple[Count, ...] = ()
+    mean: tuple[Number, ...]
+    std: tuple[Number, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a class has no superclass, or one that isn't there."""
+        if not self.superclass_of:
+            return
+        if len(self.superclass_of) != len(self.class_names):
+            raise ValueError("superclass_of isn't of all classes")
+        if max(self.superclass_of) >= len(self.superclass_names):
+            raise ValueError("superclass_of names a superclass that isn't there")
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -227,13 +257,13 @@ class RunRecord:
     epochs: tuple[Epoch, ...] = ()
     accuracy: Accuracy | None = None
     measurements: tuple[Measurement, ...] = ()
-    world_size: int
-    batch_size: int
-    num_parameters: int | None = None
-    num_local_parameters: int | None = None
-    multiply_adds: int | None = None
-    train_seconds: float | None = None
-    resumed_from: int | None = None
+    world_size: Positive
+    batch_size: Positive
+    num_parameters: Count | None = None
+    num_local_parameters: Count | None = None
+    multiply_adds: Count | None = None
+    train_seconds: Seconds | None = None
+    resumed_from: Count | None = None
     batch_search: dict[str, JsonValue] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
     created: str
@@ -253,11 +283,11 @@ class NoiseFloor:
     The ratio with its interval, and in how many of `windows` stretches one had won.
     """
 
-    ratio: float
-    low: float | None
-    high: float | None
-    claims: int
-    windows: int
+    ratio: Number
+    low: Number | None
+    high: Number | None
+    claims: Count
+    windows: Count
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -281,7 +311,7 @@ class Comparison:
     measurements: dict[str, tuple[Measurement, ...]]
     same_model_twice: tuple[Measurement, ...] = ()
     noise: dict[str, NoiseFloor] = field(default_factory=dict)
-    conditions: dict[str, dict[str, float]] = field(default_factory=dict)
+    conditions: dict[str, dict[str, Number]] = field(default_factory=dict)
     machine: tuple[Measurement, ...] = ()
     sweeps: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
     sweep_ended: dict[str, str] = field(default_factory=dict)
@@ -289,8 +319,8 @@ class Comparison:
     group: int = 0
     missing: dict[str, str] = field(default_factory=dict)
     environment: dict[str, JsonValue]
-    world_size: int
-    batch_size: int
+    world_size: Positive
+    batch_size: Positive
     created: str
     schema: int = SCHEMA
 

@@ -8,11 +8,10 @@ import fcntl
 import io
 import json
 import os
-import zipfile
-import zlib
+import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, BinaryIO, TextIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +26,6 @@ from bench.results.record import (
 )
 
 Written = TypeVar("Written", RunRecord, Comparison)
-
-# What numpy raises for an archive that is missing, torn, of another format, or lacks an array.
-UNREADABLE = (OSError, ValueError, IndexError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def write_json(path: Path, value: JsonValue) -> None:
@@ -87,9 +83,27 @@ def write(path: Path, record: RunRecord | Comparison) -> None:
     write_json(path, TypeAdapter(type(record)).dump_python(record, mode="json"))
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read its bytes; OSError for anything that isn't a file.
+
+    A pipe under a record's name would be waited for without an end.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's bytes; OSError for anything that isn't a file."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def read(path: Path, kind: type[Written]) -> Written:
     """Read a record or a comparison; ValueError says in one line what is wrong with the file."""
-    content = path.read_bytes()
+    content = read_bytes(path)
     try:
         found = TypeAdapter(kind).validate_json(content)
     except ValidationError as error:
@@ -191,7 +205,14 @@ def requested_models(folder: Path) -> Sequence[str]:
 
     Empty if that can't be read.
     """
+    models = read_config(folder).get("models")
+    return [name for name in models if isinstance(name, str)] if isinstance(models, list) else []
+
+
+def read_config(folder: Path) -> dict[str, JsonValue]:
+    """Return what a run's `config.json` says; empty if it can't be read."""
     try:
-        return list(json.loads((folder / "config.json").read_bytes())["models"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        config = json.loads(read_bytes(folder / "config.json"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
