@@ -182,7 +182,9 @@ def test_the_file_runs_as_python_runs_it(tmp_path: Path) -> None:
     path = write(
         tmp_path / "mine.py", text + "LINE = __import__('sys')._getframe().f_lineno\n" + FUNCTION
     )
-    code = "import mine; print(mine.x, mine.LINE, mine.__annotations__)"
+    # A launch before this test may have told Python not to look into the current folder.
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import mine; "
+    code += "print(mine.x, mine.LINE, mine.__annotations__)"
     plain = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
