@@ -2,6 +2,7 @@
 
     python -m bench.study runs/study.jsonl              do what is missing of 300 comparisons
     python -m bench.study runs/study.jsonl --limit 5    do at most five of them
+    python -m bench.study runs/study.jsonl --busy       do only those beside other work
     python -m bench.study runs/study.jsonl --table      print the table of what is there
 
 Each comparison is of two fresh builds of one model, at most 15 s long: 200 of equals, half of them
@@ -43,11 +44,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path, help="where the comparisons are kept, a line each")
     parser.add_argument("--table", action="store_true", help="print the table alone")
     parser.add_argument("--limit", type=int, metavar="N", help="do at most N comparisons now")
+    parser.add_argument("--busy", action="store_true", help="do those beside other work alone")
     options = parser.parse_args(words)
     lines = read_lines(options.file)
     if not options.table:
         done = {trial_of(line) for line in lines}
         missing = [trial for trial in list_trials() if trial not in done]
+        if options.busy:
+            missing = [trial for trial in missing if trial.busy]
         try:
             lines += _do_trials(missing[: options.limit], options.file)
         except ValueError as error:
@@ -99,7 +103,9 @@ def ratio_of(line: Line) -> tuple[float, float, float]:
     builds = {}
     for name, seconds in line["values"].items():
         # A ratio doesn't depend on how many images there were.
-        builds[name] = make_measurement(METRIC, [seconds], images=1)
+        # Lines from before the rounds were watched say nothing of others.
+        disturbed = line.get("disturbed", 0.0)
+        builds[name] = make_measurement(METRIC, [seconds], images=1, disturbed=disturbed)
     return speed_ratio(builds["second"], builds["first"])
 
 

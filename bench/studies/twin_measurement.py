@@ -63,10 +63,16 @@ def measure_trial(trial: Trial, context: RunContext) -> dict[str, Any]:
             seconds=SECONDS,
             seed=trial.number,
             check=runtime.check_signal,
+            watch=runtime.watch().read_taken,
         )
     values = {name: rows[METRIC] for name, rows in turns.values.items()}
-    took = time.perf_counter() - start
-    return {**trial._asdict(), "ended_by": turns.ended_by, "seconds": took, "values": values}
+    return {
+        **trial._asdict(),
+        "ended_by": turns.ended_by,
+        "seconds": time.perf_counter() - start,
+        "values": values,
+        "disturbed": turns.disturbed,
+    }
 
 
 class SlowedLearner(Learner):
