@@ -16,9 +16,9 @@ from bench.results.image_interval import mcnemar
 from reports.ranking import Entry, Group, best_first
 from reports.runs import read_arrays
 
-MAX_ROWS = 40  # models of which two are chosen
-MAX_ANSWERS = 600_000  # bits that the page carries: models times test images
-MAX_PICTURES = 96
+MAX_ROWS = 40  # models of which two are chosen, the most accurate
+MAX_ANSWERS = 80_000  # bits that the page carries: models times test images
+MAX_PICTURES = 48
 ACROSS = 12  # pictures in a row of the sheet
 
 
@@ -142,5 +142,5 @@ def _encode_sheet(images: NDArray[np.uint8]) -> str:
         sheet[row * side : (row + 1) * side, column * side : (column + 1) * side] = image
     buffer = io.BytesIO()
     picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
-    picture.save(buffer, format="WEBP", quality=80, method=4)
+    picture.save(buffer, format="WEBP", quality=70, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
