@@ -12,8 +12,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.frame import COLUMNS, tidy_rows
+from reports.frame import COLUMNS
 from reports.runs import read_source
+from reports.tidy import tidy_rows
 
 if TYPE_CHECKING:
     import pandas as pd

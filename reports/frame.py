@@ -1,8 +1,7 @@
-"""The tidy table: one row a record, empty where nothing was measured."""
+"""One record's row of the tidy table, empty where nothing was measured."""
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from bench.results.interval import Estimate
 from bench.results.metric import FIGURES, METRICS, Column
@@ -10,10 +9,7 @@ from bench.results.record import Comparison, Measurement, RunRecord
 from bench.results.reliability import estimate
 from bench.results.setting import SETTINGS
 from bench.results.verdict import rate_interval, speed_ratio
-from reports.runs import Cell, Source
-
-if TYPE_CHECKING:
-    import pandas as pd
+from reports.runs import Cell
 
 Field = str | int | float | bool | None
 
@@ -35,8 +31,11 @@ CONTRACT = (
     *("latency_ms_p95", "top1_best_on_test", "best_validation_top1", "best_validation_epoch"),
     *("parallel", "num_local_parameters", "exchanged_bytes"),
 )
+# Of a model among those that it may be ranked with; `reports/tidy.py` knows the others.
+STANDING = ("rank_low", "rank_high", "tier")
 NEWER = (
     "feature_seconds",
+    *STANDING,
     *(column.key for column in FIGURES),
     *(setting.name for setting in SETTINGS if setting.in_csv),
 )
@@ -45,22 +44,6 @@ COLUMNS = tuple(dict.fromkeys((*CONTRACT, *NEWER)))
 # Of a training step for each multiply-add of a forward pass: an operation each for the product and
 # the sum, once forward and twice backward (to the inputs and to the weights).
 FLOPS_OF_TRAINING = 6
-
-
-def tidy_rows(source: Source) -> list[dict[str, Field]]:
-    """Return one row a record with every name of COLUMNS.
-
-    In percent, images/s of the whole world, bytes, seconds and milliseconds.
-    """
-    return [row_of(cell, run.comparison, run=run.name) for run, cell in source.cells]
-
-
-def tidy_frame(source: Source) -> "pd.DataFrame":
-    """Return the tidy rows as a pandas frame."""
-    # Imported here: a page without --csv needs no pandas, which takes half a second.
-    import pandas as pd
-
-    return pd.DataFrame(tidy_rows(source), columns=list(COLUMNS)).convert_dtypes()
 
 
 def row_of(cell: Cell, comparison: Comparison | None, *, run: str) -> dict[str, Field]:

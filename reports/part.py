@@ -17,7 +17,7 @@ from reports.pairs import SPEEDS, baselines_of, is_finite, noise_floor
 from reports.provenance import environment_rows, facts_of, title_of
 from reports.published import compare_with_published
 from reports.ranking import ranks_of, shared_and_different
-from reports.table import group_views, heading, row_data
+from reports.table import group_views, heading, rank_text, row_data
 from reports.verdict_text import verdict_of
 from reports.view import View
 
@@ -55,7 +55,9 @@ def ranking_part(view: View) -> Part:
     baselines, rows = [], []
     for group in view.groups:
         ranks = ranks_of(group)
-        rows += [row_data(entry, ranks, numbers[entry.key]) for entry in group.entries]
+        for entry in group.entries:
+            row = row_data(entry, ranks, numbers[entry.key])
+            rows.append(row | {"rank": rank_text(group, entry)})
         baselines += [(numbers[e.key], e) for e in baselines_of(group, view.baseline)]
     columns = [_column_data(column) for column in COLUMNS]
     # A model of several runs or groups has several rows: the first one is the baseline at first.

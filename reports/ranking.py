@@ -1,6 +1,7 @@
 """Who stands where: the page's rows, which may be ranked together, and their places."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from reports.estimate import comparison_intervals, estimates_of, stack_scores
 from reports.frame import measurements_of, text_of
 from reports.naming import Names, name_apart
 from reports.runs import Cell, Run, Source
+from reports.standing import Standings, Top1, standings_of
 
 PREDICTIONS = ("label", "predicted", "confidence")
 
@@ -113,10 +115,18 @@ class Group:
     key: dict[str, object]
     entries: tuple[Entry, ...]
 
+    @cached_property
+    def standings(self) -> Standings[str]:
+        """Return the intervals of the rows' ranks in top-1, by the row's key."""
+        rows = [entry for entry in self.entries if "top1" in entry.numbers]
+        return standings_of(
+            {entry.key: Top1(entry.numbers["top1"], entry.correct) for entry in rows}
+        )
+
 
 @dataclass(frozen=True)
 class Rank:
-    """A place in one ranking; `tied` if another row's interval overlaps at the same place."""
+    """A place in one ranking; `tied` if another row has the same one."""
 
     place: int
     tied: bool
@@ -182,11 +192,14 @@ def shared_and_different(groups: Sequence[Group]) -> tuple[list[str], list[str]]
 def ranks_of(group: Group) -> dict[str, dict[str, Rank]]:
     """Return places in every column that has a better direction: column -> row's key -> rank.
 
-    Rows whose intervals overlap share a place.
+    In top-1 a place is the best that a row's rank may be (`Group.standings`); else rows whose
+    intervals overlap share one.
     """
-    ranks: dict[str, dict[str, Rank]] = {}
+    best = {key: standing.low for key, standing in group.standings.rows.items()}
+    shared = Counter(best.values())
+    ranks = {"top1": {key: Rank(low, tied=shared[low] > 1) for key, low in best.items()}}
     for column in COLUMNS:
-        if column.better is None:
+        if column.better is None or column.key == "top1":
             continue
         rows = [entry for entry in group.entries if column.key in entry.numbers]
         numbers = [entry.numbers[column.key] for entry in rows]

@@ -9,8 +9,8 @@ be read back: `unescape` takes one off.
 import re
 from pathlib import Path
 
-from reports.frame import tidy_frame
 from reports.runs import Source
+from reports.tidy import tidy_frame
 
 # Tabs, line ends and the wide forms count: spreadsheets drop the first and read the last as ASCII.
 FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")

@@ -5,7 +5,7 @@ Groups of rows, each cell with its text and note.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.results.interval import Estimate
@@ -46,6 +46,7 @@ class RowView:
     causes: tuple[str, ...]
     notes: tuple[int, ...]
     place: str
+    rank: str  # its interval in top-1: `1–3`
     cells: tuple[CellView, ...]
 
 
@@ -75,7 +76,8 @@ def group_views(
         rows = []
         for entry in group.entries:
             rank = ranks.get(entry.key)
-            rows.append(_row(entry, marks[entry.family], warned, rank, order[entry.key]))
+            row = _row(entry, marks[entry.family], warned, rank, order[entry.key])
+            rows.append(replace(row, rank=rank_text(group, entry)))
         views.append(GroupView(number, heading(group, different), tuple(rows)))
     return views
 
@@ -124,6 +126,7 @@ def _row(
         causes=tuple(causes_of(entry)),
         notes=tuple(notes.get("", ())),  # those that are of no column
         place=place_text(rank),
+        rank="",
         cells=tuple(cells),
     )
 
@@ -140,6 +143,14 @@ def place_text(rank: Rank | None) -> str:
     if rank is None:
         return ""
     return f"={rank.place}" if rank.tied else str(rank.place)
+
+
+def rank_text(group: Group, entry: Entry) -> str:
+    """Return the interval of a row's rank in top-1: `1–3`, empty if it is one place."""
+    standing = group.standings.rows.get(entry.key)
+    if standing is None or standing.low == standing.high:
+        return ""
+    return f"{standing.low}–{standing.high}"
 
 
 def seeds_of(entry: Entry) -> str:

@@ -58,6 +58,7 @@ def verdict_of(group: Group, top1: Pairs, speed: Pairs) -> list[Markup]:
     sentences = [
         *map(escape, _said_first(group)),
         *_most_accurate(group, top1),
+        *_neighbours(group),
         *_fastest(group, speed),
         *_choice(group),
         *_unfinished(group),
@@ -106,6 +107,18 @@ def _most_accurate(group: Group, pairs: Pairs) -> Iterator[Markup]:
         if pair:
             text += f" ({pair.low:.1f} to {pair.high:.1f} on the same images)"
     yield text + "."
+
+
+def _neighbours(group: Group) -> Iterator[Markup]:
+    """Yield how much of the order by top-1 is proven, where that is more than one pair."""
+    num_pairs = len(group.standings.rows) - 1
+    if num_pairs < 2:
+        return
+    inseparable = group.standings.num_inseparable or "none"
+    tiers = max(standing.tier for standing in group.standings.rows.values())
+    yield Markup("Of {} neighbouring pairs by top-1 {} can't be told apart ({} tier{}).").format(
+        num_pairs, inseparable, tiers, "s" if tiers > 1 else ""
+    )
 
 
 def _is_as_accurate(best: Entry, entry: Entry, pairs: Pairs) -> bool:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.frame import COLUMNS, tidy_frame
+from reports.frame import COLUMNS
 from reports.runs import read_source
 from reports.spreadsheet import write_csv
+from reports.tidy import tidy_frame
 from tests.support.record_factory import (
     ZOO,
     Animal,

@@ -1,12 +1,20 @@
 """Ranks with intervals. Oracles: scipy's tests pair by pair, and simulations of a known order."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench.results.interval import holm
+from bench.results.interval import Estimate, holm
 from bench.results.rank import adjust_pairs, count_inseparable, p_values_of_pairs, rank_models
+from reports.pairs import top1_pairs
+from reports.ranking import entries_of, groups_of, ranks_of
+from reports.runs import read_source
+from reports.standing import Top1, standings_of
+from reports.tidy import tidy_rows
+from tests.support.record_factory import ZOO, record, write_run
 
 
 def draw_models(
@@ -129,3 +137,41 @@ def test_far_apart_is_told_apart() -> None:
     differ = adjust_pairs(p_values_of_pairs(models)) < 0.05
     ranks = rank_models([model.mean() for model in models], differ)
     assert (ranks.low == ranks.high).sum() >= 6
+
+
+def test_the_page_and_the_csv_say_where_a_model_may_stand(tmp_path: Path) -> None:
+    records = [record(animal, seed) for animal in ZOO[:5] for seed in (0, 1)]
+    source = read_source([write_run(tmp_path / "run", records)])
+    (group,) = groups_of(entries_of(source))
+    rows = tidy_rows(source)
+    correct = [entry.correct for entry in group.entries]
+    differ = adjust_pairs(p_values_of_pairs(correct)) < 0.05
+    for place, entry in enumerate(group.entries):
+        standing = group.standings.rows[entry.key]
+        better = sum(bool(differ[place, other]) for other in range(place))
+        assert standing.low == ranks_of(group)["top1"][entry.key].place == 1 + better
+        assert standing.low <= place + 1 <= standing.high
+        own = [row for row in rows if row["model"] == entry.model]
+        assert [(row["rank_low"], row["rank_high"], row["tier"]) for row in own] == [standing] * 2
+    # What the page's pairs say, the ranks say too.
+    pairs = top1_pairs(group, list(group.entries))
+    for i, base in enumerate(group.entries):
+        for j, entry in enumerate(group.entries):
+            if i != j:
+                assert (pairs[base.key][entry.key].judgement != "undecided") == differ[i, j]
+
+
+def test_rows_without_predictions_are_told_apart_by_their_intervals() -> None:
+    nothing = np.zeros((0, 0), dtype=bool)
+    right = np.random.default_rng(7).random((1, 1_000)) < 0.8
+    standings = standings_of(
+        {
+            "far": Top1(Estimate(20, 18, 22), nothing),
+            "near": Top1(Estimate(80, 77, 83), nothing),
+            "own": Top1(Estimate(100 * right.mean(), 77, 83), right),
+        }
+    )
+    assert standings.rows["far"] == (3, 3, 2)
+    assert standings.rows["near"][:2] == standings.rows["own"][:2] == (1, 2)
+    assert standings.num_inseparable == 1
+    assert standings_of({}).rows == {}

@@ -42,7 +42,8 @@ function sortRows() {
   const ranked = data.columns.find((c) => c.key === state.sort)?.better ? state.sort : "top1";
   for (const [i, row] of rowElements) {
     const [cell, place] = [row.firstElementChild, String(data.rows[i].places[ranked] ?? "")];
-    if (cell.textContent !== place) cell.textContent = place;
+    const rank = ranked === "top1" ? data.rows[i].rank : "";
+    if (cell.textContent !== place + rank) cell.replaceChildren(place, ...(rank ? [element("i", {}, rank)] : []));
   }
   layOutInTurn();
   for (const head of $$("#ranking thead [data-sort]")) {
