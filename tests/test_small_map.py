@@ -222,9 +222,10 @@ def test_the_rule_takes_what_gained_and_leaves_what_lost(
     assert is_replaced(conv, torch.randn(128, conv.in_channels, size, size)) == expected
 
 
-def test_a_convolution_on_large_maps_is_torchs_module_again() -> None:
-    model = zoo.fast(zoo.create_model("lenet5"))
-    before = [type(module) for module in zoo.create_model("lenet5").modules()]
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "resnet18_cifar"])
+def test_a_form_with_large_maps_alone_has_torchs_modules_again(name: str) -> None:
+    before = [type(module) for module in zoo.create_model(name).modules()]
+    model = zoo.fast(zoo.create_model(name))
     model(torch.randn(2, 3, 32, 32))
     assert [type(module) for module in model.modules()] == before
 
