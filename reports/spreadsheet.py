@@ -6,8 +6,10 @@ text begins with an apostrophe and then a formula it gets another one, so that w
 be read back: `unescape` takes one off.
 """
 
+import csv
 import re
 from pathlib import Path
+from typing import Literal
 
 from reports.runs import Source
 from reports.tidy import tidy_frame
@@ -24,8 +26,11 @@ def write_csv(source: Source, path: Path) -> None:
     # Numbers are none of anybody's text: a negative one stays as it is.
     texts = frame.select_dtypes(["string", "object"]).columns
     frame[texts] = frame[texts].map(escape)
+    # `csv` quotes what holds its own line end only, and readers take a lone \r for one as well.
+    returns = bool(frame[texts].map(lambda text: "\r" in str(text)).to_numpy().any())
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     try:
-        frame.to_csv(path, index=False, lineterminator="\n", encoding=ENCODING)
+        frame.to_csv(path, index=False, lineterminator="\n", encoding=ENCODING, quoting=quoting)
     except OSError as error:
         raise ValueError(f"{path}: can't be written ({error.strerror or error})") from error
 

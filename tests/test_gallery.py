@@ -24,7 +24,7 @@ from reports.gallery import ACROSS, choose_pictures, gallery_data
 from reports.part import gallery_part
 from reports.runs import read_source
 from reports.view import build_view
-from tests.support.record_factory import ZOO, data_info, predictions, record, write_run
+from tests.support.record_factory import ZOO, accuracy, data_info, predictions, record, write_run
 
 DRAW = np.random.default_rng(3)
 
@@ -107,9 +107,7 @@ def write_three(folder: Path, *, checksum: str = "sha256:12ab") -> Written:
     records = []
     for animal in ZOO[:3]:
         whole = record(animal, data=data)
-        assert whole.accuracy
-        small = replace(whole.accuracy, num_images=400, num_top1=4 * round(animal.top1))
-        records.append(replace(whole, accuracy=small))
+        records.append(replace(whole, accuracy=accuracy(round(animal.top1), n=400)))
     write_run(folder, records)
     answers = {each.model: predictions(each) for each in records}
     labels = answers[ZOO[0].name]["label"]

@@ -28,6 +28,8 @@ FORMULAS = (
     "=HYPERLINK(A1)",
     "'=1",
     "''-1",
+    "\r",
+    "a\rb",
 )
 
 

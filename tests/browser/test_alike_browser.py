@@ -13,7 +13,7 @@ from opened_page import Open, Opened
 
 from reports.page import build_page
 from reports.runs import read_source
-from tests.support.record_factory import Animal, comparison, data_info, record, write_run
+from tests.support.record_factory import Animal, accuracy, comparison, data_info, record, write_run
 
 pytestmark = pytest.mark.browser
 # Alike in their first 29 characters, in those and their last ones, and not escaped.
@@ -51,9 +51,7 @@ def write_alike(number: int, folder: Path) -> tuple[list[Path], int]:
             animals.append(Animal(name, "one", size, 10 * size, speed, draw.uniform(20, 80)))
         cells = [record(animal, run=run, data=data, num_epochs=3) for animal in animals]
         small = [
-            replace(cell, accuracy=replace(cell.accuracy, num_images=400, num_top1=150 + 9 * i))
-            for i, cell in enumerate(cells)
-            if cell.accuracy
+            replace(cell, accuracy=accuracy(37.5 + 2 * i, n=400)) for i, cell in enumerate(cells)
         ]
         folders.append(write_run(folder / f"{len(folders)}", small, comparison(animals, run=run)))
     return folders, len(folders) * len(names)
