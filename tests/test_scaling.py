@@ -325,6 +325,7 @@ OF_NO_NUMBER = {
     "allow_emulated": "what came of it: bf16_unit",
     "epochs": "budget_epochs",
     "seconds": "budget_seconds",
+    "train": "train_mode",
 } | dict.fromkeys(
     ("out", "track", "resume", "checkpoint_seconds", "timeout", "restarts", "dry_run", "like"),
     "how a run is kept, watched and gone on with",

@@ -64,8 +64,8 @@ class Measurement:
     images: Positive | None = None
     part: str = ""
     note: str = ""
-    set_aside: Annotated[tuple[tuple[float, ...], ...], NEWER] = ()
-    disturbed: Annotated[float, NEWER] = 0.0
+    set_aside: Annotated[tuple[tuple[Number, ...], ...], NEWER] = ()
+    disturbed: Annotated[Seconds, NEWER] = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError where ranks differ in their visits, or a rate's time isn't positive."""
@@ -183,7 +183,7 @@ class Epoch:
     train_loss: Number
     learning_rate: Number
     evaluation: Accuracy | None = None
-    taken_cores: Annotated[float | None, NEWER] = None
+    taken_cores: Annotated[Seconds | None, NEWER] = None
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
