@@ -46,8 +46,8 @@ def test_three_processes_in_order_are_three_micro_batches_of_one(runs: Runs) -> 
 
 def test_a_run_goes_on_in_another_world_to_the_bit_with_as_many_micro_batches(runs: Runs) -> None:
     """18 steps: some by 2 processes, then by 1 with two micro-batches a step, the rest by 2."""
-    assert runs.run("moved", 2, models=["norm"], STOP_AT="4") == [STOPPED] * 2
-    assert runs.run("moved", 1, "--resume", "--accumulate", "2", models=["norm"], STOP_AT="9") == [
+    assert runs.run("moved", 2, models=["norm"], STOP_AT="5") == [STOPPED] * 2
+    assert runs.run("moved", 1, "--resume", "--accumulate", "2", models=["norm"], STOP_AT="11") == [
         STOPPED
     ]
     assert runs.run("moved", 2, "--resume", models=["norm"]) == [0, 0]

@@ -39,7 +39,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_hostile_run_s_page_reads_nothing_of_others(browser: Any, address: str) -> None:
     page = browser.new_page()
     page.goto(f"{address}/run/hostile")
-    page.wait_for_function("said.textContent != 'nothing'")
+    page.locator("#said", has_text=",").wait_for()
     assert page.text_content("#said") == "refused,refused"
     page.close()
 
@@ -56,6 +56,6 @@ def test_a_run_s_page_works_in_its_sandbox(browser: Any, address: str) -> None:
         page.click("#csv")
     assert Path(download.value.path()).read_text(encoding="utf-8-sig").count("\n") > 5
     page.click("#link")
-    page.wait_for_function("document.querySelector('#shown').textContent.includes('ink')")
+    page.locator("#shown", has_text="ink").wait_for()
     assert errors == []
     page.close()

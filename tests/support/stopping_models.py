@@ -1,7 +1,7 @@
 """Small networks that signal, slow or kill their own process, for tests of disturbed runs.
 
-STOP_AT=N: SIGTERM at the Nth training pass. SLOW=S: S seconds a pass. MARKS=DIR: from the third
-pass on a file there bears the process's number.
+STOP_AT=N: SIGTERM at the Nth training pass, of which the check of scores is the first. SLOW=S: S
+seconds a pass. MARKS=DIR: from the third pass on a file there bears the process's number.
 """
 
 import os
