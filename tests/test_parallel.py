@@ -79,7 +79,8 @@ def test_what_a_shared_model_costs_is_measured(place: Path, tmp_path: Path) -> N
         128 * 2 * 2 + 128 + 2048 + 2048
     )  # of one tower at 32 px: its maps after pool2 and pool5, fc6, fc7
     expected = 2 * 32 * 4 * units + 32 * 4 * 5
-    assert found["exchanged_bytes"].values == ((expected,) * 2, (expected,) * 2)
+    # Rounds that something else disturbed are made again: there may be more than two.
+    assert [set(rank) for rank in found["exchanged_bytes"].values] == [{expected}] * 2
     assert len(found["peak_memory_bytes"].values) == 2
     whole = 3 * 4 * (record(run, MODEL).num_parameters or 0)  # weights, gradients, momentum
     assert max(max(rank) for rank in found["peak_memory_bytes"].values) < 0.9 * whole

@@ -14,6 +14,7 @@ from bench.data.loader import Batch
 from bench.distributed.runtime import Runtime
 from bench.results.record import Accuracy
 from bench.train.trainer import Diverged
+from zoo.kernel import library_kernels
 
 
 class Predictions(NamedTuple):
@@ -83,7 +84,9 @@ def evaluate(
     membership = None  # of classes in superclasses, (classes, superclasses) float32 of 0 and 1
     if superclass_of:
         membership = F.one_hot(torch.tensor(superclass_of)).to(runtime.device, torch.float32)
-    with torch.inference_mode():
+    # Fast kernels round a product by the size of its batch, and ranks hold shares of other sizes:
+    # the library's give one loss whatever the world is.
+    with torch.inference_mode(), library_kernels(model):
         for batch in batches:
             # Several ranks would have to agree to stop, and do so at the next step of training.
             runtime.check_own_signal()

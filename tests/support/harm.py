@@ -28,7 +28,8 @@ def keep_optimizer() -> None:
 
     conclude = cell._conclude
 
-    def wrapped(learner: Any, progress: Any, training: Any) -> None:
+    def wrapped(method: Any, training: Any, *rest: Any) -> None:
+        learner = method.learner
         tensors = {
             f"{i}.{key}": value
             for i, row in learner.optimizer.state_dict()["state"].items()
@@ -37,7 +38,7 @@ def keep_optimizer() -> None:
         }
         path = training.writer.folder / "optimizer.safetensors"
         learner.runtime.on_main(save_weights, path, tensors)
-        conclude(learner, progress, training)
+        conclude(method, training, *rest)
 
     cell._conclude = wrapped
 
