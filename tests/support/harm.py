@@ -28,7 +28,7 @@ def keep_optimizer() -> None:
 
     conclude = cell._conclude
 
-    def wrapped(method: Any, training: Any, *rest: Any) -> None:
+    def wrapped(method: Any, assessor: Any, training: Any) -> None:
         learner = method.learner
         tensors = {
             f"{i}.{key}": value
@@ -38,7 +38,7 @@ def keep_optimizer() -> None:
         }
         path = training.writer.folder / "optimizer.safetensors"
         learner.runtime.on_main(save_weights, path, tensors)
-        conclude(method, training, *rest)
+        conclude(method, assessor, training)
 
     cell._conclude = wrapped
 
