@@ -112,7 +112,11 @@ def _data(entry: Entry) -> str:
 def _rules(entry: Entry) -> str:
     record = entry.record
     precision = record.config.get("precision") or "unknown precision"
-    return f"{PROTOCOLS[record.data.protocol]}; batch size {record.batch_size}, {precision}"
+    rules = f"{PROTOCOLS[record.data.protocol]}; batch size {record.batch_size}, {precision}"
+    trained, inferred = (record.environment.get(name) for name in ("kernels", "infer_kernels"))
+    if trained and inferred:
+        rules += f"; kernels: {trained} in training, {inferred} in inference"
+    return rules
 
 
 def _machine(run: Run) -> str:

@@ -175,8 +175,10 @@ def _times_as_fast(best: Entry, others: Sequence[Entry], pairs: Pairs) -> Markup
     if equals:
         return Markup("; the difference from {} is within the noise").format(list_models(equals))
     second, ratio = list_models(others[:1]), ratios[0]
-    if ratio is None or not is_finite(ratio):
+    if ratio is None:
         return Markup("; next is {} (not measured in the same rounds)").format(second)
+    if not is_finite(ratio):
+        return Markup("; next is {} (in too few rounds for an interval)").format(second)
     doubt = " (in too few rounds to prove it)" if ratio.judgement == "undecided" else ""
     return Markup(", {} times as fast as {}{}").format(f"{ratio.value:.2f}", second, doubt)
 

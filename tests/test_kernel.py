@@ -3,15 +3,21 @@
 Oracle: the types of a model's modules.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 import zoo
+from bench.data.loader import Batch
 from bench.distributed.runtime import Runtime, choose_kernels
 from bench.request.command_line import parse
 from bench.results.setting import ranking_key
-from tests.support.record_factory import environment, record
+from bench.train.evaluation import evaluate
+from reports.page import build_page
+from reports.runs import read_source
+from tests.support.record_factory import environment, record, write_run
 from zoo.kernel import library_kernels
 from zoo.layer import PointwiseConv2d
 from zoo.small_map import SmallMapConv2d
@@ -47,6 +53,35 @@ def test_the_librarys_kernels_for_a_while() -> None:
     with library_kernels(model):
         assert [type(module) for module in model] == [nn.Conv2d, nn.Conv2d]
     assert [type(module) for module in model] == [SmallMapConv2d, PointwiseConv2d]
+
+
+class Told(nn.Module):
+    """A network that notes, at every forward pass, whose convolution it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 10, 3, padding=1)
+        self.kinds: list[type[nn.Module]] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.kinds.append(type(self.conv))
+        scores: torch.Tensor = self.conv(images).mean((2, 3))
+        return scores
+
+
+def test_an_evaluation_takes_the_librarys(runtime: Runtime) -> None:
+    """So that its loss is one, however many images a rank holds at once."""
+    model = zoo.fast(Told())
+    evaluate(
+        model,
+        iter([Batch(torch.rand(20, 3, 2, 2), torch.arange(20) % 10)]),
+        split="test",
+        num_images=20,
+        superclass_of=(),
+        runtime=runtime,
+    )
+    model(torch.rand(20, 3, 2, 2))
+    assert model.kinds == [nn.Conv2d, SmallMapConv2d]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +121,13 @@ def test_rows_that_differ_in_kernels_are_ranked_apart() -> None:
     ]
     on_cpu = [record(environment=environment(device="cpu", **kernels)) for kernels in chosen]
     assert len({repr(ranking_key(each)) for each in on_cpu}) == len(chosen)
+
+
+def test_the_page_s_rules_name_whose_kernels(tmp_path: Path) -> None:
+    kernels = {"kernels": "fast", "infer_kernels": "torch"}
+    run = write_run(tmp_path / "run", [record(environment=environment(**kernels))])
+    page = build_page(read_source([run]))
+    assert "kernels: fast in training, torch in inference" in page
 
 
 def test_a_gpus_old_records_had_the_librarys_kernels_too() -> None:

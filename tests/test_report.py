@@ -374,7 +374,7 @@ def test_a_model_many_times_as_fast_is_never_within_the_noise(tmp_path: Path) ->
     Ten rounds are one too few for a verdict (2 / 2^10 * 28 > 0.05), eleven are enough.
     """
     pages = []
-    for rounds in (10, 12):
+    for rounds in (10, 12, 4):
         run = write_run(
             tmp_path / str(rounds), [record(animal) for animal in ZOO], comparison(rounds=rounds)
         )
@@ -382,6 +382,8 @@ def test_a_model_many_times_as_fast_is_never_within_the_noise(tmp_path: Path) ->
     assert "(in too few rounds to prove it)" in pages[0]
     assert "within the noise" not in pages[0]
     assert "too few rounds to prove" not in pages[1]
+    assert "(in too few rounds for an interval)" in pages[2]  # of 4 no interval of 95 % is known
+    assert "not measured in the same rounds" not in pages[2]
 
 
 @pytest.mark.parametrize("status", ["ok", "diverged", "failed"])

@@ -165,7 +165,16 @@ def _can_take(x: Tensor, conv: nn.Conv2d) -> bool:
     return fits and is_wide and not torch.is_autocast_enabled("cpu")
 
 
-class _Products(torch.autograd.Function):
+class _Convolution(torch.autograd.Function):
+    """What both convolutions keep for their backward pass."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, ctx.groups, ctx.axes = inputs
+        ctx.save_for_backward(x, weight)
+
+
+class _Products(_Convolution):
     """A convolution by a product for each group, place of the output and tap that meets a place.
 
     Maps are laid out (H, W, N, C), of which each place is a matrix. Sums go in one order, so a run
@@ -180,11 +189,6 @@ class _Products(torch.autograd.Function):
         for each in _list_products(_by_place(x), y, _by_tap(weight), groups, axes):
             each.output.addmm_(each.place, each.tap.t())
         return _laid_out_as(x, y.permute(2, 3, 0, 1))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, ctx.groups, ctx.axes = inputs
-        ctx.save_for_backward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -257,7 +261,7 @@ def _with_strides_of(weight: Tensor, gradient: Tensor) -> Tensor:
     return torch.empty_like(weight).copy_(gradient)
 
 
-class _TapGradient(torch.autograd.Function):
+class _TapGradient(_Convolution):
     """torch's convolution in groups, but for the weights' gradient: a sum for each tap that meets.
 
     oneDNN takes up to a hundred times as long for that as for the rest.
@@ -267,11 +271,6 @@ class _TapGradient(torch.autograd.Function):
     def forward(x: Tensor, weight: Tensor, groups: int, axes: tuple[Axis, Axis]) -> Tensor:
         stride, padding, dilation = _settings(axes)
         return torch.conv2d(x, weight, None, stride, padding, dilation, groups)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, ctx.groups, ctx.axes = inputs
-        ctx.save_for_backward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

@@ -81,7 +81,7 @@ class Runtime:
     num_threads: int
     precision: str
     parallel: str
-    kernels: str = TORCH  # of training and evaluation
+    kernels: str = TORCH  # of training
     infer_kernels: str = TORCH
     gang: Gang = field(default_factory=SingleGang)
     data_axis: Gang = field(default_factory=SingleGang)

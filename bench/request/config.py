@@ -270,8 +270,8 @@ class MachineOptions:
     kernels: str | None = option(
         None,
         "Whose convolutions on a CPU: fast (zoo.fast: the same sums, sooner) or torch (the "
-        "library's own). Without it training and evaluation are fast, and inference is measured as "
-        "the library gives the model.",
+        "library's own), in training and where inference is measured. Without it training is fast, "
+        "and inference is measured as the library gives the model, which evaluation always takes.",
         metavar="NAME",
         choices=(FAST, TORCH),
     )

@@ -96,23 +96,13 @@ def evaluate(
     # Of few images a rank may have none, and then doesn't even know how many classes there are.
     own_share = _add_up(answers) if answers else None
     shares = [share for share in runtime.gather_shards(own_share) if share is not None]
-    label = np.concatenate([share.label for share in shares])
-    top5 = np.concatenate([share.top5 for share in shares])
-    confidence = np.concatenate([share.confidence for share in shares])
-    log_probabilities = np.concatenate([share.log_probabilities for share in shares])
+    predictions = _join(shares)
     num_superclass = sum(share.num_superclass for share in shares)
     loss = sum(share.loss_sum for share in shares) / num_images
-    assert len(label) == num_images, f"saw {len(label)} images of {num_images}"
+    num_seen = len(predictions.label)
+    assert num_seen == num_images, f"saw {num_seen} images of {num_images}"
     if not math.isfinite(loss):
         raise Diverged(f"the loss of the {split} images is not finite")
-    # Two bytes hold the classes of nearly every data set.
-    classes = np.int16 if max(label.max(), top5.max()) <= np.iinfo(np.int16).max else np.int32
-    predictions = Predictions(
-        label=label.astype(classes),
-        top5=top5.astype(classes),
-        confidence=confidence.astype(np.float32),
-        log_probabilities=log_probabilities,
-    )
     accuracy = Accuracy(
         split="test" if split == "test" else "validation",
         num_images=num_images,
@@ -122,6 +112,21 @@ def evaluate(
         loss=loss,
     )
     return accuracy, predictions
+
+
+def _join(shares: Sequence[_Share]) -> Predictions:
+    """Put the ranks' shares one behind the other."""
+    label = np.concatenate([share.label for share in shares])
+    top5 = np.concatenate([share.top5 for share in shares])
+    confidence = np.concatenate([share.confidence for share in shares])
+    # Two bytes hold the classes of nearly every data set.
+    classes = np.int16 if max(label.max(), top5.max()) <= np.iinfo(np.int16).max else np.int32
+    return Predictions(
+        label=label.astype(classes),
+        top5=top5.astype(classes),
+        confidence=confidence.astype(np.float32),
+        log_probabilities=np.concatenate([share.log_probabilities for share in shares]),
+    )
 
 
 def _add_up(answers: Sequence[_Answers]) -> _Share:
