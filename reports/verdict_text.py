@@ -116,7 +116,7 @@ def _neighbours(group: Group) -> Iterator[Markup]:
         return
     inseparable = group.standings.num_inseparable or "none"
     tiers = max(standing.tier for standing in group.standings.rows.values())
-    yield Markup("Of {} neighbouring pairs by top-1 {} can't be told apart ({} tier{}).").format(
+    yield Markup("Of {} neighbouring pairs by top-1, {} can't be told apart ({} tier{}).").format(
         num_pairs, inseparable, tiers, "s" if tiers > 1 else ""
     )
 

@@ -7,9 +7,9 @@ ONEDNN_MAX_CPU_ISA).
 import pytest
 import torch
 
-from bench.distributed import runtime
+from bench.distributed import device_setting
+from bench.distributed.device_setting import check_precision
 from bench.distributed.hardware import EMULATED, find_bf16_unit
-from bench.distributed.runtime import check_precision
 from bench.request.command_line import parse
 
 SAPPHIRE_RAPIDS = {"avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile"}
@@ -44,12 +44,12 @@ def test_bf16_is_known_by_flags_and_limits(flags: set[str], limit: str, expected
 
 def test_emulated_bf16_is_refused_unless_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr(runtime, "find_bf16_unit", lambda: EMULATED)
+    monkeypatch.setattr(device_setting, "find_bf16_unit", lambda: EMULATED)
     with pytest.raises(ValueError, match=r"neither AVX512-BF16 nor AMX.*--allow-emulated"):
         check_precision("bf16", cpu)
     check_precision("bf16", cpu, allow_emulated=True)
     check_precision("fp32", cpu)
-    monkeypatch.setattr(runtime, "find_bf16_unit", lambda: "avx512_bf16")
+    monkeypatch.setattr(device_setting, "find_bf16_unit", lambda: "avx512_bf16")
     check_precision("bf16", cpu)
 
 

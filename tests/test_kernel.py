@@ -11,7 +11,8 @@ from torch import nn
 
 import zoo
 from bench.data.loader import Batch
-from bench.distributed.runtime import Runtime, choose_kernels
+from bench.distributed.device_setting import choose_kernels
+from bench.distributed.runtime import Runtime
 from bench.request.command_line import parse
 from bench.results.setting import ranking_key
 from bench.train.evaluation import evaluate

@@ -63,7 +63,7 @@ def _wait_for(
         if time.monotonic() > deadline:
             file.seek(0)
             raise ValueError(
-                f"process {file.read() or 'unknown'} holds {folder} and hasn't got on for "
+                f"process {file.read() or 'unknown'} holds {folder} and has made no progress for "
                 f"{timeout:g} s: end it, and start again"
             )
         time.sleep(POLL_SECONDS)

@@ -23,8 +23,9 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
 from bench.distributed import parallel
+from bench.distributed.device_setting import check_precision, choose_kernels
 from bench.distributed.gang import Gang, Pending, SingleGang, join_ranks
-from bench.distributed.hardware import EMULATED, find_bf16_unit, num_cores
+from bench.distributed.hardware import num_cores
 from bench.distributed.process import World, is_orphan, read_world
 from bench.distributed.roll_call import (
     Fault,
@@ -447,38 +448,3 @@ def start_accelerator(config: RunConfig) -> Accelerator:
 
 def _group_patience(config: RunConfig) -> datetime.timedelta:
     return patience_of_groups(config.timeout, nccl=torch.cuda.is_available())
-
-
-def check_precision(precision: str, device: torch.device, *, allow_emulated: bool = False) -> None:
-    """Refuse a precision that the device hasn't, with those that it has.
-
-    bf16 by other instructions is far slower than fp32, so it takes `allow_emulated`.
-    """
-    if precision == "fp16" and device.type != "cuda":
-        raise ValueError("--precision fp16: this device has no fp16 training; choose fp32 or bf16")
-    if precision != "bf16":
-        return
-    if device.type == "cuda":
-        if not torch.cuda.is_bf16_supported(including_emulation=allow_emulated):
-            raise ValueError(
-                "--precision bf16: this GPU has no bf16 and would emulate it; choose fp32 or fp16, "
-                "or give --allow-emulated"
-            )
-    elif not allow_emulated and find_bf16_unit() == EMULATED:
-        raise ValueError(
-            "--precision bf16: this processor, or ONEDNN_MAX_CPU_ISA, has neither AVX512-BF16 nor "
-            "AMX, and would emulate bf16 hundreds of times slower than fp32; choose fp32, "
-            "or give --allow-emulated"
-        )
-
-
-def choose_kernels(asked: str | None, device: torch.device) -> tuple[str, str]:
-    """Return whose convolutions training has and whose inference has: each fast or torch.
-
-    Training is what is waited for; inference is measured as people deploy it.
-    """
-    if device.type == "cpu":
-        return asked or FAST, asked or TORCH
-    if asked == FAST:
-        raise ValueError("--kernels fast: there is nothing to do on a GPU; leave it out")
-    return TORCH, TORCH

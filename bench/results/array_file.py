@@ -48,7 +48,7 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         raise ValueError(f"{name}: of another format")
     shape, _, dtype = np.lib.format.read_array_header_1_0(content)
     if math.prod(shape) * dtype.itemsize != len(content.getbuffer()) - content.tell():
-        raise ValueError(f"{name}: not of the size that it says")
+        raise ValueError(f"{name}: its size isn't what its header says")
     content.seek(0)
     array: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
     return array

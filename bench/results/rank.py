@@ -3,8 +3,8 @@
 A model may stand above as many places as there are models that are proven better, and no lower than
 those that are proven worse leave. Where the tests of all pairs are right together in 95 % of all
 cases, all these intervals hold the true ranks together as often, ties and near-ties included
-(Mogstad, Romano, Shaikh and Wilhelm 2024, "Inference for Ranks", on simultaneous confidence sets;
-Al Mohamad, Goeman and van Zwet 2022, "Simultaneous confidence intervals for ranks"). The
+(Mogstad, Romano, Shaikh and Wilhelm, "Inference for Ranks with Applications to Mobility across
+Neighborhoods and Academic Achievement across Countries", on simultaneous confidence sets). The
 percentiles of ranks in bootstrap draws don't: among equals they leave out ranks that are as true as
 those that they hold.
 """

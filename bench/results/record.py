@@ -70,7 +70,7 @@ class Measurement:
     def __post_init__(self) -> None:
         """Raise ValueError where ranks differ in their visits, or a rate's time isn't positive."""
         if len({len(rank) for rank in self.values}) > 1:
-            raise ValueError(f"{self.metric}: ranks have numbers of visits that differ")
+            raise ValueError(f"{self.metric}: ranks differ in their number of visits")
         if self.images is not None and min(map(min, self.values)) <= 0:
             raise ValueError(f"{self.metric}: images took no time")
 
@@ -143,9 +143,9 @@ class Accuracy:
     def __post_init__(self) -> None:
         """Raise ValueError where more images are right than there are."""
         if not self.num_top1 <= self.num_top5 <= self.num_images:
-            raise ValueError("num_top1, num_top5 and num_images don't grow")
+            raise ValueError("num_top1 <= num_top5 <= num_images doesn't hold")
         if self.num_superclass is not None and self.num_superclass > self.num_images:
-            raise ValueError("num_superclass is more than num_images")
+            raise ValueError("num_superclass exceeds num_images")
 
     @property
     def top1(self) -> float:
@@ -228,7 +228,7 @@ class DataInfo:
         if not self.superclass_of:
             return
         if len(self.superclass_of) != len(self.class_names):
-            raise ValueError("superclass_of isn't of all classes")
+            raise ValueError("superclass_of doesn't cover every class")
         if max(self.superclass_of) >= len(self.superclass_names):
             raise ValueError("superclass_of names a superclass that isn't there")
 
