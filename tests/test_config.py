@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bench.request.command_line import parse, to_flags
 from bench.request.config import OPTIONS, RunConfig, check, differing, from_json, to_json
 from bench.request.recipe import RECIPES
+from bench.train.schedule import choose_optimizer
 from reports.published import read_published
 from zoo import expand, list_models
 
@@ -240,6 +241,19 @@ def test_models_of_the_recipes_are_there() -> None:
     families = {list_models(name)[0].family for name in RECIPES["survey"]().models}
     assert len(RECIPES["survey"]().models) == 12
     assert len(families) == 10
+
+
+def test_trained_has_the_published_rules_and_rates_and_one_look_at_the_test_set() -> None:
+    trained, published = RECIPES["trained"](), RECIPES["cifar200"]()
+    assert set(differing(trained, published)) == {
+        *("--models", "--recipe", "--image-size", "--epochs", "--protocol", "--lr", "--warmup"),
+        *("--measure", "--pack"),
+    }
+    # Both tables have 0.1 for networks with batch normalisation.
+    for name in ("resnet18", "resnet20", "mobilenet_v2", "shufflenet_v2_x1_0"):
+        spec = list_models(name)[0]
+        assert choose_optimizer(trained, spec.defaults).lr == published.lr
+    assert len({list_models(name)[0].family for name in trained.models}) == 8
 
 
 RECORD = Path(__file__).parent / "data" / "run2" / "cells" / "lenet5-s0" / "record.json"
