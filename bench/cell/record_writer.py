@@ -147,6 +147,8 @@ def describe_data(cell: Cell, context: RunContext) -> DataInfo:
         superclass_of=data.superclass_of,
         mean=own_mean or data.mean,
         std=own_std or data.std,
+        stored_shape=(data.size, data.size, data.test.images.shape[-1]),
+        short_side=data.short_side,
     )
 
 

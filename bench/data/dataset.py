@@ -66,6 +66,12 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def short_side(self) -> int:
+        """Return to how many pixels a picture's short side is resized to become such an image."""
+        # The margin of a folder's images is picture, that of other sets a border of zeros.
+        return self.size + (2 * self.margin if self.name == "imagefolder" else 0)
+
 
 def say_nothing(line: str) -> None:
     """Drop a line that would be said."""

@@ -39,8 +39,22 @@ def decode_square(path: Path, side: int) -> NDArray[np.uint8]:
     CenterCrop do. Raises whatever a damaged file makes Pillow raise; ValueError for what isn't a
     regular file, or has a mode whose range nobody knows.
     """
-    with _open_regular(path) as file:
-        image = to_rgb(open_picture(file))
+    return np.asarray(_take_centre(_open_rgb(path), side))
+
+
+def decode_picture(path: Path) -> NDArray[np.uint8]:
+    """Decode one image file to (H, W, 3), upright. Raises as `decode_square`."""
+    return np.asarray(_cut_ends(_open_rgb(path)))
+
+
+def fit_square(pixels: NDArray[np.uint8], side: int, channels: int) -> NDArray[np.uint8]:
+    """Return a picture (H, W, 1 or 3) as `decode_square` would: (side, side, channels), 1 or 3."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    wanted = image.convert("L" if channels == 1 else "RGB")
+    return np.asarray(_take_centre(wanted, side)).reshape(side, side, channels)
+
+
+def _take_centre(image: Image.Image, side: int) -> Image.Image:
     image = _cut_ends(image)
     width, height = image.size
     short = min(width, height)
@@ -48,8 +62,12 @@ def decode_square(path: Path, side: int) -> NDArray[np.uint8]:
     image = image.resize(size, Image.Resampling.BILINEAR)
     left = round((image.width - side) / 2)
     top = round((image.height - side) / 2)
-    window = left, top, left + side, top + side
-    return np.asarray(image.crop(window))
+    return image.crop((left, top, left + side, top + side))
+
+
+def _open_rgb(path: Path) -> Image.Image:
+    with _open_regular(path) as file:
+        return to_rgb(open_picture(file))
 
 
 def _open_regular(path: Path) -> IO[bytes]:

@@ -205,7 +205,9 @@ class Stage:
 class DataInfo:
     """Which images a model saw.
 
-    `protocol`: `split` chooses on validation, `published` looks at the test set.
+    `protocol`: `split` chooses on validation, `published` looks at the test set. `stored_shape` is
+    that of an image as it is stored (side, side, channels), `short_side` the pixels that the short
+    side of a picture is resized to before such a centre is taken.
     """
 
     name: str
@@ -222,6 +224,8 @@ class DataInfo:
     superclass_of: tuple[Count, ...] = ()
     mean: tuple[Number, ...]
     std: tuple[Number, ...]
+    stored_shape: Annotated[tuple[Positive, ...], NEWER] = ()
+    short_side: Annotated[Positive | None, NEWER] = None
 
     def __post_init__(self) -> None:
         """Raise ValueError where a class has no superclass, or one that isn't there."""
