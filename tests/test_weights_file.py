@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.results.weights_file import find_weights
+from bench.request.command_line import parse, to_flags
+from bench.request.recipe import BACKBONES
+from bench.results.weights_file import find_models, find_weights
 from tests.support.image_factory import one_line
+from tests.support.processes import argv_of
 
 LITE, RESNET = "timm:tf_efficientnet_lite0", "tv:resnet18"
 
@@ -70,3 +73,48 @@ def test_a_missing_file_is_told_with_the_nearest_name(tmp_path: Path) -> None:
     ) as error:
         find_weights(tmp_path / "tf_efficientnet_lite2.safetensors", LITE, 0)
     one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("tf_efficientnet_lite0.safetensors", LITE),
+        ("timm-tf_efficientnet_lite0.pth", LITE),
+        ("tf_efficientnet_lite0.in1k.safetensors", f"{LITE}.in1k"),
+        ("tf_efficientnet_lite0.in1k/model.safetensors", f"{LITE}.in1k"),
+        ("models--timm--tf_efficientnet_lite0.in1k/snapshots/0/model.safetensors", f"{LITE}.in1k"),
+        # Torchvision's downloads bear a checksum. timm and we have a model of this name too.
+        ("resnet18-f37072fd.pth", RESNET),
+        ("tv-resnet18.bin", RESNET),
+        ("resnet18.safetensors", "timm:resnet18"),
+        ("resnet18_cifar.pt", "resnet18_cifar"),
+    ],
+)
+def test_models_are_known_by_their_files(name: str, model: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for other in ("README.md", "optimizer.pth", "LICENSE.txt"):
+        (tmp_path / other).touch()
+    file.touch()
+    (found,) = find_models(tmp_path)
+    assert found == model
+    assert find_weights(tmp_path, found, 0) == file
+
+
+def test_a_folder_without_a_models_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "optimizer.pth").touch()
+    with pytest.raises(ValueError, match="name the models by --models") as error:
+        find_models(tmp_path)
+    one_line(error)
+
+
+def test_backbones_are_those_at_hand(tmp_path: Path) -> None:
+    assert parse(argv_of("--recipe backbones")).models == BACKBONES
+    for name in ("resnet18-f37072fd.pth", "resnet50.safetensors"):
+        (tmp_path / name).touch()
+    words = ["--recipe", "backbones", "--pretrained", str(tmp_path)]
+    found = parse(words)
+    assert found.models == (RESNET, "timm:resnet50")
+    assert parse([*words, "--models", "lenet5"]).models == ("lenet5",)
+    (tmp_path / "alexnet-12345678.pth").touch()
+    assert parse(to_flags(found)) == found, "a run that has begun keeps its models"

@@ -26,7 +26,7 @@ from bench.request.config import (
     from_json,
 )
 from bench.request.option import flag_of
-from bench.request.recipe import get_recipe
+from bench.request.recipe import choose_models, get_recipe
 from bench.results.record import RunRecord
 from bench.results.storage import read, read_run
 from zoo.suggest import unknown
@@ -66,6 +66,8 @@ def parse(argv: Sequence[str]) -> RunConfig:
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
     }
     config = dataclasses.replace(default, **values)
+    if "models" not in given:
+        config = choose_models(config)
     check(config)
     return config
 

@@ -61,7 +61,8 @@ class DataOptions:
         (),
         "Models to compare: names and globs of `python -m zoo`, tv:NAME, timm:NAME or "
         "FILE.py:FUNCTION. A name may be followed by @SWITCH=VALUE,…, as in "
-        "alexnet_grouped_cifar@activation=tanh.",
+        "alexnet_grouped_cifar@activation=tanh. Without any the recipe's; of backbones those whose "
+        "weights are in the folder of --pretrained.",
         metavar="NAME",
     )
     recipe: str = option(

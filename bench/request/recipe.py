@@ -5,13 +5,16 @@ A new recipe is a function here and its name in RECIPES.
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 from bench.request.config import RunConfig
+from bench.results.weights_file import find_models
 from zoo.suggest import unknown
 
 # Made or changed for images of 32 px.
 CIFAR_FORMS = ("lenet5", "alexnet_grouped_cifar", "alexnet_single_tower_cifar", "alexnet_owt_cifar")
 # With the stems of their 224 px form, which leave little of 32 px.
+BACKBONES = tuple(f"timm:tf_efficientnet_lite{number}" for number in range(3))
 PLAIN_STEMS = ("squeezenet1_1", "mobilenet_v2", "shufflenet_v2_x1_0", "resnet18")
 TRAINED_EPOCHS = 12
 
@@ -210,16 +213,16 @@ def finetune() -> RunConfig:
 def backbones() -> RunConfig:
     """Compare pretrained networks as features for a linear classifier, each at its own size.
 
-        ./launch.sh --recipe backbones --dataset imagefolder --data-dir flower_photos --pretrained
+        ./launch.sh --recipe backbones --pretrained DIR --dataset imagefolder --data-dir flowers
         ./launch.sh --recipe backbones … --train head+all --epochs 2
 
-    Each network's features are computed once and kept, so that the classifier is fitted again in
-    seconds. With `--pretrained DIR` and `--models` it takes any network whose weights are there.
-    LAB.md has the figures on 3,670 photographs of five kinds of flowers.
+    The networks are those whose weights are in DIR; EfficientNet-Lite 0, 1 and 2 where published
+    weights are asked for (`--pretrained` alone); or what `--models` names. Each network's features
+    are computed once and kept, so that the classifier is fitted again in seconds. LAB.md has the
+    figures on 3,670 photographs of five kinds of flowers.
     """
     return RunConfig(
         recipe="backbones",
-        models=tuple(f"timm:tf_efficientnet_lite{number}" for number in range(3)),
         pretrained="hub",
         train="head",
         epochs=1,
@@ -321,3 +324,12 @@ def get_recipe(name: str) -> RunConfig:
     if name not in RECIPES:
         raise ValueError(unknown("--recipe", name, RECIPES))
     return RECIPES[name]()
+
+
+def choose_models(config: RunConfig) -> RunConfig:
+    """Return a request whose recipe leaves its models open with those whose weights are at hand."""
+    if config.models or config.recipe != "backbones":
+        return config
+    place = Path(config.pretrained)
+    at_hand = tuple(find_models(place)) if place.is_dir() else BACKBONES
+    return dataclasses.replace(config, models=at_hand)

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.results.record import plain_name
-from bench.results.storage import cell_folder
+from bench.results.storage import cell_folder, requested_models
+from zoo.library import library_models
+from zoo.registry import list_models
 from zoo.suggest import did_you_mean
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar", ".ckpt")
@@ -63,6 +65,63 @@ def _list_candidates(place: Path, model: str, seed: int) -> Iterator[list[Path]]
             named += [place / name, *(place / name).glob("snapshots/*")]
     for file_name in HUB_FILES:
         yield [path / file_name for path in named]
+
+
+def find_models(place: Path) -> list[str]:
+    """Return the models whose weights are in a folder, or in a run, by their files' names.
+
+    Of a name that several know timm's model is meant, but torchvision's where the file bears its
+    checksum; else ours. ValueError if there are none.
+    """
+    found: dict[str, None] = {}  # an ordered set
+    for model in requested_models(place):
+        if list(place.glob(f"cells/{plain_name(model)}*/model.safetensors")):
+            found[model] = None
+    for name in _names_in(place):
+        known = _model_of(place, name)
+        if known is not None:
+            found[known] = None
+    if not found:
+        raise ValueError(
+            f"--pretrained {place}: no file there is called as a model is "
+            "(tf_efficientnet_lite0.safetensors, resnet18-f37072fd.pth); name the models by "
+            "--models"
+        )
+    return list(found)
+
+
+def _model_of(place: Path, name: str) -> str | None:
+    """Return the model whose weights a file or a folder holds, None if its name says nothing."""
+    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+    if not suffix and not (place / name).is_dir():
+        return None
+    stem = name.removesuffix(suffix).removeprefix(HUB_PREFIX)
+    own = re.sub(CHECKSUM + "$", "", stem)
+    libraries = ("timm", "tv") if own == stem else ("tv", "timm")
+    before, dash, after = own.partition("-")
+    named = [f"{before}:{after}"] if dash and before in libraries else []
+    for model in (*named, *(f"{library}:{own}" for library in libraries), own):
+        if _is_known(model) and _holds_weights(place, model, place / name):
+            return model
+    return None
+
+
+def _is_known(model: str) -> bool:
+    library, _, own = model.rpartition(":")
+    if library == "timm":
+        return own.partition(".")[0] in library_models(library)
+    if library == "tv":
+        return own in library_models(library)
+    return bool(list_models(own))
+
+
+def _holds_weights(place: Path, model: str, path: Path) -> bool:
+    """Return whether a model's weights are found at this path, or in this folder."""
+    try:
+        weights = find_weights(place, model, seed=0)
+    except ValueError:
+        return False
+    return weights == path or path in weights.parents
 
 
 def _names_of(model: str) -> tuple[str, ...]:
