@@ -241,8 +241,11 @@ def _epoch_faults(row: Epoch, record: RunRecord, config: RunConfig) -> Iterator[
         expected = learning_rate_at(config, drop_peak(config, config.lr, errors), share)
         if not is_close(row.learning_rate, expected):
             yield f"learning rate {row.learning_rate} is not the schedule's"
-    if row.evaluation is not None:
-        yield from _count_faults(row.evaluation, record)
+    for evaluation in (row.evaluation, row.train_evaluation):
+        if evaluation is not None:
+            yield from _count_faults(evaluation, record)
+    if (row.train_evaluation is not None) != config.assess_train:
+        yield "training images were evaluated unasked, or not although it was asked for"
 
 
 def _rate_faults(record: RunRecord) -> Iterator[str]:
@@ -265,7 +268,9 @@ def _rate_faults(record: RunRecord) -> Iterator[str]:
 
 def _count_faults(counts: Accuracy, record: RunRecord) -> Iterator[str]:
     """Check what was counted over one part of the data."""
-    expected = record.data.num_test if counts.split == "test" else record.data.num_validation
+    data = record.data
+    sizes = {"train": data.num_train, "validation": data.num_validation, "test": data.num_test}
+    expected = sizes[counts.split]
     if counts.num_images != expected:
         yield f"{counts.num_images} {counts.split} images of {expected}"
     if not 0 <= counts.num_top1 <= counts.num_top5 <= counts.num_images:

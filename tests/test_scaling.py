@@ -318,6 +318,7 @@ OF_NO_NUMBER = {
     "lr": "as it was asked for: asked_lr",
     "pack_size": "in packed",
     "pack": "in packed",
+    "assess_train": "what is evaluated besides",
     "measure": "what is measured, not how",
     "pairs": "how often, which the intervals show",
     "measure_seconds": "how often, which the intervals show",

@@ -268,3 +268,12 @@ def test_difference_claims_no_winner_between_equals() -> None:
 def test_models_that_answer_alike_do_not_differ() -> None:
     same = np.ones((2, 50), dtype=bool)
     assert image_interval.top1_difference(same, same) == ((0.0, 0.0, 0.0), 1.0)
+
+
+def test_a_ratio_of_pairs_is_scipys_interval_of_the_logarithms() -> None:
+    above, below = [6.1, 5.2, 8.0], [1.0, 1.1, 0.9]
+    logs = np.log(np.array(above) / np.array(below))
+    found = stats.ttest_1samp(logs, 0).confidence_interval(interval.CONFIDENCE)
+    expected = np.exp([logs.mean(), found.low, found.high])
+    np.testing.assert_allclose(interval.ratio_estimate(above, below), expected)
+    assert interval.ratio_estimate([3.0], [2.0]) == (pytest.approx(1.5), 0.0, math.inf)

@@ -180,8 +180,9 @@ def _assess_epoch(method: LearningMethod, assessor: Assessor, training: Training
     if rows and rows[-1].evaluation is None:
         # Each rank has kept running statistics of its own images.
         runtime.share_buffers(method.evaluated)
-        accuracy = assessor.assess_epoch()
-        writer.update(epochs=(*rows[:-1], replace(rows[-1], evaluation=accuracy)))
+        row = replace(rows[-1], train_evaluation=assessor.assess_train())
+        row = replace(row, evaluation=assessor.assess_epoch())
+        writer.update(epochs=(*rows[:-1], row))
     errors = [100 - row.evaluation.top1 for row in writer.record.epochs if row.evaluation]
     method.heed(errors)
 

@@ -17,6 +17,7 @@ from bench.data.folder import TIMEOUT, Folder, FolderImages, find_folder
 from bench.data.folder_build import build_folder
 from bench.data.set_build import build_set, expected_checksums
 from bench.data.source import ARCHIVES, Source, explain_missing, find_source, list_roots
+from bench.data.subset import take_subset
 from bench.request.config import RunConfig
 from zoo.suggest import unknown
 
@@ -175,7 +176,8 @@ def _check_validation(dataset: Dataset, say: Say) -> None:
 def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
     """Open the data set that a run asks for, in any of its processes.
 
-    ValueError for one with too few images for the batch that is asked for.
+    ValueError for one with too few images for the batch that is asked for, and for a class that it
+    lacks.
     """
     found = open_dataset(
         config.dataset,
@@ -187,6 +189,7 @@ def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
         timeout=config.timeout,
         say=say,
     )
+    found = take_subset(found, config)
     num_images = len(found.train_indices)
     trains = config.epochs != 0 and not config.best_batch
     if trains and config.batch_size > num_images:

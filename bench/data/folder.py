@@ -5,6 +5,7 @@ from it. Canonical order is by the sha256 of CLASS/FILE, since decoders differ i
 there. Nothing is decoded until an image is asked for; `folder_build.py` decodes a whole folder.
 """
 
+import copy
 import hashlib
 import os
 from collections import Counter
@@ -110,6 +111,13 @@ class FolderImages:
     def decode(self, row: int) -> NDArray[np.uint8]:
         """Decode one image, (side, side, 3)."""
         return decode_square(self.paths[row], self.shape[1])
+
+    def take_rows(self, rows: NDArray[np.int64]) -> "FolderImages":
+        """Return some of the images, as an array of their own."""
+        some = copy.copy(self)
+        some.paths = [self.paths[row] for row in rows]
+        some.shape = (len(rows), *self.shape[1:])
+        return some
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         return np.stack([self.decode(int(row)) for row in rows])

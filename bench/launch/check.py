@@ -26,6 +26,7 @@ ONLY_OF_STEPS = (
     *("accumulate", "best_batch", "optimizer", "lr", "momentum", "weight_decay", "schedule"),
     *("patience", "warmup", "label_smoothing", "dropout", "drop_path", "clip", "ema", "augment"),
     *("balance", "class_weights", "compile", "exact", "sync_batchnorm"),
+    "assess_train",
 )
 # The prefixes of models that have published weights.
 LIBRARIES = ("tv:", "timm:")

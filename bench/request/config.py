@@ -96,6 +96,26 @@ class DataOptions:
         "Leave out the images of a folder that can't be read. They are named, counted and noted in "
         "every record.",
     )
+    classes: tuple[str, ...] = option(
+        (),
+        "Take the images of these classes alone, by the data set's names of them.",
+        metavar="NAME",
+        distinct=True,
+    )
+    images_per_class: int | None = option(
+        None,
+        "Train on the first N training images of each class at most. A smaller part is one of "
+        "every larger part.",
+        metavar="N",
+        positive=True,
+    )
+    imbalance: float | None = option(
+        None,
+        "Train on a long tail: the first class keeps all its images, the last one in R of them, "
+        "and the shares between fall evenly by the logarithm.",
+        metavar="R",
+        between=(1, 1_000_000),
+    )
     image_size: int | None = option(
         None,
         "Run every model at N px. Without it each model has its own size, or the recipe's if its "
@@ -244,6 +264,10 @@ class LearningOptions:
         "or head+all, the first and then the second from it.",
         metavar="NAME",
         choices=TRAIN_MODES,
+    )
+    assess_train: bool = option(
+        False,
+        "Evaluate the training images too at each epoch's end, as they are stored.",
     )
     crops: int = option(
         1,

@@ -105,6 +105,20 @@ def over_launches(medians: Sequence[float], halves: Sequence[float]) -> tuple[Es
     return Estimate(centre, centre - half, centre + half), p
 
 
+def ratio_estimate(above: Sequence[float], below: Sequence[float]) -> Estimate:
+    """Return the geometric mean of paired ratios, with Student's interval over their logarithms.
+
+    One pair has no spread, and so an infinite interval.
+    """
+    logs = np.log(above) - np.log(below)
+    mean = float(logs.mean())
+    if len(logs) == 1:
+        return Estimate(math.exp(mean), 0.0, math.inf)
+    error = float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    half = student_quantile(CONFIDENCE, len(logs) - 1) * error
+    return Estimate(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+
+
 def student_p(difference: float, error: float, freedom: float) -> float:
     """Return Student's two-sided p that a difference with this standard error is 0."""
     if not error:

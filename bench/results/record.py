@@ -133,7 +133,7 @@ class Accuracy:
     `loss` is the mean cross entropy without smoothing.
     """
 
-    split: Literal["validation", "test"]
+    split: Literal["train", "validation", "test"]
     num_images: Positive
     num_top1: Count
     num_top5: Count
@@ -184,6 +184,7 @@ class Epoch:
     learning_rate: Number
     evaluation: Accuracy | None = None
     taken_cores: Annotated[Seconds | None, NEWER] = None
+    train_evaluation: Annotated[Accuracy | None, NEWER] = None
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)

@@ -94,6 +94,12 @@ def _augment(record: RunRecord) -> object:
     return "+".join(sorted(map(str, given))) if isinstance(given, list) else None
 
 
+def _classes(record: RunRecord) -> object:
+    """Return the classes that were asked for, None for all."""
+    given = record.config.get("classes")
+    return "+".join(map(str, given)) or None if isinstance(given, list) else None
+
+
 def _patience(record: RunRecord) -> object:
     """Return the patience of a schedule that has any."""
     return record.config.get("patience") if record.config.get("schedule") == "plateau" else None
@@ -109,6 +115,9 @@ DATA = (
     Setting(name="data", label="data set", read=lambda record: record.data.name),
     Setting(name="checksum", label="data checksum", read=lambda record: record.data.checksum),
     Setting(name="protocol", label="protocol", read=lambda record: record.data.protocol),
+    Setting(name="classes", label="classes", read=_classes, in_csv=True, unset="all"),
+    _option("images_per_class", "images of a class at most", unset="all"),
+    _option("imbalance", "imbalance"),
     # What was asked for: without it every model has a size of its own, and that is one rule.
     Setting(
         name="image_size",

@@ -27,7 +27,7 @@ from zoo.spec import ModelSpec, Prepared
 EVALUATION_BATCH = 500  # images a rank holds at once while it evaluates
 NUM_SEEN = 500  # training images for a network that sets its weights by some before it is trained
 
-Split = Literal["validation", "test"]
+Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,10 @@ class Assessor:
         accuracy, self.validated = self.assess("validation", 1)
         return accuracy
 
+    def assess_train(self) -> Accuracy | None:
+        """Evaluate the model on what it was trained on, where that is asked for."""
+        return self.assess("train", 1)[0] if self.config.assess_train else None
+
     def assess_end(self) -> Outcome:
         """Evaluate the model whose training has ended, as it was at its last epoch's end."""
         crops = self.config.crops
@@ -129,7 +133,7 @@ def assess(
     """Evaluate a model on a split's images; each of several crops costs a forward pass of all."""
     data, runtime = context.data, context.runtime
     images = data.test if split == "test" else data.train
-    indices = None if split == "test" else data.validation_indices
+    indices = {"train": data.train_indices, "validation": data.validation_indices}.get(split)
     batches = evaluation_batches(
         images,
         indices,

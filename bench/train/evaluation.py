@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ def evaluate(
     model: nn.Module,
     batches: Iterator[Batch],
     *,
-    split: str,
+    split: Literal["train", "validation", "test"],
     num_images: int,
     superclass_of: Sequence[int],
     runtime: Runtime,
@@ -104,7 +104,7 @@ def evaluate(
     if not math.isfinite(loss):
         raise Diverged(f"the loss of the {split} images is not finite")
     accuracy = Accuracy(
-        split="test" if split == "test" else "validation",
+        split=split,
         num_images=num_images,
         num_top1=predictions.count_right(1),
         num_top5=predictions.count_right(5),
