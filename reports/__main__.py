@@ -4,6 +4,7 @@ python -m reports runs/2026-11-22-quick
 python -m reports runs/a runs/b -o both.html --csv both.csv --baseline lenet5
 python -m reports .benchmarks/before.json .benchmarks/after.json   compare two micro-benchmark files
 python -m reports serve runs/
+python -m reports studies runs/studies
 """
 
 import argparse
@@ -26,8 +27,8 @@ CUTOFF = 0.5  # difflib's similarity, the same as for every other name that is r
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Return 0, or 2 for a wrong request."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    if given[:1] == ["serve"]:
-        return _serve(given[1:])
+    if given[:1] in (["serve"], ["studies"]):
+        return _do_other(given[0], given[1:])
     options = _parse(given)
     # A run is a folder, so a file's ending tells micro-benchmarks from runs.
     files = [path for path in options.runs if path.suffix == ".json"]
@@ -63,12 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _serve(arguments: Sequence[str]) -> int:
-    # Imported late: a page needs no server.
+def _do_other(command: str, arguments: Sequence[str]) -> int:
+    # Imported late: a page of runs needs neither.
     from reports.serve import serve
+    from reports.study import write_gallery
 
     try:
-        serve(arguments)
+        {"serve": serve, "studies": write_gallery}[command](arguments)
     except ValueError as error:
         return _refuse(error)
     return 0
@@ -108,7 +110,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m reports",
         description="Make the page and the table of runs.",
-        epilog="`python -m reports serve RUNS` lists all runs in a browser.",
+        epilog="`python -m reports serve RUNS` lists all runs in a browser, "
+        "`python -m reports studies DIR` makes the page of studies.",
     )
     parser.add_argument(
         "runs",

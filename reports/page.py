@@ -38,21 +38,21 @@ def build_page(source: Source, baseline: str | None = None, micro: Sequence[Micr
     # Infinities and NaN are no JSON: the browser would refuse all of the data for one of them.
     payload = json.dumps(data, allow_nan=False, separators=(",", ":"))
     style = stylesheet()
-    script = "\n".join(_template_text(name) for name in SCRIPTS)
-    template = _template_environment().get_template("page.html.j2")
+    script = "\n".join(template_text(name) for name in SCRIPTS)
+    template = template_environment().get_template("page.html.j2")
     return template.render(
         html,
         style=Markup(style),
         script=Markup(script),
         policy=content_policy(style, script),
         payload=pack_text(payload),
-        plotly=_packed_plotly(),
+        plotly=packed_plotly(),
     )
 
 
 def stylesheet() -> str:
     """Return the style sheet with the palette's colours and a rule to hide each column."""
-    text = _template_text("page.css")
+    text = template_text("page.css")
     for theme, hues in HUES.items():
         variables = "".join(f"--h{i}:{colour};" for i, colour in enumerate(hues))
         variables += f"--ground:{GROUND[theme]};"
@@ -97,18 +97,18 @@ def _plotly() -> str:
 
 
 @cache
-def _packed_plotly() -> str:
+def packed_plotly() -> str:
     # 4.5 MB become 1.8 MB in the page; packing them takes longer than the rest of a small page.
     return pack_text(_plotly())
 
 
 @cache
-def _template_text(name: str) -> str:
+def template_text(name: str) -> str:
     return (files("reports") / "templates" / name).read_text(encoding="utf-8")
 
 
 @cache
-def _template_environment() -> Environment:
+def template_environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,

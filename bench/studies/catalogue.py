@@ -1,0 +1,46 @@
+"""Every study by its name: what it asks, and the function that answers. No torch until one runs."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zoo.suggest import unknown
+
+if TYPE_CHECKING:
+    from bench.results.finding import Finding
+    from bench.studies.lab import Lab
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study: the function `name` in the module of that name, and what is known before it runs.
+
+    `minutes` are those of the quick form on 2 cores.
+    """
+
+    name: str
+    question: str
+    minutes: float
+
+    def load(self) -> Callable[["Lab"], "Finding"]:
+        """Return the function that trains the variants and answers."""
+        module = importlib.import_module(f"bench.studies.{self.name}")
+        function: Callable[[Lab], Finding] = getattr(module, self.name)
+        return function
+
+
+CATALOGUE = (
+    Study("relu_tanh", "How much sooner does a network of ReLUs learn than one of tanh?", 4),
+)
+STUDIES = {study.name: study for study in CATALOGUE}
+
+
+def choose_studies(names: tuple[str, ...]) -> list[Study]:
+    """Return the studies of these names, or all for `all`; ValueError with the nearest names."""
+    if names == ("all",):
+        return list(CATALOGUE)
+    for name in names:
+        if name not in STUDIES:
+            raise ValueError(unknown("study", name, [*STUDIES, "all"]))
+    return [STUDIES[name] for name in dict.fromkeys(names)]

@@ -1,0 +1,106 @@
+"""Where a study trains its variants: each is an ordinary run, done once and then read.
+
+A study asks for `lab.train(NAME, config)`; what is there already is kept, as `--resume` does.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.cell.executor import choose_executor, prepare_executor
+from bench.cell.open_run import claim_run, list_cells
+from bench.data.dataset import open_run_data
+from bench.distributed.runtime import Runtime
+from bench.launch.check import check_request, complete
+from bench.request.config import RunConfig, check
+from bench.results.array_file import read_arrays
+from bench.results.image_interval import mean_estimate, top1_difference, top1_estimate
+from bench.results.interval import Estimate
+from bench.results.record import RunRecord
+from bench.results.storage import cell_folder
+from bench.train.pretrained import check_pretrained
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One variant's cells, a record a seed (and a model)."""
+
+    name: str
+    folder: Path
+    records: tuple[RunRecord, ...]
+
+    @cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """Return which test images each seed's model got right, (seeds, n)."""
+        rows = []
+        for record in self.records:
+            path = cell_folder(self.folder, record.model, record.seed) / "predictions.npz"
+            said = read_arrays(path, ("label", "predicted"))
+            rows.append(said["label"] == said["predicted"])
+        return np.stack(rows)
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Return the mean top-1 on the test images in percent, with its interval."""
+        return top1_estimate([record.accuracy for record in self.records if record.accuracy])
+
+    def gain_over(self, other: "Trained") -> Estimate:
+        """Return the points of top-1 that this is above another, seed by seed and image by image.
+
+        Both must have the same seeds, whose order of images and augmentations are then the same.
+        """
+        if len(self.records) == 1:
+            return top1_difference(self.right, other.right)[0]
+        points = 100 * (self.right.astype(np.float64) - other.right)
+        return mean_estimate(points)
+
+
+@dataclass
+class Lab:
+    """A study's folder and what it may spend.
+
+    `change` is applied to each request: where the data is, say.
+    """
+
+    folder: Path
+    quick: bool
+    change: Callable[[RunConfig], RunConfig] = lambda config: config
+    say: Callable[[str], None] = print
+    trained: dict[str, Trained] = field(default_factory=dict)
+
+    def train(self, name: str, config: RunConfig) -> Trained:
+        """Train one variant, or go on with it, or read what is there.
+
+        Raises ValueError for a request that is wrong or differs from what the folder holds, and
+        for a cell that failed; Interrupted when a signal came.
+        """
+        config = complete(self.change(config))
+        config = dataclasses.replace(config, out=self.folder / name, resume=True, measure=())
+        check(config)
+        check_request(config, world_size=1, say=self.say)
+        data = open_run_data(config, say=self.say)
+        prepare_executor(config)
+        self.say(f"{self.folder.name}: {name}")
+        with Runtime.start(config) as runtime:
+            cells = list_cells(config, data)
+            check_pretrained(config, data.class_names)
+            context = claim_run(config, data, runtime)
+            records = choose_executor(context).run(cells)
+        for record in records:
+            # Too high a rate is an answer; anything else isn't.
+            if record.status not in ("ok", "diverged"):
+                raise ValueError(
+                    f"{config.out}: {record.cell} is {record.status} ({record.error}); "
+                    "put it right and give the command again"
+                )
+        self.trained[name] = Trained(name, self.folder / name, tuple(records))
+        return self.trained[name]
+
+    def train_all(self, variants: Iterable[tuple[str, RunConfig]]) -> dict[str, Trained]:
+        """Train variants one after another."""
+        return {name: self.train(name, config) for name, config in variants}

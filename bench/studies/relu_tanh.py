@@ -1,0 +1,121 @@
+"""How much sooner a network of ReLUs learns than one of tanh (Krizhevsky et al. 2012, figure 1)."""
+
+import math
+
+from bench.data.source import find_source
+from bench.request.config import RunConfig
+from bench.results.finding import Finding, Plot, Series, point_at
+from bench.results.interval import Estimate, ratio_estimate
+from bench.results.record import RunRecord
+from bench.studies.lab import Lab, Trained
+from bench.studies.wording import join_names, say_estimate
+
+ERROR = 25.0  # percent of the training images
+# Of CIFAR-100, each of another superclass, where CIFAR-10 isn't there.
+TEN_CLASSES = (
+    *("apple", "bicycle", "bottle", "castle", "chair"),
+    *("cloud", "lion", "maple_tree", "rocket", "trout"),
+)
+ACTIVATIONS = ("relu", "tanh")
+
+
+def relu_tanh(lab: Lab) -> Finding:
+    """How many times the steps of ReLU does tanh need to 25 % training error?
+
+    The four-layer CNN without regularisation, each activation at the best rate of a grid, as the
+    paper chose it. 5,000 images a training set; the quick form takes 1,000 of them.
+    """
+    rates = (0.01, 0.03) if lab.quick else (0.003, 0.01, 0.03, 0.1)
+    steps: dict[str, dict[float, list[float]]] = {name: {} for name in ACTIVATIONS}
+    curves = {}
+    for activation in ACTIVATIONS:
+        for rate in rates:
+            trained = lab.train(f"{activation}-{rate:g}", _request(activation, rate, lab.quick))
+            curves[activation, rate] = trained
+            steps[activation][rate] = [steps_to(record, ERROR) for record in trained.records]
+    best = {name: min(rates, key=lambda rate: max(steps[name][rate])) for name in ACTIVATIONS}
+    relu, tanh = (steps[name][best[name]] for name in ACTIVATIONS)
+    ratio = ratio_estimate(tanh, relu)
+    sample = curves["relu", best["relu"]].records[0]
+    times = say_estimate(ratio, "times")
+    answer = (
+        f"tanh needs {times} the steps of ReLU to {ERROR:g} % training error.",
+        f"Steps of each seed: ReLU {_list(relu)} at a rate of {best['relu']:g}, "
+        f"tanh {_list(tanh)} at {best['tanh']:g}.",
+    )
+    return Finding(
+        study="relu_tanh",
+        question="How much sooner does a network of ReLUs learn than one of tanh?",
+        answer=answer,
+        setting=(
+            f"cuda_convnet without LRN, {sample.data.num_train:,} training images of "
+            f"{sample.data.name} ({join_names(sample.data.class_names)}), batches of "
+            f"{sample.batch_size}, momentum 0.9, constant rate from {join_names(map(str, rates))}, "
+            f"{len(relu)} seeds; training error of all training images after each epoch."
+        ),
+        beside=("Krizhevsky et al. 2012, figure 1: about six times, on CIFAR-10.",),
+        plots=(_draw([curves[name, best[name]] for name in ACTIVATIONS]),),
+    )
+
+
+def _request(activation: str, rate: float, quick: bool) -> RunConfig:
+    on_cifar10 = find_source("cifar10", None) is not None
+    longest = {"relu": 30, "tanh": 150}
+    return RunConfig(
+        models=(f"cuda_convnet@lrn=false,activation={activation}",),
+        dataset="cifar10" if on_cifar10 else "cifar100",
+        classes=() if on_cifar10 else TEN_CLASSES,
+        images_per_class=100 if quick else 500,
+        # All 5,000 images learn; nothing is chosen by the others.
+        protocol="published",
+        epochs=longest[activation],
+        seeds=(0, 1, 2),
+        batch_size=50 if quick else 128,
+        optimizer="momentum",
+        lr=rate,
+        schedule="constant",
+        warmup=0.0,
+        weight_decay=0.0,
+        augment=(),
+        assess_train=True,
+        pack=True,
+    )
+
+
+def steps_to(record: RunRecord, error: float) -> float:
+    """Return after how many steps the training error was down to `error` percent.
+
+    Between two epochs by a straight line; infinite where it never was.
+    """
+    step_before, error_before = 0, 100.0
+    for row in record.epochs:
+        assert row.train_evaluation is not None, "the study asks for it"
+        now = 100 - row.train_evaluation.top1
+        if now <= error:
+            share = (error_before - error) / (error_before - now)
+            return step_before + share * (row.step - step_before)
+        step_before, error_before = row.step, now
+    return math.inf
+
+
+def _list(steps: list[float]) -> str:
+    return join_names(f"{one:,.0f}" for one in steps)
+
+
+def _draw(variants: list[Trained]) -> Plot:
+    series = []
+    for variant in variants:
+        points = []
+        for rows in zip(*(record.epochs for record in variant.records), strict=True):
+            errors = [100 - row.train_evaluation.top1 for row in rows if row.train_evaluation]
+            spread = Estimate(sum(errors) / len(errors), min(errors), max(errors))
+            points.append(point_at(rows[0].step, spread))
+        series.append(Series(name=variant.name, points=tuple(points)))
+    return Plot(
+        title="Training error by steps",
+        caption="Means over seeds; the bars are their least and greatest.",
+        kind="lines",
+        x="Steps",
+        y="Training error (%)",
+        series=tuple(series),
+    )

@@ -1,0 +1,195 @@
+"""Studies: their frame, what they count, and the page that they are drawn on.
+
+Oracle: closed forms, simulated answers whose truth is drawn, and `bench.verify` on their runs.
+"""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.data.dataset import Dataset
+from bench.request.config import RunConfig
+from bench.results.finding import (
+    Finding,
+    Plot,
+    Point,
+    Series,
+    find_findings,
+    read_finding,
+    write_finding,
+)
+from bench.results.interval import Estimate
+from bench.results.record import Accuracy, Epoch
+from bench.studies import lab as laboratory
+from bench.studies.__main__ import main
+from bench.studies.catalogue import CATALOGUE, choose_studies
+from bench.studies.lab import Lab, Trained
+from bench.studies.relu_tanh import steps_to
+from bench.studies.wording import join_names, say_estimate
+from bench.verify import find_faults
+from reports.study import build_gallery, write_gallery
+from tests.support.record_factory import record
+
+SMALL = RunConfig(
+    models=("lenet5",),
+    image_size=32,
+    epochs=1,
+    batch_size=32,
+    seeds=(0, 1),
+    images_per_class=8,
+    assess_train=True,
+    num_threads=1,
+)
+
+
+def finding(**changes: Any) -> Finding:
+    points = (Point(place="a <b>", value=1.0, low=0.5, high=2.0), Point(place="b", value=2.0))
+    plot = Plot(
+        title="A plot",
+        caption="What it shows.",
+        kind="dots",
+        x="Points",
+        y="Variant",
+        series=(Series(name="ours", points=points),),
+    )
+    return replace(
+        Finding(
+            study="demo",
+            question="Does it <work>?",
+            answer=("It does.",),
+            setting="On nothing.",
+            plots=(plot,),
+            environment={"machine": "a machine", "git_commit": "0123456789"},
+            created="2026-11-29T00:00:00",
+        ),
+        **changes,
+    )
+
+
+def test_a_name_that_is_no_study_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["relu_tan"]) == 2
+    assert "did you mean relu_tanh?" in capsys.readouterr().err
+    assert choose_studies(("all",)) == list(CATALOGUE)
+
+
+def test_without_a_name_all_are_listed_and_torch_stays_out() -> None:
+    code = "from bench.studies.__main__ import main; import sys; main([])"
+    command = [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    *listed, has_torch = said.stdout.splitlines()
+    assert [line.split()[0] for line in listed] == [study.name for study in CATALOGUE]
+    assert has_torch == "False"
+
+
+@pytest.mark.parametrize("study", CATALOGUE, ids=lambda study: study.name)
+def test_every_study_is_a_function_of_its_name_that_says_what_it_asks(study: Any) -> None:
+    assert study.load().__name__ == study.name
+    assert study.load().__doc__
+    assert study.question.endswith("?")
+
+
+def test_the_quick_forms_take_an_hour_at_most() -> None:
+    assert sum(study.minutes for study in CATALOGUE) <= 60
+
+
+def row(step: int, train_top1: int) -> Epoch:
+    counts = Accuracy(
+        split="train",
+        num_images=100,
+        num_top1=train_top1,
+        num_top5=100,
+        num_superclass=None,
+        loss=1,
+    )
+    return Epoch(
+        epoch=step // 10 - 1,
+        step=step,
+        images=step * 10,
+        seconds=step,
+        train_loss=1,
+        learning_rate=0.1,
+        train_evaluation=counts,
+    )
+
+
+def test_steps_to_an_error_lie_on_the_line_between_two_epochs() -> None:
+    learnt = replace(record(), epochs=(row(10, 50), row(20, 70), row(30, 90)))
+    assert steps_to(learnt, 25) == pytest.approx(22.5)
+    assert steps_to(learnt, 50) == pytest.approx(10)
+    assert steps_to(learnt, 75) == pytest.approx(5)  # from all wrong at step 0
+    assert steps_to(learnt, 5) == math.inf
+
+
+def test_what_was_trained_is_kept_and_verified_and_a_failed_cell_is_named(
+    tiny_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def open_data(config: RunConfig, *, say: Any = None) -> Dataset:
+        opened.append(str(config.out))
+        return tiny_data
+
+    monkeypatch.setattr(laboratory, "open_run_data", open_data)
+    monkeypatch.setattr(laboratory, "check_request", lambda *given, **more: None)
+    said: list[str] = []
+    lab = Lab(tmp_path, quick=True, say=said.append)
+    first = lab.train("small", SMALL)
+    assert list(find_faults(tmp_path / "small")) == []
+    assert all(r.epochs[0].train_evaluation.num_images == 160 for r in first.records)
+    assert first.right.shape == (2, 64)
+    again = Lab(tmp_path, quick=True, say=said.append).train("small", SMALL)
+    assert again.records == first.records
+    with pytest.raises(ValueError, match="--lr differ"):
+        lab.train("small", replace(SMALL, lr=0.1))
+
+
+def test_a_gain_is_paired_over_seeds_and_images() -> None:
+    """What a seed does to both variants alike, it doesn't do to their difference."""
+    random = np.random.default_rng(0)
+    luck = random.normal(0, 0.1, (5, 1))
+    chance = random.random((5, 2000))
+    records = tuple(record(seed=seed) for seed in range(5))
+    better, worse = (Trained(name, Path(), records) for name in ("better", "worse"))
+    better.__dict__["right"] = chance < 0.55 + luck
+    worse.__dict__["right"] = chance < 0.5 + luck
+    gain = better.gain_over(worse)
+    assert gain.low < 5 < gain.high
+    assert gain.high - gain.low < 3
+
+
+def test_a_finding_is_read_as_it_was_written_and_found_in_its_folder(tmp_path: Path) -> None:
+    write_finding(tmp_path / "demo", finding())
+    paths = find_findings([tmp_path])
+    assert paths == find_findings([tmp_path / "demo"])
+    assert [read_finding(path) for path in paths] == [finding()]
+    paths[0].write_text('{"study": "demo"}')
+    with pytest.raises(ValueError, match=r"finding.json: no finding of a study"):
+        read_finding(paths[0])
+
+
+def test_the_page_says_what_was_asked_and_found_and_marks_quick_forms() -> None:
+    page = build_gallery([finding(), finding(quick=True)])
+    assert page.count("Does it &lt;work&gt;?") == 2
+    assert page.count('<span class="tag">quick form</span>') == 1
+    assert "It does." in page
+    assert "commit 0123456" in page
+
+
+def test_a_folder_without_findings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no study has a finding there"):
+        write_gallery([str(tmp_path)])
+
+
+def test_numbers_are_said_with_their_intervals() -> None:
+    assert say_estimate(Estimate(6.14, 5.2, 7.3), "times") == "6.1 times (5.2 to 7.3)"
+    said = say_estimate(Estimate(1.0, -0.5, 2.5), "points", signed=True)
+    assert said == "+1.0 points (-0.5 to +2.5)"
+    assert "no interval" in say_estimate(Estimate(6.1, 0, math.inf), "times")
+    assert join_names(["a"]) == "a"
+    assert join_names("abc") == "a, b and c"
