@@ -1,6 +1,7 @@
 """Check that the records of a run are whole and agree with themselves and each other. No torch.
 
 python -m bench.verify runs/NAME…      a line a fault; exit 1 if there is one
+python -m bench.verify results/trained     each of the runs in it
 """
 
 import hashlib
@@ -11,13 +12,13 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from bench.request.command_line import read_request
+from bench.request.command_line import read_request, report_error
 from bench.request.config import RunConfig, differing, from_json
 from bench.results.comparison_check import comparison_faults
 from bench.results.prediction_check import prediction_faults
 from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, old_cell_name
 from bench.results.setting import asked_settings
-from bench.results.storage import comparison_paths, read
+from bench.results.storage import comparison_paths, find_run_folders, read
 from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
 from zoo.spec import total_multiply_adds
 
@@ -36,12 +37,12 @@ def main(folders: Sequence[str]) -> int:
     if not folders:
         sys.stderr.write("zoometry: name at least one run's folder\n")
         return 2
+    try:
+        runs = [run for name in folders for run in _find_runs(Path(name))]
+    except ValueError as error:
+        return report_error(error)
     code = 0
-    for name in folders:
-        folder = Path(name)
-        if not (folder / "cells").is_dir():
-            sys.stderr.write(f"zoometry: {folder}: holds no run\n")
-            return 2
+    for folder in runs:
         faults = list(find_faults(folder))
         for fault in faults:
             print(fault)
@@ -50,6 +51,14 @@ def main(folders: Sequence[str]) -> int:
         if faults:
             code = 1
     return code
+
+
+def _find_runs(folder: Path) -> list[Path]:
+    """Return the runs that a folder is or holds; ValueError if there is none."""
+    runs = find_run_folders(folder)
+    if not runs:
+        raise ValueError(f"{folder}: holds no run")
+    return runs
 
 
 def find_faults(folder: Path) -> Iterator[str]:

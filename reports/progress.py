@@ -11,8 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from bench.results.record import RunRecord
-from bench.results.storage import read, read_config
-from reports.runs import is_run_folder
+from bench.results.storage import is_run_folder, read, read_config
 from reports.verdict_text import ENDINGS
 
 # A cell that is `started` but hasn't been written for as long was killed without leaving a status.

@@ -19,7 +19,13 @@ from bench.results import array_file
 from bench.results.array_file import UNREADABLE
 from bench.results.record import Comparison, RunRecord
 from bench.results.reliability import image_scores
-from bench.results.storage import Written, comparison_paths, read, requested_models
+from bench.results.storage import (
+    Written,
+    comparison_paths,
+    find_run_folders,
+    read,
+    requested_models,
+)
 
 Value = TypeVar("Value")
 
@@ -166,27 +172,6 @@ def read_source(paths: Sequence[Path]) -> Source:
             )
         runs += with_records
     return Source(_number_equal_names(runs), tuple(faults))
-
-
-def is_run_folder(path: Path) -> bool:
-    """Return whether a folder is a run's."""
-    return (path / "cells").is_dir()
-
-
-def find_run_folders(path: Path) -> list[Path]:
-    """Return the folder itself if it is a run's, else the run folders in it, sorted by name.
-
-    Raise ValueError if it isn't a folder.
-    """
-    if not path.is_dir():
-        siblings = sorted(path.parent.glob("*/")) if path.parent.is_dir() else []
-        runs = [folder.name for folder in siblings if is_run_folder(folder)]
-        # Run names begin with a date, so the last ones are those that were probably meant.
-        hint = f"; runs there: {', '.join(runs[-3:])}" if runs else ""
-        raise ValueError(f"{path}: no such folder{hint}")
-    if is_run_folder(path):
-        return [path]
-    return sorted(child for child in path.iterdir() if is_run_folder(child))
 
 
 def _read_run(folder: Path, faults: list[Fault]) -> Run:

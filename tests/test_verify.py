@@ -42,6 +42,16 @@ def test_the_real_run_passes(run: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "0 faults" in capsys.readouterr().out
 
 
+def test_a_folder_of_runs_stands_for_all_of_them(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torn = Path(shutil.copytree(run, run.parent / "torn"))
+    assert main([str(run.parent)]) == 0
+    (torn / "cells" / CELL / "predictions.npz").unlink()
+    assert main([str(run.parent)]) == 1
+    assert f"{run}: 2 records, 0 faults" in capsys.readouterr().out
+
+
 def test_what_is_read_is_written_again_to_the_byte(run: Path) -> None:
     for path, kind in (
         (run / "cells" / CELL / "record.json", RunRecord),

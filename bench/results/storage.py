@@ -170,6 +170,27 @@ def _holds(folder: Path, model: str, seed: int) -> bool:
     return (record.model, record.seed) == (model, seed)
 
 
+def is_run_folder(path: Path) -> bool:
+    """Return whether a folder is a run's."""
+    return (path / "cells").is_dir()
+
+
+def find_run_folders(path: Path) -> list[Path]:
+    """Return the folder itself if it is a run's, else the run folders in it, sorted by name.
+
+    Raise ValueError if it isn't a folder.
+    """
+    if not path.is_dir():
+        siblings = sorted(path.parent.glob("*/")) if path.parent.is_dir() else []
+        runs = [folder.name for folder in siblings if is_run_folder(folder)]
+        # Run names begin with a date, so the last ones are those that were probably meant.
+        hint = f"; runs there: {', '.join(runs[-3:])}" if runs else ""
+        raise ValueError(f"{path}: no such folder{hint}")
+    if is_run_folder(path):
+        return [path]
+    return sorted(child for child in path.iterdir() if is_run_folder(child))
+
+
 def comparison_path(folder: Path, launch: int = 0, group: int = 0) -> Path:
     """Where a run keeps a comparison.
 
