@@ -301,13 +301,16 @@ def test_an_image_that_is_too_small_is_refused_before_training() -> None:
         check_image_size("alexnet_grouped", 32)
 
 
-def test_whitened_patches_have_unit_covariance() -> None:
-    """The identity that names the speedrun network's first layer."""
-    model: Any = create_model("speedrun")
-    images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)).cumsum(3)
+@pytest.mark.parametrize(
+    ("name", "values", "stride"), [("speedrun", 12, 1), ("speedrun_cpu", 48, 2)]
+)
+def test_whitened_patches_have_unit_covariance(name: str, values: int, stride: int) -> None:
+    """The identity that names the first layer of the networks for short budgets."""
+    model: Any = create_model(name)
+    images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)).cumsum(3)
     model.see_images(images)
     whitened = (
-        nn.functional.conv2d(images, model.whiten.weight)[:, :12]
+        nn.functional.conv2d(images, model.whiten.weight, stride=stride)[:, :values]
         .movedim(1, 3)
         .flatten(0, 2)
         .double()

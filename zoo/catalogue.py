@@ -317,10 +317,12 @@ vit = Family(
 speedrun = Family(
     "speedrun", 2024, "Jordan, arXiv 2404.00498", "speedrun", optimizer="nmuon", lr=0.08
 )
+speedrun_cpu = Family("speedrun", 2026, "ours, after Jordan, arXiv 2404.00498", "speedrun", lr=0.1)
 OTHERS = (
     vit.row("vit_tiny", 224, 16, 5_543_716, 1_074_678_528),
     vit.small("vit_tiny_cifar", 4, 5_380_132, 345_656_064),
     speedrun.row("speedrun", 32, 24, 1_995_832, 118_170_400),
+    speedrun_cpu.row("speedrun_cpu", 32, 8, 1_083_364, 33_049_344),
 )
 
 CATALOGUE: tuple[ModelSpec, ...] = (

@@ -1,4 +1,4 @@
-"""A network for the fastest known recipes on small images, after airbench94.
+"""Networks for short budgets on small images: one after airbench94, and a small one for CPUs.
 
 Jordan, arXiv 2404.00498: a first layer that whitens 2x2 patches, three blocks of two wide
 convolutions, GELU, one maximum over the last maps, scores scaled down. Its recipe: label smoothing
@@ -63,17 +63,28 @@ class SpeedrunNet(nn.Module):
 
         Its bias learns.
         """
-        # (N, C, rows, columns, 2, 2), then one row of C * 2 * 2 values a patch.
-        windows = images.unfold(2, 2, 1).unfold(3, 2, 1)
-        patches = windows.movedim(1, 3).flatten(3).flatten(0, 2)
-        # In double precision: the smallest variances are far below the largest.
-        patches = patches.reshape(len(patches), -1).double()
-        covariance = patches.T @ patches / len(patches)
-        variances, directions = torch.linalg.eigh(covariance)
-        scaled = directions / (variances + WHITENING_EPSILON).sqrt()
-        filters = scaled.T.reshape(-1, *self.whiten.weight.shape[1:])
+        filters = whitening_filters(images, self.whiten)
         self.whiten.weight.copy_(torch.cat([filters, -filters]))
         self.whiten.weight.requires_grad_(False)
+
+
+def whitening_filters(images: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """Return filters (C * k * k, C, k, k) whose outputs on the patches of images are uncorrelated.
+
+    Of variance 1, but for flat directions. Patches are those that the convolution reads, without
+    its border.
+    """
+    size, stride = convolution.kernel_size[0], convolution.stride[0]
+    # (N, C, rows, columns, k, k), then one row of C * k * k values a patch.
+    windows = images.unfold(2, size, stride).unfold(3, size, stride)
+    patches = windows.movedim(1, 3).flatten(3).flatten(0, 2)
+    # In double precision: the smallest variances are far below the largest.
+    patches = patches.reshape(len(patches), -1).double()
+    covariance = patches.T @ patches / len(patches)
+    variances, directions = torch.linalg.eigh(covariance)
+    scaled = directions / (variances + WHITENING_EPSILON).sqrt()
+    filters: Tensor = scaled.T.reshape(-1, *convolution.weight.shape[1:])
+    return filters
 
 
 def _norm(maps: int) -> nn.Module:
@@ -84,3 +95,67 @@ def _norm(maps: int) -> nn.Module:
 def speedrun(*, num_classes: int = 100, in_channels: int = 3) -> nn.Module:
     """Build the speedrun network, whose first filters are random until `see_images` is called."""
     return SpeedrunNet(num_classes, in_channels)
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions, added to what they read."""
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.conv1 = convolve(maps, maps)
+        self.conv2 = convolve(maps, maps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, maps, H, W) to the same shape."""
+        added: Tensor = x + self.conv2(self.conv1(x))
+        return added
+
+
+class CpuNet(nn.Module):
+    """Whitened patches of 4x4 px at every other pixel, then 3x3 convolutions at 16, 8 and 4 px."""
+
+    def __init__(self, num_classes: int, in_channels: int, maps: int) -> None:
+        super().__init__()
+        values = in_channels * 4 * 4
+        self.whiten = nn.Conv2d(in_channels, values, 4, stride=2, padding=1, bias=False)
+        self.layers = nn.Sequential(
+            convolve(values, maps, size=1),
+            convolve(maps, maps),
+            nn.MaxPool2d(2),
+            convolve(maps, 2 * maps),
+            Residual(2 * maps),
+            nn.MaxPool2d(2),
+            convolve(2 * maps, 4 * maps),
+            Residual(4 * maps),
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+        )
+        self.fc = nn.Linear(4 * maps, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, C, H, W) images to (N, num_classes) scores."""
+        scores: Tensor = self.fc(self.layers(self.whiten(images)))
+        return scores
+
+    @torch.no_grad()
+    def see_images(self, images: Tensor) -> None:
+        """Make the first layer whiten patches like those of (N, C, H, W) images, and keep it so.
+
+        The layer after it then learns a 4x4 convolution of values that are uncorrelated.
+        """
+        self.whiten.weight.copy_(whitening_filters(images, self.whiten))
+        self.whiten.weight.requires_grad_(False)
+
+
+def convolve(before: int, maps: int, *, size: int = 3) -> nn.Module:
+    """Build a convolution that keeps the size of maps, with batch normalisation and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(before, maps, size, padding=size // 2, bias=False),
+        nn.BatchNorm2d(maps),
+        nn.ReLU(inplace=True),
+    )
+
+
+def speedrun_cpu(*, num_classes: int = 100, in_channels: int = 3, maps: int = 48) -> nn.Module:
+    """Build the network for CPUs; its first filters are random until `see_images` is called."""
+    return CpuNet(num_classes, in_channels, maps)

@@ -68,7 +68,7 @@ class DataOptions:
     recipe: str = option(
         "quick",
         "Named settings that the other options change: quick, smoke, standard, survey, tutorial, "
-        "cifar200, trained, speedrun, finetune, backbones, paper or paper_cifar.",
+        "cifar200, trained, speedrun, cpu30, finetune, backbones, paper or paper_cifar.",
         metavar="NAME",
     )
     dataset: str = option(
