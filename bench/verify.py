@@ -15,6 +15,12 @@ from pathlib import Path
 from bench.request.command_line import read_request, report_error
 from bench.request.config import RunConfig, differing, from_json
 from bench.results.comparison_check import comparison_faults
+from bench.results.memory_format import (
+    FORMATS,
+    WHERE_FASTER,
+    asked_format,
+    choose_channels_last,
+)
 from bench.results.prediction_check import prediction_faults
 from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, old_cell_name
 from bench.results.setting import asked_settings
@@ -114,6 +120,7 @@ def record_faults(record: RunRecord, request: RunConfig, folder: Path) -> Iterat
         return
     yield from _identity_faults(record, config, request, folder)
     yield from _search_faults(record, config)
+    yield from _format_faults(record)
     if record.status != "ok":
         if record.status != "started" and not record.error:
             yield f"is {record.status} without a cause"
@@ -164,6 +171,22 @@ def _search_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
         best = max(rates, key=lambda size: float(str(rates[size])), default="")
         if best != str(search.get("best")) or search.get("best") != record.batch_size:
             yield "its batch is not the best one that was found"
+
+
+def _format_faults(record: RunRecord) -> Iterator[str]:
+    """Check that a model has the memory format that was asked for, or the one that was faster."""
+    trial = record.format_trial
+    is_tried = asked_format(record) == WHERE_FASTER
+    if is_tried and record.config.get("channels_last") is not None:
+        yield "its memory format was asked for, and its environment says otherwise"
+    if (trial is not None) != is_tried and (trial or record.status == "ok"):
+        yield "holds a trial of memory formats where none was asked for, or none where one was"
+    if trial is None:
+        return
+    if set(trial.seconds) != set(FORMATS) or len(set(map(len, trial.seconds.values()))) != 1:
+        yield "its trial of memory formats isn't of both in every round"
+    elif choose_channels_last(trial.seconds) != trial.channels_last:
+        yield "its memory format is not the one that was faster"
 
 
 def _cost_faults(record: RunRecord) -> Iterator[str]:

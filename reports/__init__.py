@@ -37,6 +37,7 @@ TYPES = {
         "precision",
         "parallel",
         "batch_choice",
+        "format_choice",
         "machine",
         "git_commit",
         "torch",

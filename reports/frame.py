@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from bench.results.interval import Estimate
+from bench.results.memory_format import WHERE_FASTER, asked_format, used_format
 from bench.results.metric import FIGURES, METRICS, Column
 from bench.results.record import Comparison, Measurement, RunRecord
 from bench.results.reliability import estimate
@@ -35,6 +36,7 @@ CONTRACT = (
 STANDING = ("rank_low", "rank_high", "tier")
 NEWER = (
     "feature_seconds",
+    "format_choice",
     *STANDING,
     *(column.key for column in FIGURES),
     *(setting.name for setting in SETTINGS if setting.in_csv),
@@ -161,6 +163,8 @@ def _provenance(record: RunRecord) -> dict[str, Field]:
         "world_size": record.world_size,
         "batch_size": record.batch_size,
         "batch_choice": "best" if record.config.get("best_batch") else "fixed",
+        "channels_last": used_format(record),
+        "format_choice": "tried" if asked_format(record) == WHERE_FASTER else "fixed",
         "parallel": as_field(record.config.get("parallel")),
         "created": record.created,
         "finished": record.finished,

@@ -93,8 +93,13 @@ def _card(entry: Entry) -> dict[str, Any]:
 
 
 def _training_facts(record: RunRecord) -> list[list[str]]:
-    """Return how a model's training began: its peak learning rate and its initial weights."""
+    """Return how training began: memory format, peak learning rate, initial weights."""
     facts = []
+    if record.format_trial is not None:
+        trial = record.format_trial
+        rates = ", ".join(f"{name} {trial.rate(name):,.0f}" for name in trial.seconds)
+        taken = "channels-last" if trial.channels_last else "NCHW"
+        facts.append(["Memory format", f"{taken} (images/s in trial steps: {rates})"])
     learning_rate = record.config.get("lr")
     if isinstance(learning_rate, int | float):
         facts.append(["Peak learning rate", f"{learning_rate:g}"])

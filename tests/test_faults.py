@@ -59,6 +59,7 @@ def run_world(place: Path, words: list[str], harms: Mapping[int, Harm] | None = 
 def words_for(model: str, run: Path, *, epochs: int, more: tuple[str, ...] = ()) -> list[str]:
     """The options of a run that keeps a checkpoint at every step."""
     plain = argv_of("--dataset cifar10 --image-size 32 --batch-size 32 --num-threads 1")
+    plain.append("--channels-last")
     often = ["--measure", "none", "--checkpoint-seconds", "0.0001", "--epochs", str(epochs)]
     return ["--models", model, *plain, *often, *more, "--out", str(run)]
 

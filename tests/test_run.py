@@ -24,7 +24,7 @@ pytestmark = pytest.mark.distributed
 
 NUM_TRAIN, NUM_TEST = 480, 101
 Start = Callable[..., subprocess.CompletedProcess[str]]
-SMALL = ["--dataset", "cifar10", "--batch-size", "32", "--num-threads", "1"]
+SMALL = ["--dataset", "cifar10", "--batch-size", "32", "--num-threads", "1", "--channels-last"]
 TRAIN_ONLY = [*SMALL, "--measure", "none"]
 
 USERS = """

@@ -94,7 +94,8 @@ def test_a_run_is_the_same_whatever_becomes_of_its_output(
     folder = tmp_path / "Größe[/b] 漢字"
     folder.mkdir(parents=True)
     (folder / "mine.py").write_text(MODELS, encoding="utf-8")
-    words = argv_of("--epochs 1 --batch-size 24 --dataset cifar10 --measure none --models")
+    words = argv_of("--epochs 1 --batch-size 24 --dataset cifar10 --measure none --channels-last")
+    words += ["--models"]
     words += [f"{folder}/mine.py:größe", f"{folder}/mine.py:fails", "lenet5"]
     command = f'"$@" {end}; exit "${{PIPESTATUS[0]}}"'
     more = {"PYTHONIOENCODING": encoding} if encoding else {}

@@ -207,7 +207,7 @@ def test_a_hostile_environment_trains_the_same_weights(
     for name, more in (("clean", {}), ("hostile", hostile | {"HF_HOME": str(tmp_path)})):
         run = tmp_path / name
         words = argv_of("--models lenet5 --epochs 1 --batch-size 24 --num-threads 1")
-        words += argv_of("--dataset cifar10 --measure none --out")
+        words += argv_of("--dataset cifar10 --measure none --channels-last --out")
         done = subprocess.run(
             [*LAUNCHERS[launcher], *words, str(run)],
             cwd=ROOT,

@@ -10,7 +10,7 @@ from bench.cell.record_writer import find_record, is_done
 from bench.request.config import RunConfig
 from bench.train.build import RunContext, build_model, prepare_learner
 from bench.train.schedule import choose_optimizer
-from bench.train.step import make_noise_batch, time_action
+from bench.train.step import TRIAL_RATE, make_noise_batch, time_action
 from zoo.fit import check_image_size
 from zoo.registry import list_models
 from zoo.spec import ModelSpec
@@ -19,7 +19,6 @@ SHORT_SECONDS = 300  # of a run that nobody needs to be told of
 LONG_SECONDS = 1800  # of a model's training: there a smaller form is named
 FEW_IMAGES = 8  # a step of so many is timed first: one of a whole batch may take a minute
 QUICK_STEP = 0.5  # seconds
-TRIAL_RATE = 1e-6  # of the learning, too small for weights to run away
 
 
 def say_what_it_takes(cells: Sequence[Cell], context: RunContext) -> None:

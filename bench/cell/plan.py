@@ -39,6 +39,11 @@ def show_plan(cells: Sequence[Cell], config: RunConfig, data: Dataset, runtime: 
             f"{name}: about {seconds / 60:.1f} minutes of training, "
             f"{memory / 2**20:,.0f} MiB a process"
         )
+    if runtime.tries_formats:
+        runtime.say(
+            "memory format: each model's faster one, by a second or two of steps before it is "
+            "trained; --channels-last or --no-channels-last settles it for all"
+        )
     measuring = 0.0
     if config.measure:
         measuring = config.launches * config.measure_seconds * len(config.models)

@@ -16,12 +16,11 @@ from bench.cell.record_writer import RecordWriter, begin_record, find_record, is
 from bench.distributed.runtime import Interrupted
 from bench.request.config import NONE
 from bench.results.record import RunRecord, make_measurement, now
-from bench.train.batch_size import with_best_batch_size
 from bench.train.build import Assessor, RunContext, build_model
 from bench.train.method import LearningMethod
 from bench.train.method_choice import start_method
+from bench.train.own_setting import settle
 from bench.train.pretrained import load_starting_weights, read_weights
-from bench.train.schedule import choose_optimizer
 from bench.train.trainer import Diverged
 from zoo.cost import count_parameters, try_layer_costs
 from zoo.spec import ModelSpec, total_multiply_adds
@@ -59,10 +58,8 @@ def run_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
         return before
     writer = RecordWriter(begin_record(cell, context), cell, context)
     # What an interrupted start has found out: this one goes on with it.
-    stages = before.stages if before else ()
-    epochs = before.epochs if before else ()
-    batch_search = before.batch_search if before else {}
-    writer.update(stages=stages, epochs=epochs, batch_search=batch_search)
+    known = ("stages", "epochs", "batch_search", "format_trial")
+    writer.update(**{name: getattr(before, name) for name in known if before})
     try:
         # It failed when the cells were listed; here it becomes a row like any other failure.
         if isinstance(cell.spec, str):
@@ -90,10 +87,7 @@ def _train(
     cell: Cell, spec: ModelSpec, context: RunContext, writer: RecordWriter, display: Display
 ) -> None:
     """Build, fit, evaluate; every step's outcome goes into the record."""
-    context = replace(context, config=choose_optimizer(context.config, spec.defaults))
-    if context.config.best_batch:
-        context, found = with_best_batch_size(spec, context, writer.record)
-        writer.update(**found)
+    context = settle(spec, context, writer.record, writer.update)
     training = Training(spec, context, writer)
     with closing(_start_method(cell, training)) as method:
         method.restore(writer.record.stages)

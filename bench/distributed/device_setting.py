@@ -1,9 +1,11 @@
-"""Settings that a device may refuse or decide: its precision, and whose kernels it has."""
+"""Settings that a device may refuse or decide: precision, whose kernels, memory format."""
 
 import torch
 
 from bench.distributed.hardware import EMULATED, find_bf16_unit
-from bench.request.config import FAST, TORCH
+from bench.request.config import FAST, TORCH, RunConfig
+from bench.results.memory_format import WHERE_FASTER
+from bench.results.metric import TRAIN
 
 
 def check_precision(precision: str, device: torch.device, *, allow_emulated: bool = False) -> None:
@@ -39,3 +41,17 @@ def choose_kernels(asked: str | None, device: torch.device) -> tuple[str, str]:
     if asked == FAST:
         raise ValueError("--kernels fast: there is nothing to do on a GPU; leave it out")
     return TORCH, TORCH
+
+
+def choose_format(config: RunConfig, device: torch.device) -> bool | str:
+    """Return whether all models have channels-last, or `where faster`: each by steps of its own.
+
+    On a GPU they have, since tensor cores are made for it. So they have where no step is taken, and
+    where a trial would cost more than it brings: compiling both forms takes minutes, and features
+    of frozen layers are kept for other runs by their format.
+    """
+    if config.channels_last is not None:
+        return config.channels_last
+    takes_steps = config.epochs != 0 or TRAIN.name in config.measure
+    costs_more = config.compile or config.fits_head
+    return WHERE_FASTER if device.type == "cpu" and takes_steps and not costs_more else True

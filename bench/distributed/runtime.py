@@ -23,7 +23,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
 from bench.distributed import parallel
-from bench.distributed.device_setting import check_precision, choose_kernels
+from bench.distributed.device_setting import check_precision, choose_format, choose_kernels
 from bench.distributed.gang import Gang, Pending, SingleGang, join_ranks
 from bench.distributed.hardware import num_cores
 from bench.distributed.process import World, is_orphan, read_world
@@ -38,6 +38,7 @@ from bench.distributed.roll_call import (
 )
 from bench.distributed.watch import Watch
 from bench.request.config import FAST, PARALLEL, TORCH, RunConfig
+from bench.results.memory_format import WHERE_FASTER
 from bench.results.record import Status
 from bench.results.storage import lock_folder
 from zoo.cause import cause_of
@@ -84,6 +85,7 @@ class Runtime:
     parallel: str
     kernels: str = TORCH  # of training
     infer_kernels: str = TORCH
+    channels_last: bool | str = True  # or WHERE_FASTER
     gang: Gang = field(default_factory=SingleGang)
     data_axis: Gang = field(default_factory=SingleGang)
     model_axis: Gang = field(default_factory=SingleGang)
@@ -120,6 +122,7 @@ class Runtime:
         )
         runtime = cls(accelerator, world, num_threads, config.precision, config.parallel)
         runtime.kernels, runtime.infer_kernels = kernels
+        runtime.channels_last = choose_format(config, runtime.device)
         runtime.data_axis, runtime.model_axis = axes
         runtime.gang = join_ranks(rank, size, config.timeout)
         runtime._roll = roll or open_roll_call(world, config.timeout)
@@ -158,6 +161,11 @@ class Runtime:
         return self.world.local_rank == 0
 
     @property
+    def tries_formats(self) -> bool:
+        """Return whether each model gets the memory format in which its own steps are faster."""
+        return self.channels_last == WHERE_FASTER
+
+    @property
     def device(self) -> torch.device:
         return cast(torch.device, self.accelerator.device)
 
@@ -185,6 +193,7 @@ class Runtime:
             "precision": self.precision,
             "kernels": self.kernels,
             "infer_kernels": self.infer_kernels,
+            "channels_last": self.channels_last,
             "tf32": torch.backends.cuda.matmul.allow_tf32,
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
         }

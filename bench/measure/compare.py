@@ -27,8 +27,8 @@ from bench.results.record import (
 )
 from bench.results.storage import comparison_path, read, write
 from bench.results.verdict import DISTURBANCE, is_timed, noise_floor
-from bench.train.batch_size import with_batch_size
 from bench.train.build import RunContext
+from bench.train.own_setting import as_trained
 from zoo.spec import ModelSpec
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def compare_models(
         runtime.say(f"measuring {len(models)} models in turn{place}")
         contest = _Contest(
             specs={model: specs[model] for model in models},
-            contexts={model: with_batch_size(ok[model].batch_size, context) for model in models},
+            contexts={model: as_trained(ok[model], context) for model in models},
             context=context,
             needs=needs,
         )
@@ -101,7 +101,7 @@ def find_unmeasured(
 
 @dataclass
 class _Contest:
-    """Models that are measured together, each at its own batch size, and what is found."""
+    """Models that are measured together, each as it was trained, and what is found."""
 
     specs: Mapping[str, ModelSpec]
     contexts: Mapping[str, RunContext]

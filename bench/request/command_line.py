@@ -210,7 +210,7 @@ def _how_to_read(field: "Field[Any]", hint: Any, shown: object) -> dict[str, Any
     settings: dict[str, Any] = {"help": help_text.replace("%", "%%")}
     if about.hidden:
         settings["help"] = argparse.SUPPRESS
-    if hint is bool:
+    if hint in (bool, bool | None):
         return settings | {"action": argparse.BooleanOptionalAction}
     settings |= {"metavar": about.metavar, "type": _make_reader(hint, about.words)}
     if get_origin(hint) is tuple:

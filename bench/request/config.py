@@ -290,7 +290,12 @@ class MachineOptions:
         "Let --precision bf16 run where the processor or GPU has no bf16 and is far slower for it.",
         resumable=True,
     )
-    channels_last: bool = option(True, "Keep images and weights in channels-last memory format.")
+    channels_last: bool | None = option(
+        None,
+        "Keep images and weights in channels-last memory format, or with --no-channels-last in "
+        "NCHW. Without either a CPU takes the faster one for each model, by a few steps of both in "
+        "turn before it is trained; a GPU, --compile and --train head take channels-last.",
+    )
     compile: bool = option(False, "Compile the models with torch.compile.")
     kernels: str | None = option(
         None,
@@ -449,6 +454,11 @@ class RunConfig(RunOptions, MeasuringOptions, MachineOptions, LearningOptions, D
     def takes_steps(self) -> bool:
         """Return whether a model learns by steps, which epochs and seconds are budgets of."""
         return self.train != "head"
+
+    @property
+    def uses_channels_last(self) -> bool:
+        """Return whether images and weights are in channels-last: it is usual, unless refused."""
+        return self.channels_last is not False
 
     @property
     def cells_share_machine(self) -> bool:

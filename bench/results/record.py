@@ -203,6 +203,23 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
+class FormatTrial:
+    """Training steps of a model in both memory formats, in turn, and which format was taken.
+
+    `seconds[format]` are those of a step on `num_images` images of the whole world, round by round
+    (`bench/results/memory_format.py`).
+    """
+
+    channels_last: bool
+    num_images: Positive
+    seconds: dict[str, Numbers]
+
+    def rate(self, name: str) -> float:
+        """Return the images a second of the median step in a format."""
+        return self.num_images / statistics.median(self.seconds[name])
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class DataInfo:
     """Which images a model saw.
 
@@ -245,7 +262,7 @@ class RunRecord:
     Everything that a report shows of it is in here.
 
     `batch_search` is what `--batch-size best` found: images a second by batch, and why no larger
-    one was tried.
+    one was tried. `format_trial` is there where its memory format was left to the machine.
     """
 
     run: str
@@ -270,6 +287,7 @@ class RunRecord:
     train_seconds: Seconds | None = None
     resumed_from: Count | None = None
     batch_search: dict[str, JsonValue] = field(default_factory=dict)
+    format_trial: Annotated[FormatTrial | None, NEWER] = None
     checksums: dict[str, str] = field(default_factory=dict)
     created: str
     finished: str | None = None

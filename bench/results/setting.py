@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.results.memory_format import asked_format
 from bench.results.record import RunRecord
 
 
@@ -155,7 +156,8 @@ LEARNING = (
 )
 MACHINE = (
     _option("precision", "precision", in_force=True),
-    _option("channels_last", "channels-last"),
+    # The column `channels_last` says what a model had.
+    Setting(name="channels_last", label="channels-last", read=asked_format),
     _option("compile", "compiled", before=False),
     _kernels("kernels", "training's kernels"),
     _kernels("infer_kernels", "inference's kernels"),

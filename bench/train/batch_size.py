@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,9 +12,8 @@ from bench.data.loader import open_pixels
 from bench.distributed.runtime import Runtime
 from bench.results.record import RunRecord
 from bench.results.step_memory import estimate_step_memory
-from bench.results.storage import read
 from bench.train.build import RunContext, build_model, prepare_learner
-from bench.train.step import make_noise_batch, time_action
+from bench.train.step import TRIAL_RATE, make_noise_batch, read_earlier_trial, time_action
 from bench.train.trainer import Learner
 from zoo.cost import count_parameters, try_layer_costs
 from zoo.spec import ModelSpec
@@ -25,7 +23,6 @@ LEAST_STEPS = 10  # of an epoch: a batch that leaves fewer isn't tried
 TIMED_STEPS = 3  # at a size: the first one makes room for it, the faster of the others counts
 LEAST_GAIN = 1.02  # times as many images a second: a doubling that brings less is none
 PATIENCE = 2  # doublings without gain
-TRIAL_RATE = 1e-6  # learning rate of trial steps: too small for weights to run away
 CPU_REFUSAL = "can't allocate memory"  # what torch's allocator for the CPU says
 Outcome = float | str  # seconds, or why there are none
 
@@ -119,8 +116,9 @@ def with_best_batch_size(
     Each model is searched once: other seeds, and a resume, take what a record says. ValueError if
     no batch fits.
     """
-    search = context.runtime.on_main(_read_earlier_search, context.folder, spec.name)
-    if not search:
+    runtime = context.runtime
+    search = runtime.on_main(read_earlier_trial, context.folder, spec.name, "batch_search")
+    if search is None:
         search = _search_batch_size(spec, context, record)
     size = int(search["best"])
     changes = {
@@ -129,14 +127,6 @@ def with_best_batch_size(
         "config": record.config | {"batch_size": size},
     }
     return with_batch_size(size, context), changes
-
-
-def _read_earlier_search(folder: Path, model: str) -> dict[str, Any]:
-    for path in sorted((folder / "cells").glob("*/record.json")):
-        record = read(path, RunRecord)
-        if record.model == model and record.batch_search:
-            return dict(record.batch_search)
-    return {}
 
 
 def _search_batch_size(spec: ModelSpec, context: RunContext, record: RunRecord) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def make_model_input(spec: ModelSpec, context: RunContext) -> ModelInput:
     return ModelInput(
         mean=spec.mean or context.data.mean,
         std=spec.std or context.data.std,
-        channels_last=context.config.channels_last,
+        channels_last=context.config.uses_channels_last,
         device=context.runtime.device,
         image_size=context.config.image_size or spec.image_size,
         in_channels=spec.in_channels,
@@ -234,7 +234,7 @@ def build_learner(
     `leaves_some`: a step may leave parameters without a gradient.
     `sizes_vary` says that it will be shown batches of many sizes.
     """
-    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    memory_format = torch.channels_last if config.uses_channels_last else torch.contiguous_format
     bare = bare.to(memory_format=memory_format)
     if config.sync_batchnorm:
         bare = runtime.share_norms(bare)

@@ -1,7 +1,12 @@
-"""Training steps for a trial: images of noise, a tiny network, and how long an action took."""
+"""Training steps for a trial: images of noise, a tiny network, and how long an action took.
+
+What a trial found is kept in a record, and holds for all cells of its model.
+"""
 
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,7 +15,10 @@ from torch.func import functional_call
 from bench.data.loader import Batch
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
+from bench.results.record import RunRecord
+from bench.results.storage import read
 
+TRIAL_RATE = 1e-6  # learning rate of trial steps: too small for weights to run away
 NUM_TRIED = 2  # images: batch normalisation asks for more than one
 
 
@@ -21,7 +29,7 @@ def make_noise_batch(
 
     Neither speed nor memory depends on what is in the images.
     """
-    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    memory_format = torch.channels_last if config.uses_channels_last else torch.contiguous_format
     images = torch.rand(num_images, *shape, device=device).contiguous(memory_format=memory_format)
     return Batch(images, torch.zeros(num_images, dtype=torch.long, device=device))
 
@@ -56,3 +64,12 @@ def time_action(action: Callable[[], object], runtime: Runtime) -> float:
     action()
     runtime.synchronize()
     return time.perf_counter() - start
+
+
+def read_earlier_trial(folder: Path, model: str, field: str) -> Any:
+    """Return what a record of a run's model holds of a trial under this field; None without one."""
+    for path in sorted((folder / "cells").glob("*/record.json")):
+        record = read(path, RunRecord)
+        if record.model == model and getattr(record, field):
+            return getattr(record, field)
+    return None
