@@ -35,7 +35,8 @@ NAMES = (
 )
 FORMATS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
 SIDES = {
-    "fast": ("channels-last", True),
+    "fast": ("NCHW", True),
+    "fast, channels-last": ("channels-last", True),
     "torch": ("NCHW", False),
     "torch, channels-last": ("channels-last", False),
 }
