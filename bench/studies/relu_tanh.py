@@ -23,9 +23,9 @@ def relu_tanh(lab: Lab) -> Finding:
     """How many times the steps of ReLU does tanh need to 25 % training error?
 
     The four-layer CNN without regularisation, each activation at the best rate of a grid, as the
-    paper chose it. 5,000 images a training set; the quick form takes 1,000 of them.
+    paper chose it, on 5,000 images; the quick form takes 500, which are learnt in fewer steps.
     """
-    rates = (0.01, 0.03) if lab.quick else (0.003, 0.01, 0.03, 0.1)
+    rates = (0.01, 0.02) if lab.quick else (0.003, 0.01, 0.03, 0.1)
     steps: dict[str, dict[float, list[float]]] = {name: {} for name in ACTIVATIONS}
     curves = {}
     for activation in ACTIVATIONS:
@@ -33,13 +33,11 @@ def relu_tanh(lab: Lab) -> Finding:
             trained = lab.train(f"{activation}-{rate:g}", _request(activation, rate, lab.quick))
             curves[activation, rate] = trained
             steps[activation][rate] = [steps_to(record, ERROR) for record in trained.records]
-    best = {name: min(rates, key=lambda rate: max(steps[name][rate])) for name in ACTIVATIONS}
+    best = {name: min(rates, key=lambda rate: sum(steps[name][rate])) for name in ACTIVATIONS}
     relu, tanh = (steps[name][best[name]] for name in ACTIVATIONS)
-    ratio = ratio_estimate(tanh, relu)
     sample = curves["relu", best["relu"]].records[0]
-    times = say_estimate(ratio, "times")
     answer = (
-        f"tanh needs {times} the steps of ReLU to {ERROR:g} % training error.",
+        _say_ratio(tanh, relu),
         f"Steps of each seed: ReLU {_list(relu)} at a rate of {best['relu']:g}, "
         f"tanh {_list(tanh)} at {best['tanh']:g}.",
     )
@@ -60,17 +58,17 @@ def relu_tanh(lab: Lab) -> Finding:
 
 def _request(activation: str, rate: float, quick: bool) -> RunConfig:
     on_cifar10 = find_source("cifar10", None) is not None
-    longest = {"relu": 30, "tanh": 150}
+    longest = {"relu": 30, "tanh": 150}[activation]
     return RunConfig(
         models=(f"cuda_convnet@lrn=false,activation={activation}",),
         dataset="cifar10" if on_cifar10 else "cifar100",
         classes=() if on_cifar10 else TEN_CLASSES,
-        images_per_class=100 if quick else 500,
-        # All 5,000 images learn; nothing is chosen by the others.
-        protocol="published",
-        epochs=longest[activation],
+        images_per_class=50 if quick else 500,
+        # All 5,000 images learn where nothing has to be chosen by the others.
+        protocol="split" if quick else "published",
+        epochs=20 if quick else longest,
         seeds=(0, 1, 2),
-        batch_size=50 if quick else 128,
+        batch_size=25 if quick else 128,
         optimizer="momentum",
         lr=rate,
         schedule="constant",
@@ -98,8 +96,15 @@ def steps_to(record: RunRecord, error: float) -> float:
     return math.inf
 
 
+def _say_ratio(tanh: list[float], relu: list[float]) -> str:
+    if not all(map(math.isfinite, tanh + relu)):
+        return f"Not every seed came to {ERROR:g} % training error, so there is no ratio."
+    times = say_estimate(ratio_estimate(tanh, relu), "times")
+    return f"tanh needs {times} the steps of ReLU to {ERROR:g} % training error."
+
+
 def _list(steps: list[float]) -> str:
-    return join_names(f"{one:,.0f}" for one in steps)
+    return join_names("never" if math.isinf(one) else f"{one:,.0f}" for one in steps)
 
 
 def _draw(variants: list[Trained]) -> Plot:
