@@ -155,9 +155,10 @@ def test_a_gain_is_paired_over_seeds_and_images() -> None:
     luck = random.normal(0, 0.1, (5, 1))
     chance = random.random((5, 2000))
     records = tuple(record(seed=seed) for seed in range(5))
-    better, worse = (Trained(name, Path(), records) for name in ("better", "worse"))
-    better.__dict__["right"] = chance < 0.55 + luck
-    worse.__dict__["right"] = chance < 0.5 + luck
+    better, worse = (Trained(name, records, ()) for name in ("better", "worse"))
+    label = np.zeros((5, 2000), int)
+    better.__dict__["said"] = {"label": label, "predicted": 1 * (chance > 0.55 + luck)}
+    worse.__dict__["said"] = {"label": label, "predicted": 1 * (chance > 0.5 + luck)}
     gain = better.gain_over(worse)
     assert gain.low < 5 < gain.high
     assert gain.high - gain.low < 3

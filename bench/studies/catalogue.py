@@ -31,7 +31,9 @@ class Study:
 
 
 CATALOGUE = (
-    Study("relu_tanh", "How much sooner does a network of ReLUs learn than one of tanh?", 4),
+    Study("relu_tanh", "How much sooner does a network of ReLUs learn than one of tanh?", 3),
+    Study("alexnet_parts", "What is each part of AlexNet worth?", 8),
+    Study("optimisers", "Which optimiser learns best, each at its best rate?", 4),
 )
 STUDIES = {study.name: study for study in CATALOGUE}
 

@@ -28,21 +28,29 @@ from bench.train.pretrained import check_pretrained
 
 @dataclass(frozen=True)
 class Trained:
-    """One variant's cells, a record a seed (and a model)."""
+    """One variant's cells: a record a seed (or a model), and the folder of each."""
 
     name: str
-    folder: Path
     records: tuple[RunRecord, ...]
+    folders: tuple[Path, ...]
 
     @cached_property
+    def said(self) -> dict[str, NDArray[np.int64]]:
+        """Return `label` and `predicted` of the test images, (seeds, n) each."""
+        rows = [
+            read_arrays(one / "predictions.npz", ("label", "predicted")) for one in self.folders
+        ]
+        return {key: np.stack([row[key] for row in rows]) for key in ("label", "predicted")}
+
+    @property
     def right(self) -> NDArray[np.bool_]:
         """Return which test images each seed's model got right, (seeds, n)."""
-        rows = []
-        for record in self.records:
-            path = cell_folder(self.folder, record.model, record.seed) / "predictions.npz"
-            said = read_arrays(path, ("label", "predicted"))
-            rows.append(said["label"] == said["predicted"])
-        return np.stack(rows)
+        right: NDArray[np.bool_] = self.said["label"] == self.said["predicted"]
+        return right
+
+    def join(self, other: "Trained") -> "Trained":
+        """Return the cells of both as one variant."""
+        return Trained(self.name, self.records + other.records, self.folders + other.folders)
 
     @property
     def accuracy(self) -> Estimate:
@@ -98,7 +106,9 @@ class Lab:
                     f"{config.out}: {record.cell} is {record.status} ({record.error}); "
                     "put it right and give the command again"
                 )
-        self.trained[name] = Trained(name, self.folder / name, tuple(records))
+        folder = self.folder / name
+        folders = tuple(cell_folder(folder, one.model, one.seed) for one in records)
+        self.trained[name] = Trained(name, tuple(records), folders)
         return self.trained[name]
 
     def train_all(self, variants: Iterable[tuple[str, RunConfig]]) -> dict[str, Trained]:

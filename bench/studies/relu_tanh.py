@@ -2,20 +2,15 @@
 
 import math
 
-from bench.data.source import find_source
 from bench.request.config import RunConfig
 from bench.results.finding import Finding, Plot, Series, point_at
 from bench.results.interval import Estimate, ratio_estimate
 from bench.results.record import RunRecord
 from bench.studies.lab import Lab, Trained
+from bench.studies.ten_classes import use_ten_classes
 from bench.studies.wording import join_names, say_estimate
 
 ERROR = 25.0  # percent of the training images
-# Of CIFAR-100, each of another superclass, where CIFAR-10 isn't there.
-TEN_CLASSES = (
-    *("apple", "bicycle", "bottle", "castle", "chair"),
-    *("cloud", "lion", "maple_tree", "rocket", "trout"),
-)
 ACTIVATIONS = ("relu", "tanh")
 
 
@@ -57,12 +52,10 @@ def relu_tanh(lab: Lab) -> Finding:
 
 
 def _request(activation: str, rate: float, quick: bool) -> RunConfig:
-    on_cifar10 = find_source("cifar10", None) is not None
     longest = {"relu": 30, "tanh": 150}[activation]
     return RunConfig(
         models=(f"cuda_convnet@lrn=false,activation={activation}",),
-        dataset="cifar10" if on_cifar10 else "cifar100",
-        classes=() if on_cifar10 else TEN_CLASSES,
+        **use_ten_classes(),
         images_per_class=50 if quick else 500,
         # All 5,000 images learn where nothing has to be chosen by the others.
         protocol="split" if quick else "published",

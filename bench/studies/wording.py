@@ -15,11 +15,11 @@ def say_estimate(estimate: Estimate, unit: str, *, digits: int = 1, signed: bool
     return f"{value} {unit} ({low} to {high})"
 
 
-def say_whether(estimate: Estimate) -> str:
-    """Say what an interval of a difference proves."""
-    if estimate.low > 0:
-        return "more"
-    return "less" if estimate.high < 0 else "undecided"
+def say_proof(difference: Estimate) -> str:
+    """Say what the interval of a difference proves."""
+    if difference.low > 0:
+        return "proven better"
+    return "proven worse" if difference.high < 0 else "undecided"
 
 
 def join_names(names: Iterable[str]) -> str:

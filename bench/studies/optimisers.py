@@ -1,0 +1,96 @@
+"""Which optimiser learns best when each has its best rate of a grid, chosen on validation."""
+
+from dataclasses import replace
+from typing import Any
+
+from bench.request.config import RunConfig
+from bench.results.finding import Finding, Plot, Series, point_at
+from bench.results.record import RunRecord
+from bench.studies.lab import Lab, Trained
+from bench.studies.ten_classes import use_ten_classes
+from bench.studies.wording import join_names, say_estimate, say_proof
+
+# SGD without momentum takes the steps of the others at larger rates.
+SLOW_START = (0.01, 0.03, 0.1, 0.3)
+ADAPTIVE = (0.0003, 0.001, 0.003, 0.01)
+GRID: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
+    "SGD": ({"optimizer": "sgd", "momentum": 0.0}, SLOW_START),
+    "momentum": ({"optimizer": "momentum"}, (0.003, 0.01, 0.03, 0.1)),
+    "AdaGrad": ({"optimizer": "adagrad"}, (0.003, 0.01, 0.03, 0.1)),
+    "Adam": ({"optimizer": "adam"}, ADAPTIVE),
+    "AdamW": ({"optimizer": "adamw"}, ADAPTIVE),
+}
+
+
+def optimisers(lab: Lab) -> Finding:
+    """Which of five optimisers is best, each at its best rate of a stated grid?
+
+    Every rate is tried with one seed; the rate with the highest validation top-1 is trained with
+    the others, and only then the test images count. The quick form tries every other rate.
+    """
+    seeds = (0, 1) if lab.quick else (0, 1, 2)
+    best: dict[str, Trained] = {}
+    tried = []
+    for name, (options, rates) in GRID.items():
+        chosen = rates[1::2] if lab.quick else rates
+        config = replace(_request(lab.quick), **options)
+        found = {rate: lab.train(f"{name} {rate:g}", replace(config, lr=rate)) for rate in chosen}
+        rate = max(chosen, key=lambda rate: validation_top1(found[rate].records[0]))
+        tried.append(f"{name} {rate:g} of {join_names(f'{one:g}' for one in chosen)}")
+        others = replace(config, lr=rate, seeds=seeds[1:])
+        best[name] = found[rate].join(lab.train(f"{name} {rate:g}, other seeds", others))
+    order = sorted(best, key=lambda name: -best[name].accuracy.value)
+    first, second = best[order[0]], best[order[1]]
+    lead = first.gain_over(second)
+    answer = [
+        f"{order[0]} comes first with {say_estimate(first.accuracy, '%')} top-1, "
+        f"{say_estimate(lead, 'points', signed=True)} over {order[1]}, {say_proof(lead)}.",
+        f"Best rates by validation: {'; '.join(tried)}.",
+    ]
+    data = first.records[0].data
+    return Finding(
+        study="optimisers",
+        question="Which optimiser learns best, each at its best rate?",
+        answer=tuple(answer),
+        setting=(
+            f"{first.records[0].model}, {data.num_train:,} training images of "
+            f"{len(data.class_names)} classes of {data.name}, {len(first.records[0].epochs)} "
+            f"epochs, one-cycle schedule, weight decay 5e-4, {len(seeds)} seeds."
+        ),
+        beside=(
+            "The flowers tutorial compares optimisers at one rate each; see the study flowers.",
+        ),
+        plots=(
+            Plot(
+                title="Test top-1 of each optimiser at its best rate",
+                caption="Intervals cover the test images and the seeds.",
+                kind="dots",
+                x="Top-1 (%)",
+                y="Optimiser",
+                series=(
+                    Series(
+                        name="test",
+                        points=tuple(point_at(name, best[name].accuracy) for name in order),
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+def validation_top1(record: RunRecord) -> float:
+    """Return the top-1 of the last epoch's validation in percent; -1 where it diverged."""
+    if record.status != "ok":
+        return -1.0
+    evaluation = record.epochs[-1].evaluation
+    assert evaluation is not None, "every epoch is evaluated"
+    return evaluation.top1
+
+
+def _request(quick: bool) -> RunConfig:
+    return RunConfig(
+        models=("lenet5",) if quick else ("alexnet_half_cifar",),
+        **(use_ten_classes() if quick else {"dataset": "cifar100"}),
+        epochs=8 if quick else 15,
+        batch_size=64 if quick else 128,
+    )
