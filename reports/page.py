@@ -1,7 +1,6 @@
 """The HTML page: one file that needs nothing else, the same bytes for the same records."""
 
 import base64
-import gzip
 import hashlib
 import json
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from bench.results.setting import LABELS
 from reports.chart.palette import GROUND, HUES
 from reports.column import COLUMNS
 from reports.micro import MicroFile
+from reports.packed_text import pack_text
 from reports.part import PARTS
 from reports.runs import Source
 from reports.view import build_view
@@ -83,12 +83,6 @@ def content_policy(style: str, script: str) -> str:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def pack_text(text: str) -> str:
-    """Return text as gzip in base64, for the page's script to unpack."""
-    # gzip writes the time into its header; 0 keeps the page's bytes the same.
-    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
 @cache

@@ -18,9 +18,9 @@ from markupsafe import Markup
 from bench.results.finding import Finding, Plot, Series, find_findings, read_finding
 from reports.chart.figure import Trace
 from reports.chart.palette import SHAPES
+from reports.packed_text import pack_text
 from reports.page import (
     content_policy,
-    pack_text,
     packed_plotly,
     stylesheet,
     template_environment,

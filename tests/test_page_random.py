@@ -4,8 +4,6 @@ Oracle: plain loops over all pairs and `statistics`, and Wilson's formula with t
 out.
 """
 
-import base64
-import gzip
 import json
 import math
 import re
@@ -21,6 +19,7 @@ from bench.results.setting import ranking_key
 from reports.page import build_page
 from reports.runs import Source
 from tests.support.random_records import random_source
+from tests.support.unpacked import unpack_text
 
 RATE = "train_images_per_second"
 
@@ -28,7 +27,7 @@ RATE = "train_images_per_second"
 def payload_of(page: str) -> dict[str, Any]:
     packed = re.search(r'id="payload">([^<]*)<', page)
     assert packed
-    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed[1])))
+    found: dict[str, Any] = json.loads(unpack_text(packed[1]))
     return found
 
 

@@ -5,7 +5,6 @@ hashes by hashlib.
 """
 
 import base64
-import gzip
 import hashlib
 import json
 import re
@@ -34,6 +33,7 @@ from tests.support.record_factory import (
     write_demo,
     write_run,
 )
+from tests.support.unpacked import unpack_text
 from zoo.suggest import did_you_mean
 
 
@@ -73,7 +73,7 @@ class Page(HTMLParser):
         packed = next(
             text for attributes, text in self.scripts if attributes.get("id") == "payload"
         )
-        found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
+        found: dict[str, Any] = json.loads(unpack_text(packed))
         return found
 
 
@@ -165,7 +165,7 @@ def test_the_policy_names_the_hash_of_each_script_and_style(page: Page) -> None:
             in policy
         )
     packed = next(text for a, text in page.scripts if a.get("id") == "plotly")
-    plotly = hashlib.sha256(gzip.decompress(base64.b64decode(packed))).digest()
+    plotly = hashlib.sha256(unpack_text(packed).encode()).digest()
     assert (
         f"'sha256-{base64.b64encode(plotly).decode()}'"
         in policy.split("script-src")[1].split(";")[0]

@@ -6,8 +6,25 @@ const DEFAULTS = { sort: "top1", dir: "desc", q: "", without: [], columns: null,
 const state = structuredClone(DEFAULTS);
 let data = null;
 
+// Digits of base 85, as `reports/packed_text.py` writes them: five are four bytes.
+const DIGITS = Array.from({ length: 94 }, (_, i) => String.fromCharCode(33 + i)).filter((c) => !"\"&'<>\\`{}".includes(c));
+
+function bytesOf(text) {
+  const places = new Uint8Array(128);
+  DIGITS.forEach((digit, value) => (places[digit.charCodeAt(0)] = value));
+  const padding = (5 - (text.length % 5)) % 5;
+  const padded = text + DIGITS.at(-1).repeat(padding);
+  const bytes = new DataView(new ArrayBuffer((padded.length / 5) * 4));
+  for (let i = 0, at = 0; i < padded.length; at += 4) {
+    let word = 0;
+    for (const end = i + 5; i < end; i++) word = word * 85 + places[padded.charCodeAt(i)];
+    bytes.setUint32(at, word);
+  }
+  return new Uint8Array(bytes.buffer, 0, bytes.byteLength - padding);
+}
+
 async function unpack(id) {
-  const bytes = Uint8Array.from(atob($("#" + id).textContent), (c) => c.charCodeAt(0));
+  const bytes = bytesOf($("#" + id).textContent);
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
