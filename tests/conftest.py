@@ -51,6 +51,24 @@ def tiny_data() -> Any:
     )
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, tiny_data: Any) -> Any:
+    """A run of one cell with its export, what exported it, and the lines that were said."""
+    from bench.deploy.cell_choice import find_cell
+    from bench.deploy.checked_export import Exporter
+    from bench.distributed.runtime import Runtime
+    from bench.request.command_line import parse
+    from tests.support.trained_run import open_context, write_cell
+
+    folder = tmp_path_factory.mktemp("deploy") / "run"
+    with Runtime.start(parse(["--recipe", "smoke", "--num-threads", "1"])) as runtime:
+        write_cell(open_context(folder, tiny_data, runtime))
+    exporter = Exporter.open(find_cell(folder), tiny_data, channels_first=False)
+    lines: list[str] = []
+    exporter.export("onnx", folder / "cells/lenet5-s0/model.onnx", lines.append)
+    return folder, exporter, lines
+
+
 @pytest.fixture
 def runtime() -> Iterator[Any]:
     """A world of one process with one thread."""

@@ -53,6 +53,8 @@ ARROWS = {
     ),
     "bench/launch": ("bench.data", "bench.distributed", "bench.request", "bench.results", "zoo"),
     "bench/studies": ("bench", "zoo"),
+    "bench/export.py": ("bench.deploy", "zoo"),
+    "bench/predict.py": ("bench.data.picture", "bench.data.class_folder", "bench.deploy", "zoo"),
     "bench/environment.py": ("bench.distributed", "bench.request", "zoo"),
     "bench/verify.py": ("bench.train.schedule", "bench.request", "bench.results", "zoo"),
     "bench/publish.py": ("bench.verify", "bench.request", "bench.results"),

@@ -26,6 +26,12 @@ def show(line: str) -> None:
     print(visible(line), flush=True)
 
 
+def refuse(error: Exception | str) -> int:
+    """Write one line on a wrong request to standard error, and return its exit code, 2."""
+    sys.stderr.write(f"zoometry: {visible(str(error))}\n")
+    return 2
+
+
 def tolerate_output() -> None:
     """Make standard output and error of this process take anything and never fail.
 

@@ -47,11 +47,16 @@ def decode_picture(path: Path) -> NDArray[np.uint8]:
     return np.asarray(_cut_ends(_open_rgb(path)))
 
 
+def read_picture(file: IO[bytes]) -> NDArray[np.uint8]:
+    """Decode an image file's content to (H, W, 3), upright. Raises as `decode_square`."""
+    return np.asarray(_cut_ends(to_rgb(open_picture(file))))
+
+
 def fit_square(pixels: NDArray[np.uint8], side: int, channels: int) -> NDArray[np.uint8]:
     """Return a picture (H, W, 1 or 3) as `decode_square` would: (side, side, channels), 1 or 3."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     wanted = image.convert("L" if channels == 1 else "RGB")
-    return np.asarray(_take_centre(wanted, side)).reshape(side, side, channels)
+    return np.array(_take_centre(wanted, side)).reshape(side, side, channels)
 
 
 def _take_centre(image: Image.Image, side: int) -> Image.Image:

@@ -20,12 +20,7 @@ class TrainedCell(NamedTuple):
     @property
     def validation_top1(self) -> float | None:
         """Return the top-1 at the end of training, in percent; None where validation had none."""
-        of_epochs = [row.evaluation for row in self.record.epochs]
-        of_stages = [stage.evaluation for stage in self.record.stages]
-        found = [each for each in (*of_stages, *of_epochs) if each is not None]
-        if not found or found[-1].split != "validation":
-            return None
-        return found[-1].top1
+        return self.record.validation_top1
 
 
 def list_cells(run: Path) -> list[TrainedCell]:

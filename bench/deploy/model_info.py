@@ -58,6 +58,10 @@ class ModelInfo:
         """Return its name for a person: `lenet5, seed 0 (run quick)`."""
         return f"{self.model}, seed {self.seed} (run {self.run})"
 
+    def superclass_name(self, number: int) -> str:
+        """Return the name of a class's superclass, empty where it has none."""
+        return self.superclass_names[self.superclass_of[number]] if self.superclass_of else ""
+
 
 def info_of_cell(folder: Path, record: "RunRecord") -> ModelInfo:
     """Return what a cell's record says of its model.

@@ -12,6 +12,7 @@ from bench.deploy.predictor import Predictor
 from zoo.cause import first_line
 
 SCORES = "scores"  # an export's second output, beside `probabilities`
+TEMPERATURE = "temperature"  # in its metadata, where it is known
 CHANNELS_LAST, CHANNELS_FIRST = "NHWC", "NCHW"  # of the pixels that it takes
 
 
@@ -28,27 +29,56 @@ class OnnxPredictor(Predictor):
             raise ValueError(f"--onnx {path}: {error}") from error
         self.library = f"onnxruntime {runtime.__version__}"
         self.layout = metadata.get("layout", CHANNELS_LAST)
+        self.temperature = metadata.get(TEMPERATURE)
+        self.path = path
 
     def score(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if self.layout == CHANNELS_FIRST:
-            squares = np.ascontiguousarray(squares.transpose(0, 3, 1, 2))
-        (scores,) = self.session.run([SCORES], {self.session.get_inputs()[0].name: squares})
-        return np.asarray(scores, np.float32)
+        return run_session(self.session, squares, self.layout)
+
+    def find_temperature(self) -> float:
+        if self.temperature is None:
+            raise ValueError(
+                f"--calibrate: {self.path} says no temperature, since its run had kept no "
+                "validation scores; export it again from a run that has"
+            )
+        return float(self.temperature)
 
 
-def open_session(path: Path, num_threads: int | None = None) -> Any:
-    """Open a file by onnxruntime on the CPU; ValueError says why it can't be."""
+def run_session(session: Any, pixels: NDArray[np.uint8], layout: str) -> NDArray[np.float32]:
+    """Return the scores (N, classes) of pixels (N, H, W, channels) by an opened export."""
+    if layout == CHANNELS_FIRST:
+        pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    (scores,) = session.run([SCORES], {session.get_inputs()[0].name: pixels})
+    return np.asarray(scores, np.float32)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what a file says of itself."""
+    found: dict[str, str] = open_session(path).get_modelmeta().custom_metadata_map
+    return found
+
+
+def open_session(
+    source: Path | bytes, num_threads: int | None = None, *, rests: bool = False
+) -> Any:
+    """Open a file, or its content, by onnxruntime on the CPU; ValueError says why it can't be.
+
+    One that `rests` doesn't keep cores busy between its answers.
+    """
     runtime = need("onnxruntime", "onnx")
-    if not path.is_file():
-        raise ValueError(f"--onnx {path}: no such file")
+    if isinstance(source, Path) and not source.is_file():
+        raise ValueError(f"--onnx {source}: no such file")
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors: its warnings are of its own concerns
     if num_threads is not None:
         options.intra_op_num_threads = num_threads
+    if rests:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # Its exceptions have no class in common.
+        name = source if isinstance(source, Path) else "the export"
         raise ValueError(
-            f"--onnx {path}: no ONNX file that can be read ({first_line(error)})"
+            f"--onnx {name}: no ONNX file that can be read ({first_line(error)})"
         ) from error

@@ -38,12 +38,28 @@ class Predictor(ABC):
     ) -> NDArray[np.float32]:
         """Return probabilities (N, classes) of pictures (H, W, 1 or 3), each of any size.
 
-        They are prepared as the images of a data set are. Scores are divided by `temperature`.
+        Scores are divided by `temperature`.
         """
+        squares = np.stack([self.fit(picture) for picture in pictures])
+        return self.predict_squares(squares, temperature=temperature)
+
+    def predict_squares(
+        self, squares: NDArray[np.uint8], *, temperature: float = 1.0
+    ) -> NDArray[np.float32]:
+        """Return probabilities (N, classes) of what `fit` has made of pictures, stacked."""
+        return softmax(self.score(squares) / temperature)
+
+    def fit(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the square of a picture that is scored, made as a data set makes its images."""
         transform = self.info.transform
-        side, channels = transform.short_side, transform.channels
-        squares = [fit_square(picture, side, channels) for picture in pictures]
-        return softmax(self.score(np.stack(squares)) / temperature)
+        return fit_square(picture, transform.short_side, transform.channels)
+
+    @abstractmethod
+    def find_temperature(self) -> float:
+        """Return what scores must be divided by, so that probabilities are right on validation.
+
+        ValueError says what is missing to know it.
+        """
 
 
 def softmax(scores: NDArray[np.floating]) -> NDArray[np.float32]:

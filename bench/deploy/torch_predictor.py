@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.data.pixels import Finish, ModelInput
+from bench.deploy.calibration import fit_temperature
 from bench.deploy.cell_choice import WEIGHTS, TrainedCell
 from bench.deploy.model_info import ModelInfo, Transform, info_of_cell
 from bench.deploy.predictor import Predictor
@@ -21,6 +22,7 @@ class TorchPredictor(Predictor):
     def __init__(self, cell: TrainedCell, *, num_threads: int | None = None) -> None:
         if num_threads is not None:
             torch.set_num_threads(num_threads)
+        self.folder = cell.folder
         self.info = info_of_cell(cell.folder, cell.record)
         self.library = f"torch {torch.__version__}"
         self.network = load_network(cell, self.info)
@@ -32,6 +34,9 @@ class TorchPredictor(Predictor):
         margin = (transform.short_side - transform.side) // 2
         window = slice(margin, margin + transform.side)
         return self.finish(torch.from_numpy(squares)[:, window, window])
+
+    def find_temperature(self) -> float:
+        return fit_temperature(self.folder)
 
     def score(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():

@@ -30,7 +30,7 @@ from bench.request.recipe import choose_models, get_recipe
 from bench.results.record import RunRecord
 from bench.results.storage import read, read_run
 from zoo.suggest import unknown
-from zoo.terminal import visible
+from zoo.terminal import refuse
 
 MACHINE_VARIABLES = ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -252,9 +252,7 @@ def _make_reader(hint: Any, words: Collection[str]) -> Callable[[str], object]:
 
 def report_error(error: Exception | str, *, aloud: bool = True) -> int:
     """Write one line on a wrong request to standard error, and return its exit code, 2."""
-    if aloud:
-        sys.stderr.write(f"zoometry: {visible(str(error))}\n")
-    return 2
+    return refuse(error) if aloud else 2
 
 
 def check_folder(config: RunConfig) -> None:

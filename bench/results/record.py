@@ -298,6 +298,14 @@ class RunRecord:
         """The cell's name, and its folder's: `MODEL-sSEED`."""
         return cell_name(self.model, self.seed)
 
+    @property
+    def validation_top1(self) -> float | None:
+        """Return the top-1 on validation at the end of training; None where it had none."""
+        of_stages = [stage.evaluation for stage in self.stages]
+        of_epochs = [row.evaluation for row in self.epochs]
+        found = [each for each in (*of_stages, *of_epochs) if each is not None]
+        return found[-1].top1 if found and found[-1].split == "validation" else None
+
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class NoiseFloor:

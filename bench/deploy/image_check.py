@@ -1,0 +1,119 @@
+"""Whether two forms of a model answer alike, over a whole test set and on whole photographs."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.data.dataset import Dataset, ImageSet, open_run_data
+from bench.data.picture import fit_square
+from bench.deploy.progress import Progress
+from bench.request.config import from_json
+from bench.results.record import RunRecord
+
+# Pixels (N, H, W, channels) uint8 to scores (N, classes).
+Score = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+BATCH = 100
+NUM_PHOTOGRAPHS = 64
+LEAST_AGREEING = 0.9999  # of the predictions, between a network and an exported file
+MOST_APART = 1e-4  # of the scores
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two forms of a model answered the same images.
+
+    `expected` and `found` are the classes that they said, `label` the true ones (N,); `apart` is
+    the largest difference of any score.
+    """
+
+    expected: NDArray[np.int64]
+    found: NDArray[np.int64]
+    label: NDArray[np.int64]
+    apart: float
+
+    @property
+    def share(self) -> float:
+        """Return the share of images of which both say the same."""
+        return float((self.expected == self.found).mean())
+
+    @property
+    def top1(self) -> float:
+        """Return the accuracy of the second form, in percent."""
+        return float(100 * (self.found == self.label).mean())
+
+    @property
+    def holds(self) -> bool:
+        """Return whether the second form may stand for the first."""
+        return self.share >= LEAST_AGREEING and self.apart <= MOST_APART
+
+
+def open_data_of(record: RunRecord, data_dir: Path | None = None) -> Dataset:
+    """Open the data set that a record's model was trained on; `data_dir` is another place of it.
+
+    ValueError where it isn't there, or other images are there now.
+    """
+    # `auto` of a run was one set or the other. Its batch need not fit here.
+    config = replace(from_json(dict(record.config)), dataset=record.data.name, epochs=0)
+    if data_dir is not None:
+        config = replace(config, data_dir=data_dir)
+    data = open_run_data(config)
+    if data.checksum != record.data.checksum:
+        raise ValueError(
+            f"{data.name}: these images aren't those that {record.model} was trained on (checksum "
+            f"{data.checksum:.12}, in the record {record.data.checksum:.12}); give --data-dir"
+        )
+    return data
+
+
+def take_squares(data: Dataset, images: ImageSet, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return stored images (n, short_side, short_side, channels), without a border of zeros."""
+    border = (data.size + 2 * data.margin - data.short_side) // 2
+    window = slice(border, border + data.short_side)
+    return np.ascontiguousarray(images.images[rows][:, window, window])
+
+
+def compare(expect: Score, find: Score, data: Dataset) -> Agreement:
+    """Compare two forms of a model over the whole test set."""
+    progress = Progress("checking test images", len(data.test.labels))
+    label = data.test.labels
+    expected, found, apart = [], [], 0.0
+    for start in range(0, len(label), BATCH):
+        rows = np.arange(start, min(start + BATCH, len(label)))
+        squares = take_squares(data, data.test, rows)
+        theirs, ours = expect(squares), find(squares)
+        expected.append(theirs.argmax(axis=1))
+        found.append(ours.argmax(axis=1))
+        apart = max(apart, float(np.abs(theirs - ours).max()))
+        progress.show(int(rows[-1]) + 1)
+    return Agreement(np.concatenate(expected), np.concatenate(found), label, apart)
+
+
+def compare_photographs(expect: Score, find: Score, data: Dataset) -> Agreement:
+    """Compare two forms of a model on whole pictures, of which the second is given every pixel."""
+    side, channels = data.short_side, data.test.images.shape[-1]
+    expected, found, apart = [], [], 0.0
+    rows = np.linspace(0, len(data.test.labels) - 1, NUM_PHOTOGRAPHS).astype(np.int64)
+    rows = np.unique(rows)
+    for picture in _take_photographs(data, rows):
+        theirs = expect(fit_square(picture, side, channels)[None])
+        ours = find(picture[None])
+        expected.append(int(theirs.argmax()))
+        found.append(int(ours.argmax()))
+        apart = max(apart, float(np.abs(theirs - ours).max()))
+    return Agreement(np.array(expected), np.array(found), data.test.labels[rows], apart)
+
+
+def _take_photographs(data: Dataset, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """Yield test images as larger pictures that aren't square."""
+    draw = np.random.default_rng(0)
+    for square in take_squares(data, data.test, rows):
+        height, width = (int(len(square) * factor) for factor in draw.uniform(1.2, 5, 2))
+        grey = square.shape[-1] == 1
+        image = Image.fromarray(square[..., 0] if grey else square)
+        large = np.array(image.resize((width, height), Image.Resampling.BICUBIC))
+        yield large[..., None] if grey else large
