@@ -18,6 +18,7 @@ from reports.micro import print_micro, read_micro
 from reports.runs import Source, encode_page, read_source
 from reports.spreadsheet import write_csv
 from reports.terminal import print_ranking
+from reports.usage import find_usage
 from zoo.terminal import show, tolerate_output, visible
 
 MOST_SHOWN = 8  # models named in a refusal that has no nearest name
@@ -61,6 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(error)
     print_ranking(source)
     show(f"report: {report}" + (f"  table: {options.csv}" if options.csv else ""))
+    usage = find_usage(source, private=True)
+    if usage is not None:
+        show(f"use {usage.model}:")
+        for command in usage.commands:
+            show(f"  {command}")
     return 0
 
 

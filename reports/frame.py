@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 
+from bench.results.fastest import find_fastest
 from bench.results.interval import Estimate
 from bench.results.memory_format import WHERE_FASTER, asked_format, used_format
 from bench.results.metric import FIGURES, METRICS, Column
@@ -197,6 +198,7 @@ def derive_figures(record: RunRecord, comparison: Comparison | None) -> dict[str
         return {}
     found = {row.metric: row for row in comparison.measurements.get(record.model, ())}
     numbers = _best_inference(comparison.sweeps.get(record.model, ()))
+    numbers |= _fastest_way(found)
     step = found.get("train_step_images_per_second")
     unsynced = found.get("unsynced_step_images_per_second")
     if step and unsynced:
@@ -233,6 +235,19 @@ def _best_inference(sweep: tuple[Measurement, ...]) -> dict[str, Estimate]:
         "infer_best_images_per_second": Estimate(best.value, *rate_interval(best)),
         "infer_best_batch": Estimate(size, size, size),
     }
+
+
+def _fastest_way(rows: Mapping[str, Measurement]) -> dict[str, Estimate]:
+    """Return what the exported file takes in the way that is fastest, one image and in batches."""
+    numbers = {}
+    one, many = find_fastest(rows, "latency"), find_fastest(rows, "batched")
+    if one is not None:
+        numbers["deploy_ms"] = one.value
+    if many is not None:
+        slowest, fastest = many.value.high, many.value.low
+        rates = [1000 / ms if ms > 0 else math.inf for ms in (many.value.value, slowest, fastest)]
+        numbers["deploy_images_per_second"] = Estimate(*rates)
+    return numbers
 
 
 def machine_peak(comparison: Comparison | None, metric: str) -> float | None:

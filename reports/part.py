@@ -18,6 +18,7 @@ from reports.provenance import environment_rows, facts_of, title_of
 from reports.published import compare_with_published
 from reports.ranking import ranks_of, shared_and_different
 from reports.table import group_views, heading, rank_text, row_data
+from reports.usage import find_usage
 from reports.verdict_text import verdict_of
 from reports.view import View
 
@@ -36,7 +37,9 @@ def head_part(view: View) -> Part:
     facts = facts_of(view.source, entries, noise_floor(entries))
     stand_in = [entry for entry in entries if entry.record.data.stand_in]
     shared = {"source": view.source, "entries": entries, "row_numbers": view.row_numbers}
-    return Part(shared | {"title": title_of(entries), "facts": facts, "stand_in": stand_in})
+    usage = find_usage(view.source)
+    head = {"title": title_of(entries), "facts": facts, "stand_in": stand_in, "usage": usage}
+    return Part(shared | head)
 
 
 def verdict_part(view: View) -> Part:

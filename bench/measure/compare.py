@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from bench.measure.deployed import deploy_model
 from bench.measure.machine import gpu_is_slowed, measure_peaks
 from bench.measure.memory import Need, estimate_need, fit_together, measure_memory, room_for_models
 from bench.measure.once import ONCE
@@ -17,7 +18,7 @@ from bench.measure.subject import Subject, build_subject, try_to_build, warm_up_
 from bench.measure.sweep import sweep_measurements, time_inference
 from bench.measure.turns import Turns, take_turns
 from bench.measure.visit import VISITS
-from bench.results.metric import CHOICES, METRICS, TRAIN, Measure, Taken, list_metrics
+from bench.results.metric import CHOICES, DEPLOY, METRICS, TRAIN, Measure, Taken, list_metrics
 from bench.results.record import (
     Comparison,
     Measurement,
@@ -119,8 +120,11 @@ class _Contest:
         runtime = self.context.runtime
         self._build()
         turns = {}
-        for measure in self._asked("in turn") if self.subjects else ():
-            turns[measure.name] = self._watch(measure, partial(self._take_turns, measure))
+        for measure in self._asked("in turn"):
+            subjects = self._prepare(measure)
+            if subjects:
+                action = partial(self._take_turns, measure, subjects)
+                turns[measure.name] = self._watch(measure, action)
         measured = {name: self._measurements(name, turns) for name in self.subjects}
         reference = next(iter(self.subjects), next(iter(self.specs)))
         again = measured.pop(reference + AGAIN, ())
@@ -219,13 +223,33 @@ class _Contest:
         self.conditions[measure.name] = found
         return result
 
-    def _take_turns(self, measure: Measure) -> Turns:
+    def _prepare(self, measure: Measure) -> Mapping[str, Subject]:
+        """Return the contestants of a measure, which for `deploy` are those that have a file."""
+        if measure is not DEPLOY:
+            return self.subjects
+        ready = {}
+        for name, subject in self.subjects.items():
+            model = name.removesuffix(AGAIN)
+            twin = self.subjects[model].deployed
+            found = deploy_model(self.specs[model], self.contexts[model], twin)
+            if isinstance(found, str):
+                self.missing[f"{model}: {measure.name}"] = found
+                continue
+            subject.deployed = found
+            ready[name] = subject
+            if name == model:
+                self._add_once(model, found.facts)
+            for title, cause in found.missing.items():
+                self.missing[f"{model}: {measure.name} by {title}"] = cause
+        return ready
+
+    def _take_turns(self, measure: Measure, subjects: Mapping[str, Subject]) -> Turns:
         config, runtime = self.context.config, self.context.runtime
         make_visit = VISITS[measure.name]
         # The reference's twin has no time of its own: --measure-seconds are a model's.
-        num_models = len(self.subjects) - 1
+        num_models = len(subjects) - 1
         return take_turns(
-            {name: make_visit(subject, runtime) for name, subject in self.subjects.items()},
+            {name: make_visit(subject, runtime) for name, subject in subjects.items()},
             rounds=None if config.pairs == "auto" else config.pairs,
             seconds=measure.share * config.measure_seconds * num_models,
             seed=config.seeds[0],
@@ -239,6 +263,8 @@ class _Contest:
         rows = []
         batch_size = self.contexts[name.removesuffix(AGAIN)].config.batch_size
         for part, taken in turns.items():
+            if name not in taken.values:
+                continue
             own = (taken.values[name], taken.warmup[name], taken.set_aside.get(name))
             ranks = self.context.runtime.gather(own)
             for metric in taken.values[name]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from bench.data.loader import Batch
 from bench.distributed.runtime import Interrupted, Runtime
+from bench.measure.deployed import Deployed
 from bench.request.config import RunConfig
 from bench.train.build import (
     RunContext,
@@ -39,6 +40,7 @@ class Subject:
     batch: Batch
     num_steps: int = 0
     step_seconds: float = 0.0  # of its last visit
+    deployed: Deployed | None = None  # its exported file, where that is measured
 
     def step(self, batch: Batch) -> None:
         """Take a training step too small to change anything."""

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from bench.distributed.runtime import Runtime
+from bench.measure.deployed import time_deployed
 from bench.measure.subject import Subject
 from bench.measure.turns import Visit
-from bench.results.metric import INFER, LATENCY, TRAIN
+from bench.results.metric import DEPLOY, INFER, LATENCY, TRAIN
 from bench.train.step import time_action
 
 # Between two waits for a GPU, which would otherwise be timed as much as what it is waited for.
@@ -97,10 +98,17 @@ def latency_visit(subject: Subject, runtime: Runtime) -> Visit:
     return visit
 
 
+def deploy_visit(subject: Subject, runtime: Runtime) -> Visit:
+    """Time the exported file in every way, an image at a time and in batches."""
+    assert subject.deployed is not None, "only subjects with a file are visited"
+    return time_deployed(subject.deployed, random.Random(len(subject.model)), runtime)
+
+
 VISITS: dict[str, Callable[[Subject, Runtime], Visit]] = {
     TRAIN.name: train_visit,
     INFER.name: infer_visit,
     LATENCY.name: latency_visit,
+    DEPLOY.name: deploy_visit,
 }
 
 

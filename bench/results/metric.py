@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
+from bench.results.way import LIBRARIES, LOADS, WAYS
+
 Better = Literal["higher", "lower"]
 Merge = Literal["slowest", "largest", "sum"]
 Kind = Literal["percent", "rate", "ms", "bytes", "count", "seconds", "number"]
@@ -21,6 +23,7 @@ Taken = Literal[
     "of the machine",  # machine.py
     "at the first step",  # of every model that is built to be measured
     "in training",  # by the cell, into its record
+    "of the exported file",  # deployed.py
 ]
 
 
@@ -45,11 +48,18 @@ MACHINE = Measure(
     name="machine", taken="of the machine", about="the peak of its products and copies"
 )
 ENERGY = Measure(name="energy", taken="once")
+DEPLOY = Measure(
+    name="deploy",
+    taken="in turn",
+    share=0.5,
+    about="the exported file under torch, torch.compile, onnxruntime, OpenVINO",
+)
+EXPORT = Measure(name="exported file", taken="of the exported file")
 FIRST_STEP = Measure(name="first step", taken="at the first step")
 TRAINING = Measure(name="training", taken="in training")
 
 # Every record holds them in this order, which --resume compares.
-CHOICES = (TRAIN, INFER, LATENCY, SWEEP, MEMORY, MACHINE, ENERGY)
+CHOICES = (TRAIN, INFER, LATENCY, SWEEP, MEMORY, MACHINE, ENERGY, DEPLOY)
 MEASURES = tuple(measure.name for measure in CHOICES)
 
 _DESCRIBED = [f"{measure.name} ({measure.about})".removesuffix(" ()") for measure in CHOICES]
@@ -85,6 +95,15 @@ JOULES = Quantity(
     may_be_zero=True,
 )
 FLOPS = Quantity(unit="FLOP/s", better="higher", merge="sum")
+SHARE = Quantity(
+    unit="%",
+    better="higher",
+    merge="largest",
+    kind="percent",
+    shown_unit="%",
+    may_be_zero=True,
+)
+COUNT = Quantity(unit="images", better="higher", merge="largest", kind="count")
 TRAFFIC = Quantity(unit="bytes/s", better="higher", merge="sum")
 
 
@@ -162,6 +181,15 @@ def _of_images(key: str, title: str, about: str, better: Better | None, unit: st
         about=about,
         shown=False,
         as_difference=True,
+    )
+
+
+def _deploy_metrics() -> tuple[Metric, ...]:
+    """Build the entries of an exported file: its ways, and what is known of it."""
+    timed = [way.metric(load) for load in LOADS for way in WAYS]
+    return (
+        *(_metric(name, MILLISECONDS, DEPLOY, Column()) for name in timed),
+        *(_metric(f"deploy_{name}_batch", COUNT, EXPORT, Column()) for name in LIBRARIES),
     )
 
 
@@ -371,6 +399,46 @@ TABLE: tuple[Metric | Column, ...] = (
             shown=False,
         ),
     ),
+    Column(
+        key="deploy_ms",
+        statistic=None,
+        title="Exported",
+        unit="ms",
+        kind="ms",
+        better="lower",
+        about="One image by the exported file, in the way that is fastest here",
+        shown=False,
+        tradeoff=True,
+        disturbed_in=DEPLOY.name,
+    ),
+    Column(
+        key="deploy_images_per_second",
+        statistic=None,
+        title="Exported, batches",
+        unit="images/s",
+        kind="rate",
+        better="higher",
+        about="Batches by the exported file, in the way that is fastest here",
+        shown=False,
+        disturbed_in=DEPLOY.name,
+    ),
+    _metric(
+        "deploy_top1",
+        SHARE,
+        EXPORT,
+        Column(
+            title="Exported top-1",
+            about="Test images whose most probable class is right by the exported file itself",
+            shown=False,
+        ),
+    ),
+    _metric(
+        "deploy_file_bytes",
+        BYTES,
+        EXPORT,
+        Column(title="Exported size", about="The exported ONNX file", shown=False),
+    ),
+    *_deploy_metrics(),
     # Sent in a step to the ranks that share the model.
     _metric("exchanged_bytes", BYTES, TRAIN, Column()),
     _metric("parameter_bytes", BYTES, MEMORY, Column(bar="Weights")),

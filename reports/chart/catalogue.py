@@ -12,6 +12,7 @@ from typing import Any
 from reports.chart.classes import draw_calibration, draw_class_gaps, draw_class_maps
 from reports.chart.cost import draw_bottleneck, draw_memory, draw_roofline
 from reports.chart.curves import curves_data, draw_curves
+from reports.chart.deploy import draw_deploy
 from reports.chart.effort import draw_effort
 from reports.chart.figure import Chart, Figure
 from reports.chart.matrix import draw_pair_matrices
@@ -27,6 +28,7 @@ CHARTS: tuple[Callable[[View], list[Figure]], ...] = (
     draw_bottleneck,
     draw_memory,
     draw_roofline,
+    draw_deploy,
     draw_scaling,
     draw_pair_matrices,
     draw_class_maps,
