@@ -140,12 +140,12 @@ def find_folder(
     for root in list_roots(data_dir):
         looked += [root, root / "imagefolder"]
     for place in looked:
-        found = _list_folder(place, image_size or SIZE, say)
+        found = list_folder(place, image_size or SIZE, say)
         if found:
             found = replace(
                 found, skip_unreadable=skip_unreadable, num_workers=num_workers, timeout=timeout
             )
-            _check(found)
+            check_trainable(found)
             return found
     raise ValueError(
         f"no image folder in {', '.join(map(str, looked))}: --data-dir needs train/CLASS/*.jpg "
@@ -153,7 +153,8 @@ def find_folder(
     )
 
 
-def _list_folder(folder: Path, size: int, say: Say) -> Folder | None:
+def list_folder(folder: Path, size: int, say: Say) -> Folder | None:
+    """List the images of a folder, whatever can be trained on; None where it holds none."""
     if not folder.is_dir():
         return None
     splits = find_splits(folder)
@@ -239,7 +240,7 @@ def _sort_canonically(images: Images, part: str, classes: Sequence[str]) -> tupl
     return tuple((part + path, label) for path, label in rows)
 
 
-def _check(folder: Folder) -> None:
+def check_trainable(folder: Folder) -> None:
     """Refuse what can't be trained on.
 
     One class, classes without images, more than the cache should hold.

@@ -39,7 +39,7 @@ def decode_square(path: Path, side: int) -> NDArray[np.uint8]:
     CenterCrop do. Raises whatever a damaged file makes Pillow raise; ValueError for what isn't a
     regular file, or has a mode whose range nobody knows.
     """
-    return np.asarray(_take_centre(_open_rgb(path), side))
+    return np.asarray(take_centre(_open_rgb(path), side))
 
 
 def decode_picture(path: Path) -> NDArray[np.uint8]:
@@ -56,10 +56,11 @@ def fit_square(pixels: NDArray[np.uint8], side: int, channels: int) -> NDArray[n
     """Return a picture (H, W, 1 or 3) as `decode_square` would: (side, side, channels), 1 or 3."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     wanted = image.convert("L" if channels == 1 else "RGB")
-    return np.array(_take_centre(wanted, side)).reshape(side, side, channels)
+    return np.array(take_centre(wanted, side)).reshape(side, side, channels)
 
 
-def _take_centre(image: Image.Image, side: int) -> Image.Image:
+def take_centre(image: Image.Image, side: int) -> Image.Image:
+    """Return the middle of a picture as a square: its short side resized, its ends cut off."""
     image = _cut_ends(image)
     width, height = image.size
     short = min(width, height)
@@ -71,11 +72,12 @@ def _take_centre(image: Image.Image, side: int) -> Image.Image:
 
 
 def _open_rgb(path: Path) -> Image.Image:
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         return to_rgb(open_picture(file))
 
 
-def _open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file to read its bytes; ValueError for anything that isn't a file."""
     # Without waiting: opening a pipe waits for whoever writes into it.
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
