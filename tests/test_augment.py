@@ -23,6 +23,7 @@ from bench.data.augment import (
     find_colour_axes,
     mask_boxes,
     mix_images,
+    resize_boxes,
 )
 from bench.data.dataset import class_counts, class_weights, open_dataset
 from bench.data.loader import Loader
@@ -130,6 +131,33 @@ def test_erasing_has_the_papers_areas_and_ratios() -> None:
     )  # 0.3 and 3.3 are nearly reciprocal
     assert max(boxes.bottom.max(), boxes.right.max()) <= 224
     assert min(boxes.top.min(), boxes.left.min()) == 0
+
+
+def test_resized_boxes_have_the_papers_areas_and_ratios_and_lie_anywhere() -> None:
+    boxes = DRAWS.resized_boxes(MANY, 256)
+    height, width = boxes.bottom - boxes.top, boxes.right - boxes.left
+    share, ratio = boxes.area / 256**2, height / width
+    assert min(boxes.top.min(), boxes.left.min()) == 0
+    assert max(boxes.bottom.max(), boxes.right.max()) == 256
+    assert 0.075 < share.min() < 0.1
+    assert share.max() > 0.95
+    assert 0.74 < ratio.min() < 0.76
+    assert 1.32 < ratio.max() < 1.35
+    assert abs(np.log(ratio).mean()) < 0.02  # as often high as wide
+    # What misfits is drawn again, so that large areas are rarer than small ones.
+    assert 0.4 < share.mean() < 0.54
+
+
+def test_a_resized_box_is_torchvisions_resized_crop() -> None:
+    pixels = torch.randint(0, 256, (2, 40, 40, 3), generator=torch.manual_seed(0)).byte()
+    boxes = Boxes(*(np.array(side) for side in ([3, 0], [5, 10], [20, 40], [33, 37])))
+    found = resize_boxes(pixels, boxes, 24)
+    assert found.shape == (2, 24, 24, 3)
+    for number, (top, left, bottom, right) in enumerate(((3, 5, 20, 33), (0, 10, 40, 37))):
+        image = pixels[number].permute(2, 0, 1).float()
+        place = (top, left, bottom - top, right - left)
+        expected = functional.resized_crop(image, *place, [24, 24], antialias=True)
+        assert (found[number].permute(2, 0, 1) - expected).abs().max() <= 0.5
 
 
 @pytest.mark.parametrize("name", ["cutout", "erasing"])
@@ -258,7 +286,8 @@ def test_every_augmentation_is_the_same_on_any_world_and_after_a_resume(
     name: str, channels: int
 ) -> None:
     dataset = memory_dataset(100, channels=channels)
-    options: dict[str, Any] = {"augment": AUGMENTATIONS if name == "all" else (name,)}
+    every = tuple(one for one in AUGMENTATIONS if one != "crop")  # which resized takes the place of
+    options: dict[str, Any] = {"augment": every if name == "all" else (name,)}
     alone = list(make_loader(dataset, **options).epoch(1))
     both = [
         list(make_loader(dataset, data_rank=rank, data_size=2, **options).epoch(1))

@@ -117,6 +117,11 @@ def test_digits_are_mirrored_only_where_that_is_asked_for() -> None:
     assert parse(["--dataset", "fashion_mnist"]).augment == ("crop", "mirror")
 
 
+def test_two_ways_to_take_a_window_are_refused_together() -> None:
+    with pytest.raises(ValueError, match="--augment crop resized: two ways"):
+        parse(["--augment", "mirror", "resized", "crop"])
+
+
 def test_a_run_goes_on_only_with_the_same_options() -> None:
     first = parse(["--recipe", "smoke"])
     assert differing(first, dataclasses.replace(first, resume=True, world=4)) == []

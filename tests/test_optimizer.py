@@ -82,6 +82,17 @@ def test_one_cycle_falls_as_torchs_does() -> None:
     assert ours == pytest.approx(expected, abs=1e-12)
 
 
+def test_steps_take_a_tenth_after_each_third_as_torchs_multi_step() -> None:
+    optimizer = dummy()
+    third = STEPS // 3
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [third, 2 * third], gamma=0.1)
+    expected = stepped(optimizer, schedule)[: 3 * third]
+    config = with_(schedule="steps", warmup=0.0)
+    ours = [learning_rate_at(config, 0.4, step / (3 * third)) for step in range(3 * third)]
+    assert ours == pytest.approx(expected, abs=1e-12)
+    assert learning_rate_at(config, 0.4, 1.0) == pytest.approx(0.004)
+
+
 def test_a_constant_rate_stays() -> None:
     config = with_(schedule="constant", warmup=0.1)
     assert {learning_rate_at(config, 0.4, share) for share in (0.1, 0.5, 1.0)} == {0.4}

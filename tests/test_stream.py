@@ -5,6 +5,8 @@ Oracle: the same folder out of the cache, to the bit.
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from bench.data.pixels import Cut, ModelInput
 from bench.data.stream import Stream
 from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
+from bench.results.record import RunRecord
+from bench.results.storage import read
+from bench.verify import find_faults
 from tests.support.image_factory import one_line, use_own_cache
 from tests.support.processes import Runs, argv_of
 
@@ -72,7 +77,7 @@ def test_any_number_of_workers_gives_the_batches_of_the_cache(given: Path, worke
         streamed.std,
         streamed.size,
     )
-    for augment in ((), ("crop", "mirror", "cutmix")):
+    for augment in ((), ("crop", "mirror", "cutmix"), ("resized", "mirror")):
         expected = trained(kept, augment)
         assert_same(trained(streamed, augment), expected)
         assert_same(trained(streamed, augment, start=3), expected[3:])
@@ -197,3 +202,24 @@ def test_a_run_that_decodes_as_it_goes_is_the_run_from_the_cache_also_resumed(
     assert runs.run("streamed", 1, *words, "--workers", "1", models=["norm"], STOP_AT="7") == [143]
     assert runs.run("streamed", 1, *words, "--workers", "2", "--resume", models=["norm"]) == [0]
     assert runs.outcome("streamed") == runs.outcome("kept")
+
+
+@pytest.mark.slow
+def test_imagenets_recipe_runs_on_a_small_folder_in_its_layout(given: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = "--recipe imagenet --image-size 64 --batch-size 8 --epochs 3 --workers 2 --measure none"
+    command = [sys.executable, "-m", "bench.run", *words.split()]
+    done = subprocess.run(
+        [*command, "--data-dir", str(given), "--out", str(run)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(find_faults(run)) == []
+    (path,) = run.glob("cells/resnet50-s0/record.json")
+    found = read(path, RunRecord)
+    assert [row.learning_rate for row in found.epochs] == pytest.approx([0.1, 0.01, 0.001])
+    assert found.accuracy is not None
+    assert (found.accuracy.num_images, found.config["workers"]) == (7, 2)
+    assert found.accuracy.num_top5 == 7  # of two classes both are among the five

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from bench.data.sampling import Boxes, Draws, Purpose, Samples
 from bench.data.trivial_augment import NUM_LEVELS, OPERATIONS, apply_trivial, rotate
@@ -32,6 +33,28 @@ def augment_pixels(
         degrees = LARGEST_ANGLE * (2 * draws.uniform(Purpose.ANGLE, samples) - 1)
         images = rotate(images, degrees, mode="bilinear")
     return images.permute(0, 2, 3, 1).contiguous()
+
+
+def resize_boxes(pixels: torch.Tensor, boxes: Boxes, size: int) -> torch.Tensor:
+    """Return a box of each image (B, P, P, C) uint8 as (B, size, size, C) uint8.
+
+    Bilinear and antialiased, as torchvision's `resized_crop`.
+    """
+    images = pixels.permute(0, 3, 1, 2)
+    resized = []
+    # Boxes have a size each: no operation takes them all at once.
+    for image, top, left, bottom, right in zip(images, *boxes_as_lists(boxes), strict=True):
+        box = image[None, :, top:bottom, left:right]
+        # As floats, since a GPU has no resizing of bytes.
+        resized.append(functional.interpolate(box.float(), size, mode="bilinear", antialias=True))
+    return torch.cat(resized).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def boxes_as_lists(boxes: Boxes) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Return the boxes' tops, lefts, bottoms and rights as Python's numbers."""
+    sides = (boxes.top, boxes.left, boxes.bottom, boxes.right)
+    top, left, bottom, right = (side.tolist() for side in sides)
+    return top, left, bottom, right
 
 
 def augment_images(

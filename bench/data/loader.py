@@ -18,6 +18,7 @@ from bench.data.augment import (
     draw_colour_noise,
     find_colour_axes,
     mix_images,
+    resize_boxes,
 )
 from bench.data.dataset import Dataset, ImageSet
 from bench.data.folder import FolderImages
@@ -86,9 +87,12 @@ class Loader:
         if "pca" in augment:
             stored = dataset.train.images
             assert isinstance(stored, np.ndarray), "the request was checked: pca needs a stored set"
-            window = slice(dataset.margin, dataset.margin + dataset.size)
-            self.axes = find_colour_axes(stored[:, window, window], self.rows)
-        self.pixels = open_pixels(dataset.train, dataset.size, taken.device, often=True)
+            inner = slice(dataset.margin, dataset.margin + dataset.size)
+            self.axes = find_colour_axes(stored[:, inner, inner], self.rows)
+        # A resized box is of the whole stored square, another window is cut out while it is read.
+        self.size, self.side = dataset.size, dataset.size + 2 * dataset.margin
+        window = self.side if "resized" in augment else self.size
+        self.pixels = open_pixels(dataset.train, window, taken.device, often=True)
         channels = dataset.train.images.shape[-1]
         self.finish = Finish(taken, size=dataset.size, channels=channels)
 
@@ -126,7 +130,7 @@ class Loader:
 
         The centre as it is where the augmentation isn't named.
         """
-        dy = dx = np.full(len(samples), self.margin)
+        dy = dx = np.full(len(samples), 0 if "resized" in self.augment else self.margin)
         if "crop" in self.augment:
             dy, dx = draws.windows(samples, 2 * self.margin + 1)
         mirror = np.zeros(len(samples), bool)
@@ -152,6 +156,8 @@ class Loader:
 
     def _finish_images(self, draws: Draws, samples: Samples, pixels: torch.Tensor) -> torch.Tensor:
         """Augment and finish what was cut out: all that is done to each image alone."""
+        if "resized" in self.augment:
+            pixels = resize_boxes(pixels, draws.resized_boxes(samples, self.side), self.size)
         if "trivial" in self.augment or "rotation" in self.augment:
             pixels = augment_pixels(pixels, self.augment, draws, samples)
         colour = None if self.axes is None else draw_colour_noise(self.axes, draws, samples)

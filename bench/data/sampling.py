@@ -11,6 +11,7 @@ came before in the epoch (only sampling by class repeats images).
 import math
 from dataclasses import dataclass
 from enum import IntEnum, auto
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,23 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 FIRST = np.uint64(0xBF58476D1CE4E5B9)
 SECOND = np.uint64(0x94D049BB133111EB)
 
-# Random erasing as torchvision does it: 2 to 33 % of the image, ratios of height to width from
-# 0.3 to 3.3. The range is written as 0.31 since 0.33 - 0.02 is another float.
-ERASING_TRIES = 10
-ERASING_LEAST_SHARE = 0.02
-ERASING_SHARE_RANGE = 0.31
-ERASING_LEAST_RATIO = 0.3
-ERASING_MOST_RATIO = 3.3
+TRIES = 10  # to draw a box that fits into the image
+
+
+class Shape(NamedTuple):
+    """What shares of an image boxes take, and what ratios of height to width they have."""
+
+    least_share: float
+    share_range: float
+    least_ratio: float
+    most_ratio: float
+
+
+# As torchvision does it: 2 to 33 % of the image, which is written as 0.31 since 0.33 - 0.02 is
+# another float.
+ERASED = Shape(0.02, 0.31, 0.3, 3.3)
+# Szegedy et al. 2015, section 6: 8 to 100 % of the image.
+RESIZED = Shape(0.08, 0.92, 3 / 4, 4 / 3)
 
 
 def mix_bits(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -114,6 +125,10 @@ class Purpose(IntEnum):
     TRIVIAL_LEVEL = auto()
     TRIVIAL_SIGN = auto()
     CLASS = auto()
+    RESIZED_AREA = auto()
+    RESIZED_RATIO = auto()
+    RESIZED_Y = auto()
+    RESIZED_X = auto()
 
 
 @dataclass(frozen=True)
@@ -215,34 +230,58 @@ class Draws:
 
         None (an empty box) for one sample in two; else, of ten tries, the first that fits.
         """
-        height, width = self._erasing_sides(samples, size)
+        height, width = self._draw_sides(
+            samples, size - 1, ERASED, Purpose.ERASING_AREA, Purpose.ERASING_RATIO, of=size
+        )
         is_erased = self.integers(Purpose.ERASING, samples, 2)
         height, width = height * is_erased, width * is_erased
-        down = self.uniform(Purpose.ERASING_Y, samples)
-        along = self.uniform(Purpose.ERASING_X, samples)
-        top = (down * (size - height + 1)).astype(np.int64)
-        left = (along * (size - width + 1)).astype(np.int64)
+        return self._lay(samples, height, width, size, Purpose.ERASING_Y, Purpose.ERASING_X)
+
+    def resized_boxes(self, samples: Samples, size: int) -> Boxes:
+        """Draw the boxes of random resized crops, of ten tries the first that fits."""
+        height, width = self._draw_sides(
+            samples, size, RESIZED, Purpose.RESIZED_AREA, Purpose.RESIZED_RATIO, of=size
+        )
+        return self._lay(samples, height, width, size, Purpose.RESIZED_Y, Purpose.RESIZED_X)
+
+    def _lay(
+        self, samples: Samples, height: Samples, width: Samples, size: int, y: Purpose, x: Purpose
+    ) -> Boxes:
+        """Lay boxes of these sides anywhere within the image."""
+        top = (self.uniform(y, samples) * (size - height + 1)).astype(np.int64)
+        left = (self.uniform(x, samples) * (size - width + 1)).astype(np.int64)
         return Boxes(top, left, top + height, left + width)
 
-    def _erasing_sides(self, samples: Samples, size: int) -> tuple[Samples, Samples]:
-        """Draw height and width (n,) of a box that fits into the image."""
-        shape = (len(samples), ERASING_TRIES)
-        height = np.zeros(shape, np.int64)
-        width = np.zeros(shape, np.int64)
-        log_least = np.log(ERASING_LEAST_RATIO)
-        log_range = np.log(ERASING_MOST_RATIO / ERASING_LEAST_RATIO)
-        for number in range(ERASING_TRIES):
-            u = self.uniform(Purpose.ERASING_AREA, samples, number)
-            area = size**2 * (ERASING_LEAST_SHARE + ERASING_SHARE_RANGE * u)
-            u = self.uniform(Purpose.ERASING_RATIO, samples, number)
+    def _draw_sides(
+        self,
+        samples: Samples,
+        most: int,
+        shape: Shape,
+        area_purpose: Purpose,
+        ratio_purpose: Purpose,
+        *,
+        of: int,
+    ) -> tuple[Samples, Samples]:
+        """Draw height and width (n,) of a box of `shape`, neither above `most`.
+
+        `of` is the image's side.
+        """
+        height = np.zeros((len(samples), TRIES), np.int64)
+        width = np.zeros((len(samples), TRIES), np.int64)
+        log_least = np.log(shape.least_ratio)
+        log_range = np.log(shape.most_ratio / shape.least_ratio)
+        for number in range(TRIES):
+            u = self.uniform(area_purpose, samples, number)
+            area = of**2 * (shape.least_share + shape.share_range * u)
+            u = self.uniform(ratio_purpose, samples, number)
             ratio = np.exp(log_least + log_range * u)
             height[:, number] = np.round(np.sqrt(area * ratio))
             width[:, number] = np.round(np.sqrt(area / ratio))
-        fits = (height < size) & (width < size)
-        # argmax is the first that fits, or 0 where none does: ten misfits in a row don't happen,
-        # their chance is 1e-9.
+        fits = (height <= most) & (width <= most)
+        # argmax is the first that fits, or 0 where none does: ten misfits in a row hardly happen,
+        # and then the box is cut.
         chosen = np.arange(len(samples)), fits.argmax(1)
-        return height[chosen], width[chosen]
+        return np.minimum(height[chosen], most), np.minimum(width[chosen], most)
 
 
 def clip_squares(

@@ -31,6 +31,7 @@ TRACKERS = {
 # In the order in which they are applied, whatever order they are given in.
 AUGMENTATIONS = (
     "crop",
+    "resized",
     "mirror",
     "trivial",
     "rotation",
@@ -43,7 +44,7 @@ AUGMENTATIONS = (
 
 NONE, HUB = "none", "hub"
 TRAIN_MODES = ("all", "head", "head+all")
-SCHEDULES = ("cosine", "onecycle", "constant", "plateau")
+SCHEDULES = ("cosine", "onecycle", "constant", "steps", "plateau")
 OPTIMIZERS = ("sgd", "momentum", "adamw", "adam")
 PRECISIONS = ("fp32", "bf16", "fp16")
 PROTOCOLS = ("split", "published")
@@ -192,8 +193,9 @@ class LearningOptions:
     )
     schedule: str = option(
         "onecycle",
-        "onecycle (linear rise, then a cosine to zero), cosine or constant (each after a warm-up), "
-        "or plateau (a tenth, three times, when --patience epochs bring nothing).",
+        "onecycle (linear rise, then a cosine to zero), cosine, constant or steps (a tenth after "
+        "each third of the budget; each after a warm-up), or plateau (a tenth, three times, when "
+        "--patience epochs bring nothing).",
         metavar="NAME",
         choices=SCHEDULES,
     )
@@ -240,8 +242,8 @@ class LearningOptions:
     )
     augment: tuple[str, ...] = option(
         ("crop", "mirror"),
-        "Any of crop, mirror, trivial, rotation, pca, cutout, erasing, mixup and cutmix, or none. "
-        "Recipes don't mirror digits.",
+        "Any of crop or resized (a box of 8 to 100 % of the image, resized), mirror, trivial, "
+        "rotation, pca, cutout, erasing, mixup and cutmix, or none. Recipes don't mirror digits.",
         metavar="NAME",
         choices=AUGMENTATIONS,
         distinct=True,
@@ -540,6 +542,10 @@ def _check_together(config: RunConfig) -> None:
         raise ValueError(
             "--schedule plateau needs validation images, and --protocol published has none: "
             "choose another schedule, or --protocol split"
+        )
+    if {"crop", "resized"} <= set(config.augment):
+        raise ValueError(
+            "--augment crop resized: two ways to take a window of an image; give one of them"
         )
     unable = ""
     if config.precision == "fp16":

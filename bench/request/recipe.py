@@ -315,6 +315,36 @@ def paper_cifar() -> RunConfig:
     return dataclasses.replace(paper(), recipe="paper_cifar", models=("alexnet_two_tower_cifar",))
 
 
+def imagenet() -> RunConfig:
+    """Train ResNet-50 on ImageNet as most tables have it: 90 epochs, 0.1, 0.01 and 0.001.
+
+        ./launch.sh --recipe imagenet --data-dir IMAGENET --workers 16 --precision bf16
+
+    Boxes of 8 to 100 % of an image resized to 224 px, mirrored; SGD with momentum 0.9, weight decay
+    1e-4, a tenth of the rate after each 30 epochs (He et al. 2016); top-1 and top-5. Any folder in
+    ImageNet's layout will do, `train/CLASS` and `val/CLASS`; worker processes decode it as training
+    goes. Meant for a GPU or several (NPROC=N shares the batch of 256). A GPU needs room for the
+    activations of its share of the batch, which `--dry-run` estimates (`--accumulate 2` takes
+    half of it at a time), and as many processor cores for --workers as keep it fed: the report's
+    loader column beside its training step says whether they do. It wasn't run in full, so neither
+    time nor accuracy is promised.
+    """
+    return RunConfig(
+        recipe="imagenet",
+        models=("resnet50",),
+        dataset="imagefolder",
+        epochs=90,
+        batch_size=256,
+        optimizer="momentum",
+        lr=0.1,
+        weight_decay=1e-4,
+        schedule="steps",
+        warmup=0.0,
+        augment=("resized", "mirror"),
+        workers=4,
+    )
+
+
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "quick": quick,
     "smoke": smoke,
@@ -329,6 +359,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "survey": survey,
     "paper": paper,
     "paper_cifar": paper_cifar,
+    "imagenet": imagenet,
 }
 
 

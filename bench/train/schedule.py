@@ -15,6 +15,7 @@ MOST_DROPS = 3  # Krizhevsky et al. 2012, section 5: "reduced three times prior 
 # Smith and Topin 2017: one cycle starts at a fraction of its peak, and ends far below it.
 ONE_CYCLE_START = 25
 ONE_CYCLE_END = 1000
+NUM_LEVELS = 3  # of the rates of `steps`
 LEAST_OF_WARMUP = 0.01  # of the peak, as torchvision's recipes begin: at 0 a step would be lost
 
 
@@ -42,8 +43,9 @@ def learning_rate_at(config: RunConfig, peak: float, share: float) -> float:
     """Return the learning rate when `share` (0 to 1) of the budget is spent.
 
     All schedules rise linearly over the first `warmup` of it, and are never below a hundredth of
-    `peak` there. `constant` and `plateau` then stay; `cosine` and `onecycle` fall along half a
-    cosine, to zero and to peak / 1,000 (one cycle: Smith and Topin 2017, from peak / 25 on).
+    `peak` there. `constant` and `plateau` then stay; `steps` takes a tenth after each third of the
+    budget (as He et al. 2016 did by hand); `cosine` and `onecycle` fall along half a cosine, to
+    zero and to peak / 1,000 (one cycle: Smith and Topin 2017, from peak / 25 on).
     """
     start, end = 0.0, 0.0
     if config.schedule == "onecycle":
@@ -53,6 +55,8 @@ def learning_rate_at(config: RunConfig, peak: float, share: float) -> float:
         return max(rising, LEAST_OF_WARMUP * peak)
     if config.schedule in ("constant", "plateau"):
         return peak
+    if config.schedule == "steps":
+        return peak / 10.0 ** min(int(NUM_LEVELS * share), NUM_LEVELS - 1)
     # A warm-up of the whole budget leaves nothing to fall in.
     after_warmup = max(1e-12, 1 - config.warmup)
     fallen = min(1.0, (share - config.warmup) / after_warmup)
