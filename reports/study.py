@@ -36,7 +36,7 @@ def build_gallery(findings: Sequence[Finding]) -> str:
     """Return the page of all these findings."""
     figures = []
     for finding in findings:
-        for number, plot in enumerate(finding.plots):
+        for number, plot in enumerate(finding.answer.plots):
             figures.append(draw_plot(plot) | {"key": plot_key(finding, number)})
     payload = json.dumps(
         {"figures": figures, "shapes": SHAPES}, allow_nan=False, separators=(",", ":")

@@ -16,6 +16,7 @@ import pytest
 from bench.data.dataset import Dataset
 from bench.request.config import RunConfig
 from bench.results.finding import (
+    Answer,
     Finding,
     Plot,
     Point,
@@ -24,11 +25,14 @@ from bench.results.finding import (
     read_finding,
     write_finding,
 )
+from bench.results.image_interval import independent_difference, wilson_interval
 from bench.results.interval import Estimate
 from bench.results.record import Accuracy, Epoch
 from bench.studies import lab as laboratory
 from bench.studies.__main__ import main
 from bench.studies.catalogue import CATALOGUE, choose_studies
+from bench.studies.explain import agreement, share_in_middle
+from bench.studies.imbalance import part_top1
 from bench.studies.lab import Lab, Trained
 from bench.studies.relu_tanh import steps_to
 from bench.studies.wording import join_names, say_estimate
@@ -58,18 +62,17 @@ def finding(**changes: Any) -> Finding:
         y="Variant",
         series=(Series(name="ours", points=points),),
     )
-    return replace(
-        Finding(
-            study="demo",
-            question="Does it <work>?",
-            answer=("It does.",),
-            setting="On nothing.",
-            plots=(plot,),
-            environment={"machine": "a machine", "git_commit": "0123456789"},
-            created="2026-11-29T00:00:00",
-        ),
-        **changes,
+    whole = Finding(
+        study="demo",
+        question="Does it <work>?",
+        answer=Answer(sentences=("It does.",), setting="On nothing.", plots=(plot,)),
+        quick=False,
+        runs=("a",),
+        seconds=60.0,
+        environment={"machine": "a machine", "git_commit": "0123456789"},
+        created="2026-11-29T00:00:00",
     )
+    return replace(whole, **changes)
 
 
 def test_a_name_that_is_no_study_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +95,40 @@ def test_every_study_is_a_function_of_its_name_that_says_what_it_asks(study: Any
     assert study.load().__name__ == study.name
     assert study.load().__doc__
     assert study.question.endswith("?")
+
+
+def test_gaps_of_other_images_add_up_newcombes_limits() -> None:
+    """Newcombe 1998, table II, method 10: 56 of 70 against 48 of 80 differ by 0.0524 to 0.3339."""
+    (a, b) = (
+        Estimate(100 * right / n, *wilson_interval(right, n)) for right, n in ((56, 70), (48, 80))
+    )
+    expected = (20.0, 5.24, 33.39)
+    assert tuple(independent_difference(a, b)) == pytest.approx(expected, abs=0.005)
+
+
+def test_a_third_of_the_classes_has_its_own_top1() -> None:
+    label = np.tile(np.arange(10), (2, 6))
+    predicted = np.where(label < 4, label, 0)  # the first third of ten classes is four of them
+    trained = Trained("demo", (replace_classes(record()),) * 2, ())
+    trained.__dict__["said"] = {"label": label, "predicted": predicted}
+    assert part_top1(trained, "head").value == 100
+    assert part_top1(trained, "tail").value == 0
+
+
+def replace_classes(one: Any) -> Any:
+    ten = tuple(f"class {number}" for number in range(10))
+    return replace(
+        one, data=replace(one.data, class_names=ten, superclass_names=(), superclass_of=())
+    )
+
+
+def test_an_even_heat_has_a_quarter_in_the_middle_and_agrees_with_nothing() -> None:
+    even, peak = np.ones((8, 8), np.float32), np.zeros((8, 8), np.float32)
+    peak[3, 4] = 1
+    assert share_in_middle(even) == share_in_middle(0 * even) == 0.25
+    assert share_in_middle(peak) == 1
+    assert agreement(even, peak) == 0
+    assert agreement(peak, peak) == pytest.approx(1)
 
 
 def test_the_quick_forms_take_an_hour_at_most() -> None:

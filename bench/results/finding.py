@@ -4,7 +4,6 @@ No torch. A study writes it, and `python -m reports studies` draws it.
 """
 
 from collections.abc import Sequence
-from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
@@ -63,26 +62,36 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
-class Finding:
-    """The outcome of a study.
+class Answer:
+    """What a study says: `sentences`, the most important one first, and what they rest on.
 
-    `answer` are sentences, the most important one first. `beside` are published figures and where
-    they are from. `setting` says on what, with what and for how long models were trained. `runs`
-    are the folders of the runs beside the finding, each an ordinary run.
+    `setting` says on what, with what and for how long models were trained, `beside` are published
+    figures and where they are from.
     """
 
-    study: str
-    question: str
-    answer: tuple[str, ...]
+    sentences: tuple[str, ...]
     setting: str
     beside: tuple[str, ...] = ()
     plots: tuple[Plot, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    quick: bool = False
-    runs: tuple[str, ...] = ()
-    seconds: Number = 0.0
-    environment: dict[str, JsonValue] = field(default_factory=dict)
-    created: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class Finding:
+    """The outcome of a study: what was asked, the answer, and how it was come by.
+
+    `runs` are the folders of the runs beside the finding, each an ordinary run; `seconds` are those
+    of the start that ended the study.
+    """
+
+    study: str
+    question: str
+    answer: Answer
+    quick: bool
+    runs: tuple[str, ...]
+    seconds: Number
+    environment: dict[str, JsonValue]
+    created: str
     schema: int = FINDING_SCHEMA
 
 

@@ -121,6 +121,14 @@ def mean_difference(
     return _student(a.mean(axis=0) - b.mean(axis=0), (a, b), confidence)
 
 
+def independent_difference(a: Estimate, b: Estimate) -> Estimate:
+    """Return how far `a` is above `b`, which is of other images (Newcombe 1998, method 10)."""
+    value = a.value - b.value
+    below = math.hypot(a.value - a.low, b.high - b.value)
+    above = math.hypot(a.high - a.value, b.value - b.low)
+    return Estimate(value, value - below, value + above)
+
+
 def _student(
     each: NDArray[np.float64], models: Sequence[NDArray[Any]], confidence: float
 ) -> tuple[Estimate, float]:

@@ -13,13 +13,11 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from bench.distributed.process import follow_launcher
 from bench.distributed.variable import prepare_environment
 from bench.request.command_line import report_error
-from bench.request.config import RunConfig
 from bench.studies.catalogue import CATALOGUE, Study, choose_studies
 from zoo.terminal import show, tolerate_output
 
@@ -45,20 +43,20 @@ def main(words: Sequence[str] | None = None) -> int:
 def _do_studies(studies: Sequence[Study], options: argparse.Namespace) -> int:
     # Imported here: they bring in torch, which a list and a wrong name can do without.
     from bench.distributed.runtime import Interrupted
+    from bench.studies.lab import Lab
     from bench.studies.outcome import do_study
 
-    def change(config: RunConfig) -> RunConfig:
-        return replace(config, data_dir=options.data_dir, num_threads=options.num_threads)
-
     for study in studies:
+        folder = options.out / (f"{study.name}-quick" if options.quick else study.name)
+        lab = Lab(folder, options.quick, options.data_dir, options.num_threads, say=show)
         try:
-            finding = do_study(study, options.out, quick=options.quick, change=change)
+            finding = do_study(study, lab)
         except ValueError as error:
             return report_error(error)
         except Interrupted as stop:
             show("interrupted: what is trained is kept; give the same command to go on")
             return 128 + stop.signum
-        for sentence in finding.answer:
+        for sentence in finding.answer.sentences:
             show(f"{study.name}: {sentence}")
     page = [sys.executable, "-m", "reports", "studies", str(options.out)]
     return subprocess.run(page, check=False).returncode

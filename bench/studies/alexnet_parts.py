@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bench.request.config import RunConfig
-from bench.results.finding import Finding, Plot, Point, Series, point_at
+from bench.results.finding import Answer, Plot, Point, Series, point_at
+from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab
-from bench.studies.ten_classes import use_ten_classes
 from bench.studies.wording import say_estimate, say_proof
 
 WHOLE = "whole"
@@ -34,16 +34,14 @@ PARTS = (
 )
 
 
-def alexnet_parts(lab: Lab) -> Finding:
+def alexnet_parts(lab: Lab) -> Answer:
     """How many points of top-1 is each part of AlexNet worth?
 
     Each variant changes one thing of the 32 px form in two towers; differences are paired over
     seeds and test images. The quick form has 512 hidden units and ten classes.
     """
-    variants = lab.train_all(_list_variants(lab.quick))
-    crops = replace(
-        _whole(lab.quick), pretrained=str(lab.folder / WHOLE), epochs=0, crops=10, lr=None
-    )
+    variants = lab.train_all(_list_variants(lab))
+    crops = replace(_whole(lab), pretrained=str(lab.folder / WHOLE), epochs=0, crops=10, lr=None)
     variants["ten crops"] = lab.train("ten crops", crops)
     gains = {part: variants[part.having].gain_over(variants[part.lacking]) for part in PARTS}
     answer = []
@@ -54,10 +52,8 @@ def alexnet_parts(lab: Lab) -> Finding:
     ours = [point_at(part.name, gain) for part, gain in gains.items()]
     whole = variants[WHOLE]
     data = whole.records[0].data
-    return Finding(
-        study="alexnet_parts",
-        question="What is each part of AlexNet worth?",
-        answer=tuple(answer),
+    return Answer(
+        sentences=tuple(answer),
         setting=(
             f"{whole.records[0].model} ({say_estimate(whole.accuracy, '%')} top-1), "
             f"{data.num_train:,} training images of {len(data.class_names)} classes of "
@@ -84,13 +80,13 @@ def alexnet_parts(lab: Lab) -> Finding:
     )
 
 
-def _whole(quick: bool) -> RunConfig:
+def _whole(lab: Lab) -> RunConfig:
     return RunConfig(
-        models=(_name("alexnet_grouped_cifar", quick),),
-        **(use_ten_classes() if quick else {"dataset": "cifar100"}),
-        epochs=6 if quick else 20,
-        seeds=(0, 1) if quick else (0, 1, 2),
-        batch_size=64 if quick else 128,
+        models=(_name("alexnet_grouped_cifar", lab.quick),),
+        **(use_ten_classes(lab.data_dir) if lab.quick else {"dataset": "cifar100"}),
+        epochs=6 if lab.quick else 20,
+        seeds=(0, 1) if lab.quick else (0, 1, 2),
+        batch_size=64 if lab.quick else 128,
         lr=0.03,
     )
 
@@ -102,8 +98,8 @@ def _name(model: str, quick: bool, **switches: object) -> str:
     return f"{model}@{written}" if written else model
 
 
-def _list_variants(quick: bool) -> list[tuple[str, RunConfig]]:
-    whole = _whole(quick)
+def _list_variants(lab: Lab) -> list[tuple[str, RunConfig]]:
+    whole, quick = _whole(lab), lab.quick
 
     def switched(model: str = "alexnet_grouped_cifar", **switches: object) -> RunConfig:
         return replace(whole, models=(_name(model, quick, **switches),))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zoo.suggest import unknown
 
 if TYPE_CHECKING:
-    from bench.results.finding import Finding
+    from bench.results.finding import Answer
     from bench.studies.lab import Lab
 
 
@@ -23,17 +23,22 @@ class Study:
     question: str
     minutes: float
 
-    def load(self) -> Callable[["Lab"], "Finding"]:
+    def load(self) -> Callable[["Lab"], "Answer"]:
         """Return the function that trains the variants and answers."""
         module = importlib.import_module(f"bench.studies.{self.name}")
-        function: Callable[[Lab], Finding] = getattr(module, self.name)
+        function: Callable[[Lab], Answer] = getattr(module, self.name)
         return function
 
 
 CATALOGUE = (
-    Study("relu_tanh", "How much sooner does a network of ReLUs learn than one of tanh?", 3),
-    Study("alexnet_parts", "What is each part of AlexNet worth?", 8),
+    Study("relu_tanh", "How much sooner does a network of ReLUs learn than one of tanh?", 4),
+    Study("alexnet_parts", "What is each part of AlexNet worth?", 9),
     Study("optimisers", "Which optimiser learns best, each at its best rate?", 4),
+    Study("overfitting", "How does the gap between training and validation depend on the data?", 5),
+    Study("imbalance", "What do --balance and --class-weights bring to a long tail?", 3),
+    Study("transfer", "What do weights trained on other images bring, frozen or whole?", 6),
+    Study("flowers", "How good is half an AlexNet on five kinds of flowers, by optimiser?", 5),
+    Study("explain", "Where does a network look when it is right, and when it is wrong?", 3),
 )
 STUDIES = {study.name: study for study in CATALOGUE}
 

@@ -70,14 +70,12 @@ class Trained:
 
 @dataclass
 class Lab:
-    """A study's folder and what it may spend.
-
-    `change` is applied to each request: where the data is, say.
-    """
+    """A study's folder, what it may spend, and where it finds data."""
 
     folder: Path
     quick: bool
-    change: Callable[[RunConfig], RunConfig] = lambda config: config
+    data_dir: Path | None = None
+    num_threads: int | None = None
     say: Callable[[str], None] = print
     trained: dict[str, Trained] = field(default_factory=dict)
 
@@ -87,8 +85,7 @@ class Lab:
         Raises ValueError for a request that is wrong or differs from what the folder holds, and
         for a cell that failed; Interrupted when a signal came.
         """
-        config = complete(self.change(config))
-        config = dataclasses.replace(config, out=self.folder / name, resume=True, measure=())
+        config = self.finish_request(name, config)
         check(config)
         check_request(config, world_size=1, say=self.say)
         data = open_run_data(config, say=self.say)
@@ -110,6 +107,17 @@ class Lab:
         folders = tuple(cell_folder(folder, one.model, one.seed) for one in records)
         self.trained[name] = Trained(name, tuple(records), folders)
         return self.trained[name]
+
+    def finish_request(self, name: str, config: RunConfig) -> RunConfig:
+        """Return a variant's whole request: where it is kept, and what the command line says."""
+        return dataclasses.replace(
+            complete(config),
+            out=self.folder / name,
+            resume=True,
+            measure=(),
+            data_dir=config.data_dir or self.data_dir,
+            num_threads=self.num_threads,
+        )
 
     def train_all(self, variants: Iterable[tuple[str, RunConfig]]) -> dict[str, Trained]:
         """Train variants one after another."""

@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from bench.request.config import RunConfig
-from bench.results.finding import Finding, Plot, Series, point_at
+from bench.results.finding import Answer, Plot, Series, point_at
 from bench.results.record import RunRecord
+from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab, Trained
-from bench.studies.ten_classes import use_ten_classes
 from bench.studies.wording import join_names, say_estimate, say_proof
 
 # SGD without momentum takes the steps of the others at larger rates.
@@ -22,7 +22,7 @@ GRID: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
 }
 
 
-def optimisers(lab: Lab) -> Finding:
+def optimisers(lab: Lab) -> Answer:
     """Which of five optimisers is best, each at its best rate of a stated grid?
 
     Every rate is tried with one seed; the rate with the highest validation top-1 is trained with
@@ -33,7 +33,7 @@ def optimisers(lab: Lab) -> Finding:
     tried = []
     for name, (options, rates) in GRID.items():
         chosen = rates[1::2] if lab.quick else rates
-        config = replace(_request(lab.quick), **options)
+        config = replace(_request(lab), **options)
         found = {rate: lab.train(f"{name} {rate:g}", replace(config, lr=rate)) for rate in chosen}
         rate = max(chosen, key=lambda rate: validation_top1(found[rate].records[0]))
         tried.append(f"{name} {rate:g} of {join_names(f'{one:g}' for one in chosen)}")
@@ -48,10 +48,8 @@ def optimisers(lab: Lab) -> Finding:
         f"Best rates by validation: {'; '.join(tried)}.",
     ]
     data = first.records[0].data
-    return Finding(
-        study="optimisers",
-        question="Which optimiser learns best, each at its best rate?",
-        answer=tuple(answer),
+    return Answer(
+        sentences=tuple(answer),
         setting=(
             f"{first.records[0].model}, {data.num_train:,} training images of "
             f"{len(data.class_names)} classes of {data.name}, {len(first.records[0].epochs)} "
@@ -87,10 +85,10 @@ def validation_top1(record: RunRecord) -> float:
     return evaluation.top1
 
 
-def _request(quick: bool) -> RunConfig:
+def _request(lab: Lab) -> RunConfig:
     return RunConfig(
-        models=("lenet5",) if quick else ("alexnet_half_cifar",),
-        **(use_ten_classes() if quick else {"dataset": "cifar100"}),
-        epochs=8 if quick else 15,
-        batch_size=64 if quick else 128,
+        models=("lenet5",) if lab.quick else ("alexnet_half_cifar",),
+        **(use_ten_classes(lab.data_dir) if lab.quick else {"dataset": "cifar100"}),
+        epochs=8 if lab.quick else 15,
+        batch_size=64 if lab.quick else 128,
     )

@@ -3,18 +3,18 @@
 import math
 
 from bench.request.config import RunConfig
-from bench.results.finding import Finding, Plot, Series, point_at
+from bench.results.finding import Answer, Plot, Series, point_at
 from bench.results.interval import Estimate, ratio_estimate
 from bench.results.record import RunRecord
+from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab, Trained
-from bench.studies.ten_classes import use_ten_classes
 from bench.studies.wording import join_names, say_estimate
 
 ERROR = 25.0  # percent of the training images
 ACTIVATIONS = ("relu", "tanh")
 
 
-def relu_tanh(lab: Lab) -> Finding:
+def relu_tanh(lab: Lab) -> Answer:
     """How many times the steps of ReLU does tanh need to 25 % training error?
 
     The four-layer CNN without regularisation, each activation at the best rate of a grid, as the
@@ -25,7 +25,7 @@ def relu_tanh(lab: Lab) -> Finding:
     curves = {}
     for activation in ACTIVATIONS:
         for rate in rates:
-            trained = lab.train(f"{activation}-{rate:g}", _request(activation, rate, lab.quick))
+            trained = lab.train(f"{activation}-{rate:g}", _request(activation, rate, lab))
             curves[activation, rate] = trained
             steps[activation][rate] = [steps_to(record, ERROR) for record in trained.records]
     best = {name: min(rates, key=lambda rate: sum(steps[name][rate])) for name in ACTIVATIONS}
@@ -36,10 +36,8 @@ def relu_tanh(lab: Lab) -> Finding:
         f"Steps of each seed: ReLU {_list(relu)} at a rate of {best['relu']:g}, "
         f"tanh {_list(tanh)} at {best['tanh']:g}.",
     )
-    return Finding(
-        study="relu_tanh",
-        question="How much sooner does a network of ReLUs learn than one of tanh?",
-        answer=answer,
+    return Answer(
+        sentences=answer,
         setting=(
             f"cuda_convnet without LRN, {sample.data.num_train:,} training images of "
             f"{sample.data.name} ({join_names(sample.data.class_names)}), batches of "
@@ -51,17 +49,17 @@ def relu_tanh(lab: Lab) -> Finding:
     )
 
 
-def _request(activation: str, rate: float, quick: bool) -> RunConfig:
+def _request(activation: str, rate: float, lab: Lab) -> RunConfig:
     longest = {"relu": 30, "tanh": 150}[activation]
     return RunConfig(
         models=(f"cuda_convnet@lrn=false,activation={activation}",),
-        **use_ten_classes(),
-        images_per_class=50 if quick else 500,
+        **use_ten_classes(lab.data_dir),
+        images_per_class=50 if lab.quick else 500,
         # All 5,000 images learn where nothing has to be chosen by the others.
-        protocol="split" if quick else "published",
-        epochs=20 if quick else longest,
+        protocol="split" if lab.quick else "published",
+        epochs=20 if lab.quick else longest,
         seeds=(0, 1, 2),
-        batch_size=25 if quick else 128,
+        batch_size=25 if lab.quick else 128,
         optimizer="momentum",
         lr=rate,
         schedule="constant",

@@ -1,0 +1,152 @@
+"""Where a network looks when it is right and when it is wrong."""
+
+import base64
+import io
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.data.dataset import open_run_data
+from bench.deploy.cell_choice import TrainedCell
+from bench.deploy.explain import explain as draw_heat
+from bench.deploy.torch_predictor import TorchPredictor
+from bench.request.recipe import backbones
+from bench.results.finding import Answer, Picture, Plot, Series, point_at
+from bench.results.image_interval import independent_difference, mean_estimate
+from bench.studies.image_set import find_pretrained, use_flowers
+from bench.studies.lab import Lab
+from bench.studies.wording import say_estimate
+
+MODEL = "timm:tf_efficientnet_lite0"
+NUM_SHOWN = 4  # pictures of each kind on the page
+SHOWN_SIDE = 160  # pixels of each of a picture's three parts
+
+
+class Look(NamedTuple):
+    """A test image with what the network said of it, and where each method says that it looked."""
+
+    pixels: NDArray[np.uint8]
+    label: int
+    answer: int
+    grad_cam: NDArray[np.float32]
+    occlusion: NDArray[np.float32]
+
+
+def explain(lab: Lab) -> Answer:
+    """Does a network look elsewhere when it is wrong?
+
+    A classifier on ImageNet's features of five kinds of flowers: how much of Grad-CAM's heat lies
+    in the middle quarter of the picture, and how far occlusion agrees with it. The quick form has
+    96 px instead of 224 and fewer images.
+    """
+    config = replace(
+        backbones(),
+        **use_flowers(lab.data_dir),
+        models=(MODEL,),
+        image_size=96 if lab.quick else 224,
+        pretrained=find_pretrained(lab.data_dir),
+    )
+    trained = lab.train("head", config)
+    predictor = TorchPredictor(TrainedCell(trained.folders[0], trained.records[0]))
+    images = open_run_data(lab.finish_request("head", config)).test.images
+    said = {name: rows[0] for name, rows in trained.said.items()}
+    num_each = 12 if lab.quick else 100
+    looks: dict[str, list[Look]] = {}
+    for kind, rows in (
+        ("right", np.flatnonzero(trained.right[0])[:num_each]),
+        ("wrong", np.flatnonzero(~trained.right[0])[:num_each]),
+    ):
+        looks[kind] = [
+            look_at(predictor, images[np.array([row])], said["label"][row], said["predicted"][row])
+            for row in rows
+        ]
+    middle = {
+        kind: mean_estimate(np.array([[100 * share_in_middle(one.grad_cam) for one in some]]))
+        for kind, some in looks.items()
+    }
+    agreed = {
+        kind: mean_estimate(np.array([[agreement(one.grad_cam, one.occlusion) for one in some]]))
+        for kind, some in looks.items()
+    }
+    less = independent_difference(middle["right"], middle["wrong"])
+    points = say_estimate(less, "points", signed=True)
+    names = trained.records[0].data.class_names
+    pictures = []
+    for kind, some in looks.items():
+        for one in some[:NUM_SHOWN]:
+            caption = f"{kind}: {names[one.label]}, called {names[one.answer]}"
+            pictures.append(Picture(png=paste(one), caption=caption))
+    return Answer(
+        sentences=(
+            f"The middle quarter of a picture holds {say_estimate(middle['right'], '%')} of "
+            f"Grad-CAM's heat where the answer is right, {points} against wrong answers "
+            f"({'more' if less.low > 0 else 'less' if less.high < 0 else 'undecided'}).",
+            f"Occlusion agrees with it by a correlation of "
+            f"{say_estimate(agreed['right'], 'where right', digits=2)}, "
+            f"{say_estimate(agreed['wrong'], 'where wrong', digits=2)}.",
+        ),
+        setting=(
+            f"A linear classifier on frozen features of {MODEL} at {config.image_size} px; the "
+            f"first {len(looks['right'])} test photographs that it gets right and the first "
+            f"{len(looks['wrong'])} that it doesn't. Each picture: the photograph, Grad-CAM, "
+            "occlusion, both of the class that it answered; brighter places speak for it."
+        ),
+        plots=(
+            Plot(
+                title="Share of Grad-CAM's heat in the middle quarter",
+                caption="An even heat has 25 % there.",
+                kind="dots",
+                x="Heat in the middle (%)",
+                y="Answer",
+                series=(
+                    Series(
+                        name="Grad-CAM",
+                        points=tuple(point_at(kind, own) for kind, own in middle.items()),
+                    ),
+                ),
+            ),
+        ),
+        pictures=tuple(pictures),
+    )
+
+
+def look_at(predictor: TorchPredictor, stored: NDArray[np.uint8], label: int, answer: int) -> Look:
+    """Explain the answer to one stored image (1, P, P, C)."""
+    prepared = predictor.prepare(stored)[0]
+    grad_cam = draw_heat(predictor.network, prepared, int(answer))
+    occlusion = draw_heat(predictor.network, prepared, int(answer), way="occlusion")
+    return Look(stored[0], int(label), int(answer), grad_cam, occlusion)
+
+
+def share_in_middle(heat: NDArray[np.float32]) -> float:
+    """Return the share of a map's heat in the middle quarter of its area; of none, a quarter."""
+    height, width = heat.shape
+    inner = heat[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    total = float(heat.sum())
+    return float(inner.sum()) / total if total else inner.size / heat.size
+
+
+def agreement(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Return the correlation of two maps over their pixels; 0 where one is the same everywhere."""
+    if not a.std() or not b.std():
+        return 0.0
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
+def paste(look: Look) -> str:
+    """Return the photograph beside its two maps, laid over it, as a PNG in base64."""
+    size = (SHOWN_SIDE, SHOWN_SIDE)
+    photograph = Image.fromarray(look.pixels).resize(size, Image.Resampling.BILINEAR)
+    strip = Image.new("RGB", (3 * SHOWN_SIDE, SHOWN_SIDE))
+    strip.paste(photograph, (0, 0))
+    for place, heat in enumerate((look.grad_cam, look.occlusion), start=1):
+        light = Image.fromarray((255 * (0.25 + 0.75 * heat)).astype(np.uint8))
+        dark = Image.new("RGB", size)
+        mask = light.resize(size, Image.Resampling.BILINEAR)
+        strip.paste(Image.composite(photograph, dark, mask), (place * SHOWN_SIDE, 0))
+    file = io.BytesIO()
+    strip.save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
