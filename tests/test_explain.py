@@ -4,12 +4,13 @@ Oracle: closed forms. Of a network whose scores are linear in its maps, Grad-CAM
 maps; of a score that is read from one quarter, occlusion finds that quarter.
 """
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.deploy import explain as explaining
 from bench.deploy.explain import explain, find_map_layer
 from zoo.registry import create_model, list_models, resolve
 from zoo.two_tower import to_grouped
@@ -82,6 +83,12 @@ def test_patches_that_become_tokens_are_no_maps_to_read() -> None:
     assert find_map_layer(build("vit_tiny_cifar"), noise("vit_tiny_cifar")[None]) is None
 
 
+def test_a_network_whose_weights_are_frozen_is_explained_alike() -> None:
+    model, image = build("lenet5"), noise("lenet5")
+    expected = explain(model, image)
+    np.testing.assert_array_equal(explain(model.requires_grad_(False), image), expected)
+
+
 def test_both_towers_are_looked_at() -> None:
     model, image = build("alexnet_two_tower_cifar"), noise("alexnet_two_tower_cifar")
     np.testing.assert_array_equal(explain(model, image), explain(to_grouped(model), image))
@@ -95,8 +102,8 @@ def test_a_network_without_maps_has_no_grad_cam() -> None:
 def test_without_captum_the_command_that_installs_it_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(explaining, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install '\.\[explain\]'"):
+    monkeypatch.setitem(sys.modules, "captum", None)
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[explain\]'"):
         explain(build("mlp"), noise("mlp"))
 
 

@@ -58,7 +58,6 @@ ARROWS = {
     "bench/environment.py": ("bench.distributed", "bench.request", "zoo"),
     "bench/verify.py": ("bench.train.schedule", "bench.request", "bench.results", "zoo"),
     "bench/publish.py": ("bench.verify", "bench.request", "bench.results"),
-    "bench/study.py": ("bench.studies",),
     "bench/run.py": ("bench", "zoo"),
     "bench/__init__.py": (),
     "reports": ("bench.results", "zoo.terminal"),

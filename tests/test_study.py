@@ -15,6 +15,7 @@ import pytest
 
 from bench.studies import same_model_twice as study
 from bench.studies import twin_measurement
+from bench.studies.lab import Lab
 from bench.studies.trial import Trial, list_trials
 
 
@@ -32,7 +33,7 @@ def test_the_plan_is_200_of_equals_half_of_them_beside_other_work_and_100_slowed
     assert len(set(list_trials())) == 300
 
 
-def test_the_table_counts_what_was_claimed_and_what_was_found() -> None:
+def test_the_answer_counts_what_was_claimed_and_what_was_found() -> None:
     equal = [
         line(Trial("same", "lenet5", False, i), 1.1 if i < 3 else 0.9 if i < 5 else 1.0)
         for i in range(20)
@@ -40,9 +41,14 @@ def test_the_table_counts_what_was_claimed_and_what_was_found() -> None:
     slow = [
         line(Trial("slowed", "lenet5", False, i), 1 / 1.05 if i < 7 else 1.0) for i in range(10)
     ]
-    text = study.format_study(equal + slow)
-    assert "between equals in 5 of 20 (at most 16 of 200); 5 % is found in 7 of 10" in text
-    assert len([row for row in text.splitlines() if row.startswith(("same", "slowed"))]) == 2
+    answer = study.summarise(equal + slow)
+    assert "between equals in 5 of 20, 25.0 % (11.2 to 46.9) (at most 16" in answer.sentences[0]
+    assert "5 % slower is found in 7 of 10" in answer.sentences[1]
+    (series,) = answer.plots[0].series
+    assert [(point.place, point.value) for point in series.points] == [
+        ("same, lenet5, alone", 25),
+        ("slowed, lenet5, alone", 70),
+    ]
 
 
 def test_a_slower_equal_is_a_false_claim_and_a_faster_slowed_one_is_not_found() -> None:
@@ -100,9 +106,12 @@ def test_a_comparison_is_kept_with_its_raw_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(twin_measurement, "SECONDS", 1.0)
-    file = tmp_path / "study.jsonl"
-    assert study.main([str(file), "--limit", "1"]) == 0
-    (kept,) = study.read_lines(file)
+    monkeypatch.setattr(study, "NUM_QUICK", 1)
+    lab = Lab(tmp_path, quick=True)
+    answer = study.same_model_twice(lab)
+    (kept,) = study.read_lines(tmp_path / "trials.jsonl")
     assert study.trial_of(kept) == list_trials()[0]
     first, second = (kept["values"][name] for name in ("first", "second"))
     assert len(first) == len(second) >= 3
+    monkeypatch.setattr(twin_measurement, "measure_trial", pytest.fail)
+    assert study.same_model_twice(lab) == answer

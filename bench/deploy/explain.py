@@ -6,7 +6,6 @@ it serves models without maps, and whatever else answers images, such as an ONNX
 """
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.deploy.extra import need
 from zoo.two_tower import TwoTower, to_grouped
 
 Way = Literal["grad_cam", "occlusion"]
@@ -38,10 +38,7 @@ def explain(
     else occlusion. The most telling place has 1; nothing but 0 says that no place speaks for the
     class. ValueError without captum, and for Grad-CAM of a model without maps.
     """
-    if find_spec("captum") is None:
-        raise ValueError(
-            "explaining needs captum: install it with .venv/bin/python -m pip install '.[explain]'"
-        )
+    need("captum", "explain")
     images = image[None]
     layer = None
     if isinstance(model, nn.Module):

@@ -39,6 +39,7 @@ CATALOGUE = (
     Study("transfer", "What do weights trained on other images bring, frozen or whole?", 6),
     Study("flowers", "How good is half an AlexNet on five kinds of flowers, by optimiser?", 5),
     Study("explain", "Where does a network look when it is right, and when it is wrong?", 3),
+    Study("same_model_twice", "How often is a winner claimed where there is none?", 3),
 )
 STUDIES = {study.name: study for study in CATALOGUE}
 

@@ -1,84 +1,54 @@
 """How often a comparison claims a winner where there is none, and finds a model that is 5 % slower.
 
-    python -m bench.study runs/study.jsonl              do what is missing of 300 comparisons
-    python -m bench.study runs/study.jsonl --limit 5    do at most five of them
-    python -m bench.study runs/study.jsonl --busy       do only those beside other work
-    python -m bench.study runs/study.jsonl --table      print the table of what is there
-
 Each comparison is of two fresh builds of one model, at most 15 s long: 200 of equals, half of them
 beside other work on one core, and 100 in which one of the two is slowed on purpose. A line a
-comparison, with all raw values, is added to the file when it ends, so an interrupted study goes on
-where it was.
+comparison, with all raw values, is added to `trials.jsonl` when it ends, so an interrupted study
+goes on where it was.
 """
 
-import argparse
-import io
 import json
-import signal
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from bench.request.command_line import report_error
+from bench.results.finding import Answer, Plot, Series, point_at
+from bench.results.image_interval import wilson_interval
+from bench.results.interval import Estimate
 from bench.results.record import make_measurement
 from bench.results.verdict import Verdict, speed_ratio, verdict
+from bench.studies.lab import Lab
 from bench.studies.trial import METRIC, Trial, list_trials
+from bench.studies.twin_measurement import measure_trials
+from bench.studies.wording import say_estimate
 
 CLAIMS_ALLOWED = 16  # of 200 at 5 %: the exact binomial test's bound
 FINDS_NEEDED = 90  # of 100
-HEADINGS = ("kind", "model", "beside", "n", "won", "half width", "rounds", "longest")
-WIDTH = 100  # characters of the table, on a terminal or off it
+NUM_QUICK = 12  # comparisons of the quick form
 
 Line = Mapping[str, Any]
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 when done, 2 for a wrong request, 130 if interrupted."""
-    description = (__doc__ or "").split("\n", 1)[0]
-    parser = argparse.ArgumentParser(prog="python -m bench.study", description=description)
-    parser.add_argument("file", type=Path, help="where the comparisons are kept, a line each")
-    parser.add_argument("--table", action="store_true", help="print the table alone")
-    parser.add_argument("--limit", type=int, metavar="N", help="do at most N comparisons now")
-    parser.add_argument("--busy", action="store_true", help="do those beside other work alone")
-    options = parser.parse_args(words)
-    lines = read_lines(options.file)
-    if not options.table:
-        done = {trial_of(line) for line in lines}
-        missing = [trial for trial in list_trials() if trial not in done]
-        if options.busy:
-            missing = [trial for trial in missing if trial.busy]
-        try:
-            lines += _do_trials(missing[: options.limit], options.file)
-        except ValueError as error:
-            return report_error(error)
-        except KeyboardInterrupt:
-            return 128 + signal.SIGINT
-    print(format_study(lines))
-    return 0
+def same_model_twice(lab: Lab) -> Answer:
+    """How often is a winner claimed between equals, and a model that is 5 % slower found?
 
-
-def _do_trials(trials: Sequence[Trial], path: Path) -> list[dict[str, Any]]:
-    """Do trials, adding a line to the file and printing one for each."""
-    if not trials:
-        return []
-    # Here, because it brings in torch: the table alone is there at once.
-    from bench.studies.twin_measurement import measure_trials
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for line in measure_trials(trials, path.parent):
+    300 comparisons in about an hour; the quick form does the first 12 of them.
+    """
+    trials = list_trials()[: NUM_QUICK if lab.quick else None]
+    file = lab.folder / "trials.jsonl"
+    lines = read_lines(file)
+    done = {trial_of(line) for line in lines}
+    missing = [trial for trial in trials if trial not in done]
+    for number, line in enumerate(measure_trials(missing, lab.folder), start=1):
         # At once, and the file closed: an interrupted study loses one comparison at most.
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(line) + "\n")
         lines.append(line)
-        trial = " ".join(map(str, trial_of(line)))
-        print(f"{len(lines)}/{len(trials)} {trial}: {judge_second(line)}", flush=True)
-    return lines
+        name = " ".join(map(str, trial_of(line)))
+        lab.say(f"{number}/{len(missing)} {name}: {judge_second(line)}")
+    wanted = set(trials)
+    return summarise([line for line in lines if trial_of(line) in wanted])
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -123,52 +93,50 @@ def is_told_apart(line: Line) -> bool:
     return found in ("slower", "faster")
 
 
-def format_study(lines: Sequence[Line]) -> str:
-    """Return the study as text: a row a kind, model and company, and the two sums it is for."""
-    text = io.StringIO()
-    table = Table(*HEADINGS, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for row in _list_rows(lines):
-        table.add_row(*row)
-    # Without colours: the text is compared and kept, wherever it was made.
-    Console(file=text, width=WIDTH, color_system=None).print(table)
-    # rich fills every line up to the table's width.
-    rows = [row.rstrip() for row in text.getvalue().splitlines()]
+def summarise(lines: Sequence[Line]) -> Answer:
+    """Return what the comparisons add up to, by kind, model and company."""
     equals = [line for line in lines if line["kind"] == "same"]
     slowed = [line for line in lines if line["kind"] == "slowed"]
-    num_claimed, num_found = sum(map(is_told_apart, equals)), sum(map(is_told_apart, slowed))
-    rows.append(
-        f"a winner is claimed between equals in {num_claimed} of {len(equals)} "
-        f"(at most {CLAIMS_ALLOWED} of 200); "
-        f"5 % is found in {num_found} of {len(slowed)} (at least {FINDS_NEEDED} of 100)"
+    ratios = [ratio_of(line) for line in lines]
+    half_width = statistics.median((high - low) / 2 for _, low, high in ratios)
+    num_rounds = statistics.median(len(line["values"]["first"]) for line in lines)
+    by_condition: dict[str, list[Line]] = {}
+    for line in sorted(lines, key=lambda line: (line["kind"], line["model"], line["busy"])):
+        beside = "beside other work" if line["busy"] else "alone"
+        by_condition.setdefault(f"{line['kind']}, {line['model']}, {beside}", []).append(line)
+    points = [point_at(name, share_told_apart(some)) for name, some in by_condition.items()]
+    return Answer(
+        sentences=(
+            f"{_count('A winner is claimed between equals', equals)} "
+            f"(at most {CLAIMS_ALLOWED} of 200 by chance).",
+            f"{_count('A model that is 5 % slower is found', slowed)} "
+            f"(at least {FINDS_NEEDED} of 100 are asked for).",
+        ),
+        setting=(
+            f"{len(lines)} comparisons of two fresh builds of a model, by the median of "
+            f"{num_rounds:.0f} rounds and a half width of {half_width:.3f} of the ratio."
+        ),
+        plots=(
+            Plot(
+                title="Comparisons that tell the two builds apart",
+                caption="Of equals (same) none should be told apart, of slowed ones all.",
+                kind="dots",
+                x="Told apart (%)",
+                y="Comparison",
+                series=(Series(name="told apart", points=tuple(points)),),
+            ),
+        ),
     )
-    return "\n".join(rows)
 
 
-def _list_rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
-    by_condition: dict[tuple[str, str, bool], list[Line]] = {}
-    for line in lines:
-        condition = (line["kind"], line["model"], line["busy"])
-        by_condition.setdefault(condition, []).append(line)
-    rows: list[tuple[str, ...]] = []
-    for condition, some in sorted(by_condition.items()):
-        kind, model, busy = condition
-        ratios = [ratio_of(line) for line in some]
-        half_width = statistics.median((high - low) / 2 for _, low, high in ratios)
-        num_rounds = statistics.median(len(line["values"]["first"]) for line in some)
-        longest = max(line["seconds"] for line in some)
-        row = (
-            kind,
-            model,
-            "other work" if busy else "nothing",
-            str(len(some)),
-            str(sum(map(is_told_apart, some))),
-            f"{half_width:.3f}",
-            f"{num_rounds:.0f}",
-            f"{longest:.1f} s",
-        )
-        rows.append(row)
-    return rows
+def share_told_apart(lines: Sequence[Line]) -> Estimate:
+    """Return how many percent of comparisons tell their builds apart, with Wilson's limits."""
+    num_apart = sum(map(is_told_apart, lines))
+    return Estimate(100 * num_apart / len(lines), *wilson_interval(num_apart, len(lines)))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _count(what: str, lines: Sequence[Line]) -> str:
+    if not lines:
+        return f"{what} in 0 of 0"
+    share = say_estimate(share_told_apart(lines), "%")
+    return f"{what} in {sum(map(is_told_apart, lines))} of {len(lines)}, {share}"
