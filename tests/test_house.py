@@ -58,6 +58,7 @@ ARROWS = {
     "bench/environment.py": ("bench.distributed", "bench.request", "zoo"),
     "bench/verify.py": ("bench.train.schedule", "bench.request", "bench.results", "zoo"),
     "bench/publish.py": ("bench.verify", "bench.request", "bench.results"),
+    "bench/serve.py": ("bench.deploy", "bench.request", "zoo"),
     "bench/run.py": ("bench", "zoo"),
     "bench/__init__.py": (),
     "reports": ("bench.results", "zoo.terminal"),

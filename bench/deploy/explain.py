@@ -62,6 +62,26 @@ def explain(
     return result
 
 
+def explain_scores(
+    score: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    square: NDArray[np.uint8],
+    target: int,
+) -> NDArray[np.float32]:
+    """Return how much each pixel of a square (S, S, channels) speaks for a class: (S, S), 0 to 1.
+
+    `score` maps squares (N, S, S, channels) to scores (N, classes). What covers a patch is as light
+    as the square is on average.
+    """
+    pixels = torch.from_numpy(square).permute(2, 0, 1).float()
+    mean = pixels.mean((1, 2), keepdim=True)
+
+    def score_centred(images: Tensor) -> NDArray[np.float32]:
+        squares = (images + mean).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+        return score(np.ascontiguousarray(squares.numpy()))
+
+    return explain(score_centred, pixels - mean, target)
+
+
 def find_map_layer(model: nn.Module, images: Tensor) -> nn.Module | None:
     """Return the last layer that gives maps larger than 1x1, found by a trial pass.
 

@@ -61,6 +61,16 @@ class Predictor(ABC):
         ValueError says what is missing to know it.
         """
 
+    def explain(self, square: NDArray[np.uint8], target: int) -> NDArray[np.float32]:
+        """Return how much each pixel of a square speaks for a class: (S, S) of (S, S, C), 0 to 1.
+
+        By occlusion, which asks for nothing but scores, unless a kind of predictor knows better.
+        ValueError without the libraries that explaining takes.
+        """
+        from bench.deploy.explain import explain_scores
+
+        return explain_scores(self.score, square, target)
+
 
 def softmax(scores: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return the probabilities (N, classes) of scores (N, classes)."""

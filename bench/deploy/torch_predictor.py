@@ -4,10 +4,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bench.data.pixels import Finish, ModelInput
 from bench.deploy.calibration import fit_temperature
 from bench.deploy.cell_choice import WEIGHTS, TrainedCell
+from bench.deploy.explain import explain
 from bench.deploy.model_info import ModelInfo, Transform, info_of_cell
 from bench.deploy.predictor import Predictor
 from zoo import saved_weights, weights
@@ -42,6 +44,16 @@ class TorchPredictor(Predictor):
         with torch.inference_mode():
             scores: Tensor = self.network(self.prepare(squares))
         return scores.float().numpy()
+
+    def explain(self, square: NDArray[np.uint8], target: int) -> NDArray[np.float32]:
+        heat = torch.from_numpy(explain(self.network, self.prepare(square[None])[0], target))
+        side = self.info.transform.side
+        window = functional.interpolate(heat[None, None], (side, side), mode="bilinear")[0, 0]
+        # Nothing beyond the window that the network takes can speak for a class.
+        margin = (len(square) - side) // 2
+        whole = torch.zeros(square.shape[:2])
+        whole[margin : margin + side, margin : margin + side] = window
+        return whole.numpy()
 
 
 def load_network(cell: TrainedCell, info: ModelInfo) -> nn.Module:

@@ -74,14 +74,24 @@ def conformal_sets(
     smallest on average (Sadinle et al. 2019, section 2). Too few images to calibrate on, fewer than
     1 / miscoverage - 1, exclude no class.
     """
-    n = len(calibration_losses)
-    # In units that a float holds exactly: (n + 1) * 0.9 would be a hair above a whole number.
-    k = n + 1 - math.floor(round((n + 1) * miscoverage, 9))
-    limit = np.partition(calibration_losses, k - 1)[k - 1] if k <= n else np.inf
+    limit = set_limit(calibration_losses, miscoverage)
     # In the precision of the file: images that tie with the limit are in.
     included = -log_probabilities.astype(np.float32) <= limit
     has_label = image_losses(log_probabilities, label) <= limit
     return ConformalSets(included.sum(axis=1, dtype=np.int32), has_label)
+
+
+def set_limit(
+    calibration_losses: NDArray[np.floating], miscoverage: float = MISCOVERAGE
+) -> np.floating:
+    """Return the largest loss with which a class is in a conformal set; infinity excludes none."""
+    n = len(calibration_losses)
+    # In units that a float holds exactly: (n + 1) * 0.9 would be a hair above a whole number.
+    k = n + 1 - math.floor(round((n + 1) * miscoverage, 9))
+    if k > n:
+        return np.float64(np.inf)
+    limit: np.floating = np.partition(calibration_losses, k - 1)[k - 1]
+    return limit
 
 
 def image_scores(answers: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
