@@ -277,3 +277,16 @@ def test_momentum_is_sgd_without_nesterovs_step() -> None:
             net(torch.full((4, 3), float(step))).square().sum().backward()
             optimizer.step()
     torch.testing.assert_close(model.weight, twin.weight)
+
+
+def test_muon_keeps_the_directions_of_a_gradient_to_float32() -> None:
+    """Its step is U f(S) V' of the gradient's U S V': bfloat16 would be off by a hundredth."""
+    layer = nn.Linear(48, 32, bias=False)
+    optimizer = build_optimizer(layer, with_(optimizer="nmuon", weight_decay=0.0), 1.0)
+    before = layer.weight.detach().clone()
+    layer.weight.grad = torch.randn(32, 48, generator=torch.Generator().manual_seed(0))
+    left, _, right = torch.linalg.svd(layer.weight.grad.double(), full_matrices=False)
+    optimizer.step()
+    stretched = left.T @ (before - layer.weight.detach()).double() @ right.T
+    aside = stretched - stretched.diag().diag()
+    assert aside.abs().max() < 1e-4 * stretched.abs().max()

@@ -1,6 +1,8 @@
 """Optimisers by name: torch's own, and all that timm has."""
 
 from fnmatch import fnmatchcase
+from functools import cache, wraps
+from typing import Any
 
 import torch
 from torch import nn
@@ -99,7 +101,29 @@ def _build_with_timm(
 ) -> torch.optim.Optimizer:
     import timm.optim
 
+    if "muon" in name:
+        _orthogonalise_in_float32()
     optimizer: torch.optim.Optimizer = timm.optim.create_optimizer_v2(  # type: ignore[attr-defined]
         groups, opt=name, lr=lr, weight_decay=weight_decay, momentum=momentum
     )
     return optimizer
+
+
+@cache
+def _orthogonalise_in_float32() -> None:
+    """Have timm's Muon multiply in float32 on a CPU.
+
+    It has no option for that. Its bfloat16 products take 35 times as long on a processor without
+    bfloat16, and then three times as long as the rest of the step (LAB.md).
+    """
+    from timm.optim import muon
+
+    original = muon.zeropower_via_newtonschulz
+
+    @wraps(original)
+    def orthogonalise(matrix: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        if matrix.device.type == "cpu":
+            options["dtype"] = torch.float32
+        return original(matrix, *args, **options)
+
+    muon.zeropower_via_newtonschulz = orthogonalise  # type: ignore[assignment]
