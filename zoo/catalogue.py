@@ -317,7 +317,14 @@ vit = Family(
 speedrun = Family(
     "speedrun", 2024, "Jordan, arXiv 2404.00498", "speedrun", optimizer="nmuon", lr=0.08
 )
-speedrun_cpu = Family("speedrun", 2026, "ours, after Jordan, arXiv 2404.00498", "speedrun", lr=0.1)
+speedrun_cpu = Family(
+    "speedrun",
+    2026,
+    "ours, after Jordan, arXiv 2404.00498",
+    "speedrun",
+    optimizer="nmuon",
+    lr=0.02,
+)
 OTHERS = (
     vit.row("vit_tiny", 224, 16, 5_543_716, 1_074_678_528),
     vit.small("vit_tiny_cifar", 4, 5_380_132, 345_656_064),

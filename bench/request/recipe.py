@@ -193,7 +193,7 @@ def cpu30() -> RunConfig:
 
         ./launch.sh --recipe cpu30 --dataset cifar100 --out runs/cpu30 --resume
 
-    Smoothed labels, and SGD whose rate rises and falls once; the test set is read once, by a plain
+    Smoothed labels, and Muon whose rate rises and falls once; the test set is read once, by a plain
     forward pass. 30 minutes of training and one of evaluation. Not yet run in full where nothing
     else ran: LAB.md has the rate and the trials by which the settings were chosen.
     """
