@@ -30,7 +30,7 @@ from bench.results.interval import Estimate
 from bench.results.record import Accuracy, Epoch
 from bench.studies import lab as laboratory
 from bench.studies.__main__ import main
-from bench.studies.catalogue import CATALOGUE, choose_studies
+from bench.studies.catalogue import CATALOGUE, STUDIES, Study, choose_studies
 from bench.studies.explain import agreement, share_in_middle
 from bench.studies.imbalance import part_top1
 from bench.studies.lab import Lab, Trained
@@ -217,6 +217,26 @@ def test_the_page_says_what_was_asked_and_found_and_marks_quick_forms() -> None:
     assert page.count('<span class="tag">quick form</span>') == 1
     assert "It does." in page
     assert "commit 0123456" in page
+
+
+def test_published_findings_are_of_studies_that_are_there() -> None:
+    paths = find_findings([Path(__file__).parent.parent / "results" / "studies"])
+    for path in paths:
+        found = read_finding(path)
+        assert (found.study, path.parent.name.removesuffix("-quick")) == (found.study,) * 2
+        assert found.study in STUDIES
+        assert found.quick == path.parent.name.endswith("-quick")
+
+
+def test_ctrl_c_ends_a_study_with_130_and_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupt(lab: Lab) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Study, "load", lambda study: interrupt)
+    assert main(["relu_tanh", "--out", str(tmp_path)]) == 130
+    assert "give the same command to go on" in capsys.readouterr().out
 
 
 def test_a_folder_without_findings_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ again, a command goes on where it was interrupted.
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -53,9 +54,9 @@ def _do_studies(studies: Sequence[Study], options: argparse.Namespace) -> int:
             finding = do_study(study, lab)
         except ValueError as error:
             return report_error(error)
-        except Interrupted as stop:
+        except (Interrupted, KeyboardInterrupt) as stop:
             show("interrupted: what is trained is kept; give the same command to go on")
-            return 128 + stop.signum
+            return 128 + (stop.signum if isinstance(stop, Interrupted) else signal.SIGINT)
         for sentence in finding.answer.sentences:
             show(f"{study.name}: {sentence}")
     page = [sys.executable, "-m", "reports", "studies", str(options.out)]

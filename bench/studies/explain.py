@@ -12,6 +12,7 @@ from PIL import Image
 from bench.data.dataset import open_run_data
 from bench.deploy.cell_choice import TrainedCell
 from bench.deploy.explain import explain as draw_heat
+from bench.deploy.extra import need
 from bench.deploy.torch_predictor import TorchPredictor
 from bench.request.recipe import backbones
 from bench.results.finding import Answer, Picture, Plot, Series, point_at
@@ -42,6 +43,7 @@ def explain(lab: Lab) -> Answer:
     in the middle quarter of the picture, and how far occlusion agrees with it. The quick form has
     96 px instead of 224 and fewer images.
     """
+    need("captum", "explain")  # before minutes of training
     config = replace(
         backbones(),
         **use_flowers(lab.data_dir),
