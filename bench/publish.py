@@ -13,7 +13,13 @@ from pathlib import Path
 from bench.request.command_line import report_error
 from bench.verify import find_faults
 
-PUBLISHED = ("config.json", "comparison.json", "cells/*/record.json", "cells/*/predictions.npz")
+PUBLISHED = (
+    "config.json",
+    "comparison.json",
+    "look.json",
+    "cells/*/record.json",
+    "cells/*/predictions.npz",
+)
 
 
 def main(words: Sequence[str]) -> int:

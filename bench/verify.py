@@ -21,7 +21,7 @@ from bench.results.memory_format import (
     asked_format,
     choose_channels_last,
 )
-from bench.results.prediction_check import prediction_faults
+from bench.results.prediction_check import double_faults, prediction_faults
 from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, old_cell_name
 from bench.results.setting import asked_settings
 from bench.results.storage import comparison_paths, find_run_folders, read
@@ -333,6 +333,7 @@ def _accuracy_faults(record: RunRecord, folder: Path) -> Iterator[str]:
         yield "no checksum of predictions.npz"
     elif predictions.exists():
         yield from prediction_faults(record, record.accuracy, folder)
+        yield from double_faults(record, folder)
 
 
 if __name__ == "__main__":

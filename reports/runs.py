@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.results import array_file
 from bench.results.array_file import UNREADABLE
+from bench.results.look import FILE, DataLook, read_look
 from bench.results.record import Comparison, RunRecord
 from bench.results.reliability import image_scores
 from bench.results.storage import (
@@ -30,7 +31,7 @@ from bench.results.storage import (
 Value = TypeVar("Value")
 
 # Of `predictions.npz`, beside the classes; older versions wrote fewer of them.
-SAID_OF_EACH = ("confidence", "loss", "brier", "set_size", "in_set")
+SAID_OF_EACH = ("confidence", "loss", "brier", "set_size", "in_set", "has_double")
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,14 @@ class Run:
     cells: tuple[Cell, ...]
     comparison: Comparison | None
     comparisons: tuple[Comparison, ...] = ()
+
+    @cached_property
+    def look(self) -> DataLook | None:
+        """Return the look at the run's data, or None if it has none that can be read."""
+        try:
+            return read_look(self.folder / FILE)
+        except ValueError:
+            return None
 
     @property
     def rounds(self) -> tuple[Comparison, ...]:

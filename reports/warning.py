@@ -49,6 +49,13 @@ def check_accuracy(entry: Entry) -> Found:
     """Warn of accuracies that say less than they seem to."""
     if len(entry.finished) == 1 and "top1" in entry.numbers:
         yield "One seed: the spread between seeds is unknown and not in the interval.", "top1"
+    look = entry.run.look
+    if look is not None and look.across.first:
+        num_test = entry.record.data.num_test
+        num_leaked = int(look.has_double(num_test).sum())
+        share = 100 * num_leaked / num_test
+        text = f"{num_leaked:,} of {num_test:,} test images ({share:.1f} %) show the same as"
+        yield f"{text} a training image: see the column Top-1, no doubles.", "top1"
     if entry.record.data.protocol == "published":
         yield "The test set was evaluated after every epoch (protocol published).", "top1"
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.dataset import Dataset
+from bench.data.dataset import Dataset, ImageSet
+from bench.data.picture import fit_square
+from bench.results.look import DOUBLES, FILE, write_look
 from bench.results.reliability import brier_scores, conformal_sets, image_losses
 from bench.results.storage import write_arrays
 from bench.train.build import Outcome
@@ -14,9 +16,11 @@ from bench.train.build import Outcome
 NUM_SAMPLES = 36  # test images kept beside the predictions
 MAX_THUMBNAILS = 600  # about 2 MB of 32 px; a page shows those on which its models disagree
 MAX_SIDE = 48  # pixels
+MOST_DOUBLES = 6  # pairs that a page shows: a picture takes it 300 bytes
+DOUBLE_SIDE = 32  # pixels
 
 
-def write_answers(folder: Path, found: Outcome) -> None:
+def write_answers(folder: Path, found: Outcome, data: Dataset) -> None:
     """Write what a model says of every image, and all scores that it's worked out of."""
     # All that is published and all that a report reads: the scores are some 20 times as much.
     predictions, validated = found.predictions, found.validated
@@ -29,6 +33,8 @@ def write_answers(folder: Path, found: Outcome) -> None:
         "loss": image_losses(log_probabilities, label),
         "brier": brier_scores(log_probabilities, label),
     }
+    if data.look is not None:
+        answers["has_double"] = data.look.has_double(len(label))
     scores: dict[str, NDArray[Any]] = {"log_probabilities": log_probabilities}
     if validated is not None:
         scores |= {
@@ -60,10 +66,33 @@ def write_thumbnails(run: Path, data: Dataset) -> None:
     write_arrays(path, index=index, image=images, checksum=np.array(data.checksum))
 
 
-def cut_pictures(data: Dataset, index: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return test images (n, size, size, 1 or 3) without the margin that crops are taken from."""
+def write_run_look(run: Path, data: Dataset) -> None:
+    """Write what was found, and pictures of a few test images beside their doubles in training."""
+    look = data.look
+    # All cells of a run see the same data: `--resume` refuses another.
+    if look is None or (run / FILE).exists():
+        return
+    across = look.across
+    num_pairs = len(across.first)
+    chosen = np.linspace(0, num_pairs - 1, min(MOST_DOUBLES, num_pairs)).astype(np.int64)
+    if num_pairs:
+        sides = []
+        for part, rows in ((data.test, across.first), (data.train, across.second)):
+            images = cut_pictures(data, np.array(rows)[chosen], part)
+            sides.append(np.stack([fit_square(image, DOUBLE_SIDE, 3) for image in images]))
+        write_arrays(run / DOUBLES, image=np.stack(sides, axis=1))
+    write_look(run / FILE, look)
+
+
+def cut_pictures(
+    data: Dataset, index: NDArray[np.int64], part: ImageSet | None = None
+) -> NDArray[np.uint8]:
+    """Return images (n, size, size, 1 or 3) without the margin that crops are taken from.
+
+    Those of the test set, unless another part of the data is given.
+    """
     window = slice(data.margin, data.margin + data.size)
-    return np.asarray(data.test.images[index][:, window, window])
+    return np.asarray((part or data.test).images[index][:, window, window])
 
 
 def spread_over_classes(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:

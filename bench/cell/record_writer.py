@@ -10,7 +10,12 @@ import torch
 from pydantic import JsonValue
 from torch import nn
 
-from bench.cell.cell_file import write_answers, write_samples, write_thumbnails
+from bench.cell.cell_file import (
+    write_answers,
+    write_run_look,
+    write_samples,
+    write_thumbnails,
+)
 from bench.cell.open_run import Cell
 from bench.data.dataset import Dataset
 from bench.distributed.process import cells_given_up
@@ -171,9 +176,10 @@ def write_outcome(
     path = folder / "model.safetensors"
     save_weights(path, state, metadata=weights.describe_input(model))
     sync(folder / "model.safetensors")  # before the checkpoints that it is from are removed
-    write_answers(folder, found)
+    write_answers(folder, found, data)
     write_samples(folder, data)
     run = folder.parents[1]  # a cell lies in its run's `cells`
     write_thumbnails(run, data)
+    write_run_look(run, data)
     names = ("model.safetensors", "predictions.npz", "scores.npz", "samples.npz")
     return {name: hash_file(folder / name) for name in names}

@@ -15,10 +15,12 @@ from bench.data.cache import Facts, Say, open_cached
 from bench.data.download import fetch_archive
 from bench.data.folder import TIMEOUT, Folder, FolderImages, find_folder
 from bench.data.folder_build import build_folder
+from bench.data.run_look import add_look
 from bench.data.set_build import build_set, expected_checksums
 from bench.data.source import ARCHIVES, Source, explain_missing, find_source, list_roots
 from bench.data.subset import take_subset
 from bench.request.config import RunConfig
+from bench.results.look import DataLook
 from zoo.suggest import unknown
 
 Protocol = Literal["split", "published"]
@@ -33,11 +35,12 @@ class ImageSet:
 
     `images` are (N, size + 2 margin, size + 2 margin, C) uint8; the centre window is the image.
     `labels` are (N,). Of a folder that is decoded as it goes, `images` decodes the rows that it is
-    asked for.
+    asked for. `rows` are those of the whole set, or of the folder's list, if some aren't here.
     """
 
     images: NDArray[np.uint8] | FolderImages
     labels: NDArray[np.int64]
+    rows: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Dataset:
     superclass_of: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    look: DataLook | None = None  # what shows the same as what, by the rows of this set
 
     @property
     def short_side(self) -> int:
@@ -179,7 +183,7 @@ def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
     ValueError for one with too few images for the batch that is asked for, and for a class that it
     lacks.
     """
-    found = open_dataset(
+    whole = open_dataset(
         config.dataset,
         config.data_dir,
         protocol=config.protocol,
@@ -189,7 +193,7 @@ def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
         timeout=config.timeout,
         say=say,
     )
-    found = take_subset(found, config)
+    found = add_look(take_subset(whole, config), whole, config, say)
     num_images = len(found.train_indices)
     trains = config.epochs != 0 and not config.best_batch
     if trains and config.batch_size > num_images:
@@ -259,11 +263,12 @@ def _map_dataset(
 
 def _map_set(source: Source | Folder, folder: Path, part: Literal["train", "test"]) -> ImageSet:
     labels = np.load(folder / f"{part}_labels.npy")
+    rows = np.load(folder / f"{part}_rows.npy") if isinstance(source, Folder) else None
     if isinstance(source, Folder) and source.num_workers:
-        rows = np.load(folder / f"{part}_rows.npy")
-        return ImageSet(FolderImages(source, part, rows), labels)
+        assert rows is not None, "a folder's rows are kept"
+        return ImageSet(FolderImages(source, part, rows), labels, rows)
     # Copy-on-write, although nobody writes: torch warns about arrays that it may not write to.
-    return ImageSet(np.load(folder / f"{part}_images.npy", mmap_mode="c"), labels)
+    return ImageSet(np.load(folder / f"{part}_images.npy", mmap_mode="c"), labels, rows)
 
 
 def split(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

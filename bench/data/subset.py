@@ -64,12 +64,13 @@ def _take(images: "ImageSet", number_of: NDArray[np.int64]) -> tuple["ImageSet",
     """Return the images whose class has a number, with it as their label, and which they are."""
     numbers = number_of[images.labels]
     kept = numbers >= 0
+    rows = np.flatnonzero(kept) if images.rows is None else images.rows[kept]
+    named = replace(images, labels=numbers[kept], rows=rows)
     pixels = images.images
     if isinstance(pixels, np.ndarray):
-        return replace(images, images=pixels[kept], labels=numbers[kept]), kept
+        return replace(named, images=pixels[kept]), kept
     # A folder that is decoded as it goes: its files are named, not read.
-    some = pixels.take_rows(np.flatnonzero(kept))
-    return replace(images, images=some, labels=numbers[kept]), kept
+    return replace(named, images=pixels.take_rows(np.flatnonzero(kept))), kept
 
 
 def take_first(

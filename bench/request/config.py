@@ -117,6 +117,11 @@ class DataOptions:
         metavar="R",
         between=(1, 1_000_000),
     )
+    drop_duplicates: bool = option(
+        False,
+        "Leave out training and validation images that show the same as a test image, found as "
+        "`python -m bench.data` does. They are counted in every record.",
+    )
     image_size: int | None = option(
         None,
         "Run every model at N px. Without it each model has its own size, or the recipe's if its "

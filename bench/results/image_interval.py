@@ -45,9 +45,16 @@ def top1_estimate(seeds: Sequence[Accuracy], confidence: float = CONFIDENCE) -> 
     The interval is for the draw of the images and, from two seeds on, of the seeds. Wilson's half
     widths at the mean, and Student's over the seeds, added in quadrature.
     """
-    values = np.array([seed.top1 for seed in seeds])
+    return share_estimate([seed.num_top1 for seed in seeds], seeds[0].num_images, confidence)
+
+
+def share_estimate(
+    num_right: Sequence[int], num_images: int, confidence: float = CONFIDENCE
+) -> Estimate:
+    """Return what `top1_estimate` does, from the right answers of each seed on the same images."""
+    values = 100 * np.array(num_right) / num_images
     mean = float(values.mean())
-    low, high = _wilson(mean / 100, seeds[0].num_images, normal_quantile(confidence))
+    low, high = _wilson(mean / 100, num_images, normal_quantile(confidence))
     spread = 0.0
     num_seeds = len(values)
     if num_seeds > 1:

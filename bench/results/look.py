@@ -8,6 +8,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -15,6 +17,7 @@ from bench.results.record import CHECKED, Count
 from bench.results.storage import read_bytes, write_bytes
 
 FILE = "look.json"
+DOUBLES = "doubles.npz"  # pictures of some, (n, 2, side, side, 3): test and training image
 SCHEMA = 1
 
 Part = Literal["train", "test"]
@@ -39,6 +42,13 @@ class Pairs:
         columns = (self.first, self.second, self.exact, self.mirrored, self.other_class)
         if len(set(map(len, columns))) > 1:
             raise ValueError("the columns of pairs differ in length")
+
+    def take(self, kept: NDArray[np.bool_], **columns: NDArray[np.int64]) -> "Pairs":
+        """Return some of the pairs; `columns` take the place of those that they name."""
+        whole = {name: getattr(self, name) for name in self.__dataclass_fields__} | columns
+        return Pairs(
+            **{name: tuple(np.asarray(each)[kept].tolist()) for name, each in whole.items()}
+        )
 
     def count(self, *, exact: bool, other_class: bool | None = None) -> int:
         """Count the pairs that are exact, or those that aren't, of other classes if asked."""
@@ -85,7 +95,8 @@ class DataLook:
     """A look at a data set, whose rows are those of its parts in canonical order.
 
     `across` are pairs of a test image and a training image, in that order. `near` says whether
-    doubles that differ in pixels were looked for.
+    doubles that differ in pixels were looked for, `num_dropped` how many training images were left
+    out for being doubles of test images.
     """
 
     name: str
@@ -98,8 +109,16 @@ class DataLook:
     across: Pairs
     files: FileLook | None = None
     near: bool = True
+    num_dropped: Count = 0
     seconds: float = 0.0
     schema: int = SCHEMA
+
+    def has_double(self, num_test: int) -> NDArray[np.bool_]:
+        """Return which of so many test images show the same as a training image, (num_test,)."""
+        marked = np.zeros(num_test, bool)
+        rows = np.array(self.across.first, np.int64)
+        marked[rows[rows < num_test]] = True
+        return marked
 
 
 def write_look(path: Path, look: DataLook) -> None:

@@ -19,6 +19,10 @@ def describe_look(look: DataLook) -> list[tuple[str, str]]:
     near = _describe_doubles(look, exact=False)
     facts += [("Near doubles", near if look.near else "not looked for among so many images")]
     facts += [("Two labels", _describe_labels(look))]
+    if look.num_dropped:
+        facts.append(
+            ("Left out", f"{_images(look.num_dropped)} that show the same as a test image")
+        )
     num_plain = sum(part.num_plain for part in parts.values())
     if num_plain:
         facts += [("Of one colour", f"{_images(num_plain)}, which no near double is told of")]

@@ -196,6 +196,13 @@ def _deploy_metrics() -> tuple[Metric, ...]:
 # In the order of the page's columns. A column that stands by itself is worked out of measurements
 # or of predictions.
 TABLE: tuple[Metric | Column, ...] = (
+    _of_images(
+        "top1_without_doubles",
+        "Top-1, no doubles",
+        "Top-1 of the test images that show nothing that a training image shows too",
+        "higher",
+        "%",
+    ),
     _of_images("nll", "Log loss", "The mean negative log-likelihood of the true class", "lower"),
     _of_images(
         "brier",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results.array_file import UNREADABLE
+from bench.results.look import FILE, read_look
 from bench.results.record import Accuracy, RunRecord
 from bench.results.reliability import brier_scores, conformal_sets, image_losses
 
@@ -44,6 +45,24 @@ def prediction_faults(record: RunRecord, accuracy: Accuracy, folder: Path) -> It
     # Published runs leave the scores out.
     if (folder / "scores.npz").exists():
         yield from _score_faults(said, folder / "scores.npz")
+
+
+def double_faults(record: RunRecord, folder: Path) -> Iterator[str]:
+    """Check that the test images with a double are those of the run's look at its data."""
+    path = folder.parents[1] / FILE
+    try:
+        said = _read_arrays(folder / "predictions.npz").get("has_double")
+        # Older versions wrote neither, and the stand-in is not looked at.
+        if said is None and not path.exists():
+            return
+        look = read_look(path)
+    except UNREADABLE as error:
+        yield f"the look at the data can't be read ({error})"
+        return
+    if look.checksum != record.data.checksum:
+        yield f"{FILE} is of other data"
+    if said is None or not np.array_equal(said, look.has_double(record.data.num_test)):
+        yield f"has_double in predictions.npz is not what {FILE} says"
 
 
 def _score_faults(said: dict[str, NDArray[Any]], path: Path) -> Iterator[str]:

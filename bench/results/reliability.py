@@ -11,7 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.image_interval import mean_difference, mean_estimate
+from bench.results.image_interval import (
+    mean_difference,
+    mean_estimate,
+    share_estimate,
+    top1_difference,
+)
 from bench.results.interval import Estimate
 
 MISCOVERAGE = 0.1  # of conformal sets: one in ten leaves out the true class
@@ -21,6 +26,7 @@ MIN_PER_BIN = 20  # images; fewer bins where they are few
 MIN_IMAGES = 20  # below, no interval says anything
 NEARBY = 0.025  # of the images, to either side of the least confident one that is kept
 SHARES = ("top1_at_80_coverage", "set_coverage_90")  # in percent
+UNDOUBLED = "top1_without_doubles"  # in percent, 0 or 100 of an image
 ERROR = "ece"  # the column whose numbers are of its square
 ROWS_AT_ONCE = 4096  # bounds the memory that thousands of classes take, not the result
 
@@ -109,6 +115,11 @@ def image_scores(answers: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.fl
     for column, (name, scale) in as_they_are.items():
         if name in answers:
             scores[column] = scale * answers[name].astype(np.float64)
+    if "has_double" in answers:
+        alone = ~answers["has_double"].astype(bool)
+        right = answers["label"] == answers["predicted"]
+        if alone.sum() >= MIN_IMAGES:
+            scores[UNDOUBLED] = 100.0 * right[alone]
     if "confidence" in answers:
         right = (answers["label"] == answers["predicted"]).astype(np.float64)
         confidence = answers["confidence"].astype(np.float64)
@@ -173,6 +184,9 @@ def selective_scores(
 
 def estimate(column: str, scores: NDArray[np.float64]) -> Estimate:
     """Return a column's figure with its interval, from the numbers (seeds, n) of `image_scores`."""
+    if column == UNDOUBLED:
+        num_right = (scores > 0).sum(axis=1)
+        return share_estimate([int(right) for right in num_right], scores.shape[1])
     value, low, high = mean_estimate(scores)
     if column == ERROR:
         # Of a square that chance has put below 0 the root is 0.
@@ -189,6 +203,8 @@ def difference(
     Of calibration errors x and y the squares are tested, and x - y is (x^2 - y^2) / (x + y): the
     interval is as certain as that of the squares. It is infinite where both are 0.
     """
+    if column == UNDOUBLED:
+        return top1_difference(a > 0, b > 0)
     found, p = mean_difference(a, b)
     if column != ERROR:
         return found, p

@@ -148,6 +148,7 @@ LEARNING = (
     _option("clip", "clipping"),
     _option("ema", "weight averaging"),
     Setting(name="augment", label="augmentation", read=_augment, in_csv=True),
+    _option("drop_duplicates", "doubles of test images left out", before=False),
     _option("balance", "balanced classes", before=False),
     _option("class_weights", "class weights", before=False),
     _option("pretrained", "pretrained weights", before="none"),
