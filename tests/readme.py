@@ -1,4 +1,4 @@
-"""Write the generated tables: the survey in README.md and every model in docs/models.md.
+"""Write the generated tables of README.md, docs/models.md and docs/trained.md.
 
 python -m tests.readme             write them
 python -m tests.readme --check     fail where they aren't true
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from reports.column import format_value
+from reports.published import compare_with_published
 from reports.ranking import Entry, entries_of, groups_of, ranks_of
 from reports.runs import read_source
 from reports.table import place_text
@@ -16,7 +17,9 @@ from zoo.registry import list_models
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 MODELS = ROOT / "docs" / "models.md"
+TRAINED_PAGE = ROOT / "docs" / "trained.md"
 SURVEY = ROOT / "results" / "survey"
+TRAINED = ROOT / "results" / "trained"
 BEGIN, END = "<!-- {}: written by `python -m tests.readme` -->\n", "<!-- end of {} -->\n"
 
 
@@ -33,39 +36,71 @@ def model_table() -> str:
     return head + rule + "".join(rows)
 
 
+def trained_table() -> str:
+    """The models that were trained for epochs, best first."""
+    head = "| # | model | family | top-1 % (95 % interval) | seeds | epochs | parameters |\n"
+    rule = "|---:|---|---|---:|---:|---:|---:|\n"
+    rows = [
+        f"| {place} | `{entry.model}` | {entry.family} | {_top1_text(entry)} "
+        f"| {len(entry.finished)} | {entry.numbers['epochs'].value:.0f} "
+        f"| {entry.record.num_parameters or 0:,} |\n"
+        for entry, place in _placed_entries(TRAINED)
+    ]
+    return head + rule + "".join(rows)
+
+
+def published_table() -> str:
+    """The published figures of the trained models, each with why ours differs."""
+    head = "| model | ours, % | published, % | by | which epoch | why they differ |\n"
+    rule = "|---|---:|---:|---|---|---|\n"
+    entries = [entry for entry, _ in _placed_entries(TRAINED)]
+    rows = [
+        f"| `{row.model}` | {row.ours.value:.1f} | {row.published.top1:.1f} "
+        f"| {row.published.source} | {row.published.epoch_reported} | {'; '.join(row.reasons)} |\n"
+        for row in compare_with_published(entries)
+    ]
+    return head + rule + "".join(rows)
+
+
 def survey_table() -> str:
-    """The published survey, best first; a line that says how to make it where it isn't there."""
-    if not SURVEY.is_dir():
-        return "Not published yet: `./launch.sh --recipe survey` makes it.\n"
-    groups = groups_of(entries_of(read_source([SURVEY])))
+    """The published survey, best first."""
     head = (
         "| # | model | family | top-1 % (95 % interval) | seeds "
         "| training img/s | inference img/s | parameters |\n"
     )
     rule = "|---:|---|---|---:|---:|---:|---:|---:|\n"
-    rows = []
-    for group in groups:
-        places = ranks_of(group)["top1"]
-        rows += [
-            _survey_row(entry, place_text(places.get(entry.key)))
-            for entry in group.entries
-            if entry.finished
-        ]
+    rows = [_survey_row(entry, place) for entry, place in _placed_entries(SURVEY)]
     return head + rule + "".join(rows)
 
 
 def _survey_row(entry: Entry, place: str) -> str:
-    top1 = entry.numbers["top1"]
     rates = [
         format_value(entry.numbers[key].value, "rate") if key in entry.numbers else ""
         for key in ("train_images_per_second", "infer_images_per_second")
     ]
     return (
-        f"| {place} | `{entry.model}` | {entry.family} "
-        f"| {top1.value:.1f} ({top1.low:.1f} to {top1.high:.1f}) "
+        f"| {place} | `{entry.model}` | {entry.family} | {_top1_text(entry)} "
         f"| {len(entry.finished)} | {rates[0]} | {rates[1]} "
         f"| {entry.record.num_parameters or 0:,} |\n"
     )
+
+
+def _placed_entries(folder: Path) -> list[tuple[Entry, str]]:
+    """The finished rows of published runs, best first, each with its place."""
+    rows: list[tuple[Entry, str]] = []
+    if not folder.is_dir():
+        return rows
+    for group in groups_of(entries_of(read_source([folder]))):
+        places = ranks_of(group)["top1"]
+        for entry in group.entries:
+            if entry.finished:
+                rows.append((entry, place_text(places.get(entry.key))))
+    return rows
+
+
+def _top1_text(entry: Entry) -> str:
+    top1 = entry.numbers["top1"]
+    return f"{top1.value:.1f} ({top1.low:.1f} to {top1.high:.1f})"
 
 
 def with_table(text: str, name: str, table: str) -> str:
@@ -80,6 +115,8 @@ def main(words: list[str]) -> int:
     stale = []
     for path, name, table in (
         (README, "survey", survey_table()),
+        (TRAINED_PAGE, "trained", trained_table()),
+        (TRAINED_PAGE, "published", published_table()),
         (MODELS, "models", model_table()),
     ):
         text = path.read_text(encoding="utf-8")

@@ -146,7 +146,7 @@ def trained() -> RunConfig:
     rate at this batch, the catalogue's own. No setting was tuned for these runs. Three networks
     keep the stem of their 224 px form, since 12 epochs of their 32 px form take more than 40
     minutes on 2 cores. Cells run side by side, a core each, so that speed isn't measured. Smallest
-    first; `--seeds 0 1 2` repeats what is quick. results/trained has the figures.
+    first; `--seeds 0 1 2` repeats what is quick. docs/trained.md has the figures that are there.
     """
     models = (
         "lenet5",
