@@ -37,10 +37,11 @@ def main(words: Sequence[str] | None = None) -> int:
 def _export(cell: TrainedCell, options: argparse.Namespace) -> int:
     # Imported here: torch takes seconds that a wrong request shouldn't pay for.
     from bench.deploy.checked_export import Exporter, ExportError
-    from bench.deploy.image_check import open_data_of
+    from bench.deploy.image_check import find_photographs, open_data_of
 
     data = open_data_of(cell.record, options.data_dir)
-    exporter = Exporter.open(cell, data, channels_first=options.layout == "NCHW")
+    files = find_photographs(cell.record, options.data_dir)
+    exporter = Exporter.open(cell, data, files, channels_first=options.layout == "NCHW")
     validation = cell.validation_top1
     chosen = "" if validation is None else f", {validation:.2f} % on validation"
     show(f"{exporter.info.title}{chosen}")

@@ -65,7 +65,7 @@ def _answer_all(
     write = WRITERS[options.format]
     if options.format == "csv":
         csv.writer(sys.stdout).writerow(COLUMNS)
-    progress = Progress("pictures", len(files))
+    progress = Progress("pictures", len(files), answers_show=True)
     num_read = 0
     for start in range(0, len(files), options.batch):
         batch = files[start : start + options.batch]

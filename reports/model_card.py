@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results.record import RunRecord
+from bench.results.way import LOADS
 from reports.chart.classes import MAX_ROWS, answers_data
+from reports.chart.deploy import describe_fastest, fastest_of
 from reports.chart.figure import class_axis
 from reports.ranking import Entry, Group
 from reports.runs import Cell, is_below
@@ -84,7 +86,7 @@ def _card(entry: Entry) -> dict[str, Any]:
         if record.environment.get(name):
             environment.append(f"{name} {record.environment[name]}")
     return {
-        "facts": facts + _training_facts(record),
+        "facts": facts + _training_facts(record) + _deploy_facts(entry),
         "layers": layers,
         "command": command_of(entry),
         "environment": ", ".join(environment),
@@ -110,6 +112,16 @@ def _training_facts(record: RunRecord) -> list[list[str]]:
         if isinstance(new, list) and new:
             start += f"; new: {', '.join(map(str, new))}"
         facts.append(["Starts from", start])
+    return facts
+
+
+def _deploy_facts(entry: Entry) -> list[list[str]]:
+    """Return which way runs a model's exported file fastest here, if that was measured."""
+    facts = []
+    for load, title in zip(LOADS, ("Fastest, one image", "Fastest, batches"), strict=True):
+        found = fastest_of(entry, load)
+        if found is not None:
+            facts.append([title, describe_fastest(found)])
     return facts
 
 

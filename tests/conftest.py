@@ -63,7 +63,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tiny_data: Any) -> Any:
     folder = tmp_path_factory.mktemp("deploy") / "run"
     with Runtime.start(parse(["--recipe", "smoke", "--num-threads", "1"])) as runtime:
         write_cell(open_context(folder, tiny_data, runtime))
-    exporter = Exporter.open(find_cell(folder), tiny_data, channels_first=False)
+    exporter = Exporter.open(find_cell(folder), tiny_data)
     lines: list[str] = []
     exporter.export("onnx", folder / "cells/lenet5-s0/model.onnx", lines.append)
     return folder, exporter, lines

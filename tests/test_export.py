@@ -203,6 +203,25 @@ def test_somebody_elses_file_is_refused_with_what_it_lacks(exported: Any, tmp_pa
         open_predictor(onnx=tmp_path / "other.onnx")
 
 
+def test_a_file_whose_metadata_are_anothers_is_refused(exported: Any, tmp_path: Path) -> None:
+    import onnx
+
+    folder, _, _ = exported
+    path = tmp_path / "other.onnx"
+    model = onnx.load(folder / "cells/lenet5-s0/model.onnx")
+    told = {entry.key: entry for entry in model.metadata_props}
+    kept = told["class_names"].value
+    told["class_names"].value = '["cat", "dog"]'
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match="it gives scores of 10 classes, and names 2"):
+        open_predictor(onnx=path)
+    told["class_names"].value = kept
+    told["transform"].value = told["transform"].value.replace('"side": 32', '"side": 3200000')
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match=r"a transform to .* 3200000"):
+        open_predictor(onnx=path)
+
+
 def test_a_library_that_is_missing_is_named_with_its_command(
     exported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,7 +40,8 @@ class LocalResponseNorm(nn.Module):
                 f"LRN in {self.groups} groups can't read {shape}: (N, C, ...), C a multiple"
             )
         settings = (self.size, self.alpha, self.beta, self.k, self.groups)
-        if torch.compiler.is_compiling():
+        # A trace can't hold a function that has its own gradient.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore
             return _apply_formula(x, *settings)
         y: Tensor = _LocalResponseNorm.apply(x, *settings)
         return y
@@ -84,7 +85,8 @@ def _apply_formula(
     """Apply the definition in whole-tensor operations, which a compiler fuses."""
     wide = _widen(x)
     num_maps = x.shape[1] // groups
-    maps = wide.reshape(len(x), groups, num_maps, -1)
+    # Not len(x): an export would be for that number of images alone.
+    maps = wide.reshape(x.shape[0], groups, num_maps, -1)
     before, after = size // 2, (size - 1) // 2
     squares = F.pad(maps * maps, (0, 0, before, after))
     total = torch.zeros(())

@@ -1,13 +1,20 @@
 """An export that is kept only where it answers as the run's own weights do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.dataset import Dataset
 from bench.deploy.cell_choice import TrainedCell
 from bench.deploy.export import FORMS, OPSET, layout_of, load_onnx, name_metadata
-from bench.deploy.image_check import Agreement, compare, compare_photographs
+from bench.deploy.image_check import (
+    Agreement,
+    Score,
+    compare,
+    compare_pictures,
+    enlarge_squares,
+    read_photographs,
+)
 from bench.deploy.model_info import ModelInfo, to_metadata
 from bench.deploy.onnx_predictor import TEMPERATURE
 from bench.deploy.pipeline import Pipeline
@@ -31,14 +38,25 @@ class Exporter:
     predictor: TorchPredictor
     pipeline: Pipeline
     data: Dataset
+    files: Sequence[Path]
 
     @classmethod
-    def open(cls, cell: TrainedCell, data: Dataset, *, channels_first: bool) -> "Exporter":
-        """Open a cell's weights. ValueError where they don't fit their model or their data."""
+    def open(
+        cls,
+        cell: TrainedCell,
+        data: Dataset,
+        files: Sequence[Path] = (),
+        *,
+        channels_first: bool = False,
+    ) -> "Exporter":
+        """Open a cell's weights, with the files of the test images where they are photographs.
+
+        ValueError where the weights don't fit the model that their name builds.
+        """
         predictor = TorchPredictor(cell)
         transform = predictor.info.transform
         pipeline = Pipeline(predictor.network, transform, channels_first=channels_first)
-        return cls(predictor, pipeline.eval().requires_grad_(False), data)
+        return cls(predictor, pipeline.eval().requires_grad_(False), data, files)
 
     def export(self, form: str, path: Path, say: Say) -> bytes:
         """Write a file of one form, once its answers were checked; return its content.
@@ -58,14 +76,22 @@ class Exporter:
         agreement = compare(self.predictor.score, found, self.data)
         if not agreement.holds:
             raise ExportError(f"{path}: not kept: on {describe(agreement)}")
-        photographs = compare_photographs(self.predictor.score, found, self.data)
+        whole = self._compare_whole(found)
         content = write(self._describe_file(agreement))
         write_bytes(path, content)
         say(f"{path}: {len(content) / 1e6:.1f} MB, {title}, {layout} pixels of any size")
         say(f"  on {describe(agreement)}")
-        say(f"  on {describe(photographs, 'test images enlarged to photographs')}")
+        say(f"  on {whole}")
         say(f"  top-1 {agreement.top1:.2f} %{self._name_record()}")
         return content
+
+    def _compare_whole(self, found: Score) -> str:
+        """Say how a file agrees on whole photographs, which it resizes by itself."""
+        what, pictures = "test images enlarged to photographs", enlarge_squares(self.data)
+        if self.files:
+            what, pictures = "whole test photographs", read_photographs(self.files)
+        agreement = compare_pictures(self.predictor.score, found, pictures, self.data.short_side)
+        return describe(agreement, what)
 
     def _describe_file(self, agreement: Agreement) -> dict[str, str]:
         """Return what a checked file says of itself."""

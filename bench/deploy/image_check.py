@@ -1,6 +1,7 @@
 """Whether two forms of a model answer alike, over a whole test set and on whole photographs."""
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.data.dataset import Dataset, ImageSet, open_run_data
-from bench.data.picture import fit_square
+from bench.data.dataset import Dataset, ImageSet, open_run_data, say_nothing
+from bench.data.folder import find_folder
+from bench.data.picture import decode_picture, fit_square
 from bench.deploy.progress import Progress
-from bench.request.config import from_json
+from bench.request.config import RunConfig, from_json
 from bench.results.record import RunRecord
 
-# Pixels (N, H, W, channels) uint8 to scores (N, classes).
-Score = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Pixels = NDArray[np.uint8]
+Score = Callable[[Pixels], NDArray[np.float32]]  # (N, H, W, channels) to (N, classes)
 
 BATCH = 100
 NUM_PHOTOGRAPHS = 64
@@ -57,17 +59,28 @@ def open_data_of(record: RunRecord, data_dir: Path | None = None) -> Dataset:
 
     ValueError where it isn't there, or other images are there now.
     """
-    # `auto` of a run was one set or the other. Its batch need not fit here.
-    config = replace(from_json(dict(record.config)), dataset=record.data.name, epochs=0)
-    if data_dir is not None:
-        config = replace(config, data_dir=data_dir)
-    data = open_run_data(config)
+    data = open_run_data(_restore_request(record, data_dir))
     if data.checksum != record.data.checksum:
         raise ValueError(
             f"{data.name}: these images aren't those that {record.model} was trained on (checksum "
             f"{data.checksum:.12}, in the record {record.data.checksum:.12}); give --data-dir"
         )
     return data
+
+
+def _restore_request(record: RunRecord, data_dir: Path | None) -> RunConfig:
+    # `auto` of a run was one set or the other. Its batch need not fit here.
+    config = replace(from_json(dict(record.config)), dataset=record.data.name, epochs=0)
+    return config if data_dir is None else replace(config, data_dir=data_dir)
+
+
+def find_photographs(record: RunRecord, data_dir: Path | None = None) -> list[Path]:
+    """Find the files of a folder's test images; none of another data set, which has no files."""
+    if record.data.name != "imagefolder":
+        return []
+    config = _restore_request(record, data_dir)
+    folder = find_folder(config.data_dir, config.image_size, say_nothing)
+    return [folder.folder / path for path, _ in folder.test]
 
 
 def take_squares(data: Dataset, images: ImageSet, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -93,27 +106,38 @@ def compare(expect: Score, find: Score, data: Dataset) -> Agreement:
     return Agreement(np.concatenate(expected), np.concatenate(found), label, apart)
 
 
-def compare_photographs(expect: Score, find: Score, data: Dataset) -> Agreement:
-    """Compare two forms of a model on whole pictures, of which the second is given every pixel."""
-    side, channels = data.short_side, data.test.images.shape[-1]
+def compare_pictures(
+    expect: Score, find: Score, pictures: Iterable[Pixels], side: int
+) -> Agreement:
+    """Compare two forms of a model on whole pictures (H, W, channels), which the second resizes."""
     expected, found, apart = [], [], 0.0
-    rows = np.linspace(0, len(data.test.labels) - 1, NUM_PHOTOGRAPHS).astype(np.int64)
-    rows = np.unique(rows)
-    for picture in _take_photographs(data, rows):
-        theirs = expect(fit_square(picture, side, channels)[None])
+    for picture in pictures:
+        theirs = expect(fit_square(picture, side, picture.shape[-1])[None])
         ours = find(picture[None])
         expected.append(int(theirs.argmax()))
         found.append(int(ours.argmax()))
         apart = max(apart, float(np.abs(theirs - ours).max()))
-    return Agreement(np.array(expected), np.array(found), data.test.labels[rows], apart)
+    return Agreement(np.array(expected), np.array(found), np.zeros(len(found), np.int64), apart)
 
 
-def _take_photographs(data: Dataset, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-    """Yield test images as larger pictures that aren't square."""
+def read_photographs(files: Sequence[Path]) -> Iterator[Pixels]:
+    """Yield some of these files as they are, without those that can't be read."""
+    for row in _spread(len(files)):
+        # What a damaged file makes Pillow raise; the run may have left it out.
+        with contextlib.suppress(Exception):
+            yield np.array(decode_picture(files[row]))
+
+
+def enlarge_squares(data: Dataset) -> Iterator[Pixels]:
+    """Yield some test images as larger pictures that aren't square."""
     draw = np.random.default_rng(0)
-    for square in take_squares(data, data.test, rows):
+    for square in take_squares(data, data.test, _spread(len(data.test.labels))):
         height, width = (int(len(square) * factor) for factor in draw.uniform(1.2, 5, 2))
         grey = square.shape[-1] == 1
         image = Image.fromarray(square[..., 0] if grey else square)
         large = np.array(image.resize((width, height), Image.Resampling.BICUBIC))
         yield large[..., None] if grey else large
+
+
+def _spread(count: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, NUM_PHOTOGRAPHS).astype(np.int64))

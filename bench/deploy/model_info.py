@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bench.results.record import RunRecord
 
 FORMAT = 1  # of an exported file's metadata
+LARGEST_SIDE = 8192  # pixels; a file that says more would take all memory
 KEYS = ("model", "checksum", "class_names", "transform")  # without which nobody can use a file
 
 
@@ -32,6 +33,13 @@ class Transform:
     std: tuple[float, ...]
     in_channels: int
     image_size: int
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for sizes that no picture of ours has."""
+        sides = (self.short_side, self.side, self.image_size)
+        channels = {self.channels, self.in_channels}
+        if not all(0 < side <= LARGEST_SIDE for side in sides) or not channels <= {1, 3}:
+            raise ValueError(f"a transform to {sides} px and {sorted(channels)} channels")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.deploy.extra import need
-from bench.deploy.model_info import from_metadata
+from bench.deploy.model_info import ModelInfo, from_metadata
 from bench.deploy.predictor import Predictor
 from zoo.cause import first_line
 
@@ -25,6 +25,7 @@ class OnnxPredictor(Predictor):
         metadata = self.session.get_modelmeta().custom_metadata_map
         try:
             self.info = from_metadata(metadata)
+            _check_signature(self.session, self.info)
         except ValueError as error:
             raise ValueError(f"--onnx {path}: {error}") from error
         self.library = f"onnxruntime {runtime.__version__}"
@@ -42,6 +43,21 @@ class OnnxPredictor(Predictor):
                 "validation scores; export it again from a run that has"
             )
         return float(self.temperature)
+
+
+def _check_signature(session: Any, info: ModelInfo) -> None:
+    """Refuse a file that takes or gives something else than its metadata say."""
+    taken = [(given.type, len(given.shape)) for given in session.get_inputs()]
+    if taken != [("tensor(uint8)", 4)]:
+        raise ValueError("it takes something else than pixels (batch, height, width, channels)")
+    scores = [given.shape for given in session.get_outputs() if given.name == SCORES]
+    if not scores:
+        raise ValueError(f"it gives no `{SCORES}`")
+    num_classes = scores[0][-1]
+    if num_classes != len(info.class_names):
+        raise ValueError(
+            f"it gives scores of {num_classes} classes, and names {len(info.class_names)}"
+        )
 
 
 def run_session(session: Any, pixels: NDArray[np.uint8], layout: str) -> NDArray[np.float32]:

@@ -7,12 +7,15 @@ SHOW_EVERY = 0.2  # seconds
 
 
 class Progress:
-    """Counts images on standard error, where that is a terminal; says nothing elsewhere."""
+    """Counts images on standard error, where that is a terminal; says nothing elsewhere.
 
-    def __init__(self, what: str, total: int) -> None:
+    Nor where answers appear on the terminal meanwhile, with `answers_show`.
+    """
+
+    def __init__(self, what: str, total: int, *, answers_show: bool = False) -> None:
         self.what, self.total = what, total
         self.shown = 0.0
-        self.speaks = sys.stderr.isatty()
+        self.speaks = sys.stderr.isatty() and not (answers_show and sys.stdout.isatty())
 
     def show(self, done: int) -> None:
         """Say how many are done; the last one clears the line."""

@@ -20,7 +20,7 @@ from bench.deploy.cell_choice import EXPORT, WEIGHTS, find_cell
 from bench.deploy.checked_export import Exporter, ExportError
 from bench.deploy.export import PROBABILITIES, prepare_onnx
 from bench.deploy.extra import need
-from bench.deploy.image_check import take_squares
+from bench.deploy.image_check import find_photographs, take_squares
 from bench.deploy.model_info import Transform
 from bench.deploy.onnx_predictor import open_session, read_metadata
 from bench.deploy.pipeline import Pipeline
@@ -36,8 +36,7 @@ Pixels = NDArray[np.uint8]
 Ask = Callable[[Pixels], NDArray[np.float32]]  # to probabilities
 
 BATCHES = (1, 8, 32)  # the best of which is each library's batch
-NUM_CHECKED = 32  # images on which each library must say what the file says
-MOST_APART = 0.01  # of the probabilities
+MOST_APART = 0.01  # of the probabilities of a library's and the file's own answers
 LONG_SECONDS = 0.1  # beside which cold caches are nothing
 
 
@@ -97,7 +96,7 @@ def find_artefact(spec: ModelSpec, context: RunContext) -> Artefact:
         pipeline = Pipeline(network, make_transform(spec, context)).eval()
         return Artefact(prepare_onnx(pipeline)({}), pipeline, None)
     cell = find_cell(context.folder, spec.name)
-    exporter = Exporter.open(cell, context.data, channels_first=False)
+    exporter = Exporter.open(cell, context.data, find_photographs(cell.record))
     path = cell.folder / EXPORT
     if not path.is_file() or read_metadata(path).get("checksum") != exporter.info.checksum:
         exporter.export("onnx", path, context.runtime.say)
@@ -120,21 +119,25 @@ def make_transform(spec: ModelSpec, context: RunContext) -> Transform:
 
 
 def open_deployed(artefact: Artefact, context: RunContext) -> Deployed:
-    """Open a file by every library that is here and answers as it does."""
+    """Open a file by every library that is here and answers a batch as it does."""
     data, runtime = context.data, context.runtime
     rows = np.arange(min(max(BATCHES), len(data.test.labels)))
     deployed = Deployed(artefact, take_squares(data, data.test, rows))
     # Pixels lie channel by channel, and so do the maps of all that is made of them.
     artefact.pipeline.to(memory_format=torch.channels_last)
-    expected = open_onnxruntime(artefact, 1)(deployed.squares[:NUM_CHECKED])
+    expected = open_onnxruntime(artefact, 1)(deployed.squares)
     for way in list_ways(runtime.num_threads):
         title = LIBRARIES[way.library]
         if title in deployed.missing:
             continue
         num_threads = 1 if way.cores == "one core" else runtime.num_threads
+        # Each size is compiled for itself, which takes minutes: torch's own batch is taken there.
+        known = deployed.batches.get("torch" if way.library == "compiled" else way.library)
+        images = deployed.squares[:known]
         try:
             ask = _with_threads(OPENERS[way.library](artefact, num_threads), num_threads)
-            apart = float(np.abs(ask(deployed.squares[:NUM_CHECKED]) - expected).max())
+            ask(images[:1])
+            apart = float(np.abs(ask(images) - expected[: len(images)]).max())
         except Exception as error:
             # Libraries raise nearly anything for what they can't run.
             deployed.missing[title] = cause_of(error)
@@ -143,8 +146,9 @@ def open_deployed(artefact: Artefact, context: RunContext) -> Deployed:
             deployed.missing[title] = f"answers otherwise: probabilities are {apart:.2g} off"
             continue
         deployed.asks[way] = ask
-        if way.library not in deployed.batches:
-            deployed.batches[way.library] = _find_best_batch(ask, deployed.squares, runtime)
+        if known is None:
+            known = _find_best_batch(ask, images, runtime)
+        deployed.batches[way.library] = known
     return deployed
 
 

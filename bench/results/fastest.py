@@ -11,16 +11,22 @@ from bench.results.way import WAYS, Load, Way
 
 
 class Fastest(NamedTuple):
-    """The fastest way, in milliseconds an image, and those that aren't proven to be slower.
+    """The way that took least, in milliseconds an image, and those that may be as fast.
 
-    `ratio` is how many times as fast it is as torch on as many cores; None where torch is fastest,
-    or wasn't measured.
+    `rivals` aren't proven slower, of `num_ways` in all. `ratio` is how many times as fast it is as
+    torch on as many cores; None where torch is fastest, or wasn't measured.
     """
 
     way: Way
     value: Estimate
     rivals: tuple[Way, ...]
+    num_ways: int
     ratio: Estimate | None
+
+    @property
+    def is_proven(self) -> bool:
+        """Return whether any way is proven slower than this one."""
+        return len(self.rivals) < self.num_ways - 1
 
 
 def find_fastest(rows: Mapping[str, Measurement], load: Load) -> Fastest | None:
@@ -44,4 +50,5 @@ def find_fastest(rows: Mapping[str, Measurement], load: Load) -> Fastest | None:
         if verdict(ratio.low, ratio.high, p) != "faster":
             rivals.append(way)
     value = Estimate(timed[best].value, *rate_interval(timed[best]))
-    return Fastest(best, value, tuple(rivals), ratios.get(Way("torch", best.cores)))
+    of_torch = ratios.get(Way("torch", best.cores))
+    return Fastest(best, value, tuple(rivals), len(timed), of_torch)

@@ -14,10 +14,12 @@ from reports.chart.figure import (
     error_bars,
 )
 from reports.column import format_value
+from reports.estimate import has_interval
 from reports.ranking import Entry
 from reports.view import View
 
 DEPLOY = Chart("deploy", "Fastest way to run it here")
+MOST_NAMED = 3  # rows in a caption
 WORDS: dict[Load, str] = {"latency": "One image", "batched": "Batches"}
 
 
@@ -59,15 +61,12 @@ def _list_ways(entry: Entry, load: Load, cores: Cores) -> list[Way]:
 
 
 def _caption(rows: Sequence[Entry], load: Load, cores: Cores) -> str:
-    """Say which way is fastest for the first of the rows, and how often each is."""
-    fastest = []
-    for entry in rows:
+    """Say of the first rows which way is fastest."""
+    sentences = []
+    for entry in rows[:MOST_NAMED]:
         found = fastest_of(entry, load, cores)
         if found is not None:
-            fastest.append((entry, found))
-    sentences = [
-        f"{caption_name(entry)}: {describe_fastest(found)}." for entry, found in fastest[:3]
-    ]
+            sentences.append(f"{caption_name(entry)}: {describe_fastest(found)}.")
     return " ".join(sentences)
 
 
@@ -84,15 +83,17 @@ def fastest_of(entry: Entry, load: Load, cores: Cores | None = None) -> Fastest 
 
 
 def describe_fastest(found: Fastest) -> str:
-    """Say which way is fastest, by how much, and which aren't proven to be slower."""
-    text = f"{found.way.title}, {_interval(found.value)} ms"
+    """Say which way is fastest, by how much, and which may be as fast."""
+    took = f"{found.way.title}, {_interval(found.value)} ms"
+    if not found.is_proven:
+        return f"no way is proven fastest; least took {took}"
     if found.ratio is not None:
-        text += f", {_interval(found.ratio)} times as fast as torch"
+        took += f", {_interval(found.ratio)} times as fast as torch"
     if found.rivals:
-        text += f"; not proven slower: {', '.join(way.title for way in found.rivals)}"
-    return text
+        took += f"; {' and '.join(way.title for way in found.rivals)} may be as fast"
+    return took
 
 
 def _interval(number: Estimate) -> str:
     value, low, high = (format_value(each, "number") for each in number)
-    return f"{value} ({low} to {high})"
+    return f"{value} ({low} to {high})" if has_interval(number) else value
