@@ -35,7 +35,7 @@ from bench.studies.explain import agreement, share_in_middle
 from bench.studies.imbalance import part_top1
 from bench.studies.lab import Lab, Trained
 from bench.studies.relu_tanh import steps_to
-from bench.studies.wording import join_names, say_estimate
+from bench.studies.wording import join_names, say_count, say_estimate
 from bench.verify import find_faults
 from reports.study import build_gallery, write_gallery
 from tests.support.record_factory import record
@@ -249,5 +249,6 @@ def test_numbers_are_said_with_their_intervals() -> None:
     said = say_estimate(Estimate(1.0, -0.5, 2.5), "points", signed=True)
     assert said == "+1.0 points (-0.5 to +2.5)"
     assert "no interval" in say_estimate(Estimate(6.1, 0, math.inf), "times")
+    assert (say_count(1, "seed"), say_count(2000, "seed")) == ("1 seed", "2,000 seeds")
     assert join_names(["a"]) == "a"
     assert join_names("abc") == "a, b and c"

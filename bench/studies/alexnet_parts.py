@@ -7,7 +7,7 @@ from bench.request.config import RunConfig
 from bench.results.finding import Answer, Plot, Point, Series, point_at
 from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab
-from bench.studies.wording import say_estimate, say_proof
+from bench.studies.wording import say_count, say_estimate, say_proof
 
 WHOLE = "whole"
 
@@ -57,7 +57,8 @@ def alexnet_parts(lab: Lab) -> Answer:
         setting=(
             f"{whole.records[0].model} ({say_estimate(whole.accuracy, '%')} top-1), "
             f"{data.num_train:,} training images of {len(data.class_names)} classes of "
-            f"{data.name}, {len(whole.records[0].epochs)} epochs, {len(whole.records)} seeds."
+            f"{data.name}, {len(whole.records[0].epochs)} epochs, "
+            f"{say_count(len(whole.records), 'seed')}."
         ),
         beside=(
             "Krizhevsky et al. 2012, on ImageNet (top-1 / top-5): LRN 1.4 / 1.2 points, "

@@ -9,7 +9,7 @@ from bench.results.finding import Answer, Plot, Series, point_at
 from bench.results.image_interval import mean_estimate
 from bench.studies.image_set import use_flowers
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import join_names, say_estimate, say_proof
+from bench.studies.wording import join_names, say_count, say_estimate, say_proof
 
 OPTIMISERS: dict[str, dict[str, Any]] = {
     "SGD": {"optimizer": "sgd", "momentum": 0.0, "lr": 0.03},
@@ -46,7 +46,7 @@ def flowers(lab: Lab) -> Answer:
             f"{record.data.num_test} test photographs, {len(record.epochs)} epochs, batches of "
             f"{record.batch_size}, mirrored, constant rates "
             f"({rates}), "
-            f"{len(first.records)} seed(s)."
+            f"{say_count(len(first.records), 'seed')}."
         ),
         beside=("The flowers tutorial: about 67 % after 15 epochs on a laptop without a GPU.",),
         plots=(_draw(found),),

@@ -11,7 +11,7 @@ from bench.results.image_interval import mean_estimate
 from bench.results.interval import Estimate
 from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import say_estimate, say_proof
+from bench.studies.wording import say_count, say_estimate, say_proof
 
 RATIOS = (10, 100)
 REMEDIES: dict[str, dict[str, Any]] = {
@@ -47,8 +47,8 @@ def imbalance(lab: Lab) -> Answer:
         sentences=tuple(answer),
         setting=(
             f"{record.model}, {len(record.data.class_names)} classes of {record.data.name}, "
-            f"{len(record.epochs)} epochs, {len(_request(lab).seeds)} seeds; head, middle and tail "
-            "are thirds of the classes by their number of training images."
+            f"{len(record.epochs)} epochs, {say_count(len(_request(lab).seeds), 'seed')}; head, "
+            "middle and tail are thirds of the classes by their number of training images."
         ),
         plots=tuple(plots),
     )

@@ -8,7 +8,7 @@ from bench.results.finding import Answer, Plot, Series, point_at
 from bench.results.record import RunRecord
 from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import join_names, say_estimate, say_proof
+from bench.studies.wording import join_names, say_count, say_estimate, say_proof
 
 # SGD without momentum takes the steps of the others at larger rates.
 SLOW_START = (0.01, 0.03, 0.1, 0.3)
@@ -53,7 +53,7 @@ def optimisers(lab: Lab) -> Answer:
         setting=(
             f"{first.records[0].model}, {data.num_train:,} training images of "
             f"{len(data.class_names)} classes of {data.name}, {len(first.records[0].epochs)} "
-            f"epochs, one-cycle schedule, weight decay 5e-4, {len(seeds)} seeds."
+            f"epochs, one-cycle schedule, weight decay 5e-4, {say_count(len(seeds), 'seed')}."
         ),
         beside=(
             "The flowers tutorial compares optimisers at one rate each; see the study flowers.",

@@ -9,7 +9,7 @@ from bench.results.image_interval import independent_difference, top1_estimate
 from bench.results.interval import Estimate
 from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import join_names, say_estimate
+from bench.studies.wording import join_names, say_count, say_estimate
 
 CROPPED = ("crop", "mirror")
 # The dropout rate and the augmentations.
@@ -50,7 +50,8 @@ def overfitting(lab: Lab) -> Answer:
         setting=(
             f"{record.model}, {len(record.data.class_names)} classes of {record.data.name}, "
             f"{join_names(map(str, counts))} training images of each, as many steps for all, "
-            f"{len(sample.records)} seed(s); {record.data.num_validation:,} validation images."
+            f"{say_count(len(sample.records), 'seed')}; {record.data.num_validation:,} validation "
+            "images."
         ),
         plots=(
             Plot(

@@ -8,7 +8,7 @@ from bench.results.interval import Estimate, ratio_estimate
 from bench.results.record import RunRecord
 from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import join_names, say_estimate
+from bench.studies.wording import join_names, say_count, say_estimate
 
 ERROR = 25.0  # percent of the training images
 ACTIVATIONS = ("relu", "tanh")
@@ -42,7 +42,8 @@ def relu_tanh(lab: Lab) -> Answer:
             f"cuda_convnet without LRN, {sample.data.num_train:,} training images of "
             f"{sample.data.name} ({join_names(sample.data.class_names)}), batches of "
             f"{sample.batch_size}, momentum 0.9, constant rate from {join_names(map(str, rates))}, "
-            f"{len(relu)} seeds; training error of all training images after each epoch."
+            f"{say_count(len(relu), 'seed')}; training error of all training images after each "
+            "epoch."
         ),
         beside=("Krizhevsky et al. 2012, figure 1: about six times, on CIFAR-10.",),
         plots=(_draw([curves[name, best[name]] for name in ACTIVATIONS]),),

@@ -8,7 +8,7 @@ from bench.request.recipe import backbones
 from bench.results.finding import Answer, Plot, Series, point_at
 from bench.studies.image_set import find_pretrained, use_flowers
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import join_names, say_estimate, say_proof
+from bench.studies.wording import join_names, say_count, say_estimate, say_proof
 
 LARGE, SMALL = "timm:tf_efficientnet_lite0", "cuda_convnet"
 CIFAR = "CIFAR-100 first"
@@ -47,7 +47,7 @@ def transfer(lab: Lab) -> Answer:
         setting=(
             f"{join_names(record.data.class_names)}: {record.data.num_test} test photographs; "
             f"{LARGE} at {record.data.image_size} px and {SMALL} at 32 px, "
-            f"{len(_seeds(lab))} seed(s)."
+            f"{say_count(len(_seeds(lab)), 'seed')}."
         ),
         beside=(
             "LAB.md: frozen features of all 2,976 training photographs at 224 px give 88 to 90 %.",

@@ -22,6 +22,11 @@ def say_proof(difference: Estimate) -> str:
     return "proven worse" if difference.high < 0 else "undecided"
 
 
+def say_count(number: int, noun: str) -> str:
+    """Return a number of things: `1 seed`, `3 seeds`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def join_names(names: Iterable[str]) -> str:
     """Return names as a list in a sentence: `a, b and c`."""
     *some, last = names
