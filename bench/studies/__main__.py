@@ -30,7 +30,7 @@ def main(words: Sequence[str] | None = None) -> int:
     options = _parse(sys.argv[1:] if words is None else words)
     if not options.names:
         for study in CATALOGUE:
-            show(f"{study.name:14} {study.question} (quick: {study.minutes:g} min)")
+            show(f"{study.name:14} {study.question} (quick: about {study.minutes:g} min)")
         return 0
     try:
         studies = choose_studies(tuple(options.names))
