@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WHITENING_EPSILON = 5e-4  # added to a patch's variances, so that flat directions aren't blown up
-SCORE_SCALE = 9  # scores are divided by it: large ones at the start would saturate the softmax
+# Scores are divided by it: large ones would saturate the softmax at the start, and Muon's steps
+# of the last layer, whose size doesn't depend on the gradient's, would throw them about.
+SCORE_SCALE = 9
 
 
 class Block(nn.Module):
@@ -134,7 +136,7 @@ class CpuNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, num_classes) scores."""
-        scores: Tensor = self.fc(self.layers(self.whiten(images)))
+        scores: Tensor = self.fc(self.layers(self.whiten(images))) / SCORE_SCALE
         return scores
 
     @torch.no_grad()
