@@ -20,7 +20,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.cell.executor import choose_executor, prepare_executor
-from bench.data.dataset import Dataset, open_run_data
+from bench.data.run_data import Dataset, open_run_data
 from bench.distributed.process import (
     LARGE_PAGES,
     World,

@@ -21,8 +21,8 @@ from bench.results.memory_format import (
     asked_format,
     choose_channels_last,
 )
-from bench.results.prediction_check import double_faults, prediction_faults
-from bench.results.record import Accuracy, Comparison, Epoch, RunRecord, old_cell_name
+from bench.results.prediction_check import double_faults, fold_faults, prediction_faults
+from bench.results.record import Accuracy, CellKey, Comparison, Epoch, RunRecord
 from bench.results.setting import asked_settings
 from bench.results.storage import comparison_paths, find_run_folders, read
 from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
@@ -75,6 +75,7 @@ def find_faults(folder: Path) -> Iterator[str]:
         yield str(error)
         return
     records: list[RunRecord] = []
+    finished: dict[CellKey, Path] = {}
     for path in sorted(folder.glob("cells/*/record.json")):
         try:
             record = read(path, RunRecord)
@@ -82,10 +83,16 @@ def find_faults(folder: Path) -> Iterator[str]:
             yield str(error)
             continue
         records.append(record)
+        if record.status == "ok":
+            finished[record.key] = path.parent
         for fault in record_faults(record, request, path.parent):
             yield f"{path}: {fault}"
     for fault in run_faults(records, request):
         yield f"{folder}: {fault}"
+    # Without training there is nothing that was tested, unless the weights were given.
+    if request.folds and any(record.accuracy for record in records):
+        for fault in fold_faults(finished, request.folds):
+            yield f"{folder}: {fault}"
     for path in comparison_paths(folder):
         try:
             comparison = read(path, Comparison)
@@ -98,13 +105,12 @@ def find_faults(folder: Path) -> Iterator[str]:
 
 def run_faults(records: Sequence[RunRecord], request: RunConfig) -> Iterator[str]:
     """Check the records of a run beside each other: one a cell, all on the same data."""
-    cells = [(record.model, record.seed) for record in records]
+    cells = [record.key for record in records]
     if len(set(cells)) < len(cells):
-        yield "two records are of one model and seed"
-    for model in request.models:
-        for seed in request.seeds:
-            if (model, seed) not in cells:
-                yield f"{model}, seed {seed}: no record"
+        yield "two records are of one cell"
+    for key in request.cell_keys:
+        if key not in cells:
+            yield f"{key}: no record"
     if len({record.data.checksum for record in records}) > 1:
         yield "the records are of different data"
     if len({record.world_size for record in records}) > 1:
@@ -138,9 +144,9 @@ def _identity_faults(
     record: RunRecord, config: RunConfig, request: RunConfig, folder: Path
 ) -> Iterator[str]:
     """Check that a record is of a cell that was asked for, and made as asked."""
-    if folder.name not in (record.cell, old_cell_name(record.model, record.seed)):
+    if folder.name not in (record.key.name, record.key.old_name):
         yield f"is of {record.cell} but lies in {folder.name}"
-    if record.model not in request.models or record.seed not in request.seeds:
+    if record.key not in request.cell_keys:
         yield "is of a cell that was not asked for"
     if record.spec.get("name") != record.model:
         yield f"spec is of {record.spec.get('name')}"

@@ -77,7 +77,10 @@ COSTS = (
         key="train_seconds",
         title="Trained for",
         kind="seconds",
-        about="Wall time of training, without evaluation",
+        about=(
+            "Wall time of training, without evaluation; features from the cache count as the time "
+            "that they once took, folds as one of them"
+        ),
     ),
     Column(key="epochs", title="Epochs", about="Passes over the training set", shown=False),
 )

@@ -13,6 +13,7 @@ from bench.results.metric import FIGURES, METRICS, TRAINING, list_metrics
 from bench.results.record import Comparison, Measurement
 from bench.results.reliability import estimate
 from bench.results.verdict import launched_rate, rate_intervals
+from reports.fold import fold_top1, folds_of
 from reports.frame import Field, columns_of, derive_figures, figure, row_of
 from reports.runs import Cell, Run
 
@@ -83,9 +84,10 @@ def estimates_of(cells: Sequence[Cell], run: Run, intervals: Intervals) -> dict[
     numbers |= derive_figures(records[0], run.comparison)
     evaluated = [record.accuracy for record in records if record.accuracy is not None]
     if evaluated:
-        numbers["top1"] = top1_estimate(evaluated)
+        numbers["top1"] = top1_estimate(evaluated, of_folds=fold_top1(finished))
+    folds = folds_of(finished)
     for column, scores in stack_scores(finished).items():
-        numbers[column] = estimate(column, scores)
+        numbers[column] = estimate(column, scores, folds)
     # JSON has no infinity, and a chart has no place for it.
     return {name: number for name, number in numbers.items() if math.isfinite(number.value)}
 

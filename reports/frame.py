@@ -38,6 +38,7 @@ STANDING = ("rank_low", "rank_high", "tier")
 NEWER = (
     "feature_seconds",
     "format_choice",
+    "fold",
     *STANDING,
     *(column.key for column in FIGURES),
     *(setting.name for setting in SETTINGS if setting.in_csv),
@@ -94,6 +95,7 @@ def _identity(record: RunRecord, run: str) -> dict[str, Field]:
         "model": record.model,
         "family": text_of(record.spec, "family"),
         "seed": record.seed,
+        "fold": record.fold,
         "status": record.status,
         "dataset": record.data.name,
         "stand_in": record.data.stand_in,

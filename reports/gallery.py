@@ -38,7 +38,7 @@ def gallery_data(group: Group, row_numbers: Mapping[str, int]) -> dict[str, Any]
     rows = _comparable(group)
     if len(rows) < 2:
         return {}
-    labels = _first_labels(rows[0])
+    labels = rows[0].labels
     right = np.stack([entry.correct[0] for entry in rows])
     order = np.argsort(labels, kind="stable")
     counts = np.bincount(labels, minlength=len(rows[0].record.data.class_names))
@@ -55,17 +55,12 @@ def gallery_data(group: Group, row_numbers: Mapping[str, int]) -> dict[str, Any]
 
 def _comparable(group: Group) -> list[Entry]:
     """Return the rows whose first seeds answered the same images, best first."""
-    rows = [entry for entry in best_first(group, "top1") if _first_labels(entry).size]
+    rows = [entry for entry in best_first(group, "top1") if entry.labels.size]
     if not rows:
         return []
-    labels = _first_labels(rows[0])
-    same = [entry for entry in rows if np.array_equal(_first_labels(entry), labels)]
+    labels = rows[0].labels
+    same = [entry for entry in rows if np.array_equal(entry.labels, labels)]
     return same[: min(MAX_ROWS, MAX_ANSWERS // len(labels))]
-
-
-def _first_labels(entry: Entry) -> NDArray[np.int64]:
-    num_images = entry.correct.shape[1]
-    return np.asarray(entry.predictions["label"][:num_images], dtype=np.int64)
 
 
 def _p_of(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

@@ -136,7 +136,7 @@ def samples_of(entries: Sequence[Entry], row_numbers: Mapping[str, int]) -> list
 
     A run keeps `samples.npz` (index, image) and `predictions.npz` (label, top5) beside each record.
     """
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    found: dict[tuple[str, bool, int], dict[str, Any]] = {}
     for entry in entries:
         # The first seed stands for the model.
         for cell in entry.finished[:1]:
@@ -147,7 +147,8 @@ def samples_of(entries: Sequence[Entry], row_numbers: Mapping[str, int]) -> list
                 continue
             numbers = kept["index"][:MAX_SAMPLES].tolist()
             for index, image in zip(numbers, kept["image"], strict=False):
-                key = (entry.record.data.checksum, index)
+                # A fold's images are others than those of a test set.
+                key = (entry.record.data.checksum, entry.folds is None, index)
                 if key not in found:
                     label = int(answers["label"][index])
                     sample = {"image": encode_png(image), "label": label, "index": index}

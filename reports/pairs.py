@@ -167,9 +167,23 @@ def top1_pairs(group: Group, baselines: Sequence[Entry]) -> Pairs:
     for base, entry in _each_once(group, baselines):
         # Without predictions, or on other images, accuracies can't be compared image by image.
         if base.correct.size > 0 and entry.correct.shape[-1] == base.correct.shape[-1]:
-            points = top1_difference(entry.correct, base.correct)
+            points = top1_difference(entry.correct, base.correct, folds=entry.folds)
             found.append(Difference(base, entry, *points))
     return _judge_differences(found, "higher")
+
+
+def compare_top1(rows: Sequence[tuple[Entry, Entry]]) -> list[Pair]:
+    """Return how far each first row is above its second in top-1, both on the same images.
+
+    Judged by p values adjusted for the number of pairs, as in `top1_pairs`.
+    """
+    found = [
+        top1_difference(entry.correct, other.correct, folds=entry.folds) for entry, other in rows
+    ]
+    adjusted = holm([p for _, p in found])
+    return [
+        _judge_points(points, p, "higher") for (points, _), p in zip(found, adjusted, strict=True)
+    ]
 
 
 def image_pairs(group: Group, column: Column, baselines: Sequence[Entry]) -> Pairs:
@@ -181,7 +195,7 @@ def image_pairs(group: Group, column: Column, baselines: Sequence[Entry]) -> Pai
     for base, entry in _each_once(group, baselines):
         own, other = entry.image_scores.get(key), base.image_scores.get(key)
         if own is not None and other is not None and own.shape[1] == other.shape[1]:
-            found.append(Difference(base, entry, *difference(key, own, other)))
+            found.append(Difference(base, entry, *difference(key, own, other, entry.folds)))
     return _judge_differences(found, column.better)
 
 

@@ -17,6 +17,7 @@ from reports.pairs import SPEEDS, baselines_of, is_finite, noise_floor
 from reports.provenance import environment_rows, facts_of, title_of
 from reports.published import compare_with_published
 from reports.ranking import ranks_of, shared_and_different
+from reports.retrained import compare_ways
 from reports.table import group_views, heading, rank_text, row_data
 from reports.usage import find_usage
 from reports.verdict_text import verdict_of
@@ -112,6 +113,11 @@ def published_part(view: View) -> Part:
     return Part({"published": compare_with_published(view.entries)})
 
 
+def retrained_part(view: View) -> Part:
+    """Return models beside themselves, trained in other ways."""
+    return Part({"retrained": compare_ways(view.entries)})
+
+
 def charts_part(view: View) -> Part:
     """Return the charts of `reports/chart/catalogue.py`, each with its figures."""
     charts = draw_charts(view)
@@ -153,6 +159,7 @@ PARTS: tuple[Callable[[View], Part], ...] = (
     head_part,
     verdict_part,
     ranking_part,
+    retrained_part,
     published_part,
     charts_part,
     gallery_part,

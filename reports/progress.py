@@ -1,5 +1,6 @@
 """Read how far runs have got, from the records that they write as they go."""
 
+import math
 import os
 import time
 from collections import Counter
@@ -246,6 +247,6 @@ def _requested_cells(folder: Path) -> int:
     """Return how many cells a run was asked for; 0 if its `config.json` doesn't say."""
     config = read_config(folder)
     models, seeds = config.get("models"), config.get("seeds") or [0]
-    if not isinstance(models, list) or not isinstance(seeds, list):
-        return 0
-    return len(models) * len(seeds)
+    sizes, folds = config.get("images_per_class") or [0], config.get("folds") or 1
+    lengths = [len(each) for each in (models, seeds, sizes) if isinstance(each, list)]
+    return folds * math.prod(lengths) if len(lengths) == 3 and isinstance(folds, int) else 0

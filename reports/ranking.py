@@ -16,6 +16,7 @@ from bench.results.setting import LABELS, ranking_key
 from bench.results.verdict import pareto, rank_with_ties
 from reports.column import COLUMNS
 from reports.estimate import comparison_intervals, estimates_of, stack_scores
+from reports.fold import folds_of, join_folds
 from reports.frame import measurements_of, text_of
 from reports.naming import Names, name_apart
 from reports.runs import Cell, Run, Source
@@ -87,6 +88,21 @@ class Entry:
         return np.stack(rows)
 
     @cached_property
+    def rules(self) -> dict[str, object]:
+        """Return what must agree before it stands in one ranking with another row."""
+        return ranking_key(self.record)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Return the class of each test image, (n,); empty without predictions."""
+        return self.predictions["label"][: self.correct.shape[1]]
+
+    @property
+    def folds(self) -> NDArray[np.int64] | None:
+        """Return the fold that each test image was tested in, (n,); None with one test set."""
+        return folds_of(self.finished)
+
+    @cached_property
     def predictions(self) -> dict[str, NDArray[Any]]:
         """Return label, predicted class and confidence of every test image, seed after seed, (n,).
 
@@ -120,7 +136,7 @@ class Group:
         """Return the intervals of the rows' ranks in top-1, by the row's key."""
         rows = [entry for entry in self.entries if "top1" in entry.numbers]
         return standings_of(
-            {entry.key: Top1(entry.numbers["top1"], entry.correct) for entry in rows}
+            {entry.key: Top1(entry.numbers["top1"], entry.correct, entry.folds) for entry in rows}
         )
 
 
@@ -143,11 +159,14 @@ def entries_of(source: Source) -> list[Entry]:
             seeds.setdefault((number, cell.record.model, group), []).append(cell)
     intervals = [comparison_intervals(run.comparison) for run in source.runs]
     names = name_apart(
-        [(model, source.runs[n].name, f"group {group + 1}") for n, model, group in seeds]
+        [
+            (model, source.runs[number].name, _name_rules(cells[0].record, group))
+            for (number, model, group), cells in seeds.items()
+        ]
     )
     entries: dict[str, Entry] = {}
-    for ((number, model, group), cells), called in zip(seeds.items(), names, strict=True):
-        run = source.runs[number]
+    for ((number, model, group), parts), called in zip(seeds.items(), names, strict=True):
+        run, cells = source.runs[number], join_folds(parts)
         key = f"{run.name}/{model}"
         # Seeds of one model and run that ran under different rules; or run a/b has a model c, and
         # run a a model b/c.
@@ -156,6 +175,13 @@ def entries_of(source: Source) -> list[Entry]:
         numbers = estimates_of(cells, run, intervals[number])
         entries[key] = Entry(key, called, run, tuple(cells), group, numbers)
     return list(entries.values())
+
+
+def _name_rules(record: RunRecord, group: int) -> str:
+    """Name the rules that a row's cells share, where other rows of its model have others."""
+    if record.images_per_class is not None:
+        return f"{record.images_per_class} images a class"
+    return f"group {group + 1}"
 
 
 def groups_of(entries: Sequence[Entry]) -> list[Group]:

@@ -26,12 +26,13 @@ from bench.results.storage import (
     find_run_folders,
     read,
     requested_models,
+    sort_key,
 )
 
 Value = TypeVar("Value")
 
 # Of `predictions.npz`, beside the classes; older versions wrote fewer of them.
-SAID_OF_EACH = ("confidence", "loss", "brier", "set_size", "in_set", "has_double")
+SAID_OF_EACH = ("confidence", "loss", "brier", "set_size", "in_set", "has_double", "row")
 
 
 @dataclass(frozen=True)
@@ -192,11 +193,7 @@ def _read_run(folder: Path, faults: list[Fault]) -> Run:
     requested = requested_models(folder)
     position = {model: place for place, model in enumerate(requested)}
 
-    def as_requested(cell: Cell) -> tuple[int, str, int]:
-        record = cell.record
-        return position.get(record.model, len(requested)), record.model, record.seed
-
-    cells.sort(key=as_requested)
+    cells.sort(key=lambda cell: sort_key(cell.record.key, position))
     files = [_read_or_note(path, Comparison, faults) for path in comparison_paths(folder)]
     comparisons = tuple(each for each in files if each is not None)
     name = cells[0].record.run if cells else folder.name

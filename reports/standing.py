@@ -17,10 +17,11 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Top1(NamedTuple):
-    """A row's top-1, and which images its seeds got right, (seeds, n), or (0, 0)."""
+    """A row's top-1, which images its seeds got right, (seeds, n), or (0, 0), and their folds."""
 
     top1: Estimate
     correct: NDArray[np.bool_]
+    folds: NDArray[np.int64] | None = None
 
 
 class Standing(NamedTuple):
@@ -69,5 +70,7 @@ def _p_values(tested: list[Top1]) -> NDArray[np.float64]:
         # Of rows with other images the most numerous are paired.
         (num_images, _), *_ = sizes.most_common(1)
         same = [i for i, row in enumerate(tested) if row.correct.shape[1] == num_images]
-        p[np.ix_(same, same)] = p_values_of_pairs([tested[i].correct for i in same])
+        # Rows that may be ranked together have the same folds.
+        correct = [tested[i].correct for i in same]
+        p[np.ix_(same, same)] = p_values_of_pairs(correct, tested[same[0]].folds)
     return np.asarray(p)

@@ -18,6 +18,7 @@ from reports.ranking import (
     ranks_of,
     shared_and_different,
 )
+from reports.retrained import compare_ways, describe_ways
 from reports.runs import Source
 from reports.table import causes_of, heading, place_text
 from zoo.terminal import show, visible
@@ -30,7 +31,8 @@ HEADINGS = ("#", "model", *(column.terminal for column in SHOWN))
 
 def print_ranking(source: Source) -> None:
     """Print every group's ranking to standard output, failures last with their cause."""
-    groups = groups_of(entries_of(source))
+    entries = entries_of(source)
+    groups = groups_of(entries)
     _, different = shared_and_different(groups)
     if different:
         names = ", ".join(LABELS[name] for name in different)
@@ -48,6 +50,8 @@ def print_ranking(source: Source) -> None:
         for sentence in describe_disturbances(group.entries):
             lines = textwrap.wrap(f"{MARK} {sentence}", WIDTH - 2, subsequent_indent="  ")
             show(textwrap.indent("\n".join(lines), "  "))
+    for sentence in describe_ways(compare_ways(entries)):
+        show(textwrap.fill(visible(f"  {sentence}"), WIDTH, subsequent_indent="    "))
     for each in efficiencies(groups):
         show(visible(f"  {each.sentence}")[:WIDTH])
     for fault in source.faults:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.results.record import RunRecord, cell_name
+from bench.results.record import CellKey, RunRecord
 from bench.results.sealed_folder import hash_file
 from bench.results.storage import read
 from bench.train import checkpoint
@@ -69,7 +69,7 @@ def outcome(run: Path, model: str) -> dict[str, Any]:
 
     Final weights, the optimiser's state, the log of losses, what was predicted.
     """
-    folder = run / "cells" / cell_name(model, 0)
+    folder = run / "cells" / CellKey(model, 0).name
     record = read(folder / "record.json", RunRecord)
     assert record.status == "ok", record.error
     # Time, and what other processes took meanwhile, are of the machine.

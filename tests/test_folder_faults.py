@@ -14,7 +14,8 @@ from test_folder import SIZE, write_images
 
 from bench.data import cache, folder_build
 from bench.data import folder as folders
-from bench.data.dataset import Dataset, open_dataset, open_run_data
+from bench.data.dataset import Dataset, open_dataset
+from bench.data.run_data import open_run_data
 from bench.request.command_line import parse
 from tests.support.image_factory import one_line
 

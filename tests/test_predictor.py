@@ -13,6 +13,7 @@ from PIL import Image
 from bench.data.picture import decode_picture, decode_square, fit_square
 from bench.deploy.cell_choice import find_cell
 from bench.deploy.predictor import open_predictor
+from bench.results.record import CellKey
 from bench.results.storage import cell_folder
 from tests.support.trained_run import open_context, write_cell
 
@@ -23,7 +24,7 @@ def test_a_predictor_says_of_the_test_images_what_the_run_said(
 ) -> None:
     context = open_context(tmp_path / "run", tiny_data, runtime)
     record = write_cell(context, model)
-    folder = cell_folder(context.folder, model, 0)
+    folder = cell_folder(context.folder, CellKey(model, 0))
     with np.load(folder / "scores.npz") as kept:
         expected = np.exp(kept["log_probabilities"].astype(np.float64))
     predictor = open_predictor(run=context.folder, model=model)
@@ -91,7 +92,7 @@ def test_weights_of_other_classes_are_refused_by_name(
 ) -> None:
     context = open_context(tmp_path / "run", tiny_data, runtime)
     write_cell(context)
-    path = cell_folder(context.folder, "lenet5", 0) / "record.json"
+    path = cell_folder(context.folder, CellKey("lenet5", 0)) / "record.json"
     path.write_text(path.read_text().replace('"class 9"', '"class 9", "class 10"'))
     path.write_text(path.read_text().replace('"superclass_of": [', '"superclass_of": [0,'))
     with pytest.raises(ValueError, match=r"is \(10, 84\) in the weights and \(11, 84\)"):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bench.results.record import Measurement, RunRecord, cell_name
+from bench.results.record import CellKey, Measurement, RunRecord
 from bench.results.storage import (
     cell_folder,
     read,
@@ -91,7 +91,7 @@ def test_a_file_is_the_old_one_or_the_new_one(
     "name", ["tv:resnet18", "a/b.py:f", "../../x", "é" * 300, "</script>", "=1+1"]
 )
 def test_a_cells_folder_is_one_folder_whatever_the_model_is_called(name: str) -> None:
-    folder = cell_name(name, 3)
+    folder = CellKey(name, 3).name
     assert Path(folder).name == folder
     assert len(folder.encode()) < 255
     assert folder.endswith("-s3")
@@ -112,28 +112,29 @@ CLOSE = st.text(alphabet="ab/:-.~_ é", min_size=1, max_size=4)
     ],
 )
 def test_no_two_models_have_one_folder(one: str, other: str) -> None:
-    assert cell_name(one, 0) != cell_name(other, 0)
+    assert CellKey(one, 0).name != CellKey(other, 0).name
 
 
 @given(CLOSE, CLOSE, st.integers(0, 20), st.integers(0, 20))
 def test_a_folder_is_of_one_model_and_seed(one: str, other: str, first: int, second: int) -> None:
-    alike = cell_name(one, first) == cell_name(other, second)
+    alike = CellKey(one, first).name == CellKey(other, second).name
     assert alike == ((one, first) == (other, second))
 
 
 @pytest.mark.parametrize("name", ["lenet5", "vgg16_bn", "shufflenet_v2_x1_0"])
 def test_a_name_that_can_stand_there_is_its_folders(name: str) -> None:
-    assert cell_name(name, 1) == f"{name}-s1"
+    assert CellKey(name, 1).name == f"{name}-s1"
 
 
 def test_a_cell_that_was_begun_under_a_name_of_old_stays_there(tmp_path: Path) -> None:
     begun = replace(read(OLD_RECORD, RunRecord), model="m/n.py:f")
     folder = tmp_path / "cells" / "m-n.py-f-s0"
     write(folder / "record.json", begun)
-    assert cell_folder(tmp_path, "m/n.py:f", 0) == folder
+    assert cell_folder(tmp_path, CellKey("m/n.py:f", 0)) == folder
     # The other model of that folder's name has one of its own, and so has another seed.
     for model, seed in (("m-n.py:f", 0), ("m/n.py:f", 1)):
-        assert cell_folder(tmp_path, model, seed) == tmp_path / "cells" / cell_name(model, seed)
+        key = CellKey(model, seed)
+        assert cell_folder(tmp_path, key) == tmp_path / "cells" / key.name
     (folder / "model.safetensors").touch()
     assert find_weights(tmp_path, "m/n.py:f", 0) == folder / "model.safetensors"
     with pytest.raises(ValueError, match=r"no weights of m-n\.py:f"):

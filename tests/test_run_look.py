@@ -12,8 +12,9 @@ import pytest
 from test_look import SCENES, inside_pairs, make_set, view
 
 from bench.cell.cell_file import write_run_look
-from bench.data.dataset import Dataset, open_run_data
+from bench.data.dataset import Dataset
 from bench.data.look import look_at_set
+from bench.data.run_data import open_run_data
 from bench.data.run_look import drop_doubles, renumber
 from bench.data.subset import take_classes
 from bench.request.command_line import parse

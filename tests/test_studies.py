@@ -46,7 +46,7 @@ SMALL = RunConfig(
     epochs=1,
     batch_size=32,
     seeds=(0, 1),
-    images_per_class=8,
+    images_per_class=(8,),
     assess_train=True,
     num_threads=1,
 )

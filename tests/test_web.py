@@ -24,6 +24,7 @@ from bench.deploy.sample import read_samples
 from bench.deploy.served_model import list_models, say_set
 from bench.deploy.upload import decode_upload
 from bench.deploy.web import make_app
+from bench.results.record import CellKey
 from bench.results.reliability import conformal_sets
 from bench.results.storage import cell_folder
 from tests.support.trained_run import open_context, write_cell
@@ -193,7 +194,7 @@ def test_answers_are_the_predictors_own(run: Path, tiny_data: Any) -> None:
 
 def test_the_set_in_words_is_the_conformal_set_of_validation(run: Path, tiny_data: Any) -> None:
     (model, _) = list_models([run], [], [], None)
-    with np.load(cell_folder(run, "lenet5", 0) / "scores.npz") as kept:
+    with np.load(cell_folder(run, CellKey("lenet5", 0)) / "scores.npz") as kept:
         scores = {name: kept[name] for name in kept.files}
     losses = -scores["validation_log_probabilities"][
         np.arange(len(scores["validation_label"])), scores["validation_label"]
@@ -211,7 +212,7 @@ def test_the_set_in_words_is_the_conformal_set_of_validation(run: Path, tiny_dat
 def test_test_images_of_the_run_can_be_tried(run: Path, tiny_data: Any) -> None:
     client = client_of(run)
     names = client.get("/models").json()["samples"]
-    with np.load(cell_folder(run, "lenet5", 0) / "samples.npz") as kept:
+    with np.load(cell_folder(run, CellKey("lenet5", 0)) / "samples.npz") as kept:
         index, images = kept["index"], kept["image"]
     assert names == [tiny_data.class_names[number] for number in tiny_data.test.labels[index]]
     sent = client.get("/sample/3.png")

@@ -35,6 +35,8 @@ def write_answers(folder: Path, found: Outcome, data: Dataset) -> None:
     }
     if data.look is not None:
         answers["has_double"] = data.look.has_double(len(label))
+    if data.test_indices is not None:
+        answers["row"] = data.test_indices
     scores: dict[str, NDArray[Any]] = {"log_probabilities": log_probabilities}
     if validated is not None:
         scores |= {
@@ -49,14 +51,17 @@ def write_answers(folder: Path, found: Outcome, data: Dataset) -> None:
 
 
 def write_samples(folder: Path, data: Dataset) -> None:
-    """Keep a few test images beside the predictions."""
-    num_test = len(data.test.labels)
-    index = np.linspace(0, num_test - 1, min(NUM_SAMPLES, num_test)).astype(np.int64)
-    write_arrays(folder / "samples.npz", index=index, image=cut_pictures(data, index))
+    """Keep a few test images beside the predictions, with their places among those."""
+    _, rows = data.rows_of("test")
+    index = np.linspace(0, len(rows) - 1, min(NUM_SAMPLES, len(rows))).astype(np.int64)
+    write_arrays(folder / "samples.npz", index=index, image=cut_pictures(data, rows[index]))
 
 
 def write_thumbnails(run: Path, data: Dataset) -> None:
-    """Keep small pictures of some test images once a run, with the checksum of the data."""
+    """Keep small pictures of some test images once a run, with the checksum of the data.
+
+    Of a run with folds those are all images; their indices are rows of the whole set.
+    """
     path = run / "thumbnails.npz"
     # All cells of a run see the same data: `--resume` refuses another.
     if path.exists():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from bench.distributed.runtime import Runtime
-from bench.results.record import Accuracy, Epoch, RunRecord
+from bench.results.record import Accuracy, CellKey, Epoch, RunRecord
 from bench.train.build import RunContext
 from bench.train.trainer import Progress as Trained
 from zoo.terminal import visible
@@ -37,19 +37,17 @@ class Display:
     def show_kept(self, record: RunRecord) -> None:
         """Say that a cell was finished before the run was interrupted."""
         self.num_begun += 1
-        self.runtime.say(
-            f"[{self.num_begun}/{self.num_cells}] {record.model}, seed {record.seed}: kept"
-        )
+        self.runtime.say(f"[{self.num_begun}/{self.num_cells}] {record.key}: kept")
 
     @contextlib.contextmanager
-    def show_cell(self, model: str, seed: int) -> Iterator[Moved]:
+    def show_cell(self, key: CellKey) -> Iterator[Moved]:
         """Show a cell's training; the function given moves the bar to a share of the budget."""
         self.num_begun += 1
-        label = f"[{self.num_begun}/{self.num_cells}] {model}, seed {seed}"
+        label = f"[{self.num_begun}/{self.num_cells}] {key}"
         self.runtime.say(f"{label}: training")
         note_progress = self._log_progress(label)
         if self.names_cells:
-            self.indent = f"    {model}, seed {seed}: "
+            self.indent = f"    {key}: "
         if self.names_cells or not self.runtime.draws_bar:
             yield note_progress
             return
@@ -99,9 +97,7 @@ class Display:
     def show_end(self, record: RunRecord) -> None:
         """Say how a cell ended."""
         if record.status != "ok":
-            self.runtime.say(
-                f"    {record.model}, seed {record.seed}: {record.status}: {record.error}"
-            )
+            self.runtime.say(f"    {record.key}: {record.status}: {record.error}")
         elif record.accuracy is not None:
             top1, top5 = record.accuracy.top1, record.accuracy.top5
             self.runtime.say(f"{self.indent}test top-1 {top1:.2f} %, top-5 {top5:.2f} %")

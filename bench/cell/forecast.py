@@ -7,6 +7,7 @@ from functools import partial
 from bench.cell.open_run import Cell
 from bench.cell.plan import estimate_seconds, rate_device
 from bench.cell.record_writer import find_record, is_done
+from bench.data.subset import take_part
 from bench.request.config import RunConfig
 from bench.train.build import RunContext, build_model, prepare_learner
 from bench.train.schedule import choose_optimizer
@@ -36,7 +37,8 @@ def say_what_it_takes(cells: Sequence[Cell], context: RunContext) -> None:
     guesses = {
         model: estimate_seconds(spec, config, context.data, rate) for model, spec in specs.items()
     }
-    if sum(guesses[cell.model] for cell in left) < SHORT_SECONDS:
+    shares = {cell.key: _share_of_images(cell, context) for cell in left}
+    if sum(guesses[key.model] * share for key, share in shares.items()) < SHORT_SECONDS:
         return
     # Another rank's failure would leave this one waiting: several ranks keep to the guess.
     alone = runtime.world_size == 1
@@ -44,12 +46,16 @@ def say_what_it_takes(cells: Sequence[Cell], context: RunContext) -> None:
         model: _time_model(spec, context, guesses[model]) if alone else guesses[model]
         for model, spec in specs.items()
     }
-    total = sum(seconds[cell.model] for cell in left)
+    total = sum(seconds[key.model] * share for key, share in shares.items())
     if total < SHORT_SECONDS:
         return
     each = ", ".join(f"{model} {describe_time(each)}" for model, each in seconds.items())
-    seeds = f" with each of {len(config.seeds)} seeds" if len(config.seeds) > 1 else ""
-    runtime.say(f"training will take about {describe_time(total)}: {each}{seeds}")
+    many = ""
+    if config.folds or config.images_per_class:
+        many = f" on all training images, in {len(left)} cells"
+    elif len(config.seeds) > 1:
+        many = f" with each of {len(config.seeds)} seeds"
+    runtime.say(f"training will take about {describe_time(total)}: {each}{many}")
     for model, spec in specs.items():
         if seconds[model] >= LONG_SECONDS:
             for line in _name_smaller(spec, config, context.data.size):
@@ -67,6 +73,12 @@ def describe_time(seconds: float) -> str:
 def _is_finished(cell: Cell, context: RunContext) -> bool:
     before = context.runtime.on_main(find_record, cell, context)
     return before is not None and is_done(before)
+
+
+def _share_of_images(cell: Cell, context: RunContext) -> float:
+    """Return how many training images a cell sees, as a share of those of the whole set."""
+    subset = take_part(context.data, cell.key, context.config)
+    return len(subset.train_indices) / len(context.data.train_indices)
 
 
 def _time_model(spec: ModelSpec, context: RunContext, guess: float) -> float:

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from bench.data.dataset import Dataset, describe_classes, open_run_data
+from bench.data.dataset import Dataset
+from bench.data.run_data import describe_part, open_run_data
 from bench.distributed.runtime import Runtime
 from bench.environment import describe_run
-from bench.request.command_line import check_folder
+from bench.request.command_line import check_folder, explain_names
 from bench.request.config import RunConfig, to_json
-from bench.request.recipe import get_recipe
+from bench.results.record import CellKey
 from bench.results.storage import read_run, write_json
 from bench.train.build import RunContext, get_dropout_rates
 from bench.train.optimizer import check_optimizer
 from zoo.cause import UserCodeError, cause_of
 from zoo.fit import check_image_size
-from zoo.library import explain_shared_names
 from zoo.registry import resolve
 from zoo.regularise import build_regularised
 from zoo.spec import ModelSpec
@@ -27,11 +27,20 @@ from zoo.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Cell:
-    """One model with one seed. `spec` is a string, the cause, where the model's own code failed."""
+    """What one record is of. `spec` is a string, the cause, where the model's own code failed."""
 
-    model: str
-    seed: int
+    key: CellKey
     spec: ModelSpec | str
+
+    @property
+    def model(self) -> str:
+        """Return the model's name."""
+        return self.key.model
+
+    @property
+    def seed(self) -> int:
+        """Return the seed that it is trained with."""
+        return self.key.seed
 
 
 def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
@@ -42,7 +51,7 @@ def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
     """
     check_optimizer(config.optimizer)
     num_classes = len(data.class_names)
-    cells = []
+    specs: dict[str, ModelSpec | str] = {}
     for model in config.models:
         spec: ModelSpec | str
         try:
@@ -56,8 +65,8 @@ def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
             spec = cause_of(error)
         else:
             _check_spec(spec, config, num_classes)
-        cells += [Cell(model, seed, spec) for seed in config.seeds]
-    return cells
+        specs[model] = spec
+    return [Cell(key, specs[key.model]) for key in config.cell_keys]
 
 
 def _check_spec(spec: ModelSpec, config: RunConfig, num_classes: int) -> None:
@@ -93,18 +102,13 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
     runtime.claim_folder(folder)
     runtime.on_main(check_same_data, folder, data)
     runtime.on_main(_write_request, config, folder)
-    sizes = describe_classes(data)
-    runtime.say(
-        f"{data.name}: {len(data.train_indices):,} training images "
-        f"of {len(data.class_names)} classes, {sizes}"
-    )
+    sizes = describe_part(data, config)
+    runtime.say(f"{data.name}: {sizes}")
     if not config.takes_steps:
         budget = f"--epochs {config.epochs}" if config.seconds is None else "--seconds"
         budget += "" if config.seconds is None else f" {config.seconds:g}"
         runtime.say(f"--train {config.train} fits once: {budget} doesn't bind")
-    # Of the models of a recipe it is known which are meant; a person may have meant a library's.
-    by_recipe = config.models == get_recipe(config.recipe).models
-    namesakes = "" if by_recipe else explain_shared_names(config.models)
+    namesakes = explain_names(config)
     if namesakes:
         runtime.say(namesakes)
     return make_context(config, data, runtime, images_a_class=sizes)

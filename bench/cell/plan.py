@@ -7,6 +7,7 @@ import torch
 
 from bench.cell.open_run import Cell
 from bench.data.dataset import Dataset
+from bench.data.subset import take_part
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
 from bench.results.step_memory import estimate_step_memory
@@ -27,12 +28,18 @@ def show_plan(cells: Sequence[Cell], config: RunConfig, data: Dataset, runtime: 
     """
     rate = runtime.world_size * rate_device(runtime.device)
     total = 0.0
+    begun: set[str] = set()
     for cell in cells:
-        name = f"{cell.model}, seed {cell.seed}"
+        name = str(cell.key)
         if isinstance(cell.spec, str):
             runtime.say(f"{name}: can't be built: {cell.spec}")
             continue
-        seconds = estimate_seconds(cell.spec, config, data, rate)
+        subset = take_part(data, cell.key, config)
+        # The features of a model are computed once for all its cells.
+        seconds = estimate_seconds(
+            cell.spec, config, subset, rate, with_features=cell.model not in begun
+        )
+        begun.add(cell.model)
         memory = _estimate_memory(cell.spec, config, data, runtime)
         total += seconds
         runtime.say(
@@ -70,8 +77,15 @@ def _estimate_memory(spec: ModelSpec, config: RunConfig, data: Dataset, runtime:
     return memory.total_bytes
 
 
-def estimate_seconds(spec: ModelSpec, config: RunConfig, data: Dataset, rate: float) -> float:
-    """Estimate the seconds of a cell's training by the work of its steps.
+def estimate_seconds(
+    spec: ModelSpec,
+    config: RunConfig,
+    data: Dataset,
+    rate: float,
+    *,
+    with_features: bool = True,
+) -> float:
+    """Estimate the seconds of a cell's training by the work of its steps, and of its features.
 
     `rate` is the multiply-adds a second that the world's matrix products reach.
     """
@@ -79,7 +93,7 @@ def estimate_seconds(spec: ModelSpec, config: RunConfig, data: Dataset, rate: fl
     image_size = config.image_size or spec.image_size
     layers = try_layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
     passes = 0
-    if config.fits_head:
+    if config.fits_head and with_features:
         passes += len(data.train.labels)
     if config.takes_steps:
         passes += PASSES * (config.epochs or 0) * len(data.train_indices)

@@ -84,7 +84,7 @@ class RecordWriter:
 
 def record_path(cell: Cell, context: RunContext) -> Path:
     """Return where a cell's record stands."""
-    return cell_folder(context.folder, cell.model, cell.seed) / "record.json"
+    return cell_folder(context.folder, cell.key) / "record.json"
 
 
 def find_record(cell: Cell, context: RunContext) -> RunRecord | None:
@@ -110,6 +110,8 @@ def begin_record(cell: Cell, context: RunContext) -> RunRecord:
         run=context.folder.name,
         model=cell.model,
         seed=cell.seed,
+        fold=cell.key.fold,
+        images_per_class=cell.key.images_per_class,
         status="started",
         config=to_json(config),
         spec=spec,
@@ -123,7 +125,7 @@ def begin_record(cell: Cell, context: RunContext) -> RunRecord:
 
 def give_up_cell(cell: Cell, context: RunContext, status: Status, cause: str) -> RunRecord:
     """Write down that a cell's process died: a row with its cause."""
-    before = find_record(cell, context) or begin_record(cell, context)
+    before = find_record(cell, context) or begin_record(cell, context.of_cell(cell.key))
     record = replace(before, status=status, error=cause, finished=now())
     write(record_path(cell, context), record)
     return record
@@ -146,7 +148,7 @@ def describe_data(cell: Cell, context: RunContext) -> DataInfo:
         image_size=context.config.image_size or own_size,
         num_train=len(data.train_indices),
         num_validation=len(data.validation_indices),
-        num_test=len(data.test.labels),
+        num_test=len(data.rows_of("test")[1]),
         class_names=data.class_names,
         superclass_names=data.superclass_names,
         superclass_of=data.superclass_of,

@@ -56,6 +56,7 @@ def run_cell(cell: Cell, context: RunContext, display: Display) -> RunRecord:
     if before is not None and is_done(before):
         display.show_kept(before)
         return before
+    context = context.of_cell(cell.key)
     writer = RecordWriter(begin_record(cell, context), cell, context)
     # What an interrupted start has found out: this one goes on with it.
     known = ("stages", "epochs", "batch_search", "format_trial")
@@ -111,7 +112,7 @@ def _learn(method: LearningMethod, training: Training, display: Display) -> None
         # The run may have been interrupted between an epoch and its evaluation.
         _assess_epoch(method, assessor, training)
         with (
-            display.show_cell(writer.record.model, writer.record.seed) as moved,
+            display.show_cell(writer.record.key) as moved,
             open_trackers(writer.record, context) as track,
         ):
             method.begin()
@@ -162,7 +163,7 @@ def _load_weights(model: nn.Module, cell: Cell, context: RunContext) -> JsonValu
     state = context.runtime.on_main(read_weights, given, cell.model, cell.seed, class_names)
     found = load_starting_weights(model, state, num_classes=num_classes)
     new = f"; new for {num_classes} classes: {', '.join(found.new)}" if found.new else ""
-    context.runtime.say(f"{cell.model}, seed {cell.seed}: starts from {found.origin} weights{new}")
+    context.runtime.say(f"{cell.key}: starts from {found.origin} weights{new}")
     return {"from": found.origin, "new": list(found.new)}
 
 

@@ -10,8 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,17 @@ def find_cached(
             return folder, verify(folder, stamp)
         except ValueError:
             return None
+
+
+@contextmanager
+def making_alone(name: str, identity: str, *, say: Say, timeout: float) -> Iterator[None]:
+    """Let one process at a time make what isn't there, for an `open_cached` that only stores it.
+
+    ValueError if the one that makes it doesn't get on for `timeout` seconds.
+    """
+    folder = _place_of(name, identity, say)
+    with locked(folder.with_name(f"{folder.name}-made"), fcntl.LOCK_EX, say, timeout=timeout):
+        yield
 
 
 def _place_of(name: str, identity: str, say: Say) -> Path:

@@ -15,15 +15,13 @@ from bench.data.cache import Facts, Say, open_cached
 from bench.data.download import fetch_archive
 from bench.data.folder import TIMEOUT, Folder, FolderImages, find_folder
 from bench.data.folder_build import build_folder
-from bench.data.run_look import add_look
 from bench.data.set_build import build_set, expected_checksums
 from bench.data.source import ARCHIVES, Source, explain_missing, find_source, list_roots
-from bench.data.subset import take_subset
-from bench.request.config import RunConfig
 from bench.results.look import DataLook
 from zoo.suggest import unknown
 
 Protocol = Literal["split", "published"]
+Split = Literal["train", "validation", "test"]
 DATASETS = ("auto", *ARCHIVES, "imagefolder", "synthetic")
 EMBEDDED = Source("synthetic", "embedded", Path("/"))
 VALIDATION_SHARE = 10  # one in ten images of each class
@@ -51,6 +49,7 @@ class Dataset:
     channel that never changes). `checksum` covers
     the pixels and labels of both sets in canonical order. `train_indices` and `validation_indices`
     point into `train`; under the protocol `published` the first are all and the second none.
+    `test_indices` point into `test`: None is all of it.
     """
 
     name: str
@@ -70,6 +69,17 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     look: DataLook | None = None  # what shows the same as what, by the rows of this set
+    test_indices: NDArray[np.int64] | None = None
+
+    def rows_of(self, split: Split) -> tuple[ImageSet, NDArray[np.int64]]:
+        """Return the set that a split's images are stored in, and their rows there."""
+        if split == "train":
+            return self.train, self.train_indices
+        if split == "validation":
+            return self.train, self.validation_indices
+        if self.test_indices is None:
+            return self.test, np.arange(len(self.test.labels))
+        return self.test, self.test_indices
 
     @property
     def short_side(self) -> int:
@@ -117,6 +127,7 @@ def open_dataset(
     protocol: Protocol = "split",
     image_size: int | None = None,
     skip_unreadable: bool = False,
+    whole: bool = False,
     workers: int | None = None,
     timeout: float = TIMEOUT,
     say: Say = say_nothing,
@@ -124,9 +135,10 @@ def open_dataset(
     """Open a data set by name, decoding it into the cache if this is its first time.
 
     `auto` is CIFAR-100 where it is found or can be downloaded, else the stand-in `synthetic`, which
-    is said. `image_size` (224), `skip_unreadable` and `workers` are for image folders alone; the
-    last is how many processes decode the images whenever they are read, instead of once into the
-    cache, and `timeout` how many seconds their batches, and other processes, are waited for.
+    is said. `image_size` (224), `skip_unreadable`, `whole` (a folder without a test set isn't cut)
+    and `workers` are for image folders alone; the last is how many processes decode the images
+    whenever they are read, instead of once into the cache, and `timeout` how many seconds their
+    batches, and other processes, are waited for.
     ValueError, one line, for everything that a user can put right.
     """
     if name == "imagefolder":
@@ -135,6 +147,7 @@ def open_dataset(
             image_size,
             say,
             skip_unreadable=skip_unreadable,
+            whole=whole,
             num_workers=workers,
             timeout=timeout,
         )
@@ -175,33 +188,6 @@ def _check_validation(dataset: Dataset, say: Say) -> None:
         )
     if num_held < num_classes:
         say(f"{dataset.name}: {num_classes - num_held} classes have no validation image")
-
-
-def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
-    """Open the data set that a run asks for, in any of its processes.
-
-    ValueError for one with too few images for the batch that is asked for, and for a class that it
-    lacks.
-    """
-    whole = open_dataset(
-        config.dataset,
-        config.data_dir,
-        protocol=config.protocol,
-        image_size=config.image_size,
-        skip_unreadable=config.skip_unreadable,
-        workers=config.workers,
-        timeout=config.timeout,
-        say=say,
-    )
-    found = add_look(take_subset(whole, config), whole, config, say)
-    num_images = len(found.train_indices)
-    trains = config.epochs != 0 and not config.best_batch
-    if trains and config.batch_size > num_images:
-        raise ValueError(
-            f"--batch-size {config.batch_size}: {found.name} has {num_images} training images; "
-            f"give {num_images} or less"
-        )
-    return found
 
 
 def _choose_source(name: str, data_dir: Path | None, say: Say) -> Source:

@@ -76,7 +76,8 @@ class Folder:
         """Which decoded copy this is: the folder, the size, and what is kept of it."""
         skipped = " without unreadable" if self.skip_unreadable else ""
         kept = " undecoded" if self.num_workers else ""
-        return f"folder {self.folder.resolve()} {self.size}{skipped}{kept}"
+        whole = "" if self.test else " whole"
+        return f"folder {self.folder.resolve()} {self.size}{skipped}{kept}{whole}"
 
     @property
     def stamp(self) -> str:
@@ -129,10 +130,11 @@ def find_folder(
     say: Say,
     *,
     skip_unreadable: bool = False,
+    whole: bool = False,
     num_workers: int | None = None,
     timeout: float = TIMEOUT,
 ) -> Folder:
-    """Find the classes and images of a folder.
+    """Find the classes and images of a folder; where it has no test set, none is cut if `whole`.
 
     ValueError says what a folder of images must look like.
     """
@@ -140,7 +142,7 @@ def find_folder(
     for root in list_roots(data_dir):
         looked += [root, root / "imagefolder"]
     for place in looked:
-        found = list_folder(place, image_size or SIZE, say)
+        found = list_folder(place, image_size or SIZE, say, whole=whole)
         if found:
             found = replace(
                 found, skip_unreadable=skip_unreadable, num_workers=num_workers, timeout=timeout
@@ -153,22 +155,22 @@ def find_folder(
     )
 
 
-def list_folder(folder: Path, size: int, say: Say) -> Folder | None:
+def list_folder(folder: Path, size: int, say: Say, *, whole: bool = False) -> Folder | None:
     """List the images of a folder, whatever can be trained on; None where it holds none."""
     if not folder.is_dir():
         return None
     splits = find_splits(folder)
     if splits:
-        return _take_given_sets(folder, splits, size, say)
+        return _take_given_sets(folder, splits, size, whole, say)
     found = list_classes(folder)
     if not found.num_images:
         return None
     check_is_flat(folder, found.images)
     _say_passed_over(folder, [found], say)
-    return _cut_test_set(folder, size, found.images)
+    return _cut_test_set(folder, size, found.images, whole=whole)
 
 
-def _take_given_sets(folder: Path, splits: Splits, size: int, say: Say) -> Folder:
+def _take_given_sets(folder: Path, splits: Splits, size: int, whole: bool, say: Say) -> Folder:
     """Take train/ with test/ as they are, or with val/ where test/ holds no classes.
 
     ImageNet's test/ has no labels.
@@ -187,11 +189,9 @@ def _take_given_sets(folder: Path, splits: Splits, size: int, say: Say) -> Folde
     if unused:
         say(f"{folder}: {', '.join(unused)} not used; validation images are cut from {train_part}/")
     if not part:
-        say(
-            f"{folder} has neither test/ nor val/ with classes: "
-            f"one image in {TEST_SHARE} of {train_part}/ is the test set"
-        )
-        return _cut_test_set(folder, size, train.images, f"{train_part}/")
+        share = "no image" if whole else f"one image in {TEST_SHARE} of {train_part}/"
+        say(f"{folder} has neither test/ nor val/ with classes: {share} is the test set")
+        return _cut_test_set(folder, size, train.images, f"{train_part}/", whole=whole)
     classes = tuple(sorted(train.images))
     test = listed[part].images
     unknown = sorted(set(test) - set(classes))
@@ -213,10 +213,15 @@ def _say_passed_over(folder: Path, listed: Sequence[ClassFolders], say: Say) -> 
         say(f"{folder}: passed over {describe_passed_over(counts)}")
 
 
-def _cut_test_set(folder: Path, size: int, images: Images, part: str = "") -> Folder:
-    """Cut the test set: the first tenth of each class in canonical order, one image at least."""
+def _cut_test_set(
+    folder: Path, size: int, images: Images, part: str = "", *, whole: bool
+) -> Folder:
+    """Cut the test set: the first tenth of each class in canonical order, one image at least.
+
+    Nothing is cut where the set stays `whole`.
+    """
     classes = tuple(sorted(images))
-    num_to_cut = [max(1, len(images[name]) // TEST_SHARE) for name in classes]
+    num_to_cut = [0 if whole else max(1, len(images[name]) // TEST_SHARE) for name in classes]
     train: list[Row] = []
     test: list[Row] = []
     for row in _sort_canonically(images, part, classes):

@@ -129,6 +129,7 @@ class Purpose(IntEnum):
     RESIZED_RATIO = auto()
     RESIZED_Y = auto()
     RESIZED_X = auto()
+    OF_CLASS = auto()
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,70 @@
-"""A part of a data set: some classes, fewer training images, or a long tail of them. No torch."""
+"""What of a data set a run or a cell sees: classes, a fold, fewer images, a long tail. No torch."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.dataset import Dataset, ImageSet, split
+from bench.data.sampling import Purpose, permute
 from bench.request.config import RunConfig
+from bench.results.record import CellKey
 from zoo.suggest import unknown
 
-if TYPE_CHECKING:
-    from bench.data.dataset import Dataset, ImageSet
 
+def take_part(data: Dataset, key: CellKey, config: RunConfig) -> Dataset:
+    """Return what a cell sees of its run's data; validation stays whole but for a fold.
 
-def take_subset(data: "Dataset", config: RunConfig) -> "Dataset":
-    """Return what a request takes of a data set; validation and test stay whole but for `classes`.
-
-    ValueError for a class that isn't there, and for fewer than two.
+    Fewer images of each class are drawn anew for each seed and fold.
     """
-    if config.classes:
-        data = take_classes(data, config.classes)
-    labels = data.train.labels[data.train_indices]
+    if key.fold is not None:
+        assert config.folds is not None, "only a request with folds has such cells"
+        data = take_fold(data, key.fold, config.folds)
+    rows = data.train_indices
+    if key.images_per_class is not None:
+        rows = rows[permute(len(rows), key.seed, key.fold or 0, Purpose.OF_CLASS)]
+    labels = data.train.labels[rows]
     counts = np.bincount(labels, minlength=len(data.class_names))
-    if config.images_per_class is not None:
-        counts = np.minimum(counts, config.images_per_class)
+    if key.images_per_class is not None:
+        counts = np.minimum(counts, key.images_per_class)
     if config.imbalance is not None:
         counts = cut_tail(counts, config.imbalance)
-    return replace(data, train_indices=data.train_indices[take_first(labels, counts)])
+    return replace(data, train_indices=np.sort(rows[take_first(labels, counts)]))
 
 
-def take_classes(data: "Dataset", names: Sequence[str]) -> "Dataset":
+def take_fold(data: Dataset, fold: int, num_folds: int) -> Dataset:
+    """Return a data set whose test set is one of K folds of its training set.
+
+    The others are cut into training and validation as a whole set is.
+    """
+    labels = data.train.labels
+    is_tested = deal_folds(labels, num_folds) == fold
+    others = np.flatnonzero(~is_tested)
+    kept, held_out = split(labels[others])
+    return replace(
+        data,
+        test=data.train,
+        test_indices=np.flatnonzero(is_tested),
+        train_indices=others[kept],
+        validation_indices=others[held_out],
+    )
+
+
+def deal_folds(labels: NDArray[np.int64], num_folds: int) -> NDArray[np.int64]:
+    """Return each image's fold, from 1 to `num_folds`, (N,).
+
+    Dealt in turn, class after class, in canonical order, which is as good as random: the folds
+    differ by one image at most, of each class and of all together.
+    """
+    order = np.argsort(labels, kind="stable")
+    folds = np.empty(len(labels), np.int64)
+    folds[order] = np.arange(len(labels)) % num_folds + 1
+    return folds
+
+
+def take_classes(data: Dataset, names: Sequence[str]) -> Dataset:
     """Return the images of these classes alone, which are numbered in the order of the names.
 
     The checksum is of the whole set's and the names. There are no superclasses: those of a part of
@@ -60,7 +93,7 @@ def take_classes(data: "Dataset", names: Sequence[str]) -> "Dataset":
     )
 
 
-def _take(images: "ImageSet", number_of: NDArray[np.int64]) -> tuple["ImageSet", NDArray[np.bool_]]:
+def _take(images: ImageSet, number_of: NDArray[np.int64]) -> tuple[ImageSet, NDArray[np.bool_]]:
     """Return the images whose class has a number, with it as their label, and which they are."""
     numbers = number_of[images.labels]
     kept = numbers >= 0

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.data.dataset import Dataset, ImageSet, open_run_data, say_nothing
+from bench.data.dataset import Dataset, ImageSet, say_nothing
 from bench.data.folder import find_folder
 from bench.data.picture import decode_picture, fit_square
+from bench.data.run_data import open_run_data
+from bench.data.subset import take_part
 from bench.deploy.progress import Progress
 from bench.request.config import RunConfig, from_json
 from bench.results.record import RunRecord
@@ -55,17 +57,18 @@ class Agreement:
 
 
 def open_data_of(record: RunRecord, data_dir: Path | None = None) -> Dataset:
-    """Open the data set that a record's model was trained on; `data_dir` is another place of it.
+    """Open the data that a record's model was trained on; `data_dir` is another place of them.
 
     ValueError where it isn't there, or other images are there now.
     """
-    data = open_run_data(_restore_request(record, data_dir))
+    config = _restore_request(record, data_dir)
+    data = open_run_data(config)
     if data.checksum != record.data.checksum:
         raise ValueError(
             f"{data.name}: these images aren't those that {record.model} was trained on (checksum "
             f"{data.checksum:.12}, in the record {record.data.checksum:.12}); give --data-dir"
         )
-    return data
+    return take_part(data, record.key, config)
 
 
 def _restore_request(record: RunRecord, data_dir: Path | None) -> RunConfig:
@@ -92,17 +95,18 @@ def take_squares(data: Dataset, images: ImageSet, rows: NDArray[np.int64]) -> ND
 
 def compare(expect: Score, find: Score, data: Dataset) -> Agreement:
     """Compare two forms of a model over the whole test set."""
-    progress = Progress("checking test images", len(data.test.labels))
-    label = data.test.labels
+    images, tested = data.rows_of("test")
+    label = images.labels[tested]
+    progress = Progress("checking test images", len(label))
     expected, found, apart = [], [], 0.0
     for start in range(0, len(label), BATCH):
-        rows = np.arange(start, min(start + BATCH, len(label)))
-        squares = take_squares(data, data.test, rows)
+        rows = tested[start : start + BATCH]
+        squares = take_squares(data, images, rows)
         theirs, ours = expect(squares), find(squares)
         expected.append(theirs.argmax(axis=1))
         found.append(ours.argmax(axis=1))
         apart = max(apart, float(np.abs(theirs - ours).max()))
-        progress.show(int(rows[-1]) + 1)
+        progress.show(start + len(rows))
     return Agreement(np.concatenate(expected), np.concatenate(found), label, apart)
 
 
@@ -131,7 +135,8 @@ def read_photographs(files: Sequence[Path]) -> Iterator[Pixels]:
 def enlarge_squares(data: Dataset) -> Iterator[Pixels]:
     """Yield some test images as larger pictures that aren't square."""
     draw = np.random.default_rng(0)
-    for square in take_squares(data, data.test, _spread(len(data.test.labels))):
+    images, tested = data.rows_of("test")
+    for square in take_squares(data, images, tested[_spread(len(tested))]):
         height, width = (int(len(square) * factor) for factor in draw.uniform(1.2, 5, 2))
         grey = square.shape[-1] == 1
         image = Image.fromarray(square[..., 0] if grey else square)

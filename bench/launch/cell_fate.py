@@ -55,7 +55,7 @@ def _read_records(config: RunConfig) -> list[RunRecord]:
 
 def _cell_folder(config: RunConfig, record: RunRecord) -> Path:
     assert config.out is not None, "the request was completed"
-    return cell_folder(config.out, record.model, record.seed)
+    return cell_folder(config.out, record.key)
 
 
 def has_begun(config: RunConfig) -> bool:

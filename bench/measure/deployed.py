@@ -89,14 +89,16 @@ def find_artefact(spec: ModelSpec, context: RunContext) -> Artefact:
     Of fresh weights where the run has trained none. ValueError where a library for it is missing,
     ExportError where the model can't be exported.
     """
-    seeds = context.config.seeds
-    folders = [cell_folder(context.folder, spec.name, seed) for seed in seeds]
+    config = context.config
+    keys = [key for key in config.cell_keys if key.model == spec.name]
+    folders = [cell_folder(context.folder, key) for key in keys]
     if not any((folder / WEIGHTS).is_file() for folder in folders):
-        network = build_model(spec, seeds[0], context).eval().requires_grad_(False)
+        network = build_model(spec, config.seeds[0], context).eval().requires_grad_(False)
         pipeline = Pipeline(network, make_transform(spec, context)).eval()
         return Artefact(prepare_onnx(pipeline)({}), pipeline, None)
     cell = find_cell(context.folder, spec.name)
-    exporter = Exporter.open(cell, context.data, find_photographs(cell.record))
+    data = context.of_cell(cell.record.key).data
+    exporter = Exporter.open(cell, data, find_photographs(cell.record))
     path = cell.folder / EXPORT
     if not path.is_file() or read_metadata(path).get("checksum") != exporter.info.checksum:
         exporter.export("onnx", path, context.runtime.say)
@@ -120,9 +122,10 @@ def make_transform(spec: ModelSpec, context: RunContext) -> Transform:
 
 def open_deployed(artefact: Artefact, context: RunContext) -> Deployed:
     """Open a file by every library that is here and answers a batch as it does."""
-    data, runtime = context.data, context.runtime
-    rows = np.arange(min(max(BATCHES), len(data.test.labels)))
-    deployed = Deployed(artefact, take_squares(data, data.test, rows))
+    runtime, config = context.runtime, context.config
+    data = context.of_cell(config.cell_keys[0]).data
+    stored, rows = data.rows_of("test")
+    deployed = Deployed(artefact, take_squares(data, stored, rows[: max(BATCHES)]))
     # Pixels lie channel by channel, and so do the maps of all that is made of them.
     artefact.pipeline.to(memory_format=torch.channels_last)
     expected = open_onnxruntime(artefact, 1)(deployed.squares)

@@ -29,6 +29,7 @@ from bench.request.option import flag_of
 from bench.request.recipe import choose_models, get_recipe
 from bench.results.record import RunRecord
 from bench.results.storage import read, read_run
+from zoo.library import explain_shared_names
 from zoo.suggest import unknown
 from zoo.terminal import refuse
 
@@ -289,11 +290,18 @@ def read_request(folder: Path) -> RunConfig:
         raise ValueError(f"{path}: can't be read ({error})") from error
 
 
+def explain_names(config: RunConfig) -> str:
+    """Say in a line which model is meant by names that are ours and a library's; "" for none."""
+    # Of the models of a recipe it is known which are meant; a person may have meant a library's.
+    by_recipe = config.models == get_recipe(config.recipe).models
+    return "" if by_recipe else explain_shared_names(config.models)
+
+
 def how_to_resume(config: RunConfig) -> str:
     """Say what an interrupted run has finished, and the command that continues it."""
     records = read_run(_folder(config))[0]
     num_finished = sum(record.status in ("ok", "diverged") for record in records)
-    num_cells = len(config.models) * len(config.seeds)
+    num_cells = len(config.cell_keys)
     # Of several machines each says its own command.
     names = ["NPROC", *(MACHINE_VARIABLES if "NNODES" in os.environ else ())]
     variables = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]

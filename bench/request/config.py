@@ -6,6 +6,7 @@ defaults that the options given on the command line change.
 
 import dataclasses
 from dataclasses import dataclass
+from itertools import product, starmap
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.request.option import Option, check_distinct, check_value, flag_of, option
 from bench.results.metric import MEASURE_HELP, MEASURES
+from bench.results.record import CellKey
 from zoo.suggest import unknown
 
 # The names by which accelerate knows trackers, each with the module that its package installs.
@@ -103,12 +105,13 @@ class DataOptions:
         metavar="NAME",
         distinct=True,
     )
-    images_per_class: int | None = option(
-        None,
-        "Train on the first N training images of each class at most. A smaller part is one of "
-        "every larger part.",
+    images_per_class: tuple[int, ...] = option(
+        (),
+        "Train on at most N training images of each class; of several N, once on each, for a "
+        "learning curve. Each seed draws its own, and a smaller part is one of every larger part.",
         metavar="N",
         positive=True,
+        distinct=True,
     )
     imbalance: float | None = option(
         None,
@@ -121,6 +124,13 @@ class DataOptions:
         False,
         "Leave out training and validation images that show the same as a test image, found as "
         "`python -m bench.data` does. They are counted in every record.",
+    )
+    folds: int | None = option(
+        None,
+        "Test every training image once: cut K stratified folds of them, and train each model K "
+        "times on all but one. A test set that is there isn't read.",
+        metavar="K",
+        between=(2, 1000),
     )
     image_size: int | None = option(
         None,
@@ -453,6 +463,13 @@ class RunConfig(RunOptions, MeasuringOptions, MachineOptions, LearningOptions, D
     """Train, measure and compare image classifiers on the same data, machine and rules."""
 
     @property
+    def cell_keys(self) -> tuple[CellKey, ...]:
+        """List the cells that are asked for, model by model."""
+        folds = range(1, self.folds + 1) if self.folds else (None,)
+        sizes = self.images_per_class or (None,)
+        return tuple(starmap(CellKey, product(self.models, self.seeds, folds, sizes)))
+
+    @property
     def fits_head(self) -> bool:
         """Return whether a linear classifier is fitted to frozen features, at first or alone."""
         return self.train != "all"
@@ -508,6 +525,9 @@ def from_json(values: dict[str, Any]) -> RunConfig:
             raise ValueError(unknown("option", name, hints))
         if isinstance(value, list):
             value = tuple(value)
+        # Records are older than the option's being a list.
+        if name == "images_per_class" and value is None:
+            value = ()
         if isinstance(value, str) and hints[name] == Path | None:
             value = Path(value)
         try:
@@ -551,6 +571,16 @@ def _check_together(config: RunConfig) -> None:
     if {"crop", "resized"} <= set(config.augment):
         raise ValueError(
             "--augment crop resized: two ways to take a window of an image; give one of them"
+        )
+    if config.folds and config.drop_duplicates:
+        raise ValueError(
+            "--drop-duplicates --folds: doubles of a test set are left out, and folds have none; "
+            "leave one of them out"
+        )
+    if config.protocol == "published" and config.folds:
+        raise ValueError(
+            "--folds cuts validation images off, and --protocol published has none: take "
+            "--protocol split"
         )
     unable = ""
     if config.precision == "fp16":

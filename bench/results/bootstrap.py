@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.results.image_interval import fold_means, overlap_factor
 from bench.results.interval import (
     CONFIDENCE,
     Estimate,
@@ -28,6 +29,7 @@ def draw_means(
     models: Sequence[NDArray[np.floating] | NDArray[np.bool_]],
     draw: np.random.Generator,
     num_draws: int = NUM_DRAWS,
+    folds: NDArray[np.int64] | None = None,
 ) -> Draws:
     """Draw the models' means over images and seeds, (num_draws, models).
 
@@ -36,15 +38,25 @@ def draw_means(
     jointly normal with the images' covariance, and nothing of length n is drawn. Seeds are a
     model's own; their mean is drawn from Student's distribution, wider for being few. A model with
     one seed is taken to have no spread between seeds: the draws then cover images alone.
-    Differences of two models are Behrens' and Fisher's, a little wider than Welch's.
+    Differences of two models are Behrens' and Fisher's, a little wider than Welch's. With `folds`
+    (n,) the covariance is that of folds that overlap, see `image_interval.variance_over_images`.
     """
     each = np.stack([seeds.mean(axis=0, dtype=np.float64) for seeds in models])
     means = each.mean(axis=1, keepdims=True)
     n = each.shape[1]
-    covariance = (each - means) @ (each - means).T / (n - 1) / n
+    covariance = np.atleast_2d(np.cov(each)) / n
+    widening: float | NDArray[np.float64] = 1.0
+    if folds is not None:
+        between = fold_means(each, folds)
+        k = between.shape[1]
+        of_folds = overlap_factor(k) * np.atleast_2d(np.cov(between))
+        if np.trace(of_folds) > np.trace(covariance):
+            covariance = of_folds
+            # A normal number over it is Student's.
+            widening = np.sqrt((k - 1) / draw.chisquare(k - 1, (num_draws, 1)))
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.clip(values, 0, None))
-    draws = means.T + draw.standard_normal((num_draws, len(models))) @ root.T
+    draws = means.T + widening * (draw.standard_normal((num_draws, len(models))) @ root.T)
     for column, seeds in enumerate(models):
         k = len(seeds)
         if k > 1:

@@ -1,6 +1,6 @@
 """Whether a cell's predictions are those that its record counts, and its scores lead to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bench.results.array_file import UNREADABLE
 from bench.results.look import FILE, read_look
-from bench.results.record import Accuracy, RunRecord
+from bench.results.record import Accuracy, CellKey, RunRecord
 from bench.results.reliability import brier_scores, conformal_sets, image_losses
 
 MOST_CONFIDENCE = 1.00001  # float32 probabilities are 1 within their rounding
@@ -39,6 +39,8 @@ def prediction_faults(record: RunRecord, accuracy: Accuracy, folder: Path) -> It
     if label.min() < 0 or max(label.max(), top5.max()) >= len(record.data.class_names):
         yield "a class is out of range"
         return
+    if ("row" in said) != (record.fold is not None):
+        yield "says which rows its images are without a fold, or has one and doesn't"
     # Older versions wrote none of these.
     if "loss" in said and not np.isclose(said["loss"].mean(), accuracy.loss, rtol=LOSS_ROUNDING):
         yield "the loss is not that of the predictions"
@@ -63,6 +65,23 @@ def double_faults(record: RunRecord, folder: Path) -> Iterator[str]:
         yield f"{FILE} is of other data"
     if said is None or not np.array_equal(said, look.has_double(record.data.num_test)):
         yield f"has_double in predictions.npz is not what {FILE} says"
+
+
+def fold_faults(cells: Mapping[CellKey, Path], num_folds: int) -> Iterator[str]:
+    """Check that the folds of each model and seed test every image once; `cells` are finished."""
+    folders: dict[CellKey, list[Path]] = {}
+    for key, folder in cells.items():
+        folders.setdefault(key._replace(fold=None), []).append(folder)
+    for key, found in folders.items():
+        if len(found) < num_folds:
+            continue
+        try:
+            rows = np.concatenate([_read_arrays(each / "predictions.npz")["row"] for each in found])
+        except UNREADABLE as error:
+            yield f"{key}: the rows of its folds can't be read ({error})"
+            continue
+        if not np.array_equal(np.sort(rows), np.arange(len(rows))):
+            yield f"{key}: its folds don't test every image once"
 
 
 def _score_faults(said: dict[str, NDArray[Any]], path: Path) -> Iterator[str]:

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from bench.results.image_interval import fold_means, overlap_factor
+from bench.results.interval import CONFIDENCE, student_quantile
+
 Matrix = NDArray[np.float64]
 
 
@@ -27,20 +30,22 @@ class Ranks(NamedTuple):
     tier: NDArray[np.int64]
 
 
-def p_values_of_pairs(models: Sequence[NDArray[Any]]) -> Matrix:
+def p_values_of_pairs(
+    models: Sequence[NDArray[Any]], folds: NDArray[np.int64] | None = None
+) -> Matrix:
     """Return the two-sided p (m, m) that two models' means over images and seeds are equal.
 
     A model is (seeds, n), right or not on the same n images, or numbers of them. For each pair it
     is the p of `image_interval.top1_difference` or `mean_difference`: McNemar's exact test for one
     seed each of right or not, else Student's on the paired differences and the seeds (Welch 1947).
+    `folds` (n,) are those that the images were tested in, where there are any.
     """
     each = np.stack([seeds.mean(axis=0, dtype=np.float64) for seeds in models])
     n = each.shape[1]
     means = each.mean(axis=1)
-    centred = each - means[:, None]
-    products = centred @ centred.T / (n - 1) / n
-    own = np.diag(products)
-    of_images = np.clip(own[:, None] + own - 2 * products, 0, None)
+    of_images, freedom = _variance_of_differences(each) / n, np.array(n - 1)
+    if folds is not None:
+        of_images, freedom = _heed_folds(of_images, each, folds)
     # Variances of the means between seeds, each over its own degrees of freedom where it has some.
     of_seeds, over_freedom = np.zeros(len(models)), np.zeros(len(models))
     for i, seeds in enumerate(models):
@@ -50,12 +55,12 @@ def p_values_of_pairs(models: Sequence[NDArray[Any]]) -> Matrix:
     variance = of_images + of_seeds[:, None] + of_seeds
     differences = np.abs(means[:, None] - means)
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = of_images**2 / (n - 1) + over_freedom[:, None] + over_freedom
+        spread = of_images**2 / freedom + over_freedom[:, None] + over_freedom
         p = 2 * special.stdtr(variance**2 / spread, -differences / np.sqrt(variance))
     p = np.where(variance > 0, p, differences == 0)
     # A model of other numbers than right or not has no counts of them.
     counted = [i for i, seeds in enumerate(models) if len(seeds) == 1 and seeds.dtype == bool]
-    if counted:
+    if counted and folds is None:
         right = each[counted]
         only_own = np.rint(right @ (1 - right).T).astype(np.int64)
         fewer = np.minimum(only_own, only_own.T).astype(np.float64)
@@ -63,6 +68,25 @@ def p_values_of_pairs(models: Sequence[NDArray[Any]]) -> Matrix:
         p[np.ix_(counted, counted)] = exact
     np.fill_diagonal(p, 1)
     return np.asarray(p)
+
+
+def _heed_folds(
+    of_images: Matrix, each: Matrix, folds: NDArray[np.int64]
+) -> tuple[Matrix, NDArray[np.int64]]:
+    """Return `image_interval.variance_over_images` of each pair, and its degrees of freedom."""
+    means = fold_means(each, folds)
+    n, k = each.shape[1], means.shape[1]
+    of_folds = overlap_factor(k) * _variance_of_differences(means)
+    images_reach = np.sqrt(of_images) * student_quantile(CONFIDENCE, n - 1)
+    wider = images_reach > np.sqrt(of_folds) * student_quantile(CONFIDENCE, k - 1)
+    return np.where(wider, of_images, of_folds), np.where(wider, n - 1, k - 1)
+
+
+def _variance_of_differences(each: Matrix) -> Matrix:
+    """Return the variance, over n numbers of m models (m, n), of each pair's differences (m, m)."""
+    covariance = np.atleast_2d(np.cov(each))
+    own = np.diag(covariance)
+    return np.asarray(np.clip(own[:, None] + own - 2 * covariance, 0, None))
 
 
 def adjust_pairs(p: Matrix) -> Matrix:

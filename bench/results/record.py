@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import ConfigDict, Field, JsonValue
@@ -255,11 +255,57 @@ class DataInfo:
             raise ValueError("superclass_of names a superclass that isn't there")
 
 
+class CellKey(NamedTuple):
+    """Which cell of a run: a model with a seed, and which part of the data it sees.
+
+    `fold` is the one that it is tested on, from 1; None where there is one test set.
+    `images_per_class` is how many it learns from at most; None where that is all.
+    """
+
+    model: str
+    seed: int
+    fold: int | None = None
+    images_per_class: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the cell's folder: `MODEL-sSEED`, `MODEL-sSEED-fFOLD-nIMAGES`.
+
+        A model whose name can't stand there as it is has a checksum of it behind `~`, which no
+        other name has in its folder: `m/n.py:f` and `m-n.py:f` are two cells.
+        """
+        plain = plain_name(self.model)
+        if plain != self.model:
+            digest = hashlib.sha256(self.model.encode(errors="surrogateescape")).hexdigest()
+            plain = f"{plain}~{digest[:DIGITS]}"
+        return plain + self._ending
+
+    @property
+    def old_name(self) -> str:
+        """Return the name of the folder in runs of which two models could have one."""
+        return plain_name(self.model) + self._ending
+
+    @property
+    def _ending(self) -> str:
+        numbers = (("s", self.seed), ("f", self.fold), ("n", self.images_per_class))
+        return "".join(f"-{letter}{number}" for letter, number in numbers if number is not None)
+
+    def __str__(self) -> str:
+        """Return the cell as people are told of it: `lenet5, seed 0, fold 2`."""
+        text = f"{self.model}, seed {self.seed}"
+        if self.fold is not None:
+            text += f", fold {self.fold}"
+        if self.images_per_class is not None:
+            text += f", {self.images_per_class} images a class"
+        return text
+
+
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class RunRecord:
     """One model with one seed, from `started` to its end.
 
-    Everything that a report shows of it is in here.
+    Everything that a report shows of it is in here. `fold` and `images_per_class` say which part of
+    the data it saw, see `CellKey`.
 
     `batch_search` is what `--batch-size best` found: images a second by batch, and why no larger
     one was tried. `format_trial` is there where its memory format was left to the machine.
@@ -268,6 +314,8 @@ class RunRecord:
     run: str
     model: str
     seed: int
+    fold: Annotated[Positive | None, NEWER] = None
+    images_per_class: Annotated[Positive | None, NEWER] = None
     status: Status
     error: str | None = None
     config: dict[str, JsonValue]
@@ -294,9 +342,14 @@ class RunRecord:
     schema: int = SCHEMA
 
     @property
+    def key(self) -> CellKey:
+        """Which cell this is of."""
+        return CellKey(self.model, self.seed, self.fold, self.images_per_class)
+
+    @property
     def cell(self) -> str:
         """The cell's name, and its folder's: `MODEL-sSEED`."""
-        return cell_name(self.model, self.seed)
+        return self.key.name
 
     @property
     def validation_top1(self) -> float | None:
@@ -354,24 +407,6 @@ class Comparison:
     batch_size: Positive
     created: str
     schema: int = SCHEMA
-
-
-def cell_name(model: str, seed: int) -> str:
-    """Name the folder of a cell: `MODEL-sSEED`.
-
-    A model whose name can't stand there as it is has a checksum of it behind `~`, which no other
-    name has in its folder: `m/n.py:f` and `m-n.py:f` are two cells.
-    """
-    plain = plain_name(model)
-    if plain == model:
-        return f"{plain}-s{seed}"
-    digest = hashlib.sha256(model.encode(errors="surrogateescape")).hexdigest()
-    return f"{plain}~{digest[:DIGITS]}-s{seed}"
-
-
-def old_cell_name(model: str, seed: int) -> str:
-    """Name the folder as runs did in which two models could have one."""
-    return f"{plain_name(model)}-s{seed}"
 
 
 def plain_name(model: str) -> str:

@@ -182,12 +182,17 @@ def selective_scores(
     return np.asarray(kept * (right - at_limit) / share + at_limit)
 
 
-def estimate(column: str, scores: NDArray[np.float64]) -> Estimate:
-    """Return a column's figure with its interval, from the numbers (seeds, n) of `image_scores`."""
+def estimate(
+    column: str, scores: NDArray[np.float64], folds: NDArray[np.int64] | None = None
+) -> Estimate:
+    """Return a column's figure with its interval, from the numbers (seeds, n) of `image_scores`.
+
+    `folds` (n,) are those that the images were tested in, where there are any.
+    """
     if column == UNDOUBLED:
         num_right = (scores > 0).sum(axis=1)
         return share_estimate([int(right) for right in num_right], scores.shape[1])
-    value, low, high = mean_estimate(scores)
+    value, low, high = mean_estimate(scores, folds=folds)
     if column == ERROR:
         # Of a square that chance has put below 0 the root is 0.
         return Estimate(*(math.sqrt(max(0.0, square)) for square in (value, low, high)))
@@ -196,7 +201,10 @@ def estimate(column: str, scores: NDArray[np.float64]) -> Estimate:
 
 
 def difference(
-    column: str, a: NDArray[np.float64], b: NDArray[np.float64]
+    column: str,
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    folds: NDArray[np.int64] | None = None,
 ) -> tuple[Estimate, float]:
     """Return how far a column's figure of `a` (seeds, n) is above that of `b`, and its p.
 
@@ -205,7 +213,7 @@ def difference(
     """
     if column == UNDOUBLED:
         return top1_difference(a > 0, b > 0)
-    found, p = mean_difference(a, b)
+    found, p = mean_difference(a, b, folds=folds)
     if column != ERROR:
         return found, p
     x, y = (estimate(column, scores).value for scores in (a, b))

@@ -116,8 +116,15 @@ DATA = (
     Setting(name="data", label="data set", read=lambda record: record.data.name),
     Setting(name="checksum", label="data checksum", read=lambda record: record.data.checksum),
     Setting(name="protocol", label="protocol", read=lambda record: record.data.protocol),
+    _option("folds", "folds"),
     Setting(name="classes", label="classes", read=_classes, in_csv=True, unset="all"),
-    _option("images_per_class", "images of a class at most", unset="all"),
+    Setting(
+        name="images_per_class",
+        label="images of a class at most",
+        read=lambda record: record.images_per_class,
+        in_csv=True,
+        unset="all",
+    ),
     _option("imbalance", "imbalance"),
     # What was asked for: without it every model has a size of its own, and that is one rule.
     Setting(

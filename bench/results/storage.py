@@ -9,7 +9,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeVar
 
@@ -19,10 +19,9 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from bench.results.record import (
     SCHEMA,
+    CellKey,
     Comparison,
     RunRecord,
-    cell_name,
-    old_cell_name,
 )
 
 Written = TypeVar("Written", RunRecord, Comparison)
@@ -149,25 +148,25 @@ def lock_folder(folder: Path) -> TextIO:
     return lock
 
 
-def cell_folder(run: Path, model: str, seed: int) -> Path:
+def cell_folder(run: Path, key: CellKey) -> Path:
     """Return where a run keeps a cell.
 
     One that was begun when folders had less telling names stays where it is.
     """
-    own = run / "cells" / cell_name(model, seed)
-    old = run / "cells" / old_cell_name(model, seed)
-    if old == own or own.exists() or not _holds(old, model, seed):
+    own = run / "cells" / key.name
+    old = run / "cells" / key.old_name
+    if old == own or own.exists() or not _holds(old, key):
         return own
     return old
 
 
-def _holds(folder: Path, model: str, seed: int) -> bool:
+def _holds(folder: Path, key: CellKey) -> bool:
     """Return whether a cell's folder is this cell's, and not that of another with its name."""
     try:
         record = read(folder / "record.json", RunRecord)
     except (OSError, ValueError):
         return False
-    return (record.model, record.seed) == (model, seed)
+    return record.key == key
 
 
 def is_run_folder(path: Path) -> bool:
@@ -214,11 +213,16 @@ def read_run(folder: Path) -> tuple[list[RunRecord], Comparison | None]:
     """Read all records of a run's folder in its config's order, and its comparison if there."""
     records = [read(path, RunRecord) for path in sorted((folder / "cells").glob("*/record.json"))]
     names = requested_models(folder)
-    records.sort(
-        key=lambda r: (names.index(r.model) if r.model in names else len(names), r.model, r.seed)
-    )
+    position = {model: place for place, model in enumerate(names)}
+    records.sort(key=lambda record: sort_key(record.key, position))
     path = folder / "comparison.json"
     return records, read(path, Comparison) if path.exists() else None
+
+
+def sort_key(key: CellKey, position: Mapping[str, int]) -> tuple[int, str, int, int, int]:
+    """Return what cells are sorted by: their models' positions, seeds, folds; most images first."""
+    place = position.get(key.model, len(position))
+    return place, key.model, key.seed, key.fold or 0, -(key.images_per_class or 0)
 
 
 def requested_models(folder: Path) -> Sequence[str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.results.record import plain_name
+from bench.results.record import CellKey, plain_name
 from bench.results.storage import cell_folder, requested_models
 from zoo.library import library_models
 from zoo.registry import list_models
@@ -39,7 +39,7 @@ def find_weights(place: Path, model: str, seed: int) -> Path:
             )
         if found:
             return found[0]
-    cell = cell_folder(place, model, seed).relative_to(place)
+    cell = cell_folder(place, CellKey(model, seed)).relative_to(place)
     names = " or ".join(_names_of(model))
     hint = did_you_mean(_names_of(model)[-1], [Path(name).stem for name in _names_in(place)])
     raise ValueError(
@@ -50,7 +50,7 @@ def find_weights(place: Path, model: str, seed: int) -> Path:
 
 def _list_candidates(place: Path, model: str, seed: int) -> Iterator[list[Path]]:
     """List what may be the weights, what is surest first; of one list only one may be there."""
-    yield [cell_folder(place, model, seed) / "model.safetensors"]
+    yield [cell_folder(place, CellKey(model, seed)) / "model.safetensors"]
     for name in _names_of(model):
         for suffix in SUFFIXES:
             yield [place / (name + suffix)]

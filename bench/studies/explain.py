@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.data.dataset import open_run_data
+from bench.data.run_data import open_run_data
 from bench.deploy.cell_choice import TrainedCell
 from bench.deploy.explain import explain as draw_heat
 from bench.deploy.extra import need

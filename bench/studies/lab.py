@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bench.cell.executor import choose_executor, prepare_executor
 from bench.cell.open_run import claim_run, list_cells
-from bench.data.dataset import open_run_data
+from bench.data.run_data import open_run_data
 from bench.distributed.runtime import Runtime
 from bench.launch.check import check_request, complete
 from bench.request.config import RunConfig, check
@@ -104,7 +104,7 @@ class Lab:
                     "put it right and give the command again"
                 )
         folder = self.folder / name
-        folders = tuple(cell_folder(folder, one.model, one.seed) for one in records)
+        folders = tuple(cell_folder(folder, one.key) for one in records)
         self.trained[name] = Trained(name, tuple(records), folders)
         return self.trained[name]
 

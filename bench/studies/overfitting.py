@@ -84,7 +84,7 @@ def _request(lab: Lab, count: int) -> RunConfig:
     return RunConfig(
         models=(f"alexnet_half_cifar{hidden}",),
         **(use_ten_classes(lab.data_dir) if lab.quick else {"dataset": "cifar100"}),
-        images_per_class=count,
+        images_per_class=(count,),
         epochs=epochs * MOST // count,
         seeds=(0,) if lab.quick else (0, 1, 2),
         batch_size=50,

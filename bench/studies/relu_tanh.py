@@ -55,7 +55,7 @@ def _request(activation: str, rate: float, lab: Lab) -> RunConfig:
     return RunConfig(
         models=(f"cuda_convnet@lrn=false,activation={activation}",),
         **use_ten_classes(lab.data_dir),
-        images_per_class=50 if lab.quick else 500,
+        images_per_class=(50 if lab.quick else 500,),
         # All 5,000 images learn where nothing has to be chosen by the others.
         protocol="split" if lab.quick else "published",
         epochs=20 if lab.quick else longest,

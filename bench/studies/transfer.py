@@ -29,7 +29,7 @@ def transfer(lab: Lab) -> Answer:
     found: dict[str, dict[int, Trained]] = {}
     for count in counts:
         for name, config in _list_ways(lab).items():
-            config = replace(config, images_per_class=count)
+            config = replace(config, images_per_class=(count,))
             found.setdefault(name, {})[count] = lab.train(f"{name}, {count}", config)
     answer = []
     for count in counts:
@@ -77,7 +77,7 @@ def _first_on_cifar100(lab: Lab) -> RunConfig:
         models=(SMALL,),
         dataset="cifar100",
         epochs=1 if lab.quick else 20,
-        images_per_class=150 if lab.quick else None,
+        images_per_class=(150,) if lab.quick else (),
         seeds=_seeds(lab),
         batch_size=64,
     )

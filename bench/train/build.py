@@ -3,19 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from bench.data.dataset import Dataset
+from bench.data.dataset import Dataset, Split
 from bench.data.loader import Loader, evaluation_batches
 from bench.data.pixels import ModelInput, count_uploaded_bytes
 from bench.data.sampling import seed_of
+from bench.data.subset import take_part
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig, to_json
-from bench.results.record import Accuracy
+from bench.results.record import Accuracy, CellKey
 from bench.train.evaluation import Predictions, evaluate
 from bench.train.optimizer import build_optimizer
 from bench.train.schedule import choose_optimizer
@@ -27,8 +28,6 @@ from zoo.spec import ModelSpec, Prepared
 EVALUATION_BATCH = 500  # images a rank holds at once while it evaluates
 NUM_SEEN = 500  # training images for a network that sets its weights by some before it is trained
 
-Split = Literal["train", "validation", "test"]
-
 
 @dataclass(frozen=True)
 class RunContext:
@@ -39,6 +38,10 @@ class RunContext:
     runtime: Runtime
     folder: Path
     environment: Mapping[str, Any]
+
+    def of_cell(self, key: CellKey) -> "RunContext":
+        """Return the context as a cell has it: its data are what it sees of them."""
+        return replace(self, data=take_part(self.data, key, self.config))
 
 
 def get_dropout_rates(config: RunConfig) -> dict[str, float | None]:
@@ -132,8 +135,7 @@ def assess(
 ) -> tuple[Accuracy, Predictions]:
     """Evaluate a model on a split's images; each of several crops costs a forward pass of all."""
     data, runtime = context.data, context.runtime
-    images = data.test if split == "test" else data.train
-    indices = {"train": data.train_indices, "validation": data.validation_indices}.get(split)
+    images, indices = data.rows_of(split)
     batches = evaluation_batches(
         images,
         indices,
@@ -148,7 +150,7 @@ def assess(
         model,
         batches,
         split=split,
-        num_images=len(images.labels) if indices is None else len(indices),
+        num_images=len(indices),
         superclass_of=data.superclass_of,
         runtime=runtime,
     )

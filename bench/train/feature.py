@@ -4,6 +4,7 @@ Features are kept in the user's cache beside decoded sets, under a checksum of a
 on: weights, code, images, and how both are read and computed.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.data.cache import Facts, find_cached, open_cached
+from bench.data.cache import Facts, find_cached, making_alone, open_cached
 from bench.data.dataset import ImageSet
 from bench.data.loader import evaluation_batches
 from bench.distributed.runtime import Runtime
@@ -93,14 +94,21 @@ def open_features(
     kept = runtime.on_main(_read, name, identity, runtime, timeout)
     if kept is not None:
         return kept
-    start = time.perf_counter()
-    own = _compute_share(model, classifier, part, spec, context)
-    runtime.check_signal()
-    shares = runtime.gather_shards(own)
-    seconds = max(runtime.gather(time.perf_counter() - start))
-    found = Features(torch.cat(shares), seconds, kept=False)
-    runtime.on_main(_keep, name, identity, found, runtime, timeout)
-    return found
+    with contextlib.ExitStack() as stack:
+        # Cells side by side (--pack) wait for the first of them instead of doing the same.
+        alone = making_alone(name, identity, say=runtime.say, timeout=timeout)
+        runtime.on_main(stack.enter_context, alone)
+        kept = runtime.on_main(_read, name, identity, runtime, timeout)
+        if kept is not None:
+            return kept
+        start = time.perf_counter()
+        own = _compute_share(model, classifier, part, spec, context)
+        runtime.check_signal()
+        shares = runtime.gather_shards(own)
+        seconds = max(runtime.gather(time.perf_counter() - start))
+        found = Features(torch.cat(shares), seconds, kept=False)
+        runtime.on_main(_keep, name, identity, found, runtime, timeout)
+        return found
 
 
 def count_batch(image_size: int, device: torch.device) -> int:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 from torch import Tensor, nn
 
+from bench.data.dataset import Split
 from bench.data.loader import Batch
 from bench.results.record import Accuracy, Epoch, Stage
-from bench.train.build import RunContext, Split
+from bench.train.build import RunContext
 from bench.train.evaluation import Predictions, evaluate
 from bench.train.feature import Features, Part, find_classifier, open_features
 from bench.train.logistic import Chosen, choose_classifier
@@ -23,7 +24,6 @@ from bench.train.step_method import StepMethod, start_step_method
 from bench.train.trainer import Progress
 from zoo.spec import ModelSpec
 
-PART_OF: dict[Split, Part] = {"validation": "train", "test": "test"}
 BATCH = 4096  # features that are evaluated at a time
 
 
@@ -123,7 +123,10 @@ class HeadMethod:
         is_frozen = self.stages and not self.progress.step
         if not is_frozen or crops > 1:
             return self.steps.assess(split, crops)
-        return self._assess_features(split, self._open(PART_OF[split]))
+        # A fold is a part of the training set, whose features are all there.
+        images, _ = self.steps.context.data.rows_of(split)
+        part: Part = "train" if images is self.steps.context.data.train else "test"
+        return self._assess_features(split, self._open(part))
 
     def _open(self, part: Part) -> Features:
         if part not in self.opened:
@@ -135,8 +138,7 @@ class HeadMethod:
         """Evaluate the classifier on the features of a split's images, this rank on its share."""
         context = self.steps.context
         data, runtime = context.data, context.runtime
-        images = data.test if split == "test" else data.train
-        indices = np.arange(len(images.labels)) if split == "test" else data.validation_indices
+        images, indices = data.rows_of(split)
         begin = len(indices) * runtime.data_rank // runtime.data_size
         end = len(indices) * (runtime.data_rank + 1) // runtime.data_size
         rows = torch.from_numpy(indices[begin:end])

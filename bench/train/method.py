@@ -9,8 +9,8 @@ from typing import Protocol
 
 from torch import nn
 
+from bench.data.dataset import Split
 from bench.results.record import Accuracy, Epoch, Stage
-from bench.train.build import Split
 from bench.train.evaluation import Predictions
 from bench.train.trainer import Progress
 

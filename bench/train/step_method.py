@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from bench.data.dataset import class_weights
+from bench.data.dataset import Split, class_weights
 from bench.results.record import Accuracy, Epoch, Stage
 from bench.train import checkpoint
-from bench.train.build import RunContext, Split, assess, build_loader, prepare_learner
+from bench.train.build import RunContext, assess, build_loader, prepare_learner
 from bench.train.checkpoint_writer import CheckpointWriter
 from bench.train.evaluation import Predictions
 from bench.train.method import Moved

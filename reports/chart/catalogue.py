@@ -9,12 +9,14 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from reports.chart.class_accuracy import draw_class_accuracy
 from reports.chart.classes import draw_calibration, draw_class_gaps, draw_class_maps
 from reports.chart.cost import draw_bottleneck, draw_memory, draw_roofline
 from reports.chart.curves import curves_data, draw_curves
 from reports.chart.deploy import draw_deploy
 from reports.chart.effort import draw_effort
 from reports.chart.figure import Chart, Figure
+from reports.chart.learning import draw_learning
 from reports.chart.matrix import draw_pair_matrices
 from reports.chart.palette import SHAPES
 from reports.chart.scaling import draw_scaling
@@ -23,6 +25,7 @@ from reports.view import View
 
 CHARTS: tuple[Callable[[View], list[Figure]], ...] = (
     draw_tradeoffs,
+    draw_learning,
     draw_curves,
     draw_effort,
     draw_bottleneck,
@@ -32,6 +35,7 @@ CHARTS: tuple[Callable[[View], list[Figure]], ...] = (
     draw_scaling,
     draw_pair_matrices,
     draw_class_maps,
+    draw_class_accuracy,
     draw_calibration,
     draw_class_gaps,
 )

@@ -234,14 +234,16 @@ def class_gaps(ours: Entry, theirs: Entry) -> list[tuple[int, Estimate, float]]:
 
     p is adjusted for the number of classes (Holm).
     """
-    labels = ours.predictions["label"][
-        : ours.correct.shape[1]
-    ]  # of the first seed; all have the same
+    labels, folds = ours.labels, ours.folds
     classes = [int(each) for each in np.unique(labels)]
     points, p_values = [], []
     for each in classes:
         inside = labels == each
-        difference, p = top1_difference(ours.correct[:, inside], theirs.correct[:, inside])
+        difference, p = top1_difference(
+            ours.correct[:, inside],
+            theirs.correct[:, inside],
+            folds=None if folds is None else folds[inside],
+        )
         points.append(difference)
         p_values.append(p)
     return list(zip(classes, points, holm(p_values), strict=True))

@@ -19,7 +19,6 @@ from bench.results.record import (
     Epoch,
     Measurement,
     RunRecord,
-    cell_name,
 )
 from bench.results.storage import write, write_json
 from zoo.registry import list_models
@@ -363,7 +362,7 @@ def write_run(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", {"models": list(dict.fromkeys(r.model for r in records))})
     for each in records:
-        cell = folder / "cells" / cell_name(each.model, each.seed)
+        cell = folder / "cells" / each.cell
         cell.mkdir(parents=True, exist_ok=True)
         write(cell / "record.json", each)
         if with_predictions and each.accuracy is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from bench.cell.open_run import Cell
 from bench.cell.record_writer import begin_record, write_outcome
 from bench.request.command_line import parse
-from bench.results.record import RunRecord
+from bench.results.record import CellKey, RunRecord
 from bench.results.storage import cell_folder, write
 from bench.train.build import Outcome, RunContext, assess, build_model
 from tests.support.record_factory import ZOO, accuracy, epochs
@@ -31,12 +31,13 @@ def write_cell(
     network = build_model(spec, seed, context)
     found, predictions = assess(network, spec, context, split="test")
     _, validated = assess(network, spec, context, split="validation")
-    folder = cell_folder(context.folder, model, seed)
+    key = CellKey(model, seed)
+    folder = cell_folder(context.folder, key)
     folder.mkdir(parents=True)
     outcome = Outcome(found, predictions, validated)
     (last,) = epochs(ZOO[0], seed, 1)
     record = replace(
-        begin_record(Cell(model, seed, spec), context),
+        begin_record(Cell(key, spec), context),
         status="ok",
         accuracy=found,
         epochs=(replace(last, evaluation=accuracy(validation_top1, split="validation")),),
