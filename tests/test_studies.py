@@ -184,6 +184,10 @@ def test_what_was_trained_is_kept_and_verified_and_a_failed_cell_is_named(
     assert again.records == first.records
     with pytest.raises(ValueError, match="--lr differ"):
         lab.train("small", replace(SMALL, lr=0.1))
+    too_fast = replace(SMALL, lr=1e9, seeds=(0,))
+    with pytest.raises(ValueError, match=r"lenet5-s0 is diverged .*the loss"):
+        lab.train("too fast", too_fast)
+    assert lab.train("too fast", too_fast, may_diverge=True).records[0].status == "diverged"
 
 
 def test_a_gain_is_paired_over_seeds_and_images() -> None:

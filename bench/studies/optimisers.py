@@ -34,7 +34,10 @@ def optimisers(lab: Lab) -> Answer:
     for name, (options, rates) in GRID.items():
         chosen = rates[1::2] if lab.quick else rates
         config = replace(_request(lab), **options)
-        found = {rate: lab.train(f"{name} {rate:g}", replace(config, lr=rate)) for rate in chosen}
+        found = {
+            rate: lab.train(f"{name} {rate:g}", replace(config, lr=rate), may_diverge=True)
+            for rate in chosen
+        }
         rate = max(chosen, key=lambda rate: validation_top1(found[rate].records[0]))
         tried.append(f"{name} {rate:g} of {join_names(f'{one:g}' for one in chosen)}")
         others = replace(config, lr=rate, seeds=seeds[1:])
