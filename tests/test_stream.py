@@ -208,6 +208,7 @@ def test_a_run_that_decodes_as_it_goes_is_the_run_from_the_cache_also_resumed(
 def test_imagenets_recipe_runs_on_a_small_folder_in_its_layout(given: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = "--recipe imagenet --image-size 64 --batch-size 8 --epochs 3 --workers 2 --measure none"
+    words += " --num-threads 1 --channels-last"
     command = [sys.executable, "-m", "bench.run", *words.split()]
     done = subprocess.run(
         [*command, "--data-dir", str(given), "--out", str(run)],

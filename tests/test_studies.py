@@ -49,6 +49,7 @@ SMALL = RunConfig(
     images_per_class=(8,),
     assess_train=True,
     num_threads=1,
+    channels_last=True,
 )
 
 
@@ -77,7 +78,7 @@ def finding(**changes: Any) -> Finding:
 
 def test_a_name_that_is_no_study_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["relu_tan"]) == 2
-    assert "did you mean relu_tanh?" in capsys.readouterr().err
+    assert "did you mean relu_tanh" in capsys.readouterr().err
     assert choose_studies(("all",)) == list(CATALOGUE)
 
 
