@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_request(config: RunConfig, data: Dataset, world: World) -> int:
     """Run the cells of a checked request, measure their models, and have the report written."""
     # Imported here: torch takes seconds that --help and a wrong request shouldn't pay for.
-    from bench.cell.forecast import say_what_it_takes
+    from bench.cell.forecast import fit_budget, say_what_it_takes
     from bench.cell.open_run import claim_run, list_cells, list_specs
     from bench.cell.plan import show_plan
     from bench.distributed.roll_call import WorldBroken
@@ -82,6 +82,7 @@ def run_request(config: RunConfig, data: Dataset, world: World) -> int:
             runtime.on_main(check_pretrained, config, data.class_names)
             if config.dry_run:
                 return leave_exit_code(show_plan(cells, config, data, runtime))
+            config, cells = fit_budget(config, cells, data, runtime)
             context = claim_run(config, data, runtime)
         except ValueError as error:
             return leave_exit_code(report_error(error, aloud=world.speaks))

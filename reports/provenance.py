@@ -77,6 +77,9 @@ def facts_of(
     facts = []
     facts.append(("Data", _join_distinct(_data(entry) for entry in entries)))
     facts.append(("Rules", _join_distinct(_rules(entry) for entry in entries)))
+    left_out = _join_distinct(_left_out(entry) for entry in entries)
+    if left_out:
+        facts.append(("Left out", left_out))
     facts.append(("Machine", _join_distinct(_machine(run) for run in source.runs)))
     noise = _join_distinct(noise_sentence(floor) for floor in floors.values())
     facts.append(("Noise floor", noise or "not measured"))
@@ -117,6 +120,15 @@ def _rules(entry: Entry) -> str:
     if trained and inferred:
         rules += f"; kernels: {trained} in training, {inferred} in inference"
     return rules
+
+
+def _left_out(entry: Entry) -> str:
+    """Return which models a slow machine has left out of the request, and why."""
+    names = entry.record.config.get("left_out")
+    if not isinstance(names, list) or not names:
+        return ""
+    least = entry.record.config.get("least_steps")
+    return f"{', '.join(map(str, names))} (too slow here for {least} steps in the time asked for)"
 
 
 def _machine(run: Run) -> str:

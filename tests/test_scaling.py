@@ -326,6 +326,8 @@ OF_NO_NUMBER = {
     "allow_emulated": "what came of it: bf16_unit",
     "epochs": "budget_epochs",
     "seconds": "budget_seconds",
+    "least_steps": "what came of it: budget_seconds",
+    "left_out": "which models there are",
     "train": "train_mode",
 } | dict.fromkeys(
     ("out", "track", "resume", "checkpoint_seconds", "timeout", "restarts", "dry_run", "like"),

@@ -1,14 +1,19 @@
-"""What a run will take, said before it starts: a few steps of each model tell."""
+"""What a run will take, and what of it a slow machine can do: a few steps of each model tell."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+from bench.cell.budget import Budget, choose_budget
 from bench.cell.open_run import Cell
 from bench.cell.plan import estimate_seconds, rate_device
 from bench.cell.record_writer import find_record, is_done
+from bench.data.dataset import Dataset
 from bench.data.subset import take_part
+from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
+from bench.results.verdict import DISTURBANCE
 from bench.train.build import RunContext, build_model, prepare_learner
 from bench.train.schedule import choose_optimizer
 from bench.train.step import TRIAL_RATE, make_noise_batch, time_action
@@ -62,6 +67,50 @@ def say_what_it_takes(cells: Sequence[Cell], context: RunContext) -> None:
                 runtime.say(line)
 
 
+def fit_budget(
+    config: RunConfig, cells: list[Cell], data: Dataset, runtime: Runtime
+) -> tuple[RunConfig, list[Cell]]:
+    """Return the request and the cells as this machine can do them, where that is asked for.
+
+    A run that was begun keeps what was found then (`launch/check.py`). Several ranks, and cells
+    side by side, are left as they are: a rate by itself says little of them. So are those of a
+    machine that others keep busy, which says nothing of how fast it is.
+    """
+    assert config.out is not None, "the request was completed"
+    is_alone = runtime.world_size == 1 and not config.cells_share_machine
+    if not (config.least_steps and is_alone) or (config.out / "config.json").exists():
+        return config, cells
+    # None of the run's own is there yet, nor is it asked for.
+    context = RunContext(config, data, runtime, Path(), {})
+    specs = {cell.model: cell.spec for cell in cells if isinstance(cell.spec, ModelSpec)}
+    watch = runtime.watch()
+    times = {model: time_image(spec, context) for model, spec in specs.items()}
+    known = {model: seconds for model, seconds in times.items() if seconds is not None}
+    if not known or watch.read_taken() > DISTURBANCE:
+        return config, cells
+    num_evaluated = len(data.validation_indices) + len(data.test.labels)
+    budget = choose_budget(known, config, num_evaluated=num_evaluated)
+    _say(budget, config, runtime)
+    fitted = replace(
+        config,
+        models=tuple(model for model in config.models if model not in budget.left_out),
+        seconds=budget.seconds,
+        left_out=budget.left_out,
+    )
+    return fitted, [cell for cell in cells if cell.model not in budget.left_out]
+
+
+def _say(budget: Budget, config: RunConfig, runtime: Runtime) -> None:
+    """Say what becomes of a request on a slow machine, if anything does."""
+    if not budget.left_out:
+        return
+    names = ", ".join(budget.left_out)
+    runtime.say(
+        f"this machine is slow: for {config.least_steps} steps and more each model is trained for "
+        f"{budget.seconds:.0f} s, and left out for it: {names}; name them by --models to train all"
+    )
+
+
 def describe_time(seconds: float) -> str:
     """Return a time in words: `45 hours`, `12 minutes`, `20 seconds`."""
     for size, unit in ((3600, "hours"), (60, "minutes")):
@@ -86,6 +135,14 @@ def _time_model(spec: ModelSpec, context: RunContext, guess: float) -> float:
 
     Those by its work alone, `guess`, where it can't be built or trained: its cell will say why.
     """
+    seconds = time_image(spec, context)
+    if seconds is None:
+        return guess
+    return seconds * (context.config.epochs or 0) * len(context.data.train_indices)
+
+
+def time_image(spec: ModelSpec, context: RunContext) -> float | None:
+    """Return the seconds of training on an image, by a few steps; None where none can be taken."""
     # Compiling takes a minute, and is no part of a step.
     config = choose_optimizer(replace(context.config, compile=False), spec.defaults)
     runtime = context.runtime
@@ -106,8 +163,8 @@ def _time_model(spec: ModelSpec, context: RunContext, guess: float) -> float:
                 break
     except Exception as error:
         runtime.note(f"{spec.name}: no step could be timed ({error})")
-        return guess
-    return seconds * (config.epochs or 0) * len(context.data.train_indices)
+        return None
+    return seconds
 
 
 def _name_smaller(spec: ModelSpec, config: RunConfig, size: int) -> Iterator[str]:

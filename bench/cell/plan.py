@@ -51,6 +51,11 @@ def show_plan(cells: Sequence[Cell], config: RunConfig, data: Dataset, runtime: 
             "memory format: each model's faster one, by a second or two of steps before it is "
             "trained; --channels-last or --no-channels-last settles it for all"
         )
+    if config.least_steps is not None:
+        runtime.say(
+            f"least steps: where a model would take fewer than {config.least_steps}, all get more "
+            "seconds and the slowest are left out"
+        )
     measuring = 0.0
     if config.measure:
         measuring = config.launches * config.measure_seconds * len(config.models)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.data.dataset import check_dataset
 from bench.distributed.hardware import num_gpus
-from bench.request.command_line import check_folder
+from bench.request.command_line import check_folder, read_request
 from bench.request.config import HUB, NONE, PARALLEL, TRACKERS, RunConfig
 from bench.request.option import flag_of
 from bench.request.recipe import get_recipe
@@ -40,7 +40,20 @@ def complete(config: RunConfig) -> RunConfig:
     out = config.out or _find_free_folder(config.recipe)
     is_restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
     models = tuple(expand(config.models))
-    return dataclasses.replace(config, models=models, out=out, resume=config.resume or is_restart)
+    config = dataclasses.replace(config, models=models, out=out, resume=config.resume or is_restart)
+    return _as_fitted(config, out) if config.resume and config.least_steps else config
+
+
+def _as_fitted(config: RunConfig, folder: Path) -> RunConfig:
+    """Return a request with the models and seconds that its run was given on a slow machine."""
+    if not (folder / "config.json").exists():
+        return config
+    begun = read_request(folder)
+    if set(begun.models) | set(begun.left_out) != set(config.models) | set(config.left_out):
+        return config
+    return dataclasses.replace(
+        config, models=begun.models, seconds=begun.seconds, left_out=begun.left_out
+    )
 
 
 def _find_free_folder(recipe: str) -> Path:

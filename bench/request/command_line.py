@@ -113,20 +113,21 @@ def _for_digits(recipe: RunConfig, dataset: str) -> RunConfig:
 def _without_replaced(recipe: RunConfig, given: Collection[str]) -> RunConfig:
     """Return a recipe without the settings that the given options replace.
 
-    A recipe's image size goes with the recipe's models, and one budget replaces the other.
+    A recipe's image size goes with the recipe's models, and so does what a slow machine may leave
+    out of them; one budget replaces the other.
     """
     if "models" in given:
-        recipe = dataclasses.replace(recipe, image_size=None)
+        recipe = dataclasses.replace(recipe, image_size=None, least_steps=None)
     return _without_replaced_budget(recipe, given)
 
 
 def _without_replaced_budget(config: RunConfig, given: Collection[str]) -> RunConfig:
-    """Return a request without the budget and the search for a batch size that are replaced."""
+    """Return a request without the budget, what belongs to it, and the search, if replaced."""
     replaced: dict[str, Any] = {}
     if "epochs" in given:
-        replaced["seconds"] = None
+        replaced |= {"seconds": None, "least_steps": None}
     elif "seconds" in given:
-        replaced["epochs"] = None
+        replaced |= {"epochs": None, "least_steps": None}
     if "batch_size" in given:
         replaced["best_batch"] = False
     return dataclasses.replace(config, **replaced)
@@ -151,6 +152,7 @@ def _read_like(path: Path) -> RunConfig:
         "world": None,
         "dry_run": False,
         "like": None,
+        "left_out": (),
     }
     return dataclasses.replace(config, **own)
 
@@ -293,7 +295,7 @@ def read_request(folder: Path) -> RunConfig:
 def explain_names(config: RunConfig) -> str:
     """Say in a line which model is meant by names that are ours and a library's; "" for none."""
     # Of the models of a recipe it is known which are meant; a person may have meant a library's.
-    by_recipe = config.models == get_recipe(config.recipe).models
+    by_recipe = {*config.models, *config.left_out} == set(get_recipe(config.recipe).models)
     return "" if by_recipe else explain_shared_names(config.models)
 
 

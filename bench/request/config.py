@@ -158,6 +158,17 @@ class LearningOptions:
         metavar="S",
         positive=True,
     )
+    least_steps: int | None = option(
+        None,
+        "With --seconds on a machine so slow that a model would take fewer than N steps, give all "
+        "models more seconds, and leave out the slowest until training takes no longer than was "
+        "asked for. A recipe's N goes with the recipe's models and budget.",
+        metavar="N",
+        positive=True,
+    )
+    left_out: tuple[str, ...] = option(
+        (), "The models that were left out for --least-steps.", metavar="NAME", hidden=True
+    )
     seeds: tuple[int, ...] = option(
         (0,),
         "Train every model once with each seed.",
@@ -563,6 +574,8 @@ def check(config: RunConfig) -> None:
 
 def _check_together(config: RunConfig) -> None:
     """Refuse options that contradict each other."""
+    if config.least_steps is not None and config.seconds is None:
+        raise ValueError("--least-steps is for a budget of --seconds: give one, or leave it out")
     if config.schedule == "plateau" and config.protocol == "published":
         raise ValueError(
             "--schedule plateau needs validation images, and --protocol published has none: "
