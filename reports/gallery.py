@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.image_interval import mcnemar
+from bench.results.image_interval import top1_difference
 from reports.ranking import Entry, Group, best_first
 from reports.runs import read_arrays
 
@@ -42,12 +42,14 @@ def gallery_data(group: Group, row_numbers: Mapping[str, int]) -> dict[str, Any]
     right = np.stack([entry.correct[0] for entry in rows])
     order = np.argsort(labels, kind="stable")
     counts = np.bincount(labels, minlength=len(rows[0].record.data.class_names))
-    p_values = [[_p_of(right[a], right[b]) for b in range(a)] for a in range(len(rows))]
+    folds = rows[0].folds
+    p_values = [[_p_of(right[a], right[b], folds) for b in range(a)] for a in range(len(rows))]
     return {
         "rows": [row_numbers[entry.key] for entry in rows],
         "seeds": [entry.finished[0].record.seed for entry in rows],
         "counts": counts.tolist(),
         "right": [_pack_bits(answers[order]) for answers in right],
+        "test": "McNemar's exact p" if folds is None else "The p over folds (Nadeau and Bengio)",
         "p": p_values,  # a row of each model, against those before it
         "pictures": _pictures_data(rows, labels, right),
     }
@@ -63,8 +65,8 @@ def _comparable(group: Group) -> list[Entry]:
     return same[: min(MAX_ROWS, MAX_ANSWERS // len(labels))]
 
 
-def _p_of(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    return mcnemar(int((a & ~b).sum()), int((b & ~a).sum()))
+def _p_of(a: NDArray[np.bool_], b: NDArray[np.bool_], folds: NDArray[np.int64] | None) -> float:
+    return top1_difference(a[None], b[None], folds=folds)[1]
 
 
 def _pack_bits(answers: NDArray[np.bool_]) -> str:

@@ -32,8 +32,8 @@ class Retrained:
     @property
     def ways(self) -> tuple[str, str]:
         """Return how each of them learnt, as far as they differ."""
-        own = ", ".join(f"{label} {value}" for label, value, _ in self.differences)
-        return own, ", ".join(f"{label} {value}" for label, _, value in self.differences)
+        own = ", ".join(f"{label}: {value}" for label, value, _ in self.differences)
+        return own, ", ".join(f"{label}: {value}" for label, _, value in self.differences)
 
 
 def compare_ways(entries: Sequence[Entry]) -> list[Retrained]:
@@ -50,13 +50,14 @@ def compare_ways(entries: Sequence[Entry]) -> list[Retrained]:
 
 
 def describe_ways(found: Sequence[Retrained]) -> Iterator[str]:
-    """Yield a sentence for each pair: `lenet5: what is trained head+all, not head: +1.2 points`."""
+    """Yield a sentence for each pair: `lenet5 gains 1.2 points (…) by what is trained: …`."""
     for each in found:
-        own, other = each.ways
-        proven = "" if each.pair.judgement != "undecided" else ", which proves nothing"
+        pair = each.pair
+        doubt = ", not proven" if pair.judgement == "undecided" else ""
+        changes = [f"{label}: {own} instead of {other}" for label, own, other in each.differences]
         yield (
-            f"{each.entry.model}: {own} is {each.pair.value:.1f} points ({each.pair.low:.1f} to "
-            f"{each.pair.high:.1f}) above {other}{proven}"
+            f"{each.entry.model} gains {pair.value:.1f} points of top-1 ({pair.low:.1f} to "
+            f"{pair.high:.1f}{doubt}) by {', '.join(changes)}"
         )
 
 

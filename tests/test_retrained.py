@@ -50,7 +50,7 @@ def test_a_model_is_held_against_itself_on_the_same_images(tmp_path: Path) -> No
     )
     assert len(view.groups) == 3
     (found,) = compare_ways(view.entries)
-    assert found.ways == ("what is trained head+all", "what is trained head")
+    assert found.ways == ("what is trained: head+all", "what is trained: head")
     own, other = found.entry.correct[0], found.other.correct[0]
     only = int((own & ~other).sum()), int((other & ~own).sum())
     assert found.pair.value == pytest.approx(100 * (only[0] - only[1]) / len(own))
@@ -58,7 +58,8 @@ def test_a_model_is_held_against_itself_on_the_same_images(tmp_path: Path) -> No
     assert is_proven
     assert found.pair.judgement == "better"
     (sentence,) = describe_ways([found])
-    assert sentence.startswith(f"{ZOO[0].name}: what is trained head+all is {found.pair.value:.1f}")
+    assert sentence.startswith(f"{ZOO[0].name} gains {found.pair.value:.1f} points of top-1 (")
+    assert sentence.endswith(") by what is trained: head+all instead of head")
 
 
 def test_a_model_with_more_images_is_a_point_of_its_curve(tmp_path: Path) -> None:

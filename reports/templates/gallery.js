@@ -35,12 +35,12 @@ function writeP(p) {
 }
 
 function pairSentence(a, b, only) {
-  const { rows, seeds, counts, p } = data.gallery;
+  const { rows, seeds, counts, p, test } = data.gallery;
   const [onlyA, onlyB] = [0, 1].map((side) => only.reduce((sum, each) => sum + each[side], 0));
   const [nameA, nameB] = [a, b].map((place) => data.rows[rows[place]].name);
   const all = counts.reduce((sum, count) => sum + count, 0).toLocaleString("en");
   const value = a === b ? 1 : p[Math.max(a, b)][Math.min(a, b)];
-  return `Of ${all} test images ${onlyA.toLocaleString("en")} are right by ${nameA} alone, ${onlyB.toLocaleString("en")} by ${nameB} alone. McNemar's exact p of no difference is ${writeP(value)}, for this pair alone. Each model answered with its first seed (${seeds[a]} and ${seeds[b]}).`;
+  return `Of ${all} test images ${onlyA.toLocaleString("en")} are right by ${nameA} alone, ${onlyB.toLocaleString("en")} by ${nameB} alone. ${test} of no difference is ${writeP(value)}, for this pair alone. Each model answered with its first seed (${seeds[a]} and ${seeds[b]}).`;
 }
 
 function classesTable(a, b, only, names) {
