@@ -4,6 +4,7 @@ Oracle: closed forms, simulated answers whose truth is drawn, and `bench.verify`
 """
 
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,10 +15,12 @@ import numpy as np
 import pytest
 
 from bench.data.dataset import Dataset
+from bench.publish import main as publish
 from bench.request.config import RunConfig
 from bench.results.finding import (
     Answer,
     Finding,
+    Picture,
     Plot,
     Point,
     Series,
@@ -242,6 +245,23 @@ def test_ctrl_c_ends_a_study_with_130_and_says_how_to_go_on(
     monkeypatch.setattr(Study, "load", lambda study: interrupt)
     assert main(["relu_tanh", "--out", str(tmp_path)]) == 130
     assert "give the same command to go on" in capsys.readouterr().out
+
+
+def test_a_published_finding_has_no_pictures_and_its_runs_have_no_faults(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, quick = tmp_path / "demo", Path(__file__).parent.parent / "results" / "quick"
+    shown = replace(finding().answer, pictures=(Picture(png="", caption="a photograph"),))
+    write_finding(study, finding(answer=shown))
+    shutil.copytree(quick, study / "a")
+    assert publish([str(study), str(tmp_path / "published")]) == 0
+    assert [path.name for path in (tmp_path / "published").iterdir()] == ["finding.json"]
+    assert read_finding(tmp_path / "published" / "finding.json") == finding()
+    assert publish([str(study), str(tmp_path / "published")]) == 2
+    assert "is there already" in capsys.readouterr().err
+    shutil.rmtree(study / "a" / "cells")
+    assert publish([str(study), str(tmp_path / "again")]) == 2
+    assert "holds no run" in capsys.readouterr().err
 
 
 def test_a_folder_without_findings_is_refused(tmp_path: Path) -> None:
