@@ -89,7 +89,7 @@ def _pictures_data(
         "index": index.tolist(),
         "labels": labels[index].tolist(),
         "said": said,
-        "sheet": _encode_sheet(kept.image[chosen]),
+        "sheet": encode_sheet(kept.image[chosen]),
         "side": kept.image.shape[1],
         "across": ACROSS,
     }
@@ -126,7 +126,7 @@ def choose_pictures(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> NDAr
     return np.asarray(in_turn[pairs[in_turn] > 0][:MAX_PICTURES])
 
 
-def _encode_sheet(images: NDArray[np.uint8]) -> str:
+def encode_sheet(images: NDArray[np.uint8]) -> str:
     """Return pictures side by side as the address of one picture, ACROSS in a row."""
     # Imported here: few runs keep pictures.
     from PIL import Image

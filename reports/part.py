@@ -137,6 +137,11 @@ def models_part(view: View) -> Part:
     return Part({}, models_data(view.groups, view.row_numbers))
 
 
+def look_part(view: View) -> Part:
+    """Return what a look at the data found."""
+    return Part({"looks": view.looks})
+
+
 def warnings_part(view: View) -> Part:
     """Return the warnings, numbered as the table's notes are."""
     return Part({"warnings": view.warnings})
@@ -163,6 +168,7 @@ PARTS: tuple[Callable[[View], Part], ...] = (
     published_part,
     charts_part,
     gallery_part,
+    look_part,
     models_part,
     warnings_part,
     micro_part,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.chart.palette import Mark, assign_marks
+from reports.look import LookView, looks_of
 from reports.micro import MicroFile
 from reports.pairs import (
     OF_IMAGES,
@@ -32,6 +33,7 @@ class View:
     row_numbers: dict[str, int]  # by the row's key, counted down the table
     marks: dict[str, Mark]  # by family
     warnings: list[PageWarning]
+    looks: list[LookView]  # of the data sets
 
     @property
     def largest(self) -> Group:
@@ -65,5 +67,14 @@ def build_view(
     marks = assign_marks(entry.family for entry in entries)
     warnings = warnings_of(entries)
     return View(
-        source, tuple(micro), baseline, entries, groups, pairs, row_numbers, marks, warnings
+        source,
+        tuple(micro),
+        baseline,
+        entries,
+        groups,
+        pairs,
+        row_numbers,
+        marks,
+        warnings,
+        looks_of(source),
     )

@@ -33,7 +33,8 @@ def write_answers(folder: Path, found: Outcome, data: Dataset) -> None:
         "loss": image_losses(log_probabilities, label),
         "brier": brier_scores(log_probabilities, label),
     }
-    if data.look is not None:
+    # A look at a set whose test images are drawn otherwise says nothing of these.
+    if data.look is not None and data.look.test.num_images == len(label):
         answers["has_double"] = data.look.has_double(len(label))
     if data.test_indices is not None:
         answers["row"] = data.test_indices
