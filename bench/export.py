@@ -5,11 +5,12 @@ python -m bench.export lenet5 --run runs/a --onnx lenet5.onnx --int8
 python -m bench.export --run runs/a --torchscript best.pt --program best.pt2
 
 Exit codes: 0 every file is kept; 1 one isn't, since it can't be exported or answers otherwise; 2
-for a wrong request.
+for a wrong request; 130 interrupted.
 """
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from bench.deploy.cell_choice import EXPORT, WEIGHTS, TrainedCell, find_cell
 from zoo.terminal import refuse, show, tolerate_output
 
 FORMS = ("onnx", "torchscript", "program")
+INTERRUPTED = 128 + signal.SIGINT
 BESIDE_WEIGHTS = Path()  # of --onnx without a file
 
 
@@ -32,6 +34,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return _export(cell, options)
     except ValueError as error:
         return refuse(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _export(cell: TrainedCell, options: argparse.Namespace) -> int:

@@ -4,7 +4,8 @@ python -m bench.predict photo.jpg --run runs/a --model lenet5
 python -m bench.predict photos/ more.png --onnx lenet5.onnx --csv > classes.csv
 curl -s URL | python -m bench.predict - --onnx lenet5.onnx --json
 
-Exit codes: 0 all pictures are answered; 1 some can't be read; 2 for a wrong request.
+Exit codes: 0 all pictures are answered; 1 some can't be read; 2 for a wrong request;
+130 interrupted.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.deploy import checked_export, export
+from bench.deploy import checked_export, export, image_check
 from bench.deploy.cell_choice import find_cell
 from bench.deploy.checked_export import Exporter, ExportError, describe_loss
 from bench.deploy.image_check import Agreement, take_squares
@@ -158,6 +158,20 @@ def test_a_model_that_cannot_be_exported_is_named_with_its_cause(
     with pytest.raises(ExportError, match=r"^lenet5: TorchScript: NotImplementedError: aten::fft"):
         exporter.export("torchscript", folder / "x.pt", lambda line: None)
     assert not (folder / "x.pt").exists()
+
+
+def test_interrupting_an_export_keeps_nothing(
+    exported: Any, tiny_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder, _, _ = exported
+    monkeypatch.setattr(image_check, "open_data_of", lambda record, data_dir: tiny_data)
+    monkeypatch.setattr(image_check, "take_squares", interrupt)
+    path = tmp_path / "x.pt"
+    assert main(["lenet5", "--run", str(folder), "--torchscript", str(path)]) == 130
+    assert not path.exists()
 
 
 def test_wrong_requests_end_with_one_line(

@@ -39,6 +39,7 @@ class Exporter:
     pipeline: Pipeline
     data: Dataset
     files: Sequence[Path]
+    check: Callable[[], None]
 
     @classmethod
     def open(
@@ -48,15 +49,17 @@ class Exporter:
         files: Sequence[Path] = (),
         *,
         channels_first: bool = False,
+        check: Callable[[], None] = lambda: None,
     ) -> "Exporter":
         """Open a cell's weights, with the files of the test images where they are photographs.
 
+        `check` may raise between batches of images, so that a long check can be interrupted.
         ValueError where the weights don't fit the model that their name builds.
         """
         predictor = TorchPredictor(cell)
         transform = predictor.info.transform
         pipeline = Pipeline(predictor.network, transform, channels_first=channels_first)
-        return cls(predictor, pipeline.eval().requires_grad_(False), data, files)
+        return cls(predictor, pipeline.eval().requires_grad_(False), data, files, check)
 
     def export(self, form: str, path: Path, say: Say) -> bytes:
         """Write a file of one form, once its answers were checked; return its content.
@@ -73,7 +76,7 @@ class Exporter:
             raise ExportError(f"{self.info.model}: {title}: {cause_of(error)}") from error
         layout = layout_of(self.pipeline)
         found = load(write({}), layout)
-        agreement = compare(self.predictor.score, found, self.data)
+        agreement = compare(self.predictor.score, found, self.data, self.check)
         if not agreement.holds:
             raise ExportError(f"{path}: not kept: on {describe(agreement)}")
         whole = self._compare_whole(found)

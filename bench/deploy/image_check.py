@@ -93,13 +93,16 @@ def take_squares(data: Dataset, images: ImageSet, rows: NDArray[np.int64]) -> ND
     return np.ascontiguousarray(images.images[rows][:, window, window])
 
 
-def compare(expect: Score, find: Score, data: Dataset) -> Agreement:
-    """Compare two forms of a model over the whole test set."""
+def compare(
+    expect: Score, find: Score, data: Dataset, check: Callable[[], None] = lambda: None
+) -> Agreement:
+    """Compare two forms of a model over the whole test set; `check` may raise between batches."""
     images, tested = data.rows_of("test")
     label = images.labels[tested]
     progress = Progress("checking test images", len(label))
     expected, found, apart = [], [], 0.0
     for start in range(0, len(label), BATCH):
+        check()
         rows = tested[start : start + BATCH]
         squares = take_squares(data, images, rows)
         theirs, ours = expect(squares), find(squares)

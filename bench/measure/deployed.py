@@ -98,7 +98,8 @@ def find_artefact(spec: ModelSpec, context: RunContext) -> Artefact:
         return Artefact(prepare_onnx(pipeline)({}), pipeline, None)
     cell = find_cell(context.folder, spec.name)
     data = context.of_cell(cell.record.key).data
-    exporter = Exporter.open(cell, data, find_photographs(cell.record))
+    files, check = find_photographs(cell.record), context.runtime.check_signal
+    exporter = Exporter.open(cell, data, files, check=check)
     path = cell.folder / EXPORT
     if not path.is_file() or read_metadata(path).get("checksum") != exporter.info.checksum:
         exporter.export("onnx", path, context.runtime.say)
@@ -130,6 +131,7 @@ def open_deployed(artefact: Artefact, context: RunContext) -> Deployed:
     artefact.pipeline.to(memory_format=torch.channels_last)
     expected = open_onnxruntime(artefact, 1)(deployed.squares)
     for way in list_ways(runtime.num_threads):
+        runtime.check_signal()
         title = LIBRARIES[way.library]
         if title in deployed.missing:
             continue
