@@ -1,6 +1,7 @@
 """Folds and images a class. Oracles: scikit-learn's StratifiedKFold, and counting."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from reports.runs import read_source
 from reports.tidy import tidy_rows
 from tests.support.image_factory import memory_dataset, use_own_cache, write_cifar10
 from tests.support.processes import argv_of
+from tests.support.record_factory import record, write_run
 from zoo import create_model
 
 
@@ -129,6 +131,16 @@ def test_a_run_with_folds_goes_on_where_one_is_missing(words: list[str], tmp_pat
     again = {path: path.read_bytes() for path in run.glob("cells/*/record.json")}
     changed = [path.parent.name for path in kept if again[path] != kept[path]]
     assert changed == ["lenet5-s0-f2-n6"]
+
+
+def test_a_fold_that_failed_is_the_cause_of_its_row(tmp_path: Path) -> None:
+    whole = record()
+    folds = [replace(whole, fold=fold, config=whole.config | {"folds": 3}) for fold in (1, 2, 3)]
+    folds[1] = replace(folds[1], status="failed", error="ValueError: no", accuracy=None)
+    (entry,) = entries_of(read_source([write_run(tmp_path / "demo", folds)]))
+    assert (entry.record.status, entry.record.error) == ("failed", "fold 2: ValueError: no")
+    assert "top1" not in entry.numbers
+    assert entry.folds is None
 
 
 @pytest.mark.parametrize("workers", [None, 1])
