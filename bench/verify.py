@@ -26,7 +26,7 @@ from bench.results.record import Accuracy, CellKey, Comparison, Epoch, RunRecord
 from bench.results.setting import asked_settings
 from bench.results.storage import comparison_paths, find_run_folders, read
 from bench.train.schedule import choose_optimizer, drop_peak, learning_rate_at
-from zoo.spec import total_multiply_adds
+from zoo.spec import ONCE, total_multiply_adds
 
 # Published runs leave weights, pictures and all scores but the likeliest out.
 KEPT_ASIDE = frozenset({"model.safetensors", "samples.npz", "scores.npz"})
@@ -140,6 +140,11 @@ def record_faults(record: RunRecord, request: RunConfig, folder: Path) -> Iterat
         yield from _accuracy_faults(record, folder)
 
 
+def is_fitted_once(record: RunRecord) -> bool:
+    """Return whether a record's model takes no steps, whatever was asked for."""
+    return record.spec.get("learner") == ONCE
+
+
 def _identity_faults(
     record: RunRecord, config: RunConfig, request: RunConfig, folder: Path
 ) -> Iterator[str]:
@@ -185,6 +190,8 @@ def _format_faults(record: RunRecord) -> Iterator[str]:
     is_tried = asked_format(record) == WHERE_FASTER
     if is_tried and record.config.get("channels_last") is not None:
         yield "its memory format was asked for, and its environment says otherwise"
+    if is_fitted_once(record):
+        is_tried = False
     if (trial is not None) != is_tried and (trial or record.status == "ok"):
         yield "holds a trial of memory formats where none was asked for, or none where one was"
     if trial is None:
@@ -220,15 +227,17 @@ def _cost_faults(record: RunRecord) -> Iterator[str]:
 def _training_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
     """Check the epochs of a record: their order, their steps, and the rates of their last steps."""
     epochs = record.epochs
+    takes_steps = config.takes_steps and not is_fitted_once(record)
     yield from _stage_faults(record, config)
-    if not config.takes_steps and epochs:
-        yield f"has epochs, and --train {config.train} takes no steps"
-    if config.takes_steps and config.epochs != 0 and not epochs:
+    if not takes_steps and epochs:
+        way = "its model" if is_fitted_once(record) else f"--train {config.train}"
+        yield f"has epochs, and {way} takes no steps"
+    if takes_steps and config.epochs != 0 and not epochs:
         yield "is ok but has no epochs"
         return
     if [row.epoch for row in epochs] != list(range(len(epochs))):
         yield "epochs are not 0, 1, 2, …"
-    if config.takes_steps and config.epochs is not None and len(epochs) != config.epochs:
+    if takes_steps and config.epochs is not None and len(epochs) != config.epochs:
         yield f"{len(epochs)} epochs of {config.epochs}"
     for before, row in pairwise(epochs):
         if row.step <= before.step or row.seconds <= before.seconds:
@@ -250,9 +259,15 @@ def _training_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
 def _stage_faults(record: RunRecord, config: RunConfig) -> Iterator[str]:
     """Check what was learnt otherwise than by steps."""
     found = tuple(stage.name for stage in record.stages)
-    expected = ("features", "fit") if config.fits_head else ()
-    if found != expected:
-        yield f"has the stages {found}, and --train {config.train} has {expected}"
+    if is_fitted_once(record):
+        # Not every pipeline has a codebook.
+        without_codebook = tuple(name for name in found if name != "codebook")
+        if without_codebook != ("features", "fit") or "codebook" in found[1:]:
+            yield f"has the stages {found}, and its model is fitted in others"
+    else:
+        expected = ("features", "fit") if config.fits_head else ()
+        if found != expected:
+            yield f"has the stages {found}, and --train {config.train} has {expected}"
     for stage in record.stages:
         if stage.images not in (0, record.data.num_train):
             yield f"{stage.name}: learnt from {stage.images} images of {record.data.num_train}"

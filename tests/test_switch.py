@@ -8,7 +8,8 @@ import pytest
 from torch import nn
 
 from zoo import create_model, list_models, resolve
-from zoo.alexnet import Design
+from zoo.alexnet import Design as AlexNetDesign
+from zoo.fitted_model import Design as FittedDesign
 from zoo.registry import create_empty, get_builder
 
 
@@ -19,7 +20,9 @@ def switches_of(name: str) -> dict[str, object]:
     if all(one.kind is not one.VAR_KEYWORD for one in parameters.values()):
         hints = get_type_hints(build)
         return {switch: hints[switch] for switch in parameters if switch != "num_classes"}
-    return dict(get_type_hints(Design)) if "alexnet" in name else {}
+    designs = {"alexnet": AlexNetDesign, "two_tower": AlexNetDesign, "classical": FittedDesign}
+    (spec,) = list_models(name)
+    return dict(get_type_hints(designs[spec.file])) if spec.file in designs else {}
 
 
 EVERY = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from zoo.spec import AS_PUBLISHED, ModelSpec, Source
+from zoo.spec import AS_PUBLISHED, ONCE, ModelSpec, Source
 
 SMALL_IMAGE_SIZE = 32  # pixels, of CIFAR
 
@@ -22,7 +22,7 @@ class Family:
 
     `file` is the module under `zoo` that builds them; `stem` and `small_stem` say in words what
     fits the published form and the form for 32 px to their images; `lr` and `optimizer` are the
-    defaults of a training.
+    defaults of a training; `known` is what else its specs say.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Family:
     source: Source = "zoo"
     lr: float | None = None
     optimizer: str | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     parallelise: Mapping[str, str] = field(default_factory=dict)
     stem: str = AS_PUBLISHED
@@ -59,6 +60,7 @@ class Family:
             "source": self.source,
             "stem": self.stem,
             "parallelise": self.parallelise,
+            **self.known,
         }
         return ModelSpec(
             name=name,
@@ -332,6 +334,14 @@ OTHERS = (
     speedrun_cpu.row("speedrun_cpu", 32, 8, 1_083_364, 33_049_344),
 )
 
+# Models from before networks learnt their features: zoo/classical.py. They are fitted once, and
+# take pixels as they are stored, from 0 to 255. Their counts are of what is fitted: products with
+# codes and weights; gradients and histograms are no multiply-adds of layers.
+RAW = {"mean": (0.0,), "std": (1 / 255,), "learner": ONCE}
+DALAL = "Dalal, Triggs, Histograms of oriented gradients for human detection"
+hog = Family("hog", 2005, DALAL, "classical", known=RAW, stem="blocks of 8 px, 2 px apart")
+CLASSICAL = (hog.row("hog_svm", 32, 2, 427_300, 1_636_800),)
+
 CATALOGUE: tuple[ModelSpec, ...] = (
     *LENET,
     *ALEXNET,
@@ -341,4 +351,5 @@ CATALOGUE: tuple[ModelSpec, ...] = (
     *RESIDUAL,
     *LIGHTWEIGHT,
     *OTHERS,
+    *CLASSICAL,
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue import CATALOGUE
 from zoo.library import find_namesakes
-from zoo.spec import ModelSpec, total_multiply_adds
+from zoo.spec import ONCE, ModelSpec, total_multiply_adds
 from zoo.suggest import did_you_mean
 from zoo.switch import check_switches, split_switches
 
@@ -35,6 +35,15 @@ def list_models(pattern: str = "*") -> list[ModelSpec]:
         ['lenet5', 'lenet5_1998']
     """
     return [spec for spec in CATALOGUE if fnmatchcase(spec.name, pattern)]
+
+
+def list_fitted_once(names: Sequence[str]) -> list[str]:
+    """Return those of these names whose models are fitted once, not trained by steps.
+
+    Needs no torch.
+    """
+    once = {spec.name for spec in CATALOGUE if spec.learner == ONCE}
+    return [name for name in names if split_switches(name)[0] in once]
 
 
 def is_glob(name: str) -> bool:

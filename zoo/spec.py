@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 Source = Literal["zoo", "torchvision", "timm", "file"]  # where the code of a network is from
 
 AS_PUBLISHED = "as published"
+# How a model learns: by steps on batches, or fitted once, part by part.
+STEPS: Literal["steps"] = "steps"
+ONCE: Literal["once"] = "once"
 # The kind of the row of what attention multiplies: queries by keys, and what they weigh.
 PRODUCTS = "products of activations"
 
@@ -22,7 +25,8 @@ class ModelSpec:
     the network's code is from. `num_parameters` and `multiply_adds` (one image, forward,
     convolutions and linear layers) hold for `at` = (num_classes, image_size). `mean` and `std` are
     None where the data set's own are used. `stem` says in words what fits a network to small
-    images; `parallelise` names functions `MODULE:FUNCTION` by the axis that they serve.
+    images; `parallelise` names functions `MODULE:FUNCTION` by the axis that they serve; `learner`
+    is the way in which it learns (bench/train/method_choice.py).
     """
 
     name: str
@@ -45,6 +49,7 @@ class ModelSpec:
     # Options of a training (`lr`, `optimizer`) that hold where a request names no other.
     defaults: Mapping[str, float | int | str] = field(default_factory=dict)
     parallelise: Mapping[str, str] = field(default_factory=dict)
+    learner: Literal["steps", "once"] = STEPS
     notes: str = ""
 
 

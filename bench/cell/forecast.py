@@ -19,7 +19,7 @@ from bench.train.schedule import choose_optimizer
 from bench.train.step import TRIAL_RATE, make_noise_batch, time_action
 from zoo.fit import check_image_size
 from zoo.registry import list_models
-from zoo.spec import ModelSpec
+from zoo.spec import STEPS, ModelSpec
 
 SHORT_SECONDS = 300  # of a run that nobody needs to be told of
 LONG_SECONDS = 1800  # of a model's training: there a smaller form is named
@@ -38,6 +38,8 @@ def say_what_it_takes(cells: Sequence[Cell], context: RunContext) -> None:
     left = [cell for cell in cells if isinstance(cell.spec, ModelSpec)]
     left = [cell for cell in left if not _is_finished(cell, context)]
     specs = {cell.model: cell.spec for cell in left if isinstance(cell.spec, ModelSpec)}
+    specs = {model: spec for model, spec in specs.items() if spec.learner == STEPS}
+    left = [cell for cell in left if cell.model in specs]
     rate = runtime.broadcast(runtime.world_size * rate_device(runtime.device))
     guesses = {
         model: estimate_seconds(spec, config, context.data, rate) for model, spec in specs.items()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from bench.cell.spec_check import check_spec
 from bench.data.dataset import Dataset
 from bench.data.run_data import describe_part, open_run_data
 from bench.distributed.runtime import Runtime
@@ -16,12 +17,10 @@ from bench.request.command_line import check_folder, explain_names
 from bench.request.config import RunConfig, to_json
 from bench.results.record import CellKey
 from bench.results.storage import read_run, write_json
-from bench.train.build import RunContext, get_dropout_rates
+from bench.train.build import RunContext
 from bench.train.optimizer import check_optimizer
 from zoo.cause import UserCodeError, cause_of
-from zoo.fit import check_image_size
-from zoo.registry import resolve
-from zoo.regularise import build_regularised
+from zoo.registry import list_fitted_once, resolve
 from zoo.spec import ModelSpec
 
 
@@ -64,21 +63,9 @@ def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
         except Exception as error:
             spec = cause_of(error)
         else:
-            _check_spec(spec, config, num_classes)
+            check_spec(spec, config, num_classes)
         specs[model] = spec
     return [Cell(key, specs[key.model]) for key in config.cell_keys]
-
-
-def _check_spec(spec: ModelSpec, config: RunConfig, num_classes: int) -> None:
-    """Refuse a model that can't read the images, or lacks the dropout that is asked for."""
-    image_size = config.image_size or spec.image_size
-    # A user's own network that can't read them is a row: its code may not run without numbers.
-    if image_size != spec.image_size and spec.source != "file":
-        check_image_size(spec.name, image_size, in_channels=spec.in_channels)
-    rates = get_dropout_rates(config)
-    if any(rate is not None for rate in rates.values()):
-        # Built for its refusal alone.
-        build_regularised(spec, num_classes, **rates)
 
 
 def list_specs(cells: Sequence[Cell]) -> dict[str, ModelSpec]:
@@ -104,14 +91,25 @@ def claim_run(config: RunConfig, data: Dataset, runtime: Runtime) -> RunContext:
     runtime.on_main(_write_request, config, folder)
     sizes = describe_part(data, config)
     runtime.say(f"{data.name}: {sizes}")
-    if not config.takes_steps:
-        budget = f"--epochs {config.epochs}" if config.seconds is None else "--seconds"
-        budget += "" if config.seconds is None else f" {config.seconds:g}"
-        runtime.say(f"--train {config.train} fits once: {budget} doesn't bind")
+    for line in _explain_budget(config):
+        runtime.say(line)
     namesakes = explain_names(config)
     if namesakes:
         runtime.say(namesakes)
     return make_context(config, data, runtime, images_a_class=sizes)
+
+
+def _explain_budget(config: RunConfig) -> Iterator[str]:
+    """Say of what is fitted once that a budget of epochs or seconds doesn't bind it."""
+    budget = f"--epochs {config.epochs}"
+    if config.seconds is not None:
+        budget = f"--seconds {config.seconds:g}"
+    if not config.takes_steps:
+        yield f"--train {config.train} fits once: {budget} doesn't bind"
+    models = list_fitted_once(config.models)
+    if models and config.epochs != 0:
+        are = "is" if len(models) == 1 else "are"
+        yield f"{', '.join(models)} {are} fitted once: {budget} doesn't bind"
 
 
 def check_same_data(folder: Path, data: Dataset) -> None:

@@ -11,10 +11,11 @@ from bench.data.subset import take_part
 from bench.distributed.runtime import Runtime
 from bench.request.config import RunConfig
 from bench.results.step_memory import estimate_step_memory
+from bench.train.method_choice import takes_steps
 from bench.train.schedule import choose_optimizer
 from zoo.cost import count_parameters, try_layer_costs
 from zoo.registry import create_empty
-from zoo.spec import ModelSpec, total_multiply_adds
+from zoo.spec import ONCE, ModelSpec, total_multiply_adds
 
 REACHED = 0.3  # of a matrix product's rate, by training steps of small networks here
 PASSES = 3  # a training step is a forward pass and two of its size backward
@@ -98,12 +99,13 @@ def estimate_seconds(
     image_size = config.image_size or spec.image_size
     layers = try_layer_costs(model, image_size=image_size, in_channels=spec.in_channels)
     passes = 0
-    if config.fits_head and with_features:
+    # What is fitted once looks at the images, too.
+    if (config.fits_head and with_features) or spec.learner == ONCE:
         passes += len(data.train.labels)
-    if config.takes_steps:
+    if takes_steps(spec, config):
         passes += PASSES * (config.epochs or 0) * len(data.train_indices)
     seconds = passes * (total_multiply_adds(layers) or 0) / (REACHED * rate)
-    if config.takes_steps and config.seconds is not None:
+    if takes_steps(spec, config) and config.seconds is not None:
         seconds += config.seconds
     return seconds
 

@@ -12,22 +12,14 @@ from pathlib import Path
 
 from bench.data.dataset import check_dataset
 from bench.distributed.hardware import num_gpus
+from bench.launch.learning_check import check_fitted_once, check_train
 from bench.request.command_line import check_folder, read_request
 from bench.request.config import HUB, NONE, PARALLEL, TRACKERS, RunConfig
-from bench.request.option import flag_of
-from bench.request.recipe import get_recipe
 from bench.results.weights_file import find_weights
 from zoo.registry import check_name, expand, list_models
 from zoo.switch import split_switches
 from zoo.terminal import show
 
-# Options that a classifier fitted once on frozen features would ignore.
-ONLY_OF_STEPS = (
-    *("accumulate", "best_batch", "optimizer", "lr", "momentum", "weight_decay", "schedule"),
-    *("patience", "warmup", "label_smoothing", "dropout", "drop_path", "clip", "ema", "augment"),
-    *("balance", "class_weights", "compile", "exact", "sync_batchnorm"),
-    "assess_train",
-)
 # The prefixes of models that have published weights.
 LIBRARIES = ("tv:", "timm:")
 
@@ -88,6 +80,7 @@ def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], No
     for name in config.models:
         check_name(name)
     check_pretrained(config)
+    check_fitted_once(config)
     check_train(config)
     _check_parallel(config, world_size)
     check_dataset(
@@ -108,37 +101,6 @@ def check_request(config: RunConfig, *, world_size: int, say: Callable[[str], No
     _check_packed(config, world_size)
     # Last, because only a request that is right by itself can be held against a folder's.
     check_folder(config)
-
-
-def check_train(config: RunConfig) -> None:
-    """Check what a classifier on frozen features needs, and refuse what it has no use for."""
-    if not config.fits_head:
-        return
-    given = f"--train {config.train}"
-    if config.pretrained == NONE:
-        raise ValueError(
-            f"{given}: features of layers that were never trained say little; "
-            "give --pretrained, or take --train all"
-        )
-    if config.protocol == "published":
-        raise ValueError(
-            f"{given}: its strength is chosen on validation images, and --protocol published has "
-            "none; take --protocol split"
-        )
-    if config.parallel != "data":
-        raise ValueError(
-            f"{given} --parallel {config.parallel}: features are of whole models; leave one out"
-        )
-    if config.takes_steps:
-        return
-    # A recipe's own settings are nobody's wish: what differs from them was given.
-    recipe = get_recipe(config.recipe)
-    for name in ONLY_OF_STEPS:
-        if getattr(config, name) != getattr(recipe, name):
-            raise ValueError(
-                f"{flag_of(name)}: is of learning by steps, and {given} takes none; leave it out, "
-                "or take --train all or head+all"
-            )
 
 
 def _check_batch_size(config: RunConfig, world_size: int) -> None:

@@ -18,7 +18,16 @@ from bench.measure.subject import Subject, build_subject, try_to_build, warm_up_
 from bench.measure.sweep import sweep_measurements, time_inference
 from bench.measure.turns import Turns, take_turns
 from bench.measure.visit import VISITS
-from bench.results.metric import CHOICES, DEPLOY, METRICS, TRAIN, Measure, Taken, list_metrics
+from bench.results.metric import (
+    CHOICES,
+    DEPLOY,
+    ENERGY,
+    METRICS,
+    TRAIN,
+    Measure,
+    Taken,
+    list_metrics,
+)
 from bench.results.record import (
     Comparison,
     Measurement,
@@ -35,6 +44,7 @@ from zoo.spec import ModelSpec
 T = TypeVar("T")
 # Behind the reference's name where it is measured a second time, as its own opponent.
 AGAIN = " (again)"
+OF_STEPS = (TRAIN, ENERGY)  # what takes training steps
 
 
 def compare_models(
@@ -181,6 +191,16 @@ class _Contest:
             self.missing[TRAIN.name] = f"--train {config.train} takes no steps"
         return [measure for measure in asked if measure.taken == taken]
 
+    def _contestants(self, measure: Measure) -> dict[str, Subject]:
+        """Return the subjects that can be measured so: steps are taken only of what takes any."""
+        if measure not in OF_STEPS:
+            return self.subjects
+        able = {name: subject for name, subject in self.subjects.items() if subject.learner}
+        for name in self.subjects.keys() - able.keys():
+            model = name.removesuffix(AGAIN)
+            self.missing[f"{model}: {measure.name}"] = "it is fitted once, and takes no steps"
+        return able
+
     def _build(self) -> None:
         """Build every model, the first of them twice.
 
@@ -226,7 +246,7 @@ class _Contest:
     def _prepare(self, measure: Measure) -> Mapping[str, Subject]:
         """Return the contestants of a measure, which for `deploy` are those that have a file."""
         if measure is not DEPLOY:
-            return self.subjects
+            return self._contestants(measure)
         ready = {}
         for name, subject in self.subjects.items():
             model = name.removesuffix(AGAIN)
@@ -247,7 +267,7 @@ class _Contest:
         config, runtime = self.context.config, self.context.runtime
         make_visit = VISITS[measure.name]
         # The reference's twin has no time of its own: --measure-seconds are a model's.
-        num_models = len(subjects) - 1
+        num_models = len({name.removesuffix(AGAIN) for name in subjects})
         return take_turns(
             {name: make_visit(subject, runtime) for name, subject in subjects.items()},
             rounds=None if config.pairs == "auto" else config.pairs,
@@ -309,5 +329,5 @@ class _Contest:
             for metric in list_metrics(measure):
                 self.missing[metric.name] = causes[0]
             return
-        for model, subject in self.subjects.items():
+        for model, subject in self._contestants(measure).items():
             self._add_once(model, measure_subject(subject))

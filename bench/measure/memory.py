@@ -20,6 +20,7 @@ from typing import NamedTuple
 import psutil
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from bench.data.dataset import Dataset
 from bench.data.loader import Batch
@@ -35,7 +36,7 @@ from bench.train.feature import count_batch
 from bench.train.step import build_tiny_network, make_noise_batch
 from bench.train.trainer import Learner
 from zoo.registry import create_model, resolve
-from zoo.spec import ModelSpec
+from zoo.spec import STEPS, ModelSpec
 
 NUM_STEPS = 3  # the optimiser's state is there from the first one on
 TINY_RATE = 1e-4
@@ -177,21 +178,19 @@ def main() -> None:
         stored = torch.empty(request["uploaded_bytes"], dtype=torch.uint8, device=runtime.device)
         before = _reset_peak(runtime)
         name, num_classes = request["model"], request["num_classes"]
-        learner = prepare_learner(
-            create_model(name, num_classes=num_classes),
-            resolve(name, num_classes=num_classes),
-            config=config,
-            peak=TINY_RATE,
-            seed=0,
-            runtime=runtime,
-        )
+        spec = resolve(name, num_classes=num_classes)
+        model = create_model(name, num_classes=num_classes)
         size = request["image_size"]
         shape = (request["in_channels"], size, size)
-        if not config.takes_steps:
-            _look(learner, count_batch(size, runtime.device), shape)
-            weights = sum(parameter.nbytes for parameter in learner.bare.parameters())
+        if spec.learner != STEPS or not config.takes_steps:
+            placed = runtime.place_model(model, spec.parallelise)
+            _look(placed, config, runtime, shape)
+            weights = sum(parameter.nbytes for parameter in placed.parameters())
             print(json.dumps(_peaks(runtime, before) | {"parameter_bytes": weights}))
             return
+        learner = prepare_learner(
+            model, spec, config=config, peak=TINY_RATE, seed=0, runtime=runtime
+        )
         batch = _train(learner, request["batch_size"], shape)
         # The peaks first: counting the kinds takes a step of its own.
         peaks = _peaks(runtime, before)
@@ -199,14 +198,16 @@ def main() -> None:
         print(json.dumps(peaks | _count_kinds(learner, batch)))
 
 
-def _look(learner: Learner, num_images: int, shape: tuple[int, int, int]) -> None:
+def _look(
+    model: nn.Module, config: RunConfig, runtime: Runtime, shape: tuple[int, int, int]
+) -> None:
     """Look at a few batches of noise, as a network whose features are computed."""
-    runtime = learner.runtime
-    batch = make_noise_batch(num_images, shape, config=learner.config, device=runtime.device)
-    learner.bare.eval()
+    num_images = count_batch(shape[-1], runtime.device)
+    batch = make_noise_batch(num_images, shape, config=config, device=runtime.device)
+    model.eval()
     with torch.inference_mode(), runtime.accelerator.autocast():
         for _ in range(NUM_STEPS):
-            learner.bare(batch.images)
+            model(batch.images)
     runtime.synchronize()
 
 

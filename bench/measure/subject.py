@@ -19,12 +19,13 @@ from bench.train.build import (
     compile_model,
     prepare_learner,
 )
+from bench.train.method_choice import takes_steps
 from bench.train.schedule import choose_optimizer
 from bench.train.step import build_tiny_network, make_noise_batch, time_action
 from bench.train.trainer import Batches, Learner
 from zoo.cause import cause_of
 from zoo.kernel import library_kernels
-from zoo.spec import ModelSpec
+from zoo.spec import STEPS, ModelSpec
 
 # Steps that are timed must not lead to weights that overflow, however many there are.
 TINY_RATE = 1e-4
@@ -32,10 +33,16 @@ TINY_RATE = 1e-4
 
 @dataclass
 class Subject:
-    """A model with endless batches of its own, and one batch that is already on the device."""
+    """A model with endless batches of its own, and one batch that is already on the device.
+
+    `learner` is None where it doesn't learn by steps.
+    """
 
     model: str
-    learner: Learner
+    bare: nn.Module
+    learner: Learner | None
+    config: RunConfig
+    runtime: Runtime
     batches: Iterator[Batch]
     batch: Batch
     num_steps: int = 0
@@ -44,6 +51,7 @@ class Subject:
 
     def step(self, batch: Batch) -> None:
         """Take a training step too small to change anything."""
+        assert self.learner is not None, "only what learns by steps is asked for one"
         self.num_steps += 1
         self.learner.step(batch, step=self.num_steps, rate=TINY_RATE)
 
@@ -52,8 +60,9 @@ class Subject:
 
         Without what averages gradients, and so not the learner's own compiled model.
         """
-        bare = self.learner.bare
-        return compile_model(bare, sizes_vary=sizes_vary) if self.learner.config.compile else bare
+        if not self.config.compile:
+            return self.bare
+        return compile_model(self.bare, sizes_vary=sizes_vary)
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -61,12 +70,11 @@ class Subject:
 
         Training goes on with its own.
         """
-        bare, runtime = self.learner.bare, self.learner.runtime
-        bare.eval()
-        if runtime.infer_kernels == runtime.kernels:
+        self.bare.eval()
+        if self.runtime.infer_kernels == self.runtime.kernels:
             yield
             return
-        with library_kernels(bare):
+        with library_kernels(self.bare):
             yield
 
     @property
@@ -75,7 +83,7 @@ class Subject:
 
         None where it has the model alone.
         """
-        return getattr(self.learner.bare, "bytes_sent", None)
+        return getattr(self.bare, "bytes_sent", None)
 
 
 def build_subject(spec: ModelSpec, context: RunContext) -> Subject:
@@ -83,19 +91,18 @@ def build_subject(spec: ModelSpec, context: RunContext) -> Subject:
 
     How fast it is doesn't depend on what it has learnt.
     """
-    seed = context.config.seeds[0]
+    runtime, seed = context.runtime, context.config.seeds[0]
     config = choose_optimizer(context.config, spec.defaults)
     assert config.lr is not None, "choose_optimizer fills it in"
-    learner = prepare_learner(
-        build_model(spec, seed, context),
-        spec,
-        config=config,
-        peak=config.lr,
-        seed=seed,
-        runtime=context.runtime,
-    )
+    model = build_model(spec, seed, context)
+    learner = None
+    if spec.learner == STEPS:
+        learner = prepare_learner(
+            model, spec, config=config, peak=config.lr, seed=seed, runtime=runtime
+        )
+    bare = learner.bare if learner else runtime.place_model(model, spec.parallelise)
     batches = _repeat_epochs(build_loader(spec, seed, context))
-    return Subject(spec.name, learner, batches, next(batches))
+    return Subject(spec.name, bare, learner, config, runtime, batches, next(batches))
 
 
 def _repeat_epochs(batches: Batches) -> Iterator[Batch]:
@@ -133,7 +140,7 @@ def _build_and_time(spec: ModelSpec, context: RunContext) -> tuple[Subject, dict
     runtime = context.runtime
     start = time.perf_counter()
     subject = build_subject(spec, context)
-    if not context.config.takes_steps:
+    if not takes_steps(spec, context.config):
         return subject, {}
     built = time.perf_counter()
     subject.step(subject.batch)

@@ -40,7 +40,7 @@ def time_inference(
             took = [time_action(forward, runtime) for _ in range(REPEATS)]
         return min(took[1:])
 
-    if subject.learner.config.compile:
+    if subject.config.compile:
         # What compiling takes is no time of inference: for one image, two, and then any number.
         for size in COMPILED_SIZES:
             time_forward(size * runtime.data_size)

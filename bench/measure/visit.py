@@ -30,9 +30,11 @@ def train_visit(subject: Subject, runtime: Runtime) -> Visit:
     communication.
     """
     draw = random.Random(len(subject.model))
+    learner = subject.learner
+    assert learner is not None, "only what learns by steps is visited so"
 
     def step_unsynced() -> None:
-        with runtime.accelerator.no_sync(subject.learner.model):
+        with runtime.accelerator.no_sync(learner.model):
             subject.step(subject.batch)
 
     parts: dict[str, Callable[[], object]] = {

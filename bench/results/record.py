@@ -195,7 +195,7 @@ class Stage:
     `seconds` is what it took on this machine, in an earlier run where its outcome was kept.
     """
 
-    name: Literal["features", "fit"]
+    name: Literal["codebook", "features", "fit"]
     images: int
     seconds: float
     found: dict[str, JsonValue] = field(default_factory=dict)

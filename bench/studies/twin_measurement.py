@@ -52,6 +52,7 @@ def measure_trial(trial: Trial, context: RunContext) -> dict[str, Any]:
     spec = resolve(trial.model, num_classes=len(context.data.class_names))
     first, second = build_subject(spec, context), build_subject(spec, context)
     if trial.kind == "slowed":
+        assert second.learner is not None, "the study is of training steps"
         second.learner = slow_down(second.learner)
     runtime = context.runtime
     with keep_core_busy() if trial.busy else contextlib.nullcontext():

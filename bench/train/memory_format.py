@@ -17,7 +17,7 @@ from bench.results.record import FormatTrial, RunRecord
 from bench.train.build import RunContext, build_model, prepare_learner
 from bench.train.step import TRIAL_RATE, make_noise_batch, read_earlier_trial, time_action
 from bench.train.trainer import Learner
-from zoo.spec import ModelSpec
+from zoo.spec import STEPS, ModelSpec
 
 FEW_IMAGES = 2  # of a micro-batch, in the first step: one of a whole batch may take a minute
 LONGEST_STEP = 0.25  # seconds: the images are doubled until a step takes about so long
@@ -36,9 +36,10 @@ def with_faster_format(
     """Return the context with this model's faster format, and what its record says of it then.
 
     Each model is tried once: other seeds, and a resume, take what a record says. Nothing is tried
-    where a format was asked for, or is settled (`device_setting.choose_format`).
+    where a format was asked for or is settled (`device_setting.choose_format`), nor of what takes
+    no steps.
     """
-    if not context.runtime.tries_formats:
+    if not context.runtime.tries_formats or spec.learner != STEPS:
         return context, {}
     runtime, trial_of_model = context.runtime, "format_trial"
     trial = runtime.on_main(read_earlier_trial, context.folder, spec.name, trial_of_model)

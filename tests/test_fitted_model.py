@@ -1,0 +1,73 @@
+"""Codes, pyramids and codebooks. Oracles: scikit-learn's k-means, and loops over places."""
+
+import pytest
+import torch
+from sklearn.cluster import KMeans
+
+from bench.train.codebook import find_centres, learn_codebook
+from zoo import create_model
+from zoo.encoding import HardCodes, SpatialPyramid, TriangleCodes
+
+
+def test_codes_are_those_of_a_loop_over_places() -> None:
+    torch.manual_seed(0)
+    maps, centres = torch.randn(2, 5, 3, 4), torch.randn(7, 5)
+    hard, triangle = HardCodes(7, 5), TriangleCodes(7, 5)
+    hard.centres.copy_(centres)
+    triangle.centres.copy_(centres)
+    distances = torch.cdist(maps.movedim(1, 3).double(), centres.double())
+    expected = (distances.mean(3, keepdim=True) - distances).clamp(min=0)
+    torch.testing.assert_close(triangle(maps).movedim(1, 3).double(), expected, rtol=0, atol=1e-5)
+    nearest = torch.nn.functional.one_hot(distances.argmin(3), 7)
+    assert torch.equal(hard(maps).movedim(1, 3).long(), nearest)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_a_pyramid_pools_every_cell_of_every_level(pooling: str) -> None:
+    maps = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = SpatialPyramid((1, 2, 4), pooling)(maps).view(2, -1)  # type: ignore[arg-type]
+    join = torch.amax if pooling == "max" else torch.mean
+    expected = []
+    for side in (1, 2, 4):
+        cells = maps.unfold(2, 8 // side, 8 // side).unfold(3, 8 // side, 8 // side)
+        expected.append(join(cells, dim=(4, 5)).flatten(1))
+    torch.testing.assert_close(found, torch.cat(expected, dim=1))
+
+
+def test_centres_are_where_the_descriptors_lie() -> None:
+    """Three heaps far apart: Lloyd's centres are scikit-learn's, whatever the start."""
+    generator = torch.Generator().manual_seed(3)
+    heaps = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
+    samples = (heaps[:, None] + torch.randn(3, 200, 2, generator=generator)).flatten(0, 1)
+    best = min(
+        (find_centres(samples, 3, torch.Generator().manual_seed(seed)) for seed in range(8)),
+        key=lambda found: found[1],
+    )
+    reference = KMeans(3, n_init=8, random_state=0).fit(samples.double().numpy())
+    assert best[1] == pytest.approx(reference.inertia_ / len(samples), rel=1e-4)
+    ours, theirs = best[0].numpy(), reference.cluster_centers_
+    assert ours[ours[:, 0].argsort()] == pytest.approx(theirs[theirs[:, 0].argsort()], abs=1e-4)
+
+
+def test_a_code_that_nothing_is_near_gets_another_start() -> None:
+    """Of two heaps and a far sample, three centres are used, however they were drawn."""
+    samples = torch.tensor([[0.0], [0.0], [0.0], [10.0], [10.0], [1000.0]])
+    for seed in range(10):
+        centres, _ = find_centres(samples, 3, torch.Generator().manual_seed(seed))
+        assert sorted(centres.flatten().tolist()) == [0.0, 10.0, 1000.0]
+
+
+def test_fewer_descriptors_than_codes_are_refused() -> None:
+    with pytest.raises(ValueError, match="9 codes can't be learnt from 5 descriptors"):
+        learn_codebook(HardCodes(9, 2), torch.zeros(5, 2), torch.Generator(), lambda: None)
+
+
+@pytest.mark.parametrize("switches", ["", "@encoding=none", "@encoding=vq,levels=2,pooling=max"])
+@pytest.mark.parametrize("size", [28, 32, 64])
+def test_any_size_gives_as_many_features(switches: str, size: int) -> None:
+    model = create_model(f"hog_svm{switches}", num_classes=7)
+    images = 255 * torch.rand(66, 1, size, size)
+    features = model.embed(images)
+    assert features.shape == (66, model.classifier.in_features)
+    # More than a chunk: the same as in parts.
+    torch.testing.assert_close(model.embed(images[:1]), features[:1])

@@ -1,0 +1,168 @@
+"""Models that are fitted once, through the command line.
+
+Oracles: the saved weights put to use by hand, one process instead of two, and a run that was never
+interrupted.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bench.data.dataset import open_dataset
+from bench.data.loader import evaluation_batches
+from bench.data.pixels import ModelInput
+from bench.distributed.runtime import Interrupted
+from bench.results.record import Comparison, RunRecord
+from bench.results.storage import read
+from bench.run import main
+from bench.train.once_method import OnceMethod
+from bench.verify import find_faults
+from tests.support.image_factory import use_own_cache, write_cifar10
+from tests.support.processes import Runs, argv_of
+from zoo import create_model
+
+CODED, WHOLE = "hog_svm@codes=8,levels=2", "hog_svm@encoding=none,classifier=ridge"
+
+
+def stop(*given: Any) -> None:
+    """Stand in for a stage that a signal ends."""
+    raise Interrupted(15)
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A request for a model that is fitted once, on a small CIFAR-10."""
+    use_own_cache(monkeypatch, tmp_path)
+    monkeypatch.setattr("bench.run.write_report", lambda config: True)
+    folder = write_cifar10(tmp_path / "cifar10")
+    return argv_of(
+        f"--dataset cifar10 --data-dir {folder} --num-threads 1 --batch-size 8 --epochs 3 "
+        f"--measure none --models {CODED}"
+    )
+
+
+def run(words: list[str], folder: Path, code: int = 0) -> tuple[RunRecord, Path]:
+    assert main([*words, "--out", str(folder)]) == code
+    (cell,) = (folder / "cells").iterdir()
+    assert list(find_faults(folder)) == []
+    return read(cell / "record.json", RunRecord), cell
+
+
+def test_a_fitted_model_is_an_ordinary_one(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, cell = run(words, tmp_path / "run")
+    assert f"{CODED} is fitted once: --epochs 3 doesn't bind" in capsys.readouterr().out
+    assert [stage.name for stage in record.stages] == ["codebook", "features", "fit"]
+    assert record.epochs == ()
+    assert record.train_seconds == pytest.approx(sum(stage.seconds for stage in record.stages))
+
+    data = open_dataset("cifar10", tmp_path / "cifar10")
+    model = create_model(CODED, num_classes=len(data.class_names))
+    state = load_file(cell / "model.safetensors")
+    model.load_state_dict(state)
+    assert record.num_parameters == sum(tensor.numel() for tensor in state.values())
+    raw = ModelInput((0.0,), (1 / 255,), False, torch.device("cpu"))
+    batches = list(evaluation_batches(data.test, None, raw, dataset=data, batch_size=50))
+    assert float(batches[0].images.max()) == 255
+    with torch.no_grad():
+        predicted = torch.cat([model(batch.images) for batch in batches]).argmax(1)
+    said = np.load(cell / "predictions.npz")
+    assert torch.equal(predicted, torch.from_numpy(said["top5"][:, 0]).long())
+
+    again = [*words, *argv_of(f"--epochs 0 --pretrained {tmp_path / 'run'}")]
+    kept, _ = run(again, tmp_path / "again")
+    assert kept.stages == ()
+    assert kept.checksums["predictions.npz"] == record.checksums["predictions.npz"]
+
+
+def test_without_a_budget_nothing_is_fitted(words: list[str], tmp_path: Path) -> None:
+    record, cell = run([*words, "--epochs", "0"], tmp_path / "run")
+    assert record.stages == ()
+    assert not (cell / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("undone", "done"),
+    [("_embed_images", ["_learn_codes"]), ("_fit_classifier", ["_learn_codes", "_embed_images"])],
+)
+def test_a_stage_that_is_done_is_not_done_again(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undone: str,
+    done: list[str],
+) -> None:
+    whole, _ = run(words, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(OnceMethod, undone, stop)
+        run(words, tmp_path / "run", code=143)
+    for stage in done:
+        monkeypatch.setattr(OnceMethod, stage, stop)
+    record, _ = run([*words, "--resume"], tmp_path / "run")
+    assert [stage.name for stage in record.stages] == ["codebook", "features", "fit"]
+    assert record.checksums["model.safetensors"] == whole.checksums["model.safetensors"]
+
+
+def test_a_damaged_stage_is_done_again(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(OnceMethod, "_fit_classifier", stop)
+        _, cell = run(words, tmp_path / "run", code=143)
+    kept = cell / "checkpoints" / "stages" / "solver.safetensors"
+    kept.write_bytes(kept.read_bytes()[:-8])
+    run([*words, "--resume"], tmp_path / "run")
+    assert "the stages are done again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--compile", "--compile: is of learning by steps, and hog_svm is fitted once"),
+        ("--precision bf16", "--precision bf16: is of learning by steps, and hog_svm"),
+        ("--train head", "--train head: is of learning by steps, and hog_svm"),
+        ("--batch-size best", "--batch-size best: is of learning by steps, and hog_svm"),
+        ("--lr 0.1", "--lr 0.1: is of learning by steps, and hog_svm"),
+        ("--parallel tower", "--parallel tower: is of learning by steps, and hog_svm"),
+        ("--protocol published", "take --protocol split"),
+        ("--pretrained", "--pretrained: hog_svm has no published weights"),
+        ("--pretrained .", "--pretrained"),
+        ("--dropout 0.1", "--dropout 0.1"),
+    ],
+)
+def test_what_it_has_no_use_for_is_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str, said: str
+) -> None:
+    line = [*words[:-1], "hog_svm", *argv_of(given), "--out", str(tmp_path / "run")]
+    assert main(line) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert said in error
+
+
+def test_options_of_steps_are_for_the_models_beside_it(words: list[str], tmp_path: Path) -> None:
+    """Both are measured against each other, but for the steps that one of them doesn't take."""
+    line = [*words, "lenet5", *argv_of("--lr 0.1 --epochs 1 --pairs 3 --measure-seconds 1")]
+    line += argv_of("--measure train infer")
+    assert main([*line, "--out", str(tmp_path / "run")]) == 0
+    assert list(find_faults(tmp_path / "run")) == []
+    found = read(tmp_path / "run" / "comparison.json", Comparison)
+    measured = {model: {row.metric for row in rows} for model, rows in found.measurements.items()}
+    assert measured[CODED] == {"infer_images_per_second"}
+    assert "train_images_per_second" in measured["lenet5"]
+    assert "takes no steps" in found.missing[f"{CODED}: train"]
+
+
+@pytest.mark.distributed
+def test_two_processes_fit_what_one_does(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    assert runs.run("two", 2, models=[CODED, WHOLE]) == [0, 0]
+    assert runs.run("one", 1, models=[CODED, WHOLE]) == [0]
+    assert runs.outcome("two") == runs.outcome("one")

@@ -1,0 +1,86 @@
+"""From maps of local descriptors to a vector an image: codes of a codebook, pooled over a pyramid.
+
+A codebook is learnt from descriptors of training images (bench/train/codebook.py), once. What is
+learnt is a parameter that takes no gradient: whatever counts, saves and loads parameters finds it.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Pooling = Literal["mean", "max"]
+
+
+def reserve(*shape: int) -> nn.Parameter:
+    """Return the place of numbers that are fitted without gradients: zeros until then."""
+    return nn.Parameter(torch.zeros(shape), requires_grad=False)
+
+
+class Codebook(nn.Module):
+    """Descriptors coded by `num_codes` centres: (N, D, H, W) to (N, num_codes, H, W)."""
+
+    def __init__(self, num_codes: int, num_values: int) -> None:
+        super().__init__()
+        self.centres = reserve(num_codes, num_values)
+        self.num_maps = num_codes
+
+    def nearness(self, maps: Tensor) -> Tensor:
+        """Return what grows as a centre is nearer, the same for all but a term of the descriptor.
+
+        The product with the centre less half the centre's square, a 1x1 convolution.
+        """
+        offset = -self.centres.square().sum(dim=1) / 2
+        return F.conv2d(maps, self.centres[:, :, None, None], offset)
+
+    def distances(self, maps: Tensor) -> Tensor:
+        """Return every descriptor's distance from every centre, (N, num_codes, H, W)."""
+        squared = maps.square().sum(dim=1, keepdim=True) - 2 * self.nearness(maps)
+        # Rounding may leave the square of a small distance below 0.
+        return squared.clamp(min=0).sqrt()
+
+
+class HardCodes(Codebook):
+    """Vector quantisation: 1 for the nearest centre, 0 for the others (Csurka et al. 2004)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (N, D, H, W) to (N, num_codes, H, W)."""
+        near = self.nearness(maps)
+        nearest = near.argmax(dim=1, keepdim=True)
+        return torch.zeros_like(near).scatter(1, nearest, 1.0)
+
+
+class TriangleCodes(Codebook):
+    """How much nearer than the mean a centre is, 0 if it isn't (Coates, Lee, Ng 2011, eq. 2)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (N, D, H, W) to (N, num_codes, H, W)."""
+        distances = self.distances(maps)
+        return (distances.mean(dim=1, keepdim=True) - distances).clamp(min=0)
+
+
+class SpatialPyramid(nn.Module):
+    """Codes pooled over a grid of cells for each of `sides` (Lazebnik, Schmid, Ponce 2006).
+
+    Maps (N, K, H, W) to (N, K times the sum of the squared sides), whatever H and W are.
+    """
+
+    def __init__(self, sides: Sequence[int], pooling: Pooling = "mean") -> None:
+        super().__init__()
+        self.sides = tuple(sides)
+        self.pool = F.adaptive_max_pool2d if pooling == "max" else F.adaptive_avg_pool2d
+        self.num_cells = sum(side**2 for side in self.sides)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (N, K, H, W) to (N, K num_cells)."""
+        return torch.cat([self.pool(maps, side).flatten(1) for side in self.sides], dim=1)
+
+
+class Root(nn.Module):
+    """Signed square roots, then length 1: large counts weigh less (Perronnin et al. 2010)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, F) to (N, F)."""
+        return F.normalize(features.sign() * features.abs().sqrt())

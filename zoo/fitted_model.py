@@ -1,0 +1,112 @@
+"""What classified images before networks learnt their features: descriptors, codes, a classifier.
+
+A `FittedModel` maps images to scores as any model does. It isn't trained by steps: its codebook and
+its classifier are fitted once (bench/train/once_method.py), and are parameters like any others.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from zoo.encoding import Codebook, HardCodes, Pooling, Root, SpatialPyramid, TriangleCodes
+from zoo.switch import check_against
+
+Encoding = Literal["none", "vq", "triangle"]
+Solver = Literal["svm", "ridge"]
+CODEBOOKS: dict[str, type[Codebook]] = {"vq": HardCodes, "triangle": TriangleCodes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What tells one model of a descriptor from another: the switches behind its name."""
+
+    encoding: Encoding = "triangle"
+    codes: int = 200
+    levels: Literal[1, 2, 3] = 3  # of the pyramid: grids of 1, 2 and 4 cells along a side
+    pooling: Pooling = "mean"
+    classifier: Solver = "svm"
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """A local descriptor in two forms, each with how many values it gives.
+
+    `dense` describes places all over an image, for a codebook: `num_values` a place. `grid`
+    describes the image as a whole by a few: `num_in_grid` values in all, for any image size.
+    """
+
+    dense: Callable[[], nn.Module]
+    num_values: int
+    grid: Callable[[], nn.Module]
+    num_in_grid: int
+
+
+class FittedModel(nn.Module):
+    """Descriptors, the codes that they become, their pooling, and a classifier.
+
+    `solver` names how the classifier is fitted. Without an encoder there is no codebook to learn.
+    At most `chunk` images are in memory at once.
+    """
+
+    def __init__(
+        self,
+        local: nn.Module,
+        encoder: Codebook | None,
+        pooling: nn.Module,
+        *,
+        num_features: int,
+        num_classes: int,
+        solver: Solver,
+        chunk: int,
+    ) -> None:
+        super().__init__()
+        self.local = local
+        self.encoder = encoder
+        self.pooling = pooling
+        self.classifier = nn.Linear(num_features, num_classes).requires_grad_(False)
+        nn.init.zeros_(self.classifier.weight)
+        nn.init.zeros_(self.classifier.bias)
+        self.num_features = num_features
+        self.solver = solver
+        self.chunk = chunk
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return what the classifier reads: (N, num_features)."""
+        # Small parts stay in a CPU's caches. A compiled graph is of one piece.
+        if torch.compiler.is_compiling() or len(images) <= self.chunk:
+            return self._embed(images)
+        return torch.cat([self._embed(part) for part in torch.split(images, self.chunk)])
+
+    def _embed(self, images: Tensor) -> Tensor:
+        maps = self.local(images)
+        if self.encoder is not None:
+            maps = self.encoder(maps)
+        features: Tensor = self.pooling(maps)
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, C, H, W) images to (N, num_classes) scores."""
+        scores: Tensor = self.classifier(self.embed(images))
+        return scores
+
+
+def build_fitted(
+    descriptor: Descriptor, design: Design, num_classes: int, switches: Mapping[str, Any]
+) -> FittedModel:
+    """Build the model of a design that switches change; ValueError for a wrong switch."""
+    check_against("a classical model", get_type_hints(Design), switches)
+    design = replace(design, **switches)
+    kept: dict[str, Any] = {"num_classes": num_classes, "solver": design.classifier, "chunk": 64}
+    if design.encoding == "none":
+        local = descriptor.grid()
+        return FittedModel(local, None, nn.Flatten(), num_features=descriptor.num_in_grid, **kept)
+    encoder = CODEBOOKS[design.encoding](design.codes, descriptor.num_values)
+    pyramid = SpatialPyramid([2**level for level in range(design.levels)], design.pooling)
+    pooling: nn.Module = pyramid
+    if design.encoding == "vq":
+        pooling = nn.Sequential(pyramid, Root())
+    num_features = encoder.num_maps * pyramid.num_cells
+    return FittedModel(descriptor.dense(), encoder, pooling, num_features=num_features, **kept)
