@@ -359,8 +359,9 @@ def test_mnist_with_other_content_is_refused(mnist: tuple[str, Path], packed: bo
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist isn't installed")
-def test_fashion_mnist_as_debian_ships_it() -> None:
-    found = open_dataset("fashion_mnist", DEBIAN.parent)
+def test_fashion_mnist_as_debian_ships_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.data.source.INSTALLED", DEBIAN.parent)
+    found = open_dataset("fashion_mnist", None)
     assert np.bincount(found.train.labels).tolist() == [6000] * 10
     assert np.bincount(found.test.labels).tolist() == [1000] * 10
     # The mean and deviation that most programs for Fashion-MNIST state.

@@ -18,6 +18,8 @@ Kind = Literal["parquet", "archive", "embedded"]
 Layout = Literal["cifar", "idx", "svhn"]
 PACKINGS = (".gz", ".xz", ".bz2")  # of one file
 PACKED_FOLDERS = (".tar.gz", ".tgz", ".tar", ".tar.xz", ".tar.bz2", ".zip")
+# Where Debian's packages of data sets lie, as dataset-fashion-mnist does.
+INSTALLED = Path("/usr/share/datasets")
 PARQUET_FOLDERS = ("", "data", "plain_text")  # of the hub's repositories
 
 
@@ -126,20 +128,22 @@ ARCHIVES = {
 
 
 def list_roots(data_dir: Path | None) -> list[Path]:
-    """List the folders to look in: `data_dir` alone, else $ZOOMETRY_DATA and the user's cache.
+    """List the folders to look in: `data_dir` alone, or where data may be that nobody names.
 
-    ValueError if a folder that was named doesn't exist.
+    That is $ZOOMETRY_DATA, the user's cache, and what the system has installed. ValueError if a
+    folder that was named doesn't exist.
     """
     if data_dir is not None:
         _check_exists(data_dir, "--data-dir")
         return [data_dir]
+    installed = [INSTALLED] if INSTALLED.is_dir() else []
     named = os.environ.get("ZOOMETRY_DATA")
     if not named:
-        return [user_cache()]
+        return [user_cache(), *installed]
     _check_exists(Path(named), "ZOOMETRY_DATA")
     with suppress(ValueError):  # a user without a home has no cache either
-        return [Path(named), user_cache()]
-    return [Path(named)]
+        return [Path(named), user_cache(), *installed]
+    return [Path(named), *installed]
 
 
 def _check_exists(folder: Path, what: str) -> None:

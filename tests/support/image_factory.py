@@ -94,6 +94,7 @@ def use_own_cache(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Keep a test away from the user's cache and data, and from the real sets' checksums."""
     patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     patch.delenv("ZOOMETRY_DATA", raising=False)
+    patch.setattr("bench.data.source.INSTALLED", folder / "installed")
     patch.setattr(set_build, "CHECKSUMS", {})
 
 
