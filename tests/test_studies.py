@@ -182,7 +182,7 @@ def test_what_was_trained_is_kept_and_verified_and_a_failed_cell_is_named(
     lab = Lab(tmp_path, quick=True, say=said.append)
     first = lab.train("small", SMALL)
     assert list(find_faults(tmp_path / "small")) == []
-    assert all(r.epochs[0].train_evaluation.num_images == 160 for r in first.records)
+    assert all(r.epochs[0].train_evaluation.num_images == 80 for r in first.records)
     assert first.right.shape == (2, 64)
     again = Lab(tmp_path, quick=True, say=said.append).train("small", SMALL)
     assert again.records == first.records
