@@ -24,10 +24,10 @@ def quick() -> RunConfig:
 
         ./launch.sh
 
-    At most 8 minutes on 2 CPU cores: 8 x 30 s of training (240 s), evaluation (60 s), at most 8 x
-    8 s of interleaved measurements and their warm-up (85 s), memory in fresh processes (40 s),
-    start and report (25 s). Expect about 20 % top-1 from LeNet-5 and 3 to 10 % from the others:
-    how fast each one learns, not what it can reach.
+    At most 8 minutes on 2 CPU cores: 8 x 30 s of training (240 s), trial steps before it (20 s),
+    evaluation (60 s), at most 8 x 8 s of interleaved measurements and their warm-up (85 s), memory
+    in fresh processes (40 s), start and report (25 s). Expect about 20 % top-1 from LeNet-5 and 3
+    to 10 % from the others: how fast each one learns, not what it can reach.
 
     Fewer than 70 steps leave a network at chance. Where a few steps of each say that the slowest
     would take fewer in its 30 s, all get the seconds, the same for each, in which it takes 98, and

@@ -41,14 +41,14 @@ def with_faster_format(
     """
     if not context.runtime.tries_formats or spec.learner != STEPS:
         return context, {}
-    runtime, trial_of_model = context.runtime, "format_trial"
-    trial = runtime.on_main(read_earlier_trial, context.folder, spec.name, trial_of_model)
+    runtime = context.runtime
+    trial = runtime.on_main(read_earlier_trial, context.folder, spec.name, "format_trial")
     if trial is None:
         trial = try_formats(spec, context, record)
         rates = ", ".join(f"{trial.rate(name):,.0f} in {name}" for name in FORMATS)
         taken = CHANNELS_LAST if trial.channels_last else NCHW
         runtime.say(f"    {spec.name}, images/s: {rates}; trains in {taken}")
-    return with_format(trial.channels_last, context), {trial_of_model: trial}
+    return with_format(trial.channels_last, context), {"format_trial": trial}
 
 
 def try_formats(spec: ModelSpec, context: RunContext, record: RunRecord) -> FormatTrial:
