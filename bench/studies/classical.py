@@ -1,0 +1,94 @@
+"""Networks beside the pipelines that they replaced: at equal training time, and at their best."""
+
+from dataclasses import replace
+
+from bench.deploy.extra import need
+from bench.request.config import RunConfig
+from bench.request.recipe import quick
+from bench.results.finding import Answer, Plot, Series, point_at
+from bench.studies.image_set import use_ten_classes
+from bench.studies.lab import Lab, Trained
+from bench.studies.wording import join_names, say_count, say_estimate, say_proof
+
+PIPELINES = ("hog_svm",)
+NETWORKS = ("lenet5", "resnet20")
+
+
+def classical(lab: Lab) -> Answer:
+    """How far do networks get in the time that the best pipeline takes, and how far at their best?
+
+    Pipelines fit once; their training time is the networks' budget, and then networks are trained
+    by a budget of epochs. The quick form has ten classes.
+    """
+    need("sklearn", "classic")
+    pipelines = {
+        name: lab.train(name, replace(_request(lab), models=(name,), epochs=1))
+        for name in PIPELINES
+    }
+    best = max(pipelines, key=lambda name: pipelines[name].accuracy.value)
+    seconds = round(seconds_of(pipelines[best]), 1)
+    answer = [
+        f"{best} is the best pipeline: {say_estimate(pipelines[best].accuracy, '%')} top-1 after "
+        f"{seconds:g} s of training."
+    ]
+    in_time, at_best = {}, {}
+    for name in NETWORKS:
+        config = replace(_request(lab), models=(name,))
+        in_time[name] = lab.train(f"{name} in time", replace(config, seconds=seconds))
+        epochs = 10 if lab.quick else 60
+        at_best[name] = lab.train(f"{name} at best", replace(config, epochs=epochs))
+        for what, trained in (("in that time", in_time[name]), ("at its best", at_best[name])):
+            lead = trained.gain_over(pipelines[best])
+            answer.append(
+                f"{name} {what} ({seconds_of(trained):.0f} s): "
+                f"{say_estimate(lead, 'points', signed=True)} against {best}, {say_proof(lead)}."
+            )
+    record = pipelines[best].records[0]
+    return Answer(
+        sentences=tuple(answer),
+        setting=(
+            f"{record.data.num_train:,} training images of {len(record.data.class_names)} classes "
+            f"of {record.data.name}; pipelines {join_names(PIPELINES)}; "
+            f"{say_count(len(pipelines[best].records), 'seed')}."
+        ),
+        beside=(
+            "CIFAR-10, LuoXubo/PRML2023: raw pixels and a linear SVM 29.05 %, HOG and a linear SVM "
+            "49.99 %, HOG and an RBF SVM 62.27 %.",
+            "CIFAR-10, Coates, Lee, Ng 2011: k-means patches and a linear SVM 79.6 %.",
+        ),
+        plots=(
+            Plot(
+                title="Test top-1",
+                caption="Intervals cover the test images and the seeds.",
+                kind="dots",
+                x="Top-1 (%)",
+                y="Model",
+                series=(
+                    _draw("pipeline", pipelines),
+                    _draw("in the pipeline's time", in_time),
+                    _draw("at its best", at_best),
+                ),
+            ),
+        ),
+    )
+
+
+def seconds_of(trained: Trained) -> float:
+    """Return the mean training time in seconds."""
+    took = [record.train_seconds or 0.0 for record in trained.records]
+    return sum(took) / len(took)
+
+
+def _draw(series: str, found: dict[str, Trained]) -> Series:
+    points = tuple(point_at(name, trained.accuracy) for name, trained in found.items())
+    return Series(name=series, points=points)
+
+
+def _request(lab: Lab) -> RunConfig:
+    # What is fitted once refuses options of steps that differ from its recipe's.
+    return replace(
+        quick(),
+        **(use_ten_classes(lab.data_dir) if lab.quick else {"dataset": "cifar100"}),
+        seconds=None,
+        seeds=(0,) if lab.quick else (0, 1, 2),
+    )
