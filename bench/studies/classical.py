@@ -90,5 +90,6 @@ def _request(lab: Lab) -> RunConfig:
         quick(),
         **(use_ten_classes(lab.data_dir) if lab.quick else {"dataset": "cifar100"}),
         seconds=None,
+        least_steps=None,
         seeds=(0,) if lab.quick else (0, 1, 2),
     )
