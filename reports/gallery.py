@@ -126,16 +126,16 @@ def choose_pictures(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> NDAr
     return np.asarray(in_turn[pairs[in_turn] > 0][:MAX_PICTURES])
 
 
-def encode_sheet(images: NDArray[np.uint8]) -> str:
-    """Return pictures side by side as the address of one picture, ACROSS in a row."""
+def encode_sheet(images: NDArray[np.uint8], across: int = ACROSS) -> str:
+    """Return pictures side by side as the address of one picture, so many in a row."""
     # Imported here: few runs keep pictures.
     from PIL import Image
 
     side, channels = images.shape[1], images.shape[-1]
-    down = -(-len(images) // ACROSS)
-    sheet = np.zeros((down * side, ACROSS * side, channels), dtype=np.uint8)
+    down = -(-len(images) // across)
+    sheet = np.zeros((down * side, across * side, channels), dtype=np.uint8)
     for number, image in enumerate(images):
-        row, column = divmod(number, ACROSS)
+        row, column = divmod(number, across)
         sheet[row * side : (row + 1) * side, column * side : (column + 1) * side] = image
     buffer = io.BytesIO()
     picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)

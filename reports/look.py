@@ -11,16 +11,16 @@ from reports.gallery import encode_sheet
 from reports.runs import Run, Source, read_arrays
 
 MOST_LOOKS = 3  # data sets that a page describes
-MOST_PAIRS = 6
+MOST_PAIRS = 4
 
 
 @dataclass(frozen=True)
 class LookView:
-    """A data set: what was found, and pictures of pairs (an address), empty without any."""
+    """A data set: what was found, and pictures of some pairs, an address each."""
 
     name: str
     facts: Sequence[tuple[str, str]]
-    sheet: str
+    pairs: Sequence[str]
 
 
 def looks_of(source: Source) -> list[LookView]:
@@ -39,11 +39,11 @@ def _view(look: DataLook, run: Run) -> LookView:
     return LookView(look.name, describe_look(look), _draw_pairs(run))
 
 
-def _draw_pairs(run: Run) -> str:
+def _draw_pairs(run: Run) -> list[str]:
     """Return pictures of a few test images, each beside its double in training."""
     kept = read_arrays(run.folder / DOUBLES, ("image",))
     image = kept.get("image", np.empty(0))
     fits = image.dtype == np.uint8 and image.ndim == 5 and image.shape[1] == 2
     if not fits or image.shape[2] != image.shape[3] or image.shape[4] != 3 or not len(image):
-        return ""
-    return encode_sheet(image[:MOST_PAIRS].reshape(-1, *image.shape[2:]))
+        return []
+    return [encode_sheet(pair, across=2) for pair in image[:MOST_PAIRS]]

@@ -89,7 +89,7 @@ def test_what_lies_on_its_side_is_turned_and_counted(
     assert look.files.orientations == {"6": 1}
     # The same scene stands upright in the test set: they are doubles only if one was turned.
     assert len(look.across.first) == 1
-    assert "1 image by EXIF not upright; turned when read" in told(capsys, str(place))
+    assert "1 image not upright by EXIF; turned when read" in told(capsys, str(place))
 
 
 def test_equal_files_of_other_formats_are_exact_and_compressed_ones_near(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_run_keeps_its_look_and_pictures_of_some_doubles(
     write_run_look(tmp_path, data)
     assert read_look(tmp_path / FILE) == data.look
     pictures = np.load(tmp_path / DOUBLES)["image"]
-    assert pictures.shape == (6, 2, 32, 32, 3)
+    assert pictures.shape == (4, 2, 32, 32, 3)
     assert (pictures[0, 0] == view()[0]).all()
     assert (pictures[0, 1] == view(across=1)[0]).all()
 

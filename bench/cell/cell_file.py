@@ -16,7 +16,7 @@ from bench.train.build import Outcome
 NUM_SAMPLES = 36  # test images kept beside the predictions
 MAX_THUMBNAILS = 600  # about 2 MB of 32 px; a page shows those on which its models disagree
 MAX_SIDE = 48  # pixels
-MOST_DOUBLES = 6  # pairs that a page shows: a picture takes it 300 bytes
+MOST_DOUBLES = 4  # pairs that a page shows, about a kilobyte each
 DOUBLE_SIDE = 32  # pixels
 
 

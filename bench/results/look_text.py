@@ -7,6 +7,7 @@ from bench.results.look import DataLook, FileLook, Pairs, PartLook
 UPRIGHT = "1"  # EXIF's number
 MOST_KINDS = 4  # formats or modes that are named; the rest is counted
 PARTS = {"train": "training", "test": "test"}
+WITHIN = {"train": "within training", "test": "within the test set"}
 
 
 def describe_look(look: DataLook) -> list[tuple[str, str]]:
@@ -25,7 +26,7 @@ def describe_look(look: DataLook) -> list[tuple[str, str]]:
         )
     num_plain = sum(part.num_plain for part in parts.values())
     if num_plain:
-        facts += [("Of one colour", f"{_images(num_plain)}, which no near double is told of")]
+        facts += [("Of one colour", f"{_images(num_plain)}; only equal ones count as doubles")]
     return facts
 
 
@@ -69,7 +70,7 @@ def _describe_files(files: FileLook) -> list[tuple[str, str]]:
     if files.num_strips:
         sizes += f"; {files.num_strips:,} far longer than wide, of which only the middle is seen"
     num_turned = sum(count for number, count in files.orientations.items() if number != UPRIGHT)
-    turned = f"{_images(num_turned)} by EXIF not upright; turned when read"
+    turned = f"{_images(num_turned)} not upright by EXIF; turned when read"
     facts = [
         ("Sizes", sizes),
         ("Modes", f"{_count_kinds(files.modes)}; {_count_kinds(files.formats)}"),
@@ -99,7 +100,7 @@ def _describe_doubles(look: DataLook, *, exact: bool) -> str:
     for name, part in (("train", look.train), ("test", look.test)):
         inside = _count_images(part.pairs, exact=exact, ends="both")
         if inside:
-            texts.append(f"{inside:,} {PARTS[name]} images have one there")
+            texts.append(f"{inside:,} {PARTS[name]} images have one {WITHIN[name]}")
     return "; ".join(texts) or "none"
 
 
