@@ -52,5 +52,6 @@ def test_an_exported_form_answers_as_torch(spec: ModelSpec) -> None:
             expected = pipeline(torch.from_numpy(batch))[1].numpy()
         found = score(batch)
         # Fresh weights may give scores of hundreds, or of 1e-9.
-        assert found == pytest.approx(expected, abs=1e-4 * max(1.0, np.abs(expected).max()))
+        largest = float(np.abs(expected).max())
+        assert found == pytest.approx(expected, abs=1e-4 * max(1.0, largest))
         assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
