@@ -189,7 +189,7 @@ def test_what_was_trained_is_kept_and_verified_and_a_failed_cell_is_named(
     with pytest.raises(ValueError, match="--lr differ"):
         lab.train("small", replace(SMALL, lr=0.1))
     too_fast = replace(SMALL, lr=1e9, seeds=(0,))
-    with pytest.raises(ValueError, match=r"lenet5-s0 is diverged .*the loss"):
+    with pytest.raises(ValueError, match=r"lenet5-s0-n8 is diverged .*the loss"):
         lab.train("too fast", too_fast)
     assert lab.train("too fast", too_fast, may_diverge=True).records[0].status == "diverged"
 
