@@ -15,10 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.deploy.extra import need
 from bench.deploy.sample import read_samples
 from bench.deploy.served_model import list_models
 from bench.request.command_line import report_error
+from zoo.extra import need
 from zoo.terminal import show, tolerate_output
 
 HOST = "127.0.0.1"

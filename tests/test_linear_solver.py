@@ -52,7 +52,7 @@ def test_strength_is_chosen_on_validation_and_scaling_is_folded_in(
 ) -> None:
     train, held = draw_features(600, 0), draw_features(300, 1)
     layer = nn.Linear(NUM_FEATURES, NUM_CLASSES).requires_grad_(False)
-    solver = kind(layer, 600)
+    solver = kind(layer, 600, 0)
     for rows, labels in zip(train.rows.split(250), train.labels.split(250), strict=True):
         solver.take(Features(rows.clone(), labels))
     found = solver.solve(held, lambda: None)
@@ -68,7 +68,7 @@ def test_strength_is_chosen_on_validation_and_scaling_is_folded_in(
 def test_ridge_is_scikit_learns() -> None:
     train, held = draw_features(600, 0), draw_features(300, 1)
     layer = nn.Linear(NUM_FEATURES, NUM_CLASSES).requires_grad_(False)
-    solver = Ridge(layer, 600)
+    solver = Ridge(layer, 600, 0)
     solver.take(train)
     found = solver.solve(held, lambda: None)
     strength, scale = found["strength"], found["scale"]
@@ -88,7 +88,7 @@ def test_ridge_is_scikit_learns() -> None:
 def test_a_solver_goes_on_from_its_state(kind: type[SupportVectors] | type[Ridge]) -> None:
     train, held = draw_features(200, 0), draw_features(100, 1)
     layers = [nn.Linear(NUM_FEATURES, NUM_CLASSES).requires_grad_(False) for _ in range(2)]
-    first, second = (kind(layer, 200) for layer in layers)
+    first, second = (kind(layer, 200, 0) for layer in layers)
     first.take(train)
     second.load({name: tensor.clone() for name, tensor in first.state().items()})
     assert first.solve(held, lambda: None) == second.solve(held, lambda: None)

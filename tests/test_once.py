@@ -4,6 +4,7 @@ Oracles: the saved weights put to use by hand, one process instead of two, and a
 interrupted.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ CODED, WHOLE = "hog_svm@codes=8,levels=2", "hog_svm@encoding=none,classifier=rid
 def stop(*given: Any) -> None:
     """Stand in for a stage that a signal ends."""
     raise Interrupted(15)
+
+
+GROWN = "hog_forest@trees=3,leaves=9"
 
 
 @pytest.fixture
@@ -160,9 +164,39 @@ def test_options_of_steps_are_for_the_models_beside_it(words: list[str], tmp_pat
     assert "takes no steps" in found.missing[f"{CODED}: train"]
 
 
+def test_features_that_do_not_fit_into_memory_are_refused_with_their_size(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    free = type("Memory", (), {"available": 10_000_000})
+    monkeypatch.setattr("bench.train.solver_choice.psutil.virtual_memory", free)
+    line = [*words[:-1], "hog_svm@codes=90", "--out", str(tmp_path / "run")]
+    assert main(line) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    # 180 images of 90 codes in 21 cells; three matrices of their products.
+    assert "1,890 features of 180 images need about 0.1 GB of memory" in error
+    assert not (tmp_path / "run" / "cells").exists()
+
+
+def test_a_library_that_is_missing_is_named_with_the_command_that_gets_it(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("bench.train.solver_choice.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert main([*words[:-1], "hog_forest", "--out", str(tmp_path / "run")]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "sklearn isn't installed; get it by: " in error
+    assert error.endswith("-m pip install -e '.[classic]'")
+
+
 @pytest.mark.distributed
 def test_two_processes_fit_what_one_does(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
-    assert runs.run("two", 2, models=[CODED, WHOLE]) == [0, 0]
-    assert runs.run("one", 1, models=[CODED, WHOLE]) == [0]
+    assert runs.run("two", 2, models=[CODED, WHOLE, GROWN]) == [0, 0]
+    assert runs.run("one", 1, models=[CODED, WHOLE, GROWN]) == [0]
     assert runs.outcome("two") == runs.outcome("one")

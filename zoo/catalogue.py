@@ -340,7 +340,13 @@ OTHERS = (
 RAW = {"mean": (0.0,), "std": (1 / 255,), "learner": ONCE}
 DALAL = "Dalal, Triggs, Histograms of oriented gradients for human detection"
 hog = Family("hog", 2005, DALAL, "classical", known=RAW, stem="blocks of 8 px, 2 px apart")
-CLASSICAL = (hog.row("hog_svm", 32, 2, 427_300, 1_636_800),)
+BREIMAN = "Breiman, Random forests"
+FEW_BLOCKS = "7x7 blocks of 8 px"
+forest = Family("forest", 2001, BREIMAN, "classical", known=RAW, stem=FEW_BLOCKS)
+CLASSICAL = (
+    hog.row("hog_svm", 32, 2, 427_300, 1_636_800),
+    forest.row("hog_forest", 32, 1, 44_236_400, 0),
+)
 
 CATALOGUE: tuple[ModelSpec, ...] = (
     *LENET,

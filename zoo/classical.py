@@ -16,8 +16,15 @@ HOG = Descriptor(
     grid=lambda: Hog(nn.AdaptiveAvgPool2d(8)),
     num_in_grid=NUM_HOG * 7 * 7,
 )
+# A tree splits by single features: a few plain ones tell it more than many codes.
+FOREST = Design(encoding="none", classifier="forest")
 
 
 def hog_svm(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
     """Build a linear support vector machine on histograms of oriented gradients."""
     return build_fitted(HOG, Design(), num_classes, switches)
+
+
+def hog_forest(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
+    """Build a random forest on histograms of oriented gradients."""
+    return build_fitted(HOG, FOREST, num_classes, switches)

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 Pooling = Literal["mean", "max"]
 
 
-def reserve(*shape: int) -> nn.Parameter:
+def reserve(*shape: int, dtype: torch.dtype | None = None) -> nn.Parameter:
     """Return the place of numbers that are fitted without gradients: zeros until then."""
-    return nn.Parameter(torch.zeros(shape), requires_grad=False)
+    return nn.Parameter(torch.zeros(shape, dtype=dtype), requires_grad=False)
 
 
 class Codebook(nn.Module):

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoding import Codebook, HardCodes, Pooling, Root, SpatialPyramid, TriangleCodes
+from zoo.forest import Forest
 from zoo.switch import check_against
 
 Encoding = Literal["none", "vq", "triangle"]
-Solver = Literal["svm", "ridge"]
+Classifier = Literal["svm", "ridge", "forest"]
+CHUNK = 64  # images of 32 px whose maps stay in a CPU's caches
 CODEBOOKS: dict[str, type[Codebook]] = {"vq": HardCodes, "triangle": TriangleCodes}
 
 
@@ -27,7 +29,9 @@ class Design:
     codes: int = 200
     levels: Literal[1, 2, 3] = 3  # of the pyramid: grids of 1, 2 and 4 cells along a side
     pooling: Pooling = "mean"
-    classifier: Solver = "svm"
+    classifier: Classifier = "svm"
+    trees: int = 100  # of a forest, each of at most so many leaves
+    leaves: int = 4096
 
 
 @dataclass(frozen=True)
@@ -57,21 +61,27 @@ class FittedModel(nn.Module):
         encoder: Codebook | None,
         pooling: nn.Module,
         *,
-        num_features: int,
-        num_classes: int,
-        solver: Solver,
+        classifier: nn.Linear | Forest,
+        solver: Classifier,
         chunk: int,
     ) -> None:
         super().__init__()
         self.local = local
         self.encoder = encoder
         self.pooling = pooling
-        self.classifier = nn.Linear(num_features, num_classes).requires_grad_(False)
-        nn.init.zeros_(self.classifier.weight)
-        nn.init.zeros_(self.classifier.bias)
-        self.num_features = num_features
+        self.classifier = classifier
         self.solver = solver
         self.chunk = chunk
+
+    @property
+    def num_features(self) -> int:
+        """Return how many features of an image the classifier reads."""
+        return self.classifier.in_features
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Return the libraries that it is fitted by, beside torch; to score needs none."""
+        return ("sklearn",) if self.solver == "forest" else ()
 
     def embed(self, images: Tensor) -> Tensor:
         """Return what the classifier reads: (N, num_features)."""
@@ -99,14 +109,27 @@ def build_fitted(
     """Build the model of a design that switches change; ValueError for a wrong switch."""
     check_against("a classical model", get_type_hints(Design), switches)
     design = replace(design, **switches)
-    kept: dict[str, Any] = {"num_classes": num_classes, "solver": design.classifier, "chunk": 64}
-    if design.encoding == "none":
-        local = descriptor.grid()
-        return FittedModel(local, None, nn.Flatten(), num_features=descriptor.num_in_grid, **kept)
-    encoder = CODEBOOKS[design.encoding](design.codes, descriptor.num_values)
-    pyramid = SpatialPyramid([2**level for level in range(design.levels)], design.pooling)
-    pooling: nn.Module = pyramid
-    if design.encoding == "vq":
-        pooling = nn.Sequential(pyramid, Root())
-    num_features = encoder.num_maps * pyramid.num_cells
-    return FittedModel(descriptor.dense(), encoder, pooling, num_features=num_features, **kept)
+    encoder = None
+    local: nn.Module = descriptor.grid()
+    pooling: nn.Module = nn.Flatten()
+    num_features = descriptor.num_in_grid
+    if design.encoding != "none":
+        local = descriptor.dense()
+        encoder = CODEBOOKS[design.encoding](design.codes, descriptor.num_values)
+        pyramid = SpatialPyramid([2**level for level in range(design.levels)], design.pooling)
+        pooling = nn.Sequential(pyramid, Root()) if design.encoding == "vq" else pyramid
+        num_features = encoder.num_maps * pyramid.num_cells
+    classifier = build_classifier(design, num_features, num_classes)
+    return FittedModel(
+        local, encoder, pooling, classifier=classifier, solver=design.classifier, chunk=CHUNK
+    )
+
+
+def build_classifier(design: Design, num_features: int, num_classes: int) -> nn.Linear | Forest:
+    """Build a design's classifier, which isn't fitted yet: all scores are alike."""
+    if design.classifier == "forest":
+        return Forest(num_features, num_classes, num_trees=design.trees, num_leaves=design.leaves)
+    layer = nn.Linear(num_features, num_classes).requires_grad_(False)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -63,7 +63,7 @@ def list_cells(config: RunConfig, data: Dataset) -> list[Cell]:
         except Exception as error:
             spec = cause_of(error)
         else:
-            check_spec(spec, config, num_classes)
+            check_spec(spec, config, data)
         specs[model] = spec
     return [Cell(key, specs[key.model]) for key in config.cell_keys]
 

@@ -1,14 +1,23 @@
 """What of a model speaks against a request, found before anything starts."""
 
+from bench.data.dataset import Dataset
 from bench.request.config import RunConfig
 from bench.train.build import get_dropout_rates
+from bench.train.solver_choice import check_solver
 from zoo.fit import check_image_size
+from zoo.fitted_model import FittedModel
+from zoo.registry import create_empty
 from zoo.regularise import build_regularised
-from zoo.spec import ModelSpec
+from zoo.spec import ONCE, ModelSpec
 
 
-def check_spec(spec: ModelSpec, config: RunConfig, num_classes: int) -> None:
-    """Refuse a model that can't read the images, or lacks the dropout that is asked for."""
+def check_spec(spec: ModelSpec, config: RunConfig, data: Dataset) -> None:
+    """Refuse a model that can't read the images, or lacks the dropout that is asked for.
+
+    ValueError also for one that is fitted once to more features than there is memory for, or by a
+    library that isn't installed.
+    """
+    num_classes = len(data.class_names)
     image_size = config.image_size or spec.image_size
     # A user's own network that can't read them is a row: its code may not run without numbers.
     if image_size != spec.image_size and spec.source != "file":
@@ -17,3 +26,8 @@ def check_spec(spec: ModelSpec, config: RunConfig, num_classes: int) -> None:
     if any(rate is not None for rate in rates.values()):
         # Built for its refusal alone.
         build_regularised(spec, num_classes, **rates)
+    if spec.learner == ONCE and config.epochs != 0:
+        model = create_empty(spec.name, num_classes=num_classes)
+        assert isinstance(model, FittedModel), "its spec says that it is fitted once"
+        num_images = len(data.train_indices)
+        check_solver(spec.name, model, num_images, config.world or 1)

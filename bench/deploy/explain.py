@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.deploy.extra import need
+from zoo.extra import need
 from zoo.two_tower import TwoTower, to_grouped
 
 Way = Literal["grad_cam", "occlusion"]

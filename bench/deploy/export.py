@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from bench.deploy.extra import need
 from bench.deploy.image_check import Score
 from bench.deploy.onnx_predictor import (
     CHANNELS_FIRST,
@@ -25,6 +24,7 @@ from bench.deploy.onnx_predictor import (
     run_session,
 )
 from bench.deploy.pipeline import Pipeline
+from zoo.extra import need
 
 OPSET = 18  # of ONNX: the oldest one that torch's exporter writes without converting
 INPUT, PROBABILITIES = "pixels", "probabilities"

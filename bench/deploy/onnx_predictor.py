@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.deploy.extra import need
 from bench.deploy.model_info import ModelInfo, from_metadata
 from bench.deploy.predictor import Predictor
 from zoo.cause import first_line
+from zoo.extra import need
 
 SCORES = "scores"  # an export's second output, beside `probabilities`
 TEMPERATURE = "temperature"  # in its metadata, where it is known

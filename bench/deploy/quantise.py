@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.dataset import Dataset
-from bench.deploy.extra import need
 from bench.deploy.image_check import take_squares
+from zoo.extra import need
 
 NUM_IMAGES = 256  # of the training set, by which the ranges of activations are found
 BATCH = 32

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from bench.deploy.cell_choice import EXPORT, WEIGHTS, find_cell
 from bench.deploy.checked_export import Exporter, ExportError
 from bench.deploy.export import PROBABILITIES, prepare_onnx
-from bench.deploy.extra import need
 from bench.deploy.image_check import find_photographs, take_squares
 from bench.deploy.model_info import Transform
 from bench.deploy.onnx_predictor import open_session, read_metadata
@@ -30,6 +29,7 @@ from bench.results.way import LIBRARIES, WAYS, Library, Way
 from bench.train.build import RunContext, build_model, compile_model, make_model_input
 from bench.train.step import time_action
 from zoo.cause import cause_of
+from zoo.extra import need
 from zoo.spec import ModelSpec
 
 Pixels = NDArray[np.uint8]

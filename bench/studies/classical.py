@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from bench.deploy.extra import need
 from bench.request.config import RunConfig
 from bench.request.recipe import quick
 from bench.results.finding import Answer, Plot, Series, point_at
 from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab, Trained
 from bench.studies.wording import join_names, say_count, say_estimate, say_proof
+from zoo.extra import need
 
 PIPELINES = ("hog_svm",)
 NETWORKS = ("lenet5", "resnet20")

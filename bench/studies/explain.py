@@ -12,7 +12,6 @@ from PIL import Image
 from bench.data.run_data import open_run_data
 from bench.deploy.cell_choice import TrainedCell
 from bench.deploy.explain import explain as draw_heat
-from bench.deploy.extra import need
 from bench.deploy.torch_predictor import TorchPredictor
 from bench.request.recipe import backbones
 from bench.results.finding import Answer, Picture, Plot, Series, point_at
@@ -20,6 +19,7 @@ from bench.results.image_interval import independent_difference, mean_estimate
 from bench.studies.image_set import find_pretrained, use_flowers
 from bench.studies.lab import Lab
 from bench.studies.wording import say_estimate
+from zoo.extra import need
 
 MODEL = "timm:tf_efficientnet_lite0"
 NUM_SHOWN = 4  # pictures of each kind on the page

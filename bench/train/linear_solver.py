@@ -15,7 +15,13 @@ import torch.nn.functional as F
 from pydantic import JsonValue
 from torch import Tensor, nn
 
-from bench.train.solver import Features, count_right, find_scale, write_linear
+from bench.train.solver import (
+    Features,
+    KeptFeatures,
+    count_right,
+    find_scale,
+    write_linear,
+)
 
 # From strong to weak.
 STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
@@ -84,33 +90,12 @@ class _Choice:
         return {"strength": self.strength, "validation_top1": tried, "scale": scale}
 
 
-class SupportVectors:
+class SupportVectors(KeptFeatures):
     """A linear support vector machine: the mean squared hinge loss, L2 on the weights."""
 
-    def __init__(self, layer: nn.Linear, num_images: int) -> None:
+    def __init__(self, layer: nn.Linear, num_images: int, seed: int) -> None:
+        super().__init__(layer.in_features, num_images, layer.weight.device)
         self.layer = layer
-        self.rows = torch.empty(num_images, layer.in_features, device=layer.weight.device)
-        self.labels = torch.empty(num_images, dtype=torch.long, device=layer.weight.device)
-        self.num_taken = 0
-
-    @staticmethod
-    def count_bytes(num_images: int, num_features: int) -> int:
-        """Return about how much memory it takes: the features, and three matrices of theirs."""
-        return 4 * num_images * num_features + 3 * 8 * num_features**2
-
-    def take(self, block: Features) -> None:
-        """Keep the features of the next training images."""
-        place = slice(self.num_taken, self.num_taken + len(block.rows))
-        self.rows[place], self.labels[place] = block.rows, block.labels
-        self.num_taken = place.stop
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the features."""
-        return {"rows": self.rows, "labels": self.labels}
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Take features that were kept."""
-        self.take(Features(state["rows"], state["labels"]))
 
     def solve(self, validation: Features, check: Callable[[], None]) -> dict[str, JsonValue]:
         """Fit by every strength, from strong to weak, and keep the best on validation."""
@@ -188,7 +173,7 @@ class Ridge:
     It keeps sums of products alone, however many images there are.
     """
 
-    def __init__(self, layer: nn.Linear, num_images: int) -> None:
+    def __init__(self, layer: nn.Linear, num_images: int, seed: int) -> None:
         self.layer = layer
         device, num_features = layer.weight.device, layer.in_features
         self.num_images = torch.zeros(1, dtype=torch.long, device=device)

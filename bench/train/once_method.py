@@ -24,16 +24,15 @@ from bench.results.record import Accuracy, Epoch, Stage
 from bench.train.build import RunContext, assess, make_model_input
 from bench.train.codebook import learn_codebook
 from bench.train.evaluation import Predictions, evaluate
-from bench.train.linear_solver import Ridge, SupportVectors
 from bench.train.method import Moved
 from bench.train.solver import Features, Solver
+from bench.train.solver_choice import start_solver
 from bench.train.stage_file import StageFile
 from bench.train.trainer import Progress
 from zoo.fitted_model import FittedModel
 from zoo.spec import ModelSpec, Prepared
 
 T = TypeVar("T")
-SOLVERS: dict[str, Callable[[nn.Linear, int], Solver]] = {"svm": SupportVectors, "ridge": Ridge}
 NUM_SAMPLED = 4000  # images whose descriptors a codebook is learnt from
 DESCRIPTORS_A_CODE = 500
 BATCH = 64  # images a rank embeds at a time: their activations stay in the caches of a CPU
@@ -151,9 +150,10 @@ class OnceMethod:
         (held, found), seconds = self._time(fit)
         self._agree()
         accuracy = self._assess_features(held)
+        chosen = f", of strength {found['strength']:g}" if "strength" in found else ""
         runtime.say(
-            f"    classifier fitted in {seconds:.1f} s: strength {found['strength']:g} is right "
-            f"most often on validation, top-1 {accuracy.top1:.2f} %"
+            f"    classifier fitted in {seconds:.1f} s{chosen}: "
+            f"validation top-1 {accuracy.top1:.2f} %"
         )
         return Stage(
             name="fit",
@@ -241,6 +241,6 @@ def start_once_method(
     """Put a built model where it is fitted, with the solver of its classifier."""
     placed = context.runtime.place_model(model, spec.parallelise)
     assert isinstance(placed, FittedModel), "a spec whose learner is `once` is of a fitted model"
-    solver = SOLVERS[placed.solver](placed.classifier, len(context.data.train_indices))
+    solver = start_solver(placed, len(context.data.train_indices), seed)
     file = StageFile(checkpoints / "stages", context.runtime)
     return OnceMethod(placed, spec, seed, context, solver, file)

@@ -4,6 +4,7 @@ A solver is given the features of the training images block by block, in the ord
 so that one that needs only sums keeps nothing else.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -39,6 +40,38 @@ class Solver(Protocol):
 
         `check` is called every few seconds, and may raise.
         """
+
+
+class KeptFeatures(ABC):
+    """A solver that needs the features of all images at once."""
+
+    def __init__(self, num_features: int, num_images: int, device: torch.device) -> None:
+        self.rows = torch.empty(num_images, num_features, device=device)
+        self.labels = torch.empty(num_images, dtype=torch.long, device=device)
+        self.num_taken = 0
+
+    @staticmethod
+    def count_bytes(num_images: int, num_features: int) -> int:
+        """Return about how much memory it takes: the features, and matrices of their products."""
+        return 4 * num_images * num_features + 3 * 8 * num_features**2
+
+    def take(self, block: Features) -> None:
+        """Keep the features of the next training images."""
+        place = slice(self.num_taken, self.num_taken + len(block.rows))
+        self.rows[place], self.labels[place] = block.rows, block.labels
+        self.num_taken = place.stop
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the features."""
+        return {"rows": self.rows, "labels": self.labels}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take features that were kept."""
+        self.take(Features(state["rows"], state["labels"]))
+
+    @abstractmethod
+    def solve(self, validation: Features, check: Callable[[], None]) -> dict[str, JsonValue]:
+        """Fit the classifier; return what was found."""
 
 
 def count_right(scores: Tensor, labels: Tensor) -> float:
