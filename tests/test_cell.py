@@ -263,6 +263,7 @@ def test_conformal_sets_are_calibrated_on_validation_without_a_needless_look(
     assert list(find_faults(tmp_path / "run")) == []
 
 
+@pytest.mark.ci
 def test_a_network_that_looks_at_its_numbers_trains_uncounted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_the_rate_is_that_of_an_outside_clock(tmp_path: Path) -> None:
     assert (last - first) / (end - start) == pytest.approx(rate(record).value, rel=0.03)
 
 
+@pytest.mark.ci
 def test_a_slow_rank_slows_the_world_and_the_images_of_all_ranks_count(tmp_path: Path) -> None:
     for part, n, seed in (("train", 320, 0), ("test", 50, 1)):
         images, labels = random_images(n, seed)

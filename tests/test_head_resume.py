@@ -108,6 +108,7 @@ def test_cells_side_by_side_compute_features_once(words: list[str], tmp_path: Pa
     assert list(find_faults(run)) == []
 
 
+@pytest.mark.ci
 def test_two_ranks_fit_the_head_of_one_and_bf16_has_features_of_its_own(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     weights = tmp_path / "lenet5.pth"

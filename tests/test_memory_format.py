@@ -255,6 +255,7 @@ def test_verify_finds_a_format_that_the_trial_does_not_lead_to(
 @pytest.mark.parametrize(
     ("size", "more"), [(2, ""), (1, "--pack --pack-size 2")], ids=["ranks", "packed"]
 )
+@pytest.mark.ci
 def test_ranks_and_packed_cells_agree_on_one_format(size: int, more: str, tmp_path: Path) -> None:
     """Each rank and each cell is a process of its own; the trial is one."""
     place, run = small_data(tmp_path), tmp_path / "run"

@@ -195,6 +195,7 @@ def test_a_library_that_is_missing_is_named_with_the_command_that_gets_it(
 
 
 @pytest.mark.distributed
+@pytest.mark.ci
 def test_two_processes_fit_what_one_does(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     assert runs.run("two", 2, models=[CODED, WHOLE, GROWN]) == [0, 0]

@@ -31,6 +31,7 @@ NAME = "alexnet_two_tower_cifar"
     not os.environ.get("ZOOMETRY_DATA"),
     reason="ZOOMETRY_DATA doesn't name a folder with the real CIFAR-100",
 )
+@pytest.mark.ci
 def test_the_papers_recipe_leaves_chance_on_real_images(runtime: Runtime) -> None:
     whole = open_dataset("cifar100", None)
     rows = [np.flatnonzero(whole.train.labels == label)[:IMAGES_OF_CLASS] for label in CLASSES]

@@ -66,6 +66,7 @@ def record(run: Path, model: str, seed: int = 0) -> RunRecord:
     return read(run / "cells" / f"{model}-s{seed}" / "record.json", RunRecord)
 
 
+@pytest.mark.ci
 def test_two_processes_train_as_one_world_and_see_every_image_once(
     place: Path, tmp_path: Path
 ) -> None:
@@ -170,7 +171,10 @@ def wait_for(path: Path, text: str, seconds: float = 90) -> None:
 
 @pytest.mark.parametrize(
     ("number", "processes"),
-    [pytest.param(signal.SIGINT, "1", marks=pytest.mark.slow), (signal.SIGTERM, "2")],
+    [
+        pytest.param(signal.SIGINT, "1", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "2", marks=pytest.mark.ci),
+    ],
 )
 def test_an_interrupted_run_ends_as_the_undisturbed_one(
     place: Path, tmp_path: Path, number: signal.Signals, processes: str

@@ -188,6 +188,7 @@ def test_a_file_that_is_gone_meanwhile_is_named(given: Path) -> None:
 
 
 @pytest.mark.distributed
+@pytest.mark.ci
 def test_a_run_that_decodes_as_it_goes_is_the_run_from_the_cache_also_resumed(
     given: Path, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def check(opened: Opened, number: int, folder: Path) -> None:
     file.unlink()
 
 
+@pytest.mark.ci
 def test_some_random_pages(opened: Open, tmp_path: Path, demo_page: Path) -> None:
     page = opened(demo_page)
     for number in SOME:

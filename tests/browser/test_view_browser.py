@@ -40,7 +40,10 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("mode", list(MODES))
+@pytest.mark.parametrize(
+    "mode",
+    ["light", "dark", *(pytest.param(mode, marks=pytest.mark.ci) for mode in ("narrow", "forced"))],
+)
 def test_axe_finds_nothing(mode: str, opened: Open, demo_page: Path) -> None:
     page = opened(demo_page, **MODES[mode])
     busy_view(page)
