@@ -1,12 +1,22 @@
-"""Dense descriptors of whole batches. Oracle: scikit-image, which describes an image at a time."""
+"""Dense descriptors of whole batches.
+
+Oracles: scikit-image, which describes an image at a time, and the covariance of whitened patches.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from skimage.feature import hog
+from numpy.typing import NDArray
+from skimage.feature import SIFT, hog, local_binary_pattern
 from torch import Tensor, nn
 
 from zoo.hog import Hog
+from zoo.lbp import NUM_PATTERNS, Lbp, number_pattern
+from zoo.patches import WhitenedPatches
+from zoo.sift import DenseSift
 
 
 def draw_images(size: int, channels: int, seed: int = 0) -> Tensor:
@@ -52,3 +62,94 @@ def test_a_batch_is_its_images(cells: nn.Module) -> None:
     images = draw_images(32, 3).contiguous(memory_format=torch.channels_last)
     alone = torch.cat([Hog(cells)(image[None]) for image in images])
     assert torch.equal(Hog(cells)(images), alone)
+
+
+@pytest.mark.parametrize("size", [32, 28, 45])
+def test_binary_patterns_are_scikit_images(size: int) -> None:
+    """Also where neighbours are as light as their pixel, which its rounding decides."""
+    images = draw_images(size, 1)
+    images[3] = torch.arange(size)
+    codes = Lbp().find_codes(images)
+    for image, found in zip(images, codes, strict=True):
+        levels = image[0].numpy().astype(np.uint8)
+        expected = local_binary_pattern(levels, 8, 1, "nri_uniform")
+        assert np.array_equal(found.numpy(), expected)
+
+
+def test_there_are_as_many_patterns_as_codes() -> None:
+    assert {number_pattern(bits) for bits in range(256)} == set(range(NUM_PATTERNS))
+
+
+@pytest.mark.parametrize(("size", "cells"), [(32, 8), (28, 8), (32, 16)])
+def test_patterns_are_counted_cell_by_cell(size: int, cells: int) -> None:
+    images = draw_images(size, 1)
+    codes = Lbp().find_codes(images)[0].numpy()
+    found = Lbp(cells=cells)(images)[0]
+    assert found.sum(0).numpy() == pytest.approx(1)
+    rows = np.arange(size) * cells // size
+    for row, column in ((0, 0), (2, 5), (cells - 1, cells - 1)):
+        cell = codes[np.ix_(rows == row, rows == column)]
+        expected = np.bincount(cell.ravel(), minlength=NUM_PATTERNS) / cell.size
+        assert found[:, row, column].numpy() == pytest.approx(expected)
+
+
+def test_colour_is_read_as_whole_levels_of_grey() -> None:
+    images = draw_images(32, 3)
+    red, green, blue = images.unbind(1)
+    grey = (0.299 * red + 0.587 * green + 0.114 * blue).round()[:, None]
+    assert torch.equal(Lbp().find_codes(images), Lbp().find_codes(grey))
+
+
+class SiftAt(SIFT):
+    """scikit-image's SIFT at places that are given, upright and of one scale."""
+
+    deltas = np.array([1.0])
+
+    def describe(self, image: NDArray[np.float64], places: Sequence[Any]) -> NDArray[np.uint8]:
+        """Return the descriptors (N, 128) at (row, column) places."""
+        self.float_dtype = np.float64
+        self.positions = np.array(places, float)
+        zeros = np.zeros(len(places), int)
+        self.scales, self.octaves, self.orientations = zeros, zeros, zeros
+        self.sigmas = np.ones(len(places))
+        self._compute_descriptor([tuple(part[..., None] for part in np.gradient(image))])
+        return self.descriptors
+
+
+def test_dense_sift_is_scikit_images_at_every_place() -> None:
+    """Its descriptors are whole numbers up to 255.
+
+    Of noise: where a gradient lies exactly on an orientation, scikit-image counts it twice.
+    """
+    image = draw_images(32, 1)[0, 0] + torch.rand(
+        32, 32, generator=torch.Generator().manual_seed(5)
+    )
+    found = DenseSift(cell=3, stride=2)(image[None, None])[0]
+    assert found.shape == (128, 9, 9)
+    places = [(7 + 2 * row, 7 + 2 * column) for row in range(9) for column in range(9)]
+    expected = SiftAt().describe(image.double().numpy(), places)
+    ours = (512 * found).floor().clamp(max=255).flatten(1).T.numpy()
+    differences = np.abs(ours - expected)
+    assert differences.max() <= 1
+    assert (differences > 0).mean() < 1e-3, "but for the last bit before a number is cut off"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_whitened_patches_are_uncorrelated(channels: int) -> None:
+    """But for what is added to their variances: C becomes C (C + 0.1)^-1."""
+    torch.manual_seed(0)
+    images = 40 * torch.randn(30, channels, 20, 20).cumsum(3).cumsum(2) / 20 + 128
+    patches = nn.functional.unfold(images.double(), 6).movedim(1, 2).flatten(0, 1)
+    patches = patches - patches.mean(1, keepdim=True)
+    patches = patches / (patches.var(1, keepdim=True) + 10).sqrt()
+    local = WhitenedPatches(channels)
+    local.see_images(images)
+    maps = local(images)
+    assert maps.shape == (30, 36 * channels, 15, 15)
+    rows = maps.movedim(1, 3).flatten(0, 2).double()
+    covariance = torch.cov(patches.T, correction=0)
+    expected = covariance @ torch.linalg.inv(covariance + 0.1 * torch.eye(len(covariance)))
+    torch.testing.assert_close(torch.cov(rows.T, correction=0), expected, rtol=0, atol=1e-3)
+    # Each place is that patch.
+    whitened = (patches - patches.mean(0)) @ local.whitening.double()
+    torch.testing.assert_close(rows, whitened, rtol=0, atol=1e-2)

@@ -62,10 +62,23 @@ def test_fewer_descriptors_than_codes_are_refused() -> None:
         learn_codebook(HardCodes(9, 2), torch.zeros(5, 2), torch.Generator(), lambda: None)
 
 
-@pytest.mark.parametrize("switches", ["", "@encoding=none", "@encoding=vq,levels=2,pooling=max"])
-@pytest.mark.parametrize("size", [28, 32, 64])
-def test_any_size_gives_as_many_features(switches: str, size: int) -> None:
-    model = create_model(f"hog_svm{switches}", num_classes=7)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hog_svm",
+        "hog_svm@encoding=none",
+        "hog_svm@encoding=vq,levels=2,pooling=max",
+        "hog_forest",
+        "lbp_svm",
+        "lbp_svm@encoding=none",
+        "sift_svm",
+        "sift_svm@encoding=none",
+        "kmeans_patches@codes=20,in_channels=1",
+    ],
+)
+@pytest.mark.parametrize("size", [28, 32, 48])
+def test_any_size_gives_as_many_features(name: str, size: int) -> None:
+    model = create_model(name, num_classes=7)
     images = 255 * torch.rand(66, 1, size, size)
     features = model.embed(images)
     assert features.shape == (66, model.classifier.in_features)

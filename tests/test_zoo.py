@@ -175,7 +175,9 @@ def test_evaluation_has_no_chance_in_it(spec: ModelSpec) -> None:
 
 def exported_at_once(spec: ModelSpec) -> bool:
     """Return whether a form is the smallest of its family, and exported in a second or so."""
-    return spec is SMALLEST[spec.family] and spec.multiply_adds < 1.5e7
+    # What is fitted once is built of the same parts: one stands for all.
+    is_alike = spec.learner != STEPS and spec.name != "hog_svm"
+    return spec is SMALLEST[spec.family] and spec.multiply_adds < 1.5e7 and not is_alike
 
 
 @pytest.mark.parametrize(

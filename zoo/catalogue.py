@@ -339,13 +339,22 @@ OTHERS = (
 # codes and weights; gradients and histograms are no multiply-adds of layers.
 RAW = {"mean": (0.0,), "std": (1 / 255,), "learner": ONCE}
 DALAL = "Dalal, Triggs, Histograms of oriented gradients for human detection"
-hog = Family("hog", 2005, DALAL, "classical", known=RAW, stem="blocks of 8 px, 2 px apart")
 BREIMAN = "Breiman, Random forests"
-FEW_BLOCKS = "7x7 blocks of 8 px"
-forest = Family("forest", 2001, BREIMAN, "classical", known=RAW, stem=FEW_BLOCKS)
+OJALA = "Ojala, Pietikäinen, Mäenpää, Multiresolution grey-scale … local binary patterns"
+LOWE = "Lowe, Distinctive image features from scale-invariant keypoints"
+COATES = "Coates, Lee, Ng, An analysis of single-layer networks in unsupervised feature learning"
+fitted = partial(Family, file="classical", known=RAW)
+hog = fitted("hog", 2005, DALAL, stem="blocks of 8 px, 2 px apart")
+forest = fitted("forest", 2001, BREIMAN, stem="7x7 blocks of 8 px")
+lbp = fitted("lbp", 2002, OJALA, stem="histograms of 8 px, 2 px apart")
+sift = fitted("sift", 2004, LOWE, stem="descriptors of 15 px, 2 px apart")
+patches = fitted("patches", 2011, COATES, stem="whitened patches of 6 px")
 CLASSICAL = (
     hog.row("hog_svm", 32, 2, 427_300, 1_636_800),
     forest.row("hog_forest", 32, 1, 44_236_400, 0),
+    lbp.row("lbp_svm", 32, 1, 431_900, 2_414_200),
+    sift.row("sift_svm", 32, 1, 445_700, 4_826_400),
+    patches.row("kmeans_patches", 32, 1, 824_672, 135_114_256),
 )
 
 CATALOGUE: tuple[ModelSpec, ...] = (

@@ -1,11 +1,15 @@
 """Classical models by name: a descriptor, and how it is coded and classified unless switched."""
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
-from zoo.fitted_model import Descriptor, Design, build_fitted
+from zoo.encoding import Root, SpatialPyramid, TriangleCodes
+from zoo.fitted_model import Descriptor, Design, FittedModel, build_classifier, build_fitted
 from zoo.hog import Hog
+from zoo.lbp import NUM_PATTERNS, Lbp
+from zoo.patches import WhitenedPatches
+from zoo.sift import NUM_SIFT, DenseSift
 
 NUM_HOG = 4 * 9  # values of a block: four cells of nine orientations
 
@@ -16,15 +20,70 @@ HOG = Descriptor(
     grid=lambda: Hog(nn.AdaptiveAvgPool2d(8)),
     num_in_grid=NUM_HOG * 7 * 7,
 )
+# Histograms over 8 px, two px apart; or over 8x8 cells.
+LBP = Descriptor(
+    dense=lambda: nn.Sequential(Lbp(pixels=2), nn.AvgPool2d(4, stride=1), Root()),
+    num_values=NUM_PATTERNS,
+    grid=lambda: nn.Sequential(Lbp(cells=8), Root()),
+    num_in_grid=NUM_PATTERNS * 8 * 8,
+)
+# Descriptors of 15 px, two px apart; or their means over 4x4 cells.
+SIFT = Descriptor(
+    dense=DenseSift,
+    num_values=NUM_SIFT,
+    grid=lambda: nn.Sequential(DenseSift(), nn.AdaptiveAvgPool2d(4)),
+    num_in_grid=NUM_SIFT * 4 * 4,
+)
+CODED = Design()
 # A tree splits by single features: a few plain ones tell it more than many codes.
 FOREST = Design(encoding="none", classifier="forest")
 
 
 def hog_svm(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
     """Build a linear support vector machine on histograms of oriented gradients."""
-    return build_fitted(HOG, Design(), num_classes, switches)
+    return build_fitted(HOG, CODED, num_classes, switches)
 
 
 def hog_forest(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
     """Build a random forest on histograms of oriented gradients."""
     return build_fitted(HOG, FOREST, num_classes, switches)
+
+
+def lbp_svm(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
+    """Build a linear support vector machine on local binary patterns."""
+    return build_fitted(LBP, CODED, num_classes, switches)
+
+
+def sift_svm(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -> nn.Module:
+    """Build a linear support vector machine on dense SIFT."""
+    return build_fitted(SIFT, CODED, num_classes, switches)
+
+
+PATCH_CHUNK = 8  # images of 32 px: each has a map of 27x27 a code
+
+
+def kmeans_patches(
+    *,
+    num_classes: int = 100,
+    in_channels: int = 3,
+    codes: int = 1600,
+    patch: int = 6,
+    classifier: Literal["ridge", "svm"] = "ridge",
+) -> nn.Module:
+    """Build a linear classifier on codes of whitened patches (Coates, Lee, Ng 2011).
+
+    Their triangle code, of `codes` centres, summed up over the quarters of the image.
+    """
+    local = WhitenedPatches(in_channels, side=patch)
+    encoder = TriangleCodes(codes, local.num_values)
+    pyramid = SpatialPyramid([2])
+    return FittedModel(
+        local,
+        encoder,
+        pyramid,
+        classifier=build_classifier(
+            Design(classifier=classifier), codes * pyramid.num_cells, num_classes
+        ),
+        solver=classifier,
+        chunk=PATCH_CHUNK,
+    )

@@ -37,9 +37,9 @@ class Codebook(nn.Module):
 
     def distances(self, maps: Tensor) -> Tensor:
         """Return every descriptor's distance from every centre, (N, num_codes, H, W)."""
-        squared = maps.square().sum(dim=1, keepdim=True) - 2 * self.nearness(maps)
+        squared = self.nearness(maps).mul_(-2).add_(maps.square().sum(dim=1, keepdim=True))
         # Rounding may leave the square of a small distance below 0.
-        return squared.clamp(min=0).sqrt()
+        return squared.clamp_(min=0).sqrt_()
 
 
 class HardCodes(Codebook):
@@ -58,7 +58,9 @@ class TriangleCodes(Codebook):
     def forward(self, maps: Tensor) -> Tensor:
         """Map (N, D, H, W) to (N, num_codes, H, W)."""
         distances = self.distances(maps)
-        return (distances.mean(dim=1, keepdim=True) - distances).clamp(min=0)
+        mean = distances.mean(dim=1, keepdim=True)
+        # In place, here and below: of many codes at many places memory is what takes time.
+        return distances.neg_().add_(mean).clamp_(min=0)
 
 
 class SpatialPyramid(nn.Module):
@@ -79,8 +81,11 @@ class SpatialPyramid(nn.Module):
 
 
 class Root(nn.Module):
-    """Signed square roots, then length 1: large counts weigh less (Perronnin et al. 2010)."""
+    """Signed square roots, then length 1: large counts weigh less (Perronnin et al. 2010).
+
+    Of a histogram whose sum is 1 that is Hellinger's distance.
+    """
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (N, F) to (N, F)."""
+        """Map (N, F), or (N, F, H, W) place by place, to the same shape."""
         return F.normalize(features.sign() * features.abs().sqrt())

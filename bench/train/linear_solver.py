@@ -33,6 +33,8 @@ LEAST_DEVIATION = 0.01
 COARSE, FINE = 1e-3, 1e-4
 MOST_STEPS = 100
 HISTORY = 20
+# Images whose products are added up at once: the sum is as large as all of them together.
+ADDED_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ class Ridge:
         # By class, and so of all images too.
         self.sums = torch.zeros(layer.out_features, num_features, dtype=torch.double, device=device)
         self.counts = torch.zeros(layer.out_features, dtype=torch.double, device=device)
+        self.waiting: list[Tensor] = []  # blocks whose products aren't added yet
 
     @staticmethod
     def count_bytes(num_images: int, num_features: int) -> int:
@@ -190,13 +193,22 @@ class Ridge:
     def take(self, block: Features) -> None:
         """Add up the products of the next training images."""
         self.num_images += len(block.rows)
-        # In float32 for a block, which is as exact as the features are, then in double precision.
-        self.products += block.rows.T @ block.rows
+        self.waiting.append(block.rows)
+        if sum(map(len, self.waiting)) >= ADDED_AT_ONCE:
+            self._add_products()
         self.sums.index_add_(0, block.labels, block.rows.double())
         self.counts += torch.bincount(block.labels, minlength=len(self.counts))
 
+    def _add_products(self) -> None:
+        if self.waiting:
+            # In float32 for a few blocks, which are as exact as that, then in double precision.
+            rows = torch.cat(self.waiting)
+            self.products += rows.T @ rows
+            self.waiting.clear()
+
     def state(self) -> dict[str, Tensor]:
         """Return the sums."""
+        self._add_products()
         return {
             "num_images": self.num_images,
             "products": self.products,
@@ -211,6 +223,7 @@ class Ridge:
 
     def solve(self, validation: Features, check: Callable[[], None]) -> dict[str, JsonValue]:
         """Fit by every strength, from strong to weak, and keep the best on validation."""
+        self._add_products()
         num_images = float(self.num_images)
         mean = self.sums.sum(dim=0) / num_images
         covariance = self.products.div_(num_images).addr_(mean, mean, alpha=-1)
