@@ -1,6 +1,7 @@
 """Make the page, the table and the CSV of one or several runs.
 
 python -m reports runs/2026-11-22-quick
+python -m reports RUN --choose "latency_ms_p95<=5 ms, peak_memory_bytes<=200 MB" --prefer top1
 python -m reports runs/a runs/b -o both.html --csv both.csv --baseline lenet5
 python -m reports .benchmarks/before.json .benchmarks/after.json   compare two micro-benchmark files
 python -m reports serve runs/
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from bench.results.storage import write_bytes
 from reports.micro import print_micro, read_micro
+from reports.question import read_question
 from reports.runs import Source, encode_page, read_source
 from reports.spreadsheet import write_csv
 from reports.terminal import print_ranking
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = read_source(runs)
         if options.baseline is not None:
             check_baseline(source, options.baseline)
+        question = read_question(source, options.choose, options.prefer, options.price)
     except ValueError as error:
         return _refuse(error)
 
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from reports.page import build_page
 
     # Outside of any `try`: a ValueError of the page's own code is a bug, not a wrong request.
-    page = build_page(source, options.baseline, micro)
+    page = build_page(source, options.baseline, micro, question)
     report = options.output or runs[0] / "report.html"
     try:
         write_page(report, page)
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_csv(source, options.csv)
     except ValueError as error:
         return _refuse(error)
-    print_ranking(source)
+    print_ranking(source, question)
     show(f"report: {report}" + (f"  table: {options.csv}" if options.csv else ""))
     usage = find_usage(source, private=True)
     if usage is not None:
@@ -140,6 +143,24 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--baseline",
         metavar="MODEL",
         help="the model that the page compares the others with when it opens",
+    )
+    parser.add_argument(
+        "--choose",
+        default="",
+        metavar="LIMITS",
+        help="limits on columns of the CSV for the model to take, such as "
+        '"latency_ms_p95<=5 ms, peak_memory_bytes<=200 MB"',
+    )
+    parser.add_argument(
+        "--prefer",
+        metavar="COLUMN",
+        help="what to prefer among the models that keep the limits (default: top1)",
+    )
+    parser.add_argument(
+        "--price",
+        type=float,
+        metavar="P",
+        help="price of an hour, which makes train_cost of the training time",
     )
     return parser.parse_args(arguments)
 

@@ -30,12 +30,11 @@ SEED_COLUMNS = (
     *(column.key for column in FIGURES if column.as_difference),
     *(column.key for column in TRAINING_COLUMNS),
 )
-CSV_ONLY = ("latency_ms_p95",)  # the page has p50 and p99
 # Columns that are the same for all seeds.
 MODEL_COLUMNS = (
     "num_parameters",
     "multiply_adds",
-    *(column.key for column in FIGURES if column.key not in SEED_COLUMNS + CSV_ONLY),
+    *(column.key for column in FIGURES if column.key not in SEED_COLUMNS),
 )
 Intervals = dict[tuple[str, str], tuple[float, float]]  # model, metric -> interval
 

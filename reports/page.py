@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from bench.results.setting import LABELS
 from reports.chart.palette import GROUND, HUES
+from reports.choice_text import Question
 from reports.column import COLUMNS
 from reports.micro import MicroFile
 from reports.packed_text import pack_text
@@ -20,15 +21,32 @@ from reports.part import PARTS
 from reports.runs import Source
 from reports.view import build_view
 
-SCRIPTS = ("state.js", "table.js", "chart.js", "model.js", "gallery.js", "page.js")
+SCRIPTS = (
+    "state.js",
+    "table.js",
+    "draws.js",
+    "choose.js",
+    "choice_text.js",
+    "chooser.js",
+    "chart.js",
+    "model.js",
+    "gallery.js",
+    "page.js",
+)
 
 
-def build_page(source: Source, baseline: str | None = None, micro: Sequence[MicroFile] = ()) -> str:
+def build_page(
+    source: Source,
+    baseline: str | None = None,
+    micro: Sequence[MicroFile] = (),
+    question: Question = Question(),  # noqa: B008 - it is frozen
+) -> str:
     """Return the whole page for a source.
 
-    `baseline` is the model that the table starts with as its baseline.
+    `baseline` is the model that the table starts with as its baseline, `question` what the page
+    chooses by when it opens.
     """
-    view = build_view(source, baseline, micro)
+    view = build_view(source, baseline, micro, question)
     html: dict[str, Any] = {}
     data: dict[str, Any] = {}
     for make_part in PARTS:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.results.metric import Column
 from reports.chart.catalogue import charts_data, draw_charts
+from reports.chooser import chooser_data, first_answers
 from reports.column import COLUMNS
 from reports.gallery import gallery_data
 from reports.micro import describe_files, micro_rows
@@ -16,9 +17,8 @@ from reports.model_card import models_data
 from reports.pairs import SPEEDS, baselines_of, is_finite, noise_floor
 from reports.provenance import environment_rows, facts_of, title_of
 from reports.published import compare_with_published
-from reports.ranking import ranks_of, shared_and_different
 from reports.retrained import compare_ways
-from reports.table import group_views, heading, rank_text, row_data
+from reports.table import group_views, heading, rows_data
 from reports.usage import find_usage
 from reports.verdict_text import verdict_of
 from reports.view import View
@@ -43,13 +43,17 @@ def head_part(view: View) -> Part:
     return Part(shared | head)
 
 
+def choice_part(view: View) -> Part:
+    """Return what to take in each of the first groups, and what the page's script chooses from."""
+    return Part({"answers": first_answers(view)}, {"chooser": chooser_data(view)})
+
+
 def verdict_part(view: View) -> Part:
     """Return the verdict on each group, in sentences."""
-    _, different = shared_and_different(view.groups)
     verdicts = []
     for group, pairs in zip(view.groups, view.pairs, strict=True):
         sentences = verdict_of(group, pairs["top1"], pairs[SPEEDS[0]])
-        verdicts.append({"heading": heading(group, different), "sentences": sentences})
+        verdicts.append({"heading": heading(group, view.different), "sentences": sentences})
     return Part({"verdicts": verdicts})
 
 
@@ -58,10 +62,7 @@ def ranking_part(view: View) -> Part:
     numbers = view.row_numbers
     baselines, rows = [], []
     for group in view.groups:
-        ranks = ranks_of(group)
-        for entry in group.entries:
-            row = row_data(entry, ranks, numbers[entry.key])
-            rows.append(row | {"rank": rank_text(group, entry)})
+        rows += rows_data(group, numbers)
         baselines += [(numbers[e.key], e) for e in baselines_of(group, view.baseline)]
     columns = [_column_data(column) for column in COLUMNS]
     # A model of several runs or groups has several rows: the first one is the baseline at first.
@@ -162,6 +163,7 @@ def environment_part(view: View) -> Part:
 
 PARTS: tuple[Callable[[View], Part], ...] = (
     head_part,
+    choice_part,
     verdict_part,
     ranking_part,
     retrained_part,

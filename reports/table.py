@@ -172,6 +172,16 @@ def causes_of(entry: Entry) -> list[str]:
     return lines
 
 
+def rows_data(group: Group, numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return a group's rows for the page's script, each under its number in the table."""
+    ranks = ranks_of(group)
+    rows = []
+    for entry in group.entries:
+        row = row_data(entry, ranks, numbers[entry.key])
+        rows.append(row | {"rank": rank_text(group, entry)})
+    return rows
+
+
 def row_data(entry: Entry, ranks: Mapping[str, Mapping[str, Rank]], index: int) -> dict[str, Any]:
     """Return a row for the page's script.
 

@@ -1,12 +1,16 @@
 """The ranked table for the terminal: drawn by rich on one, plain aligned text elsewhere."""
 
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from bench.results.metric import Column
 from bench.results.setting import LABELS
 from reports.chart.scaling import efficiencies
+from reports.choice_text import Question, answer
 from reports.column import COLUMNS, format_value
 from reports.disturbance import MARK, describe_disturbances, is_disturbed
 from reports.estimate import has_interval
@@ -29,8 +33,11 @@ MODEL = 1  # the place of its column
 HEADINGS = ("#", "model", *(column.terminal for column in SHOWN))
 
 
-def print_ranking(source: Source) -> None:
-    """Print every group's ranking to standard output, failures last with their cause."""
+def print_ranking(source: Source, question: Question) -> None:
+    """Print every group's ranking to standard output, failures last with their cause.
+
+    The last words are what to take of each group.
+    """
     entries = entries_of(source)
     groups = groups_of(entries)
     _, different = shared_and_different(groups)
@@ -56,6 +63,15 @@ def print_ranking(source: Source) -> None:
         show(visible(f"  {each.sentence}")[:WIDTH])
     for fault in source.faults:
         show(visible(f"  skipped {fault.name}: {fault.reason}")[:WIDTH])
+    for number, group in enumerate(groups, start=1):
+        said = " ".join(sentence.unescape() for sentence in _said(group, question))
+        named = f"Group {number}: {said}" if len(groups) > 1 else said
+        show("\n".join(textwrap.wrap(visible(named), WIDTH)))
+
+
+def _said(group: Group, question: Question) -> list[Markup]:
+    """Return what to take of a group, without bold letters."""
+    return [Markup(re.sub("</?b>", "", each)) for each in answer(group, question).sentences]
 
 
 def rows_of(group: Group) -> list[tuple[str, ...]]:

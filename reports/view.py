@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.chart.palette import Mark, assign_marks
+from reports.choice_text import Question
 from reports.look import LookView, looks_of
 from reports.micro import MicroFile
 from reports.pairs import (
@@ -15,7 +16,7 @@ from reports.pairs import (
     speed_pairs,
     top1_pairs,
 )
-from reports.ranking import Entry, Group, entries_of, groups_of
+from reports.ranking import Entry, Group, entries_of, groups_of, shared_and_different
 from reports.runs import Source
 from reports.warning import PageWarning, warnings_of
 
@@ -34,6 +35,12 @@ class View:
     marks: dict[str, Mark]  # by family
     warnings: list[PageWarning]
     looks: list[LookView]  # of the data sets
+    question: Question  # what the page chooses by when it opens
+
+    @property
+    def different(self) -> Sequence[str]:
+        """Return the settings in which the groups differ."""
+        return shared_and_different(self.groups)[1]
 
     @property
     def largest(self) -> Group:
@@ -47,7 +54,10 @@ class View:
 
 
 def build_view(
-    source: Source, baseline: str | None = None, micro: Sequence[MicroFile] = ()
+    source: Source,
+    baseline: str | None = None,
+    micro: Sequence[MicroFile] = (),
+    question: Question = Question(),  # noqa: B008 - it is frozen
 ) -> View:
     """Work out what the page shows of a source."""
     entries = entries_of(source)
@@ -77,4 +87,5 @@ def build_view(
         marks,
         warnings,
         looks_of(source),
+        question,
     )

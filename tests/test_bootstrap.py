@@ -1,14 +1,23 @@
-"""Joint draws of figures. Oracles: scipy's bootstrap, and the intervals of the same figures."""
+"""How figures err together.
+
+Oracles: scipy's bootstrap, the intervals of the same figures, closed forms, and variances whose
+truth is known.
+"""
+
+import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from bench.results.bootstrap import draw_estimates, draw_means, draw_percentiles, share_of_best
+from bench.results.bootstrap import (
+    draw_percentiles,
+    image_covariance,
+    moderate_variances,
+    percentile_covariance,
+    seed_variances,
+)
 from bench.results.image_interval import mean_difference
-from bench.results.interval import Estimate, median_interval
-
-DRAWS = 20_000
 
 
 def draw_right(n: int, chances: list[float], seed: int) -> list[np.ndarray]:
@@ -19,9 +28,10 @@ def draw_right(n: int, chances: list[float], seed: int) -> list[np.ndarray]:
     return [(hard + draw.normal(size=(1, n)) < limit) for limit in limits]
 
 
-def test_means_vary_with_the_images_as_scipys_paired_bootstrap_says() -> None:
+def test_images_move_a_difference_as_scipys_paired_bootstrap_says() -> None:
     a, b = draw_right(800, [0.7, 0.65], 0)
-    draws = draw_means([a, b], np.random.default_rng(1), DRAWS)
+    covariance = image_covariance([a, b])
+    error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     found = stats.bootstrap(
         (a[0].astype(float), b[0].astype(float)),
         lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
@@ -29,55 +39,67 @@ def test_means_vary_with_the_images_as_scipys_paired_bootstrap_says() -> None:
         method="percentile",
         rng=np.random.default_rng(2),
     )
-    limits = np.quantile(draws[:, 0] - draws[:, 1], [0.025, 0.975])
-    assert limits == pytest.approx(tuple(found.confidence_interval), abs=0.003)
-    assert draws.mean(axis=0) == pytest.approx([a.mean(), b.mean()], abs=5e-4)
-
-
-def test_means_vary_with_the_seeds_as_students_interval_says() -> None:
-    draw = np.random.default_rng(3)
-    a = draw.normal(size=(3, 4_000)) + np.array([[0.0], [0.2], [0.4]])
-    b = draw.normal(size=(3, 4_000)) + np.array([[0.1], [0.3], [0.2]])
-    draws = draw_means([a, b], draw, DRAWS)
-    spread = np.quantile(draws[:, 0], [0.025, 0.975])
-    half = stats.t.ppf(0.975, 2) * a.mean(axis=1).std(ddof=1) / np.sqrt(3)
-    assert spread == pytest.approx(a.mean() + np.array([-half, half]), rel=0.06)
+    assert error == pytest.approx(found.standard_error, rel=0.05)
     estimate, _ = mean_difference(a, b)
-    apart = np.quantile(draws[:, 0] - draws[:, 1], [0.025, 0.975])
-    # The difference of two of Student's is Behrens' and Fisher's, wider than Welch's.
-    assert 1 <= np.ptp(apart) / (estimate.high - estimate.low) <= 1.5
+    assert 1.96 * error == pytest.approx((estimate.high - estimate.low) / 2, rel=0.01)
 
 
-def test_a_model_and_its_copy_are_drawn_alike() -> None:
+def test_one_models_seeds_vary_as_students_interval_says() -> None:
+    a = np.array([0.1, 0.2, 0.45])[:, None] * np.ones((1, 50))
+    half = stats.t.ppf(0.975, 2) * a[:, 0].std(ddof=1) / np.sqrt(3)
+    assert 1.96 * np.sqrt(seed_variances([a])) == pytest.approx([half], rel=1e-3)
+
+
+def test_without_a_second_seed_nothing_is_known_of_seeds() -> None:
+    assert seed_variances(draw_right(100, [0.5, 0.6], 3)).tolist() == [0, 0]
+
+
+def test_a_model_with_one_seed_has_the_others_spread() -> None:
+    draw = np.random.default_rng(4)
+    models = [draw.normal(0, 0.5, (4, 1)) * np.ones((1, 30)) for _ in range(40)]
+    variances = seed_variances([*models, models[0][:1]])
+    assert variances[-1] == pytest.approx(0.25, rel=0.3)
+    assert variances[:-1].mean() == pytest.approx(0.25 / 4, rel=0.3)
+
+
+def test_equal_variances_are_pooled_and_differing_ones_kept_apart() -> None:
+    draw = np.random.default_rng(5)
+    freedom = np.full(200, 4)
+    alike = draw.chisquare(4, 200) / 4
+    moderated, free = moderate_variances(alike, freedom)
+    assert np.ptp(moderated) < 0.3
+    assert free.min() > 50
+    truths = np.where(np.arange(200) % 2, 1.0, 100.0)
+    moderated, free = moderate_variances(truths * alike, freedom)
+    # Each is nearer to its truth than what was measured of it.
+    measured = np.abs(np.log(alike)).mean()
+    assert np.abs(np.log(moderated / truths)).mean() < measured
+    assert free.max() < 10
+
+
+def test_a_model_and_its_copy_err_alike() -> None:
     (a,) = draw_right(500, [0.6], 4)
-    draws = draw_means([a, a], np.random.default_rng(5))
-    assert draws[:, 0] == pytest.approx(draws[:, 1], abs=1e-9)
+    covariance = image_covariance([a, a])
+    assert covariance[0, 0] == pytest.approx(covariance[0, 1])
     series = np.random.default_rng(6).lognormal(size=(1, 40))
     both = draw_percentiles(np.repeat(series, 2, axis=0), 95, np.random.default_rng(7))
     assert (both[:, 0] == both[:, 1]).all()
-    assert share_of_best(both).tolist() == [0.5, 0.5]
 
 
-def test_medians_vary_with_the_rounds_as_their_interval_says() -> None:
+def test_medians_vary_with_the_rounds_as_is_known_of_normal_ones() -> None:
     draw = np.random.default_rng(8)
-    shared = draw.normal(0, 0.2, 60)  # what the machine does to all models of a round
-    seconds = np.exp(shared + draw.normal(0, 0.02, (2, 60)))
-    draws = draw_percentiles(seconds, 50, draw, DRAWS)
-    for own, drawn in zip(seconds, draws.T, strict=True):
-        low, high = median_interval(np.log(own))
-        limits = np.log(np.quantile(drawn, [0.025, 0.975]))
-        assert limits == pytest.approx((low, high), abs=0.25 * (high - low))
-    # Paired: independent draws would put 1.4 times one's spread between them.
-    assert np.log(draws[:, 0] / draws[:, 1]).std() < 0.6 * np.log(draws[:, 0]).std()
+    covariance = percentile_covariance(np.exp(draw.normal(0, 0.2, (40, 60))), 50, draw)
+    errors = np.sqrt(np.diag(covariance))
+    # The asymptotic error of a median, widened as Student's interval is.
+    widening = stats.t.ppf(0.975, 1.5 * 60 / 4 - 1) / stats.norm.ppf(0.975)
+    expected = math.sqrt(math.pi / 2) * 0.2 / math.sqrt(60) * widening
+    assert errors.mean() == pytest.approx(expected, rel=0.1)
 
 
-def test_what_only_an_interval_is_known_of_is_drawn_by_itself() -> None:
-    known = [Estimate(10, 8, 14), Estimate(3, 3, 3), Estimate(5, -np.inf, np.inf)]
-    draws = draw_estimates(known, np.random.default_rng(9), DRAWS)
-    assert np.quantile(draws[:, 0], [0.025, 0.5, 0.975]) == pytest.approx([8, 10, 14], rel=0.03)
-    assert (draws[:, 1:] == [3, 5]).all()
-
-
-def test_the_share_of_draws_is_the_chance_of_being_best() -> None:
-    draws = np.random.default_rng(10).normal([0.0, 1.0], 1.0, (DRAWS, 2))
-    assert share_of_best(draws)[1] == pytest.approx(stats.norm.cdf(1 / np.sqrt(2)), abs=0.01)
+def test_what_a_round_does_to_all_models_is_no_difference_between_them() -> None:
+    draw = np.random.default_rng(9)
+    seconds = np.exp(draw.normal(0, 0.2, 60) + draw.normal(0, 0.02, (2, 60)))
+    covariance = percentile_covariance(seconds, 50, draw)
+    between = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    # Drawn apart, twice as much would be between them as each has.
+    assert between < 0.6 * covariance[0, 0]

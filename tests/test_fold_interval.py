@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bench.data.subset import deal_folds
-from bench.results.bootstrap import draw_means
+from bench.results.bootstrap import image_covariance
 from bench.results.image_interval import mean_difference, top1_difference, top1_estimate
 from bench.results.rank import p_values_of_pairs
 from bench.results.record import Accuracy
@@ -69,14 +69,14 @@ def test_top1_over_folds_is_no_surer_than_wilsons() -> None:
     assert top1_estimate([counts], of_folds=apart) == pytest.approx((80, 80 - half, 80 + half))
 
 
-def test_draws_of_a_difference_are_as_wide_as_its_interval() -> None:
+def test_the_covariance_of_folds_is_as_wide_as_the_interval_of_a_difference() -> None:
     draw = np.random.default_rng(3)
     folds = np.repeat(np.arange(1, 6), 40)
     models = [draw.normal(size=(1, 200)) + 0.5 * draw.normal(size=5)[folds - 1] for _ in "ab"]
-    drawn = draw_means(models, draw, 100_000, folds)
-    low, high = np.percentile(drawn[:, 0] - drawn[:, 1], (2.5, 97.5))
+    covariance = image_covariance(models, folds)
+    error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     found, _ = mean_difference(*models, folds=folds)
-    assert (low, high) == pytest.approx((found.low, found.high), abs=0.03)
+    assert stats.norm.ppf(0.975) * error == pytest.approx((found.high - found.low) / 2)
 
 
 def nearest(images: Any, labels: Any, tested: Any) -> NDArray[np.bool_]:

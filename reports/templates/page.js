@@ -23,6 +23,7 @@ function showAll() {
   filterRows();
   showColumns();
   showBaseline();
+  showChooser();
   showModels();
   showGallery();
   redrawAll();
@@ -107,9 +108,11 @@ async function start() {
   data.rows.sort((a, b) => a.i - b.i);
   findRows();
   readAddress();
+  listPreferences();
   showAll();
   wireTable();
   wireCharts();
+  wireChooser();
   wireModels();
   wireGallery();
   wireLinks();

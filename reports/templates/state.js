@@ -2,7 +2,7 @@
 "use strict";
 const $ = (selector, within = document) => within.querySelector(selector);
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
-const DEFAULTS = { sort: "top1", dir: "desc", q: "", without: [], columns: null, base: null, tabs: {}, open: [], pair: null, class: null, theme: "" };
+const DEFAULTS = { sort: "top1", dir: "desc", q: "", without: [], columns: null, base: null, tabs: {}, open: [], pair: null, class: null, theme: "", limits: [], prefer: null, price: null };
 const state = structuredClone(DEFAULTS);
 let data = null;
 
@@ -50,7 +50,24 @@ function readAddress() {
   const pair = given.getAll("pair").map((key) => data.rows.find((row) => row.key === key)?.i);
   if (pair.length === 2 && pair.every((i) => data.gallery.rows?.includes(i))) state.pair = pair;
   if (data.gallery.counts?.[given.get("class") ?? ""] !== undefined) state.class = Number(given.get("class"));
+  readChoice(given);
   state.theme = ["light", "dark"].includes(given.get("theme")) ? given.get("theme") : "";
+}
+
+// What the page was asked to choose by, or what the address says.
+function readChoice(given) {
+  Object.assign(state, structuredClone(data.chooser.question));
+  const { columns } = data.chooser;
+  if (given.has("choose")) {
+    const found = given.get("choose").split(",").map((text) => text.match(/^\s*(\w+)(<=|>=)([-+.\de]+)\s*$/));
+    state.limits = found.filter((match) => match && columns[match[1]] && Number.isFinite(Number(match[3]))).map(([, column, sign, value]) => ({ column, sign, value: Number(value) }));
+  }
+  if (given.has("prefer")) state.prefer = columns[given.get("prefer")]?.preferable ? given.get("prefer") : null;
+  if (given.has("price")) state.price = given.get("price") !== "" && Number(given.get("price")) >= 0 ? Number(given.get("price")) : null;
+}
+
+function choiceAddress({ limits, prefer, price }) {
+  return JSON.stringify([limits.map(({ column, sign, value }) => `${column}${sign}${value}`).join(), prefer ?? "", price ?? ""]);
 }
 
 function address() {
@@ -70,6 +87,10 @@ function address() {
   state.open.forEach((i) => parts.append("open", data.rows[i].key));
   state.pair?.forEach((i) => parts.append("pair", data.rows[i].key));
   if (state.class !== null) parts.set("class", state.class);
+  if (choiceAddress(state) !== choiceAddress(data.chooser.question)) {
+    const [limits, prefer, price] = JSON.parse(choiceAddress(state));
+    for (const [key, value] of [["choose", limits], ["prefer", prefer], ["price", price]]) parts.set(key, value);
+  }
   if (state.theme) parts.set("theme", state.theme);
   return parts.toString();
 }
