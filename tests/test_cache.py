@@ -136,6 +136,7 @@ def test_another_process_is_waited_for_as_long_as_it_works(cifar10: Path) -> Non
     assert said == [f"waiting for another process that is filling {decoded_folder()}"]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_process_that_does_not_get_on_is_named(cifar10: Path, stopped: bool) -> None:
     open_dataset("cifar10", cifar10)

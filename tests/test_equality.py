@@ -13,7 +13,7 @@ from bench.launch.check import check_request, complete
 from bench.request.command_line import parse
 from tests.support.processes import Runs
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.ci]
 
 STOPPED = 128 + signal.SIGTERM
 

@@ -16,7 +16,7 @@ from bench.request.command_line import parse
 from bench.verify import find_faults
 from tests.support.processes import Runs
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.ci]
 
 CELLS = ["--seeds", "0", "1", "2"]
 PACKED = [*CELLS, "--pack", "--pack-size", "2"]

@@ -211,6 +211,7 @@ def test_an_interrupted_run_ends_as_the_undisturbed_one(
     assert a.accuracy == b.accuracy
 
 
+@pytest.mark.ci
 def test_by_hand_accelerate_starts_the_same_run_with_all_cores(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "hand"
     words = argv_of("--models lenet5 --epochs 1 --dataset cifar10 --batch-size 32 --measure none")
@@ -296,6 +297,7 @@ def test_a_truncated_data_file_is_refused_by_its_name(place: Path, tmp_path: Pat
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
+@pytest.mark.ci
 def test_a_run_is_never_written_over(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["--models", "lenet5", "--epochs", "1", *TRAIN_ONLY, "--out", str(run)]

@@ -285,6 +285,7 @@ STATED = ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_thread
 
 @pytest.mark.distributed
 @pytest.mark.parametrize(("words", "rank"), [(ONE, "0"), (TWO, "1")], ids=["one", "two"])
+@pytest.mark.ci
 def test_what_accelerate_raises_is_reported_without_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], rank: str
 ) -> None:

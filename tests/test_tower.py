@@ -250,6 +250,7 @@ def one_thread() -> Any:
 @pytest.mark.parametrize(
     "name", [pytest.param("alexnet_grouped_cifar", marks=pytest.mark.ci), "alexnet_two_tower_cifar"]
 )
+@pytest.mark.ci
 def test_a_tower_a_process_equals_the_looped_towers_to_the_bit(name: str, tmp_path: Path) -> None:
     looped = build("alexnet_two_tower_cifar")
     assert isinstance(looped, TwoTower)
@@ -263,6 +264,7 @@ def test_a_tower_a_process_equals_the_looped_towers_to_the_bit(name: str, tmp_pa
 
 
 @pytest.mark.distributed
+@pytest.mark.ci
 def test_what_crosses_and_what_a_process_holds(tmp_path: Path) -> None:
     """Count what a step and an evaluation send, for B images and s bytes a value.
 
@@ -298,6 +300,7 @@ def test_four_processes_equal_the_looped_towers_with_two_micro_batches_to_the_bi
 @pytest.mark.parametrize(
     "name", [pytest.param("alexnet_owt_cifar", marks=pytest.mark.ci), "alexnet_two_tower_cifar"]
 )
+@pytest.mark.ci
 def test_one_weird_trick_equals_one_process(name: str, tmp_path: Path) -> None:
     alone = build(name, torch.float64)
     assert isinstance(alone, AlexNet | TwoTower)

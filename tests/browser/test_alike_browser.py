@@ -117,6 +117,7 @@ def check_figure(key: str, chart: str, found: dict[str, Any], num_rows: int) -> 
 @pytest.mark.parametrize(
     "number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 12))]
 )
+@pytest.mark.ci
 def test_a_row_is_a_mark_whatever_it_is_called(number: int, opened: Open, tmp_path: Path) -> None:
     folders, num_rows = write_alike(number, tmp_path)
     file = tmp_path / "page.html"
