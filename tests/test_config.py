@@ -339,3 +339,8 @@ def test_a_file_that_is_no_record_is_refused_in_one_line(tmp_path: Path, content
 def test_like_has_a_recipe_already() -> None:
     with pytest.raises(ValueError, match="leave --recipe out"):
         parse(["--like", str(RECORD), "--recipe", "smoke"])
+
+
+def test_exported_files_are_timed_only_where_that_is_asked() -> None:
+    assert "deploy" not in RunConfig().measure
+    assert parse(["--measure", "deploy"]).measure == ("deploy",)

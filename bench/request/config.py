@@ -13,7 +13,7 @@ from typing import Any, Literal, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from bench.request.option import Option, check_distinct, check_value, flag_of, option
-from bench.results.metric import MEASURE_HELP, MEASURES
+from bench.results.metric import MEASURE_HELP, MEASURES, USUAL_MEASURES
 from bench.results.record import CellKey
 from zoo.suggest import unknown
 
@@ -377,7 +377,7 @@ class MeasuringOptions:
     """measuring"""
 
     measure: tuple[str, ...] = option(
-        MEASURES,
+        USUAL_MEASURES,
         MEASURE_HELP,
         metavar="NAME",
         choices=MEASURES,

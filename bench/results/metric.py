@@ -61,9 +61,14 @@ TRAINING = Measure(name="training", taken="in training")
 # Every record holds them in this order, which --resume compares.
 CHOICES = (TRAIN, INFER, LATENCY, SWEEP, MEMORY, MACHINE, ENERGY, DEPLOY)
 MEASURES = tuple(measure.name for measure in CHOICES)
+# Unless asked otherwise: torch.compile takes minutes a model, and the other libraries are extras.
+USUAL_MEASURES = tuple(measure.name for measure in CHOICES if measure is not DEPLOY)
 
 _DESCRIBED = [f"{measure.name} ({measure.about})".removesuffix(" ()") for measure in CHOICES]
-MEASURE_HELP = f"What to measure after training: {', '.join(_DESCRIBED)}; none for none."
+MEASURE_HELP = (
+    f"What to measure after training: {', '.join(_DESCRIBED)}; none for none. {DEPLOY.name} is "
+    "measured only where it is named."
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.data.folder import FolderImages
 from bench.data.run_data import open_run_data
 from bench.deploy.cell_choice import TrainedCell
 from bench.deploy.explain import explain as draw_heat
@@ -16,9 +18,10 @@ from bench.deploy.torch_predictor import TorchPredictor
 from bench.request.recipe import backbones
 from bench.results.finding import Answer, Picture, Plot, Series, point_at
 from bench.results.image_interval import independent_difference, mean_estimate
+from bench.results.interval import Estimate
 from bench.studies.image_set import find_pretrained, use_flowers
-from bench.studies.lab import Lab
-from bench.studies.wording import say_estimate
+from bench.studies.lab import Lab, Trained
+from bench.studies.wording import say_estimate, say_proof
 from zoo.extra import need
 
 MODEL = "timm:tf_efficientnet_lite0"
@@ -52,40 +55,23 @@ def explain(lab: Lab) -> Answer:
         pretrained=find_pretrained(lab.data_dir),
     )
     trained = lab.train("head", config)
-    predictor = TorchPredictor(TrainedCell(trained.folders[0], trained.records[0]))
     images = open_run_data(lab.finish_request("head", config)).test.images
-    said = {name: rows[0] for name, rows in trained.said.items()}
-    num_each = 12 if lab.quick else 100
-    looks: dict[str, list[Look]] = {}
-    for kind, rows in (
-        ("right", np.flatnonzero(trained.right[0])[:num_each]),
-        ("wrong", np.flatnonzero(~trained.right[0])[:num_each]),
-    ):
-        looks[kind] = [
-            look_at(predictor, images[np.array([row])], said["label"][row], said["predicted"][row])
-            for row in rows
-        ]
+    looks = look_at_answers(trained, images, most=12 if lab.quick else 100)
     middle = {
-        kind: mean_estimate(np.array([[100 * share_in_middle(one.grad_cam) for one in some]]))
+        kind: mean_of([100 * share_in_middle(look.grad_cam) for look in some])
         for kind, some in looks.items()
     }
     agreed = {
-        kind: mean_estimate(np.array([[agreement(one.grad_cam, one.occlusion) for one in some]]))
+        kind: mean_of([agreement(look.grad_cam, look.occlusion) for look in some])
         for kind, some in looks.items()
     }
     less = independent_difference(middle["right"], middle["wrong"])
     points = say_estimate(less, "points", signed=True)
-    names = trained.records[0].data.class_names
-    pictures = []
-    for kind, some in looks.items():
-        for one in some[:NUM_SHOWN]:
-            caption = f"{kind}: {names[one.label]}, called {names[one.answer]}"
-            pictures.append(Picture(png=paste(one), caption=caption))
     return Answer(
         sentences=(
             f"The middle quarter of a picture holds {say_estimate(middle['right'], '%')} of "
             f"Grad-CAM's heat where the answer is right, {points} against wrong answers "
-            f"({'more' if less.low > 0 else 'less' if less.high < 0 else 'undecided'}).",
+            f"({say_proof(less, 'more', 'less')}).",
             f"Occlusion agrees with it by a correlation of "
             f"{say_estimate(agreed['right'], 'where right', digits=2)}, "
             f"{say_estimate(agreed['wrong'], 'where wrong', digits=2)}.",
@@ -96,23 +82,49 @@ def explain(lab: Lab) -> Answer:
             f"{len(looks['wrong'])} that it doesn't. Each picture: the photograph, Grad-CAM, "
             "occlusion, both of the class that it answered; brighter places speak for it."
         ),
-        plots=(
-            Plot(
-                title="Share of Grad-CAM's heat in the middle quarter",
-                caption="An even heat has 25 % there.",
-                kind="dots",
-                x="Heat in the middle (%)",
-                y="Answer",
-                series=(
-                    Series(
-                        name="Grad-CAM",
-                        points=tuple(point_at(kind, own) for kind, own in middle.items()),
-                    ),
-                ),
-            ),
-        ),
-        pictures=tuple(pictures),
+        plots=(plot_middle(middle),),
+        pictures=tuple(draw_pictures(looks, trained.records[0].data.class_names)),
     )
+
+
+def plot_middle(middle: Mapping[str, Estimate]) -> Plot:
+    """Return the figure: the share of heat in the middle, of right and of wrong answers."""
+    points = tuple(point_at(kind, own) for kind, own in middle.items())
+    return Plot(
+        title="Share of Grad-CAM's heat in the middle quarter",
+        caption="An even heat has 25 % there.",
+        kind="dots",
+        x="Heat in the middle (%)",
+        y="Answer",
+        series=(Series(name="Grad-CAM", points=points),),
+    )
+
+
+def draw_pictures(looks: Mapping[str, Sequence[Look]], names: Sequence[str]) -> Iterator[Picture]:
+    """Draw the first few of each kind."""
+    for kind, some in looks.items():
+        for look in some[:NUM_SHOWN]:
+            caption = f"{kind}: {names[look.label]}, called {names[look.answer]}"
+            yield Picture(png=paste(look), caption=caption)
+
+
+def look_at_answers(
+    trained: Trained, images: NDArray[np.uint8] | FolderImages, *, most: int
+) -> dict[str, list[Look]]:
+    """Explain the first answers that are right, and the first that are wrong, so many of each."""
+    predictor = TorchPredictor(TrainedCell(trained.folders[0], trained.records[0]))
+    label, answer = (trained.said[name][0] for name in ("label", "predicted"))
+    right = trained.right[0]
+    chosen = {"right": np.flatnonzero(right)[:most], "wrong": np.flatnonzero(~right)[:most]}
+    return {
+        kind: [look_at(predictor, images[np.array([row])], label[row], answer[row]) for row in rows]
+        for kind, rows in chosen.items()
+    }
+
+
+def mean_of(values: Sequence[float]) -> Estimate:
+    """Return the mean of one number an image, with its interval."""
+    return mean_estimate(np.array([values]))
 
 
 def look_at(predictor: TorchPredictor, stored: NDArray[np.uint8], label: int, answer: int) -> Look:

@@ -15,11 +15,13 @@ def say_estimate(estimate: Estimate, unit: str, *, digits: int = 1, signed: bool
     return f"{value} {unit} ({low} to {high})"
 
 
-def say_proof(difference: Estimate) -> str:
+def say_proof(
+    difference: Estimate, above: str = "proven better", below: str = "proven worse"
+) -> str:
     """Say what the interval of a difference proves."""
     if difference.low > 0:
-        return "proven better"
-    return "proven worse" if difference.high < 0 else "undecided"
+        return above
+    return below if difference.high < 0 else "undecided"
 
 
 def say_count(number: int, noun: str) -> str:
