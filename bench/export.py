@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.deploy.parser import make_parser
 from bench.deploy.cell_choice import EXPORT, WEIGHTS, TrainedCell, find_cell
 from zoo.terminal import refuse, show, tolerate_output
 
@@ -83,13 +84,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def _parse(words: Sequence[str] | None) -> argparse.Namespace:
-    description, _, examples = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.export",
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("bench.export", __doc__)
     parser.add_argument("model", nargs="?", metavar="NAME", help="default: the best on validation")
     parser.add_argument("--run", type=Path, required=True, help="the folder of the run")
     parser.add_argument("--seed", type=int, metavar="N", help="default: the best on validation")

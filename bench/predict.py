@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from bench.data.class_folder import SUFFIXES
 from bench.data.picture import decode_picture, read_picture
 from bench.deploy.guess import Guess, rank_classes
+from bench.deploy.parser import make_parser
 from bench.deploy.predictor import Predictor, open_predictor
 from bench.deploy.progress import Progress
 from zoo.cause import first_line
@@ -169,13 +170,7 @@ def _positive(word: str) -> int:
 
 
 def _parse(words: Sequence[str] | None) -> argparse.Namespace:
-    description, _, examples = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.predict",
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("bench.predict", __doc__)
     parser.add_argument(
         "pictures", nargs="+", metavar="IMAGE", help="an image file, a folder of them, or - (stdin)"
     )

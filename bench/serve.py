@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.deploy.parser import make_parser
 from bench.deploy.sample import read_samples
 from bench.deploy.served_model import list_models
 from bench.request.command_line import report_error
@@ -30,7 +31,7 @@ MAX_CONNECTIONS = 200  # further ones are told to come again
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns 0, or 2 for a wrong request."""
-    options = make_parser().parse_args(argv)
+    options = _parse(argv)
     try:
         uvicorn = need("uvicorn", "serve")
         need("starlette", "serve")
@@ -64,10 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+def _parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser("bench.serve", __doc__)
     parser.add_argument("run", nargs="*", type=Path, metavar="RUN", help="folders of runs")
     parser.add_argument(
         "--onnx", nargs="+", type=Path, default=[], metavar="FILE", help="exported files"
@@ -86,7 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=PORT,
         help=f"the port to listen on (default: {PORT}, or the next that is free; 0 takes any)",
     )
-    return parser
+    return parser.parse_args(words)
 
 
 def listen(port: int) -> socket.socket:

@@ -22,7 +22,7 @@ from bench.run import main
 from bench.train.feature import find_classifier
 from bench.train.schedule import USUAL_PEAK
 from bench.verify import find_faults
-from tests.support.image_factory import use_own_cache, write_cifar10
+from tests.support.feature_request import feature_words
 from tests.support.processes import argv_of
 from zoo import create_model
 
@@ -30,15 +30,7 @@ from zoo import create_model
 @pytest.fixture
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A request for a classifier on the features of a LeNet-5, on a small CIFAR-10."""
-    use_own_cache(monkeypatch, tmp_path)
-    monkeypatch.setattr("bench.run.write_report", lambda config: True)
-    folder = write_cifar10(tmp_path / "cifar10")
-    torch.manual_seed(5)
-    torch.save(create_model("lenet5", num_classes=7).state_dict(), tmp_path / "lenet5.pth")
-    return [
-        *argv_of("--models lenet5 --dataset cifar10 --measure none --num-threads 1 --batch-size 8"),
-        *argv_of(f"--data-dir {folder} --pretrained {tmp_path / 'lenet5.pth'}"),
-    ]
+    return feature_words(tmp_path, monkeypatch)
 
 
 def run(words: list[str], folder: Path) -> tuple[RunRecord, Path]:

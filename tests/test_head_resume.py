@@ -19,7 +19,7 @@ from bench.run import main
 from bench.train import feature, head_method
 from bench.train.trainer import Learner
 from bench.verify import find_faults
-from tests.support.image_factory import use_own_cache, write_cifar10
+from tests.support.feature_request import feature_words
 from tests.support.processes import Runs, argv_of
 from zoo import create_model
 
@@ -29,15 +29,7 @@ STOPPED = 128 + signal.SIGTERM
 @pytest.fixture
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A request for both stages on a LeNet-5's features, on a small CIFAR-10."""
-    use_own_cache(monkeypatch, tmp_path)
-    monkeypatch.setattr("bench.run.write_report", lambda config: True)
-    folder = write_cifar10(tmp_path / "cifar10")
-    torch.manual_seed(5)
-    torch.save(create_model("lenet5", num_classes=7).state_dict(), tmp_path / "lenet5.pth")
-    return [
-        *argv_of("--models lenet5 --dataset cifar10 --measure none --num-threads 1 --batch-size 8"),
-        *argv_of(f"--data-dir {folder} --pretrained {tmp_path / 'lenet5.pth'} --epochs 2"),
-    ]
+    return [*feature_words(tmp_path, monkeypatch), "--epochs", "2"]
 
 
 def once_signalled(call: Callable[..., Any], *, at: int) -> Callable[..., Any]:
