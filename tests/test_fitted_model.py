@@ -1,12 +1,20 @@
-"""Codes, pyramids and codebooks. Oracles: scikit-learn's k-means, and loops over places."""
+"""Codes, pyramids and codebooks.
+
+Oracles: scikit-learn's k-means, mixtures and kernels, scikit-image's Fisher vectors, and loops over
+places.
+"""
 
 import pytest
 import torch
+from skimage.feature import fisher_vector
 from sklearn.cluster import KMeans
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.mixture import GaussianMixture
 
 from bench.train.codebook import find_centres, learn_codebook
 from zoo import create_model
-from zoo.encoding import HardCodes, SpatialPyramid, TriangleCodes
+from zoo.encoding import FisherVectors, HardCodes, LocalityCodes, SpatialPyramid, TriangleCodes
+from zoo.kernel_map import KernelMap
 
 
 def test_codes_are_those_of_a_loop_over_places() -> None:
@@ -20,6 +28,61 @@ def test_codes_are_those_of_a_loop_over_places() -> None:
     torch.testing.assert_close(triangle(maps).movedim(1, 3).double(), expected, rtol=0, atol=1e-5)
     nearest = torch.nn.functional.one_hot(distances.argmin(3), 7)
     assert torch.equal(hard(maps).movedim(1, 3).long(), nearest)
+
+
+def test_fisher_vectors_are_scikit_images() -> None:
+    """Those by means and deviations, which pooling averages; its sign of the latter is ours turned.
+
+    Its weights' part is left out, as Perronnin et al. do.
+    """
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(500, 4, generator=generator) * torch.tensor([1.0, 2.0, 0.5, 3.0])
+    encoder = FisherVectors(3, 4)
+    learn_codebook(encoder, samples, generator, lambda: None)
+    mixture = GaussianMixture(3, covariance_type="diag")
+    mixture.weights_ = encoder.weights.double().numpy()
+    mixture.means_ = encoder.means.double().numpy()
+    mixture.covariances_ = encoder.deviations.double().numpy() ** 2
+    mixture.precisions_cholesky_ = 1 / encoder.deviations.double().numpy()
+    maps = torch.randn(2, 4, 3, 5, generator=generator)
+    found = encoder(maps).mean((2, 3))
+    for image, ours in zip(maps, found, strict=True):
+        expected = fisher_vector(image.flatten(1).T.double().numpy(), mixture)[3:]
+        expected[12:] *= -1
+        assert ours.numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_locality_codes_are_the_nearest_sum_of_five_centres() -> None:
+    """Lagrange's conditions: of all weights that add up to 1 no others are nearer."""
+    torch.manual_seed(0)
+    maps, centres = torch.randn(2, 6, 2, 3), torch.randn(20, 6)
+    encoder = LocalityCodes(20, 6)
+    encoder.centres.copy_(centres)
+    codes = encoder(maps).movedim(1, 3).flatten(0, 2).double()
+    descriptors = maps.movedim(1, 3).flatten(0, 2).double()
+    assert codes.sum(1).numpy() == pytest.approx(1, abs=1e-5)
+    for code, descriptor in zip(codes, descriptors, strict=True):
+        distances = (centres.double() - descriptor).square().sum(1)
+        used = code.nonzero().flatten()
+        assert set(used.tolist()) == set(distances.topk(5, largest=False).indices.tolist())
+        slope = 2 * centres[used].double() @ (code @ centres.double() - descriptor)
+        assert (slope - slope.mean()).abs().max() < 0.01, "but for what damps the weights"
+
+
+def test_a_kernel_of_landmarks_is_scikit_learns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 7, generator=generator) * torch.arange(1, 8) + 3
+    kernel = KernelMap(7, 40)
+    kernel.see_features(features)
+    mapped = kernel(features).double()
+    scaled = (features - features.mean(0)) / features.std(0)
+    expected = rbf_kernel(scaled.double().numpy(), gamma=1 / 7)
+    assert (mapped @ mapped.T).numpy() == pytest.approx(expected, abs=1e-3)
+    other = torch.randn(5, 7, generator=generator) * torch.arange(1, 8) + 3
+    apart = kernel(other).double() @ mapped.T
+    scaled_other = (other - features.mean(0)) / features.std(0)
+    expected = rbf_kernel(scaled_other.double().numpy(), scaled.double().numpy(), gamma=1 / 7)
+    assert apart.numpy() == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
@@ -68,6 +131,9 @@ def test_fewer_descriptors_than_codes_are_refused() -> None:
         "hog_svm",
         "hog_svm@encoding=none",
         "hog_svm@encoding=vq,levels=2,pooling=max",
+        "hog_svm@encoding=llc,codes=9",
+        "hog_svm@encoding=fisher,gaussians=2,levels=1",
+        "hog_svm@classifier=rbf,landmarks=30",
         "hog_forest",
         "lbp_svm",
         "lbp_svm@encoding=none",
@@ -84,3 +150,8 @@ def test_any_size_gives_as_many_features(name: str, size: int) -> None:
     assert features.shape == (66, model.classifier.in_features)
     # More than a chunk: the same as in parts.
     torch.testing.assert_close(model.embed(images[:1]), features[:1])
+
+
+def test_fisher_vectors_have_no_maximum() -> None:
+    with pytest.raises(ValueError, match="pooling=max: Fisher vectors are means"):
+        create_model("hog_svm@encoding=fisher,pooling=max")

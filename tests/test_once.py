@@ -84,6 +84,27 @@ def test_a_fitted_model_is_an_ordinary_one(
     assert kept.checksums["predictions.npz"] == record.checksums["predictions.npz"]
 
 
+@pytest.mark.parametrize(
+    "switches",
+    [
+        "encoding=fisher,gaussians=2,levels=1",
+        "encoding=llc,codes=8,classifier=rbf,landmarks=60",
+        "encoding=none,classifier=rbf,landmarks=60",
+    ],
+)
+def test_every_part_is_fitted(words: list[str], tmp_path: Path, switches: str) -> None:
+    record, cell = run([*words[:-1], f"hog_svm@{switches}"], tmp_path / "run")
+    assert [stage.name for stage in record.stages] == ["codebook", "features", "fit"]
+    for tensor in load_file(cell / "model.safetensors").values():
+        assert tensor.float().std() > 0
+
+
+def test_more_landmarks_than_images_are_refused(words: list[str], tmp_path: Path) -> None:
+    record, _ = run([*words[:-1], "hog_svm@classifier=rbf"], tmp_path / "run", code=1)
+    assert record.error is not None
+    assert "landmarks=2000: 180 training images can be; give fewer" in record.error
+
+
 def test_without_a_budget_nothing_is_fitted(words: list[str], tmp_path: Path) -> None:
     record, cell = run([*words, "--epochs", "0"], tmp_path / "run")
     assert record.stages == ()

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from torch import nn
 
 from zoo.encoding import Root, SpatialPyramid, TriangleCodes
-from zoo.fitted_model import Descriptor, Design, FittedModel, build_classifier, build_fitted
+from zoo.fitted_model import Descriptor, Design, FittedModel, build_fitted, build_linear
 from zoo.hog import Hog
 from zoo.lbp import NUM_PATTERNS, Lbp
 from zoo.patches import WhitenedPatches
@@ -81,9 +81,7 @@ def kmeans_patches(
         local,
         encoder,
         pyramid,
-        classifier=build_classifier(
-            Design(classifier=classifier), codes * pyramid.num_cells, num_classes
-        ),
+        classifier=build_linear(codes * pyramid.num_cells, num_classes),
         solver=classifier,
         chunk=PATCH_CHUNK,
     )

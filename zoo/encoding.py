@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Pooling = Literal["mean", "max"]
+NUM_NEAREST = 5  # centres that make up a descriptor in locality-constrained coding
+LOCALITY = 1e-4
 
 
 def reserve(*shape: int, dtype: torch.dtype | None = None) -> nn.Parameter:
@@ -19,13 +21,23 @@ def reserve(*shape: int, dtype: torch.dtype | None = None) -> nn.Parameter:
     return nn.Parameter(torch.zeros(shape, dtype=dtype), requires_grad=False)
 
 
-class Codebook(nn.Module):
-    """Descriptors coded by `num_codes` centres: (N, D, H, W) to (N, num_codes, H, W)."""
+class Encoder(nn.Module):
+    """Codes of descriptors, place by place: (N, D, H, W) to (N, num_maps, H, W).
+
+    `num_codes` are learnt from descriptors.
+    """
+
+    def __init__(self, num_codes: int, num_maps: int) -> None:
+        super().__init__()
+        self.num_codes, self.num_maps = num_codes, num_maps
+
+
+class Codebook(Encoder):
+    """Descriptors coded by `num_codes` centres, a map each."""
 
     def __init__(self, num_codes: int, num_values: int) -> None:
-        super().__init__()
+        super().__init__(num_codes, num_codes)
         self.centres = reserve(num_codes, num_values)
-        self.num_maps = num_codes
 
     def nearness(self, maps: Tensor) -> Tensor:
         """Return what grows as a centre is nearer, the same for all but a term of the descriptor.
@@ -61,6 +73,57 @@ class TriangleCodes(Codebook):
         mean = distances.mean(dim=1, keepdim=True)
         # In place, here and below: of many codes at many places memory is what takes time.
         return distances.neg_().add_(mean).clamp_(min=0)
+
+
+class LocalityCodes(Codebook):
+    """A descriptor as the sum of its five nearest centres, 0 for the others.
+
+    The weights, which add up to 1, are those of the nearest sum (locality-constrained linear
+    coding: Wang et al. 2010, section 2.3).
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (N, D, H, W) to (N, num_codes, H, W)."""
+        near = self.nearness(maps)
+        nearest = near.topk(min(NUM_NEAREST, self.num_codes), dim=1).indices.movedim(1, 3)
+        away = self.centres[nearest] - maps.movedim(1, 3)[..., None, :]
+        products = away @ away.mT
+        # Weights stay small where centres lie in one direction: a share of the trace, as theirs.
+        size = products.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+        damping = (LOCALITY * size).clamp(min=1e-12)
+        identity = torch.eye(products.shape[-1], device=maps.device)
+        ones = products.new_ones(*products.shape[:-1], 1)
+        weights = torch.linalg.solve(products + damping * identity, ones)[..., 0]
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+        return torch.zeros_like(near).scatter(1, nearest.movedim(3, 1), weights.movedim(3, 1))
+
+
+class FisherVectors(Encoder):
+    """How a mixture of Gaussians would have to change to fit a descriptor better.
+
+    The gradients of the logarithm of its density by means and deviations, scaled to unit variance,
+    weighted by what each Gaussian has of the descriptor (Perronnin, Sánchez, Mensink 2010, section
+    2.1): maps of all means come first.
+    """
+
+    def __init__(self, num_codes: int, num_values: int) -> None:
+        super().__init__(num_codes, 2 * num_codes * num_values)
+        self.weights = reserve(num_codes)
+        self.means = reserve(num_codes, num_values)
+        self.deviations = reserve(num_codes, num_values)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (N, D, H, W) to (N, 2 num_codes D, H, W)."""
+        # One that isn't fitted has deviations of 0.
+        deviations = self.deviations.clamp(min=1e-6)[..., None, None]
+        away = (maps[:, None] - self.means[..., None, None]) / deviations
+        log_density = -away.square().sum(dim=2) / 2 - deviations.log().sum(dim=1)
+        weights = self.weights.clamp(min=1e-12)[:, None, None]
+        shares = (log_density + weights.log()).softmax(dim=1)
+        scaled = (shares / weights.sqrt())[:, :, None]
+        by_means = scaled * away
+        by_deviations = scaled * (away.square() - 1) / 2**0.5
+        return torch.cat([by_means.flatten(1, 2), by_deviations.flatten(1, 2)], dim=1)
 
 
 class SpatialPyramid(nn.Module):

@@ -11,14 +11,31 @@ from typing import Any, Literal, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from zoo.encoding import Codebook, HardCodes, Pooling, Root, SpatialPyramid, TriangleCodes
+from zoo.encoding import (
+    Encoder,
+    FisherVectors,
+    HardCodes,
+    LocalityCodes,
+    Pooling,
+    Root,
+    SpatialPyramid,
+    TriangleCodes,
+)
 from zoo.forest import Forest
+from zoo.kernel_map import KernelMap
 from zoo.switch import check_against
 
-Encoding = Literal["none", "vq", "triangle"]
-Classifier = Literal["svm", "ridge", "forest"]
+Encoding = Literal["none", "vq", "triangle", "llc", "fisher"]
+Solver = Literal["svm", "ridge", "forest"]
 CHUNK = 64  # images of 32 px whose maps stay in a CPU's caches
-CODEBOOKS: dict[str, type[Codebook]] = {"vq": HardCodes, "triangle": TriangleCodes}
+ENCODERS: dict[str, Callable[[int, int], Encoder]] = {
+    "vq": HardCodes,
+    "triangle": TriangleCodes,
+    "llc": LocalityCodes,
+    "fisher": FisherVectors,
+}
+# Codes that are counts, or grow with them: large ones weigh less.
+ROOTED = ("vq", "fisher")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +44,11 @@ class Design:
 
     encoding: Encoding = "triangle"
     codes: int = 200
+    gaussians: int = 16  # of the mixture behind Fisher vectors, instead of codes
     levels: Literal[1, 2, 3] = 3  # of the pyramid: grids of 1, 2 and 4 cells along a side
     pooling: Pooling = "mean"
-    classifier: Classifier = "svm"
+    classifier: Literal["svm", "rbf", "ridge", "forest"] = "svm"
+    landmarks: int = 2000  # training images by which rbf compares all others
     trees: int = 100  # of a forest, each of at most so many leaves
     leaves: int = 4096
 
@@ -58,17 +77,19 @@ class FittedModel(nn.Module):
     def __init__(
         self,
         local: nn.Module,
-        encoder: Codebook | None,
+        encoder: Encoder | None,
         pooling: nn.Module,
         *,
+        kernel: KernelMap | None = None,
         classifier: nn.Linear | Forest,
-        solver: Classifier,
+        solver: Solver,
         chunk: int,
     ) -> None:
         super().__init__()
         self.local = local
         self.encoder = encoder
         self.pooling = pooling
+        self.kernel = kernel
         self.classifier = classifier
         self.solver = solver
         self.chunk = chunk
@@ -79,18 +100,29 @@ class FittedModel(nn.Module):
         return self.classifier.in_features
 
     @property
+    def has_codebook(self) -> bool:
+        """Return whether anything is learnt from images before all are looked at."""
+        return self.encoder is not None or self.kernel is not None
+
+    @property
     def libraries(self) -> tuple[str, ...]:
         """Return the libraries that it is fitted by, beside torch; to score needs none."""
-        return ("sklearn",) if self.solver == "forest" else ()
+        by_sklearn = self.solver == "forest" or isinstance(self.encoder, FisherVectors)
+        return ("sklearn",) if by_sklearn else ()
 
     def embed(self, images: Tensor) -> Tensor:
         """Return what the classifier reads: (N, num_features)."""
+        features = self.pool(images)
+        return features if self.kernel is None else self.kernel(features)
+
+    def pool(self, images: Tensor) -> Tensor:
+        """Return the pooled codes of images, (N, F): their features but for a kernel's."""
         # Small parts stay in a CPU's caches. A compiled graph is of one piece.
         if torch.compiler.is_compiling() or len(images) <= self.chunk:
-            return self._embed(images)
-        return torch.cat([self._embed(part) for part in torch.split(images, self.chunk)])
+            return self._pool(images)
+        return torch.cat([self._pool(part) for part in torch.split(images, self.chunk)])
 
-    def _embed(self, images: Tensor) -> Tensor:
+    def _pool(self, images: Tensor) -> Tensor:
         maps = self.local(images)
         if self.encoder is not None:
             maps = self.encoder(maps)
@@ -109,26 +141,44 @@ def build_fitted(
     """Build the model of a design that switches change; ValueError for a wrong switch."""
     check_against("a classical model", get_type_hints(Design), switches)
     design = replace(design, **switches)
+    if design.encoding == "fisher" and design.pooling == "max":
+        raise ValueError("pooling=max: Fisher vectors are means; leave it out")
     encoder = None
     local: nn.Module = descriptor.grid()
     pooling: nn.Module = nn.Flatten()
     num_features = descriptor.num_in_grid
     if design.encoding != "none":
         local = descriptor.dense()
-        encoder = CODEBOOKS[design.encoding](design.codes, descriptor.num_values)
+        num_codes = design.gaussians if design.encoding == "fisher" else design.codes
+        encoder = ENCODERS[design.encoding](num_codes, descriptor.num_values)
         pyramid = SpatialPyramid([2**level for level in range(design.levels)], design.pooling)
-        pooling = nn.Sequential(pyramid, Root()) if design.encoding == "vq" else pyramid
+        pooling = nn.Sequential(pyramid, Root()) if design.encoding in ROOTED else pyramid
         num_features = encoder.num_maps * pyramid.num_cells
-    classifier = build_classifier(design, num_features, num_classes)
+    kernel = None
+    solver: Solver = "svm"
+    if design.classifier == "rbf":
+        kernel = KernelMap(num_features, design.landmarks)
+        num_features = design.landmarks
+    else:
+        solver = design.classifier
+    classifier: nn.Linear | Forest = build_linear(num_features, num_classes)
+    if design.classifier == "forest":
+        classifier = Forest(
+            num_features, num_classes, num_trees=design.trees, num_leaves=design.leaves
+        )
     return FittedModel(
-        local, encoder, pooling, classifier=classifier, solver=design.classifier, chunk=CHUNK
+        local,
+        encoder,
+        pooling,
+        kernel=kernel,
+        classifier=classifier,
+        solver=solver,
+        chunk=CHUNK,
     )
 
 
-def build_classifier(design: Design, num_features: int, num_classes: int) -> nn.Linear | Forest:
-    """Build a design's classifier, which isn't fitted yet: all scores are alike."""
-    if design.classifier == "forest":
-        return Forest(num_features, num_classes, num_trees=design.trees, num_leaves=design.leaves)
+def build_linear(num_features: int, num_classes: int) -> nn.Linear:
+    """Build a linear layer that isn't fitted yet: all scores are alike."""
     layer = nn.Linear(num_features, num_classes).requires_grad_(False)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

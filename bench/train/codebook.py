@@ -1,27 +1,62 @@
-"""Codebooks learnt from descriptors of training images: k-means."""
+"""Codebooks learnt from descriptors of training images: k-means, and mixtures of Gaussians."""
 
+import warnings
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.encoding import Codebook
+from zoo.encoding import Codebook, Encoder, FisherVectors
+from zoo.extra import need
 
 ROUNDS = 20  # of Lloyd's algorithm
+LEAST_VARIANCE = 1e-6  # of a Gaussian
 BLOCK = 8192  # descriptors that are compared with all centres at a time
 
 
 def learn_codebook(
-    encoder: Codebook, samples: Tensor, generator: torch.Generator, check: Callable[[], None]
+    encoder: Encoder, samples: Tensor, generator: torch.Generator, check: Callable[[], None]
 ) -> dict[str, float]:
-    """Fit an encoder's codebook to descriptors (M, D); return what was found.
+    """Fit an encoder's codes to descriptors (M, D); return what was found.
 
-    `check` is called every round, and may raise.
+    `check` is called every round, and may raise. ValueError for fewer samples than codes.
     """
-    centres, error = find_centres(samples, len(encoder.centres), generator, check)
+    if len(samples) < encoder.num_codes:
+        raise ValueError(
+            f"{encoder.num_codes} codes can't be learnt from {len(samples)} descriptors"
+        )
+    if isinstance(encoder, FisherVectors):
+        return _fit_mixture(encoder, samples, generator)
+    assert isinstance(encoder, Codebook), "there are two kinds"
+    centres, error = find_centres(samples, encoder.num_codes, generator, check)
     with torch.no_grad():
         encoder.centres.copy_(centres)
     return {"mean_squared_distance": error}
+
+
+def _fit_mixture(
+    encoder: FisherVectors, samples: Tensor, generator: torch.Generator
+) -> dict[str, float]:
+    """Fit a mixture of Gaussians, each with a deviation a value, by scikit-learn."""
+    mixture = need("sklearn.mixture", "classic").GaussianMixture(
+        encoder.num_codes,
+        covariance_type="diag",
+        reg_covar=LEAST_VARIANCE,
+        random_state=int(torch.randint(2**31, (1,), generator=generator)),
+    )
+    rows = samples.double().cpu().numpy()
+    # That it hasn't settled after a hundred rounds is no fault: it is a codebook.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mixture.fit(rows)
+    state = {
+        "weights": mixture.weights_,
+        "means": mixture.means_,
+        "deviations": np.sqrt(mixture.covariances_),
+    }
+    encoder.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    return {"log_likelihood": float(mixture.score(rows))}
 
 
 def find_centres(
@@ -33,10 +68,8 @@ def find_centres(
     """Return k-means' centres (K, D) of samples (M, D), and the mean squared distance to them.
 
     Lloyd's algorithm from samples drawn at random; a centre that no sample is nearest to becomes
-    a sample again. ValueError for fewer samples than centres.
+    a sample again.
     """
-    if len(samples) < num_centres:
-        raise ValueError(f"{num_centres} codes can't be learnt from {len(samples)} descriptors")
     centres = samples[_draw(len(samples), num_centres, generator)].clone()
     error = 0.0
     for _ in range(ROUNDS):

@@ -30,11 +30,12 @@ from bench.train.solver_choice import start_solver
 from bench.train.stage_file import StageFile
 from bench.train.trainer import Progress
 from zoo.fitted_model import FittedModel
+from zoo.kernel_map import KernelMap
 from zoo.spec import ModelSpec, Prepared
 
 T = TypeVar("T")
 NUM_SAMPLED = 4000  # images whose descriptors a codebook is learnt from
-DESCRIPTORS_A_CODE = 500
+DESCRIPTORS_A_CODE, LEAST_DESCRIPTORS = 500, 20_000
 BATCH = 64  # images a rank embeds at a time: their activations stay in the caches of a CPU
 
 
@@ -77,7 +78,7 @@ class OnceMethod:
             "fit": self._fit_classifier,
         }.items():
             is_done = any(stage.name == name for stage in self.stages)
-            if is_done or (name == "codebook" and self.model.encoder is None):
+            if is_done or (name == "codebook" and not self.model.has_codebook):
                 continue
             self.stages = (*self.stages, work())
             self.context.runtime.check_signal()
@@ -101,25 +102,28 @@ class OnceMethod:
         """Do nothing: it holds no files."""
 
     def _learn_codes(self) -> Stage:
-        """Learn the codebook from descriptors of a few images, drawn by the seed."""
+        """Learn the codes, and a kernel's landmarks, from a few images, drawn by the seed."""
         runtime, data, model = self.context.runtime, self.context.data, self.model
-        encoder = model.encoder
-        assert encoder is not None, "begin asks"
         generator = torch.Generator().manual_seed(seed_of(self.seed))
         drawn = torch.randperm(len(data.train_indices), generator=generator)[:NUM_SAMPLED]
         rows = data.train_indices[np.sort(drawn.numpy())]
 
         def learn() -> dict[str, float]:
             images = torch.cat([batch.images for batch in self._read(rows)])
+            found: dict[str, float] = {}
             if isinstance(model.local, Prepared):
                 model.local.see_images(images)
-            num_wanted = DESCRIPTORS_A_CODE * len(encoder.centres)
-            samples = _sample_descriptors(model, images, num_wanted, generator)
-            return learn_codebook(encoder, samples, generator, runtime.check_signal)
+            if model.encoder is not None:
+                num_wanted = max(LEAST_DESCRIPTORS, DESCRIPTORS_A_CODE * model.encoder.num_codes)
+                samples = _sample_descriptors(model, images, num_wanted, generator)
+                found |= learn_codebook(model.encoder, samples, generator, runtime.check_signal)
+            if model.kernel is not None:
+                found |= _choose_landmarks(model.kernel, model, images, generator)
+            return found
 
         found, seconds = self._time(learn)
         self._agree()
-        runtime.say(f"    {len(encoder.centres):,} codes learnt in {seconds:.1f} s")
+        runtime.say(f"    codebook learnt in {seconds:.1f} s")
         return Stage(name="codebook", images=0, seconds=seconds, found=dict(found))
 
     def _embed_images(self) -> Stage:
@@ -233,6 +237,19 @@ def _sample_descriptors(
         drawn = torch.randperm(len(descriptors), generator=generator)[: an_image * len(part)]
         samples.append(descriptors[drawn.to(descriptors.device)])
     return torch.cat(samples)
+
+
+def _choose_landmarks(
+    kernel: KernelMap, model: FittedModel, images: Tensor, generator: torch.Generator
+) -> dict[str, float]:
+    """Take some of these images as a kernel's landmarks."""
+    if len(images) < kernel.num_landmarks:
+        raise ValueError(
+            f"landmarks={kernel.num_landmarks}: {len(images):,} training images can be; give fewer"
+        )
+    drawn = torch.randperm(len(images), generator=generator)[: kernel.num_landmarks]
+    kernel.see_features(model.pool(images[drawn.to(images.device)]))
+    return {"landmarks": kernel.num_landmarks}
 
 
 def start_once_method(

@@ -1,0 +1,52 @@
+"""A radial basis kernel as features, by landmarks (Nyström: Williams, Seeger 2001)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.encoding import reserve
+
+LEAST_EIGENVALUE = 1e-6  # of the landmarks' kernel, whose diagonal is 1
+
+
+class KernelMap(nn.Module):
+    """Features whose products are the kernel: (N, F) to (N, num_landmarks).
+
+    The kernel is exp(-d^2 / F), of features that are centred and divided by their deviations; that
+    is what scikit-learn calls gamma="scale". Products are exact for landmarks, and approximate
+    between others: with all training images as landmarks a linear machine on these features is the
+    kernel machine.
+    """
+
+    def __init__(self, num_features: int, num_landmarks: int) -> None:
+        super().__init__()
+        self.num_landmarks = num_landmarks
+        self.mean = reserve(num_features)
+        self.deviation = reserve(num_features)
+        self.landmarks = reserve(num_landmarks, num_features)
+        self.root = reserve(num_landmarks, num_landmarks)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, F) to (N, num_landmarks)."""
+        return F.linear(self.compare(self.scale(features)), self.root)
+
+    def scale(self, features: Tensor) -> Tensor:
+        """Return features (N, F), centred and divided by their deviations."""
+        return (features - self.mean) / self.deviation.clamp(min=1e-6)
+
+    def compare(self, scaled: Tensor) -> Tensor:
+        """Return the kernel of scaled features (N, F) and the landmarks, (N, num_landmarks)."""
+        offset = -self.landmarks.square().sum(dim=1) / 2
+        nearness = F.linear(scaled, self.landmarks, offset)
+        squared = (scaled.square().sum(dim=1, keepdim=True) - 2 * nearness).clamp(min=0)
+        return torch.exp(-squared / scaled.shape[1])
+
+    @torch.no_grad()
+    def see_features(self, features: Tensor) -> None:
+        """Take features (num_landmarks, F) of training images as landmarks."""
+        self.mean.copy_(features.mean(dim=0))
+        self.deviation.copy_(features.std(dim=0))
+        self.landmarks.copy_(self.scale(features))
+        values, axes = torch.linalg.eigh(self.compare(self.landmarks).double())
+        root = (axes / values.clamp(min=LEAST_EIGENVALUE).sqrt()) @ axes.T
+        self.root.copy_(root)
