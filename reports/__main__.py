@@ -46,10 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         source = read_source(runs)
         if options.baseline is not None:
-            check_baseline(source, options.baseline)
+            check_model(source, "--baseline", options.baseline)
+        if options.card is not None:
+            check_model(source, "--card", options.card)
+        if options.card is not None and options.table is not None:
+            raise ValueError("--card and --table are two texts: ask for one at a time")
         question = read_question(source, options.choose, options.prefer, options.price)
     except ValueError as error:
         return _refuse(error)
+
+    if options.table or options.card:
+        return _write_text(source, options)
 
     # Imported late: a wrong request is refused before the charts are loaded.
     from reports.page import build_page
@@ -90,8 +97,8 @@ def _refuse(error: ValueError) -> int:
     return 2
 
 
-def check_baseline(source: Source, name: str) -> None:
-    """Raise ValueError for a baseline that no run has, naming the nearest models.
+def check_model(source: Source, option: str, name: str) -> None:
+    """Raise ValueError for a model that no run has, naming the nearest ones.
 
     The hint is that of `zoo.suggest`, which reports may not import: everything a report says of a
     model must come from its record, or a page couldn't be made of runs of another version's zoo. A
@@ -104,7 +111,7 @@ def check_baseline(source: Source, name: str) -> None:
     near = difflib.get_close_matches(name, models, cutoff=CUTOFF)
     if near:
         hint = f"did you mean {' or '.join(near)}?"
-    raise ValueError(f"--baseline {name}: no such model in these runs; {hint}")
+    raise ValueError(f"{option} {name}: no such model in these runs; {hint}")
 
 
 def write_page(target: Path, page: str) -> None:
@@ -134,7 +141,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--output",
         type=Path,
         metavar="FILE.html",
-        help="where to write the page (default: report.html in the first RUN)",
+        help="where to write the page (default: report.html in the first RUN), or the text of "
+        "--table or --card (default: standard output)",
     )
     parser.add_argument(
         "--csv", type=Path, metavar="FILE", help="also write the tidy table, one row a record"
@@ -143,6 +151,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--baseline",
         metavar="MODEL",
         help="the model that the page compares the others with when it opens",
+    )
+    parser.add_argument(
+        "--table", choices=("markdown", "latex"), help="write the table as text, and no page"
+    )
+    parser.add_argument(
+        "--card", metavar="MODEL", help="write the card of a model in Markdown, and no page"
     )
     parser.add_argument(
         "--choose",

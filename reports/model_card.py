@@ -86,7 +86,7 @@ def _card(entry: Entry) -> dict[str, Any]:
         if record.environment.get(name):
             environment.append(f"{name} {record.environment[name]}")
     return {
-        "facts": facts + _training_facts(record) + _deploy_facts(entry),
+        "facts": facts + training_facts(record) + _deploy_facts(entry),
         "layers": layers,
         "command": command_of(entry),
         "environment": ", ".join(environment),
@@ -94,7 +94,7 @@ def _card(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _training_facts(record: RunRecord) -> list[list[str]]:
+def training_facts(record: RunRecord) -> list[list[str]]:
     """Return how training began: memory format, peak learning rate, initial weights."""
     facts = []
     if record.format_trial is not None:

@@ -75,12 +75,12 @@ def facts_of(
 ) -> list[tuple[str, str]]:
     """Return the facts at the page's head, each with its name, those that differ once each."""
     facts = []
-    facts.append(("Data", _join_distinct(_data(entry) for entry in entries)))
-    facts.append(("Rules", _join_distinct(_rules(entry) for entry in entries)))
+    facts.append(("Data", _join_distinct(describe_data(entry) for entry in entries)))
+    facts.append(("Rules", _join_distinct(describe_rules(entry) for entry in entries)))
     left_out = _join_distinct(_left_out(entry) for entry in entries)
     if left_out:
         facts.append(("Left out", left_out))
-    facts.append(("Machine", _join_distinct(_machine(run) for run in source.runs)))
+    facts.append(("Machine", _join_distinct(describe_machine(run) for run in source.runs)))
     noise = _join_distinct(noise_sentence(floor) for floor in floors.values())
     facts.append(("Noise floor", noise or "not measured"))
     missing = _join_distinct(_unmeasurable(run) for run in source.runs)
@@ -102,7 +102,8 @@ def _join_distinct(values: Iterable[str]) -> str:
     return text
 
 
-def _data(entry: Entry) -> str:
+def describe_data(entry: Entry) -> str:
+    """Return what a row was trained and tested on."""
     data = entry.record.data
     name = f"{data.name} (a stand-in)" if data.stand_in else data.name
     images = (
@@ -112,7 +113,8 @@ def _data(entry: Entry) -> str:
     return f"{name}: {images}, {len(data.class_names)} classes"
 
 
-def _rules(entry: Entry) -> str:
+def describe_rules(entry: Entry) -> str:
+    """Return by which rules it was trained and tested."""
     record = entry.record
     precision = record.config.get("precision") or "unknown precision"
     rules = f"{PROTOCOLS[record.data.protocol]}; batch size {record.batch_size}, {precision}"
@@ -131,7 +133,8 @@ def _left_out(entry: Entry) -> str:
     return f"{', '.join(map(str, names))} (too slow here for {least} steps in the time asked for)"
 
 
-def _machine(run: Run) -> str:
+def describe_machine(run: Run) -> str:
+    """Return on what a run was made."""
     record = run.cells[0].record
     # A GPU's name says more than its host's CPU, and runs may have neither.
     names = [record.environment.get(name) for name in ("machine", "gpu", "cpu")]

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from reports.ranking import Entry
 from reports.runs import Cell, Run, Source
 
 WEIGHTS = "model.safetensors"  # which published runs leave out
@@ -31,6 +32,14 @@ def find_usage(source: Source, *, private: bool = False) -> Usage | None:
     best = max(cells, key=lambda cell: cell.record.validation_top1 or 0.0)
     folder = run.folder if private or not run.folder.is_absolute() else Path(run.folder.name)
     return Usage(best.record.model, _list_commands(best, run, shlex.quote(str(folder))))
+
+
+def commands_of(entry: Entry) -> tuple[str, ...]:
+    """Return the commands that use a row's first finished seed; none where no weights are kept."""
+    for cell in entry.finished[:1]:
+        if (cell.folder / WEIGHTS).is_file():
+            return _list_commands(cell, entry.run, shlex.quote(str(entry.run.folder)))
+    return ()
 
 
 def _list_commands(cell: Cell, run: Run, folder: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from bench.results.storage import (
     write_json,
 )
 from bench.results.weights_file import find_weights
+from tests.support.record_factory import ZOO, record
 
 OLD_RECORD = Path(__file__).parent / "data" / "run" / "cells" / "lenet5-s0" / "record.json"
 
@@ -69,6 +70,14 @@ def test_percentiles_are_numpys(values: list[float], percent: float) -> None:
 def test_a_number_that_is_not_finite_cannot_be_kept(bad: float) -> None:
     with pytest.raises(ValidationError):
         measurement([[bad]])
+
+
+def test_a_machine_that_nobody_disturbed_is_not_one_that_nobody_watched(tmp_path: Path) -> None:
+    for taken in (None, 0.0, 0.25):
+        (row, *others) = record(ZOO[0]).epochs
+        written = replace(record(ZOO[0]), epochs=(replace(row, taken_cores=taken), *others))
+        write(tmp_path / "record.json", written)
+        assert read(tmp_path / "record.json", RunRecord) == written
 
 
 def test_a_file_is_the_old_one_or_the_new_one(

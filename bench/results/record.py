@@ -35,12 +35,19 @@ CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def _is_unset(value: object) -> bool:
-    return value is None or value in ((), 0.0)
+    return value is None or value == ()
+
+
+def _is_zero(value: object) -> bool:
+    return value == 0.0
 
 
 # Of a field that is younger than its schema: left out where it says nothing, so that a file that
 # was written without it is written again to the byte.
 NEWER = Field(exclude_if=_is_unset)
+# The same of a number that is 0 unless it says something. Where None is what says nothing, 0 is a
+# measurement.
+NEWER_NUMBER = Field(exclude_if=_is_zero)
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -65,7 +72,7 @@ class Measurement:
     part: str = ""
     note: str = ""
     set_aside: Annotated[tuple[tuple[Number, ...], ...], NEWER] = ()
-    disturbed: Annotated[Seconds, NEWER] = 0.0
+    disturbed: Annotated[Seconds, NEWER_NUMBER] = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError where ranks differ in their visits, or a rate's time isn't positive."""
