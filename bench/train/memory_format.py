@@ -86,8 +86,10 @@ def _count_images(learner: Learner, shape: tuple[int, int, int]) -> int:
     num_images = min(most, FEW_IMAGES * config.accumulate)
     _time_step(learner, num_images, shape)  # what torch loads late is no step's
     while num_images < most:
+        # The first step of a size makes its kernels ready, which may take ten times as long.
+        seconds = min(_time_step(learner, num_images, shape) for _ in range(2))
         # Twice the images take up to twice as long.
-        if 2 * _time_step(learner, num_images, shape) > LONGEST_STEP:
+        if 2 * seconds > LONGEST_STEP:
             break
         num_images = min(most, 2 * num_images)
     return num_images
