@@ -48,4 +48,5 @@ def choose_budget(
         del kept[slowest]
     models = tuple(model for model in image_seconds if model in kept)
     left_out = tuple(model for model in image_seconds if model not in kept)
-    return Budget(models, min(seconds, allowed), left_out)
+    # Whole tenths: the seconds stand in the command of every record.
+    return Budget(models, round(min(seconds, allowed), 1), left_out)
