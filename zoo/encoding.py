@@ -86,15 +86,16 @@ class LocalityCodes(Codebook):
         """Map (N, D, H, W) to (N, num_codes, H, W)."""
         near = self.nearness(maps)
         nearest = near.topk(min(NUM_NEAREST, self.num_codes), dim=1).indices.movedim(1, 3)
-        away = self.centres[nearest] - maps.movedim(1, 3)[..., None, :]
+        # Centres that lie close to one plane make float32's solution depend on the rounding.
+        away = (self.centres[nearest] - maps.movedim(1, 3)[..., None, :]).double()
         products = away @ away.mT
         # Weights stay small where centres lie in one direction: a share of the trace, as theirs.
         size = products.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
         damping = (LOCALITY * size).clamp(min=1e-12)
-        identity = torch.eye(products.shape[-1], device=maps.device)
+        identity = torch.eye(products.shape[-1], dtype=away.dtype, device=maps.device)
         ones = products.new_ones(*products.shape[:-1], 1)
         weights = torch.linalg.solve(products + damping * identity, ones)[..., 0]
-        weights = weights / weights.sum(dim=-1, keepdim=True)
+        weights = (weights / weights.sum(dim=-1, keepdim=True)).to(maps.dtype)
         return torch.zeros_like(near).scatter(1, nearest.movedim(3, 1), weights.movedim(3, 1))
 
 
