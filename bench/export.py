@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.deploy.parser import make_parser
 from bench.deploy.cell_choice import EXPORT, WEIGHTS, TrainedCell, find_cell
+from bench.deploy.parser import make_parser
 from zoo.terminal import refuse, show, tolerate_output
 
 FORMS = ("onnx", "torchscript", "program")

@@ -45,19 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ValueError("micro-benchmarks make no page and no CSV: name a run as well")
             return 0
         source = read_source(runs)
-        if options.baseline is not None:
-            check_model(source, "--baseline", options.baseline)
-        if options.card is not None:
-            check_model(source, "--card", options.card)
-        if options.card is not None and options.table is not None:
-            raise ValueError("--card and --table are two texts: ask for one at a time")
+        for option in ("baseline", "card"):
+            if getattr(options, option) is not None:
+                check_model(source, f"--{option}", getattr(options, option))
+        check_text(options)
         question = read_question(source, options.choose, options.prefer, options.price)
     except ValueError as error:
         return _refuse(error)
 
     if options.table or options.card:
         return _write_text(source, options)
-
     # Imported late: a wrong request is refused before the charts are loaded.
     from reports.page import build_page
 
@@ -95,6 +92,33 @@ def _do_other(command: str, arguments: Sequence[str]) -> int:
 def _refuse(error: ValueError) -> int:
     print(f"reports: {visible(str(error))}", file=sys.stderr)
     return 2
+
+
+def _write_text(source: Source, options: argparse.Namespace) -> int:
+    """Write the table, or a model's card, to the file that is named or to standard output."""
+    # Imported late: a page of the same runs needs neither.
+    from reports.card_text import card_text
+    from reports.text_table import table_text
+
+    text = card_text(source, options.card) if options.card else table_text(source, options.table)
+    if options.output is None:
+        show(text.rstrip())
+        return 0
+    try:
+        write_page(options.output, text)
+    except ValueError as error:
+        return _refuse(error)
+    return 0
+
+
+def check_text(options: argparse.Namespace) -> None:
+    """Raise ValueError where --table or --card stand beside what only a page has."""
+    texts = [f"--{name}" for name in ("table", "card") if getattr(options, name) is not None]
+    if len(texts) > 1:
+        raise ValueError("--table and --card are two texts: ask for one at a time")
+    for name in ("baseline", "choose", "csv"):
+        if texts and getattr(options, name):
+            raise ValueError(f"{texts[0]} writes a text and no page: leave --{name} out")
 
 
 def check_model(source: Source, option: str, name: str) -> None:

@@ -67,7 +67,8 @@ def _figures(entry: Entry, keys: Sequence[str]) -> Iterator[str]:
     for column in COLUMNS:
         if column.key in keys and column.key in entry.numbers:
             figure = estimate_text(entry.numbers[column.key], column.key)
-            yield f"| {column.title} | {figure} | {column.about} |"
+            cells = (column.title, figure, column.about)
+            yield f"| {' | '.join(map(escape_markdown, cells))} |"
     yield ""
 
 
