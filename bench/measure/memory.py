@@ -179,17 +179,23 @@ def main() -> None:
         before = _reset_peak(runtime)
         name, num_classes = request["model"], request["num_classes"]
         spec = resolve(name, num_classes=num_classes)
-        model = create_model(name, num_classes=num_classes)
         size = request["image_size"]
         shape = (request["in_channels"], size, size)
         if spec.learner != STEPS or not config.takes_steps:
+            model = create_model(name, num_classes=num_classes)
             placed = runtime.place_model(model, spec.parallelise)
             _look(placed, config, runtime, shape)
             weights = sum(parameter.nbytes for parameter in placed.parameters())
             print(json.dumps(_peaks(runtime, before) | {"parameter_bytes": weights}))
             return
+        # No name for the whole model here: where ranks share it, it would be held beside its part.
         learner = prepare_learner(
-            model, spec, config=config, peak=TINY_RATE, seed=0, runtime=runtime
+            create_model(name, num_classes=num_classes),
+            spec,
+            config=config,
+            peak=TINY_RATE,
+            seed=0,
+            runtime=runtime,
         )
         batch = _train(learner, request["batch_size"], shape)
         # The peaks first: counting the kinds takes a step of its own.
