@@ -159,7 +159,7 @@ class Wording:
         """Return how far a row is behind in the preferred column, in words."""
         column = BY_COLUMN[self.preferred]
         if self.columns[self.preferred].is_log:
-            ratios = (f"{ratio:.3g}" for ratio in behind)
+            ratios = (format_value(ratio, "number") for ratio in behind)
             return fill("ratio", **dict(zip(("value", "low", "high"), ratios, strict=True)))
         if behind.value < 0:
             behind = Estimate(-behind.value, -behind.high, -behind.low)

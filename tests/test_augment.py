@@ -243,6 +243,7 @@ def test_colour_axes_are_those_of_the_images_without_their_margin() -> None:
 
 
 @pytest.mark.skipif(not REAL, reason="ZOOMETRY_DATA doesn't name a folder with the real CIFAR-100")
+@pytest.mark.ci
 def test_colour_axes_of_the_real_cifar100() -> None:
     """Oracle: numpy's covariance of the 45,000 training images, taken from the hub's own files."""
     loader = make_loader(open_dataset("cifar100", Path(str(REAL))), augment=("pca",))

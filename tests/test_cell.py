@@ -138,7 +138,7 @@ def test_models_with_nearly_one_name_are_two_rows(
         assert (record.environment["asked_lr"], record.config["lr"]) == (None, 0.05)
 
 
-@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("finished", [True, pytest.param(False, marks=pytest.mark.ci)])
 def test_a_run_goes_on_with_its_own_data_alone(
     finished: bool,
     tmp_path: Path,

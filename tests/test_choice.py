@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.results.choice import Candidates, Source, choose, compare, share_of_best
+from bench.results.choice import (
+    Candidates,
+    Source,
+    choose,
+    compare,
+    share_of_best,
+    share_on_front,
+)
 from bench.results.limit import Limit
 from bench.results.posterior import Field
 
@@ -125,3 +132,33 @@ def test_shares_are_those_of_a_loop_over_the_draws(seed: int, models: int, sign:
         if keeps:
             counts[max(keeps, key=lambda place: figures[place])] += 1
     assert shares == pytest.approx(counts / len(wanted.draws))
+
+
+def test_the_chance_to_be_on_the_front_is_that_of_two_normal_differences() -> None:
+    """The second of two is beaten where it is behind in both columns."""
+    accuracy = column("top1", [80.0, 79.5, math.nan], 0.5)
+    latency = column("latency", [3.0, 3.4, 1.0], 0.3, higher=False)
+    behind = stats.norm.cdf(0.5 / (0.5 * math.sqrt(2))) * stats.norm.cdf(0.4 / (0.3 * math.sqrt(2)))
+    ahead = stats.norm.sf(0.5 / (0.5 * math.sqrt(2))) * stats.norm.sf(0.4 / (0.3 * math.sqrt(2)))
+    found = share_on_front(accuracy, latency)
+    assert found[:2] == pytest.approx([1 - ahead, 1 - behind], abs=0.03)
+    assert math.isnan(found[2])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_without_errors_the_front_is_that_of_the_figures(
+    points: list[tuple[int, int]], higher: bool
+) -> None:
+    first = column("top1", [float(x) for x, _ in points], 0.0)
+    second = column("cost", [float(y) for _, y in points], 0.0, higher=higher)
+    sign = 1 if higher else -1
+
+    def beats(a: tuple[int, int], b: tuple[int, int]) -> bool:
+        no_worse = a[0] >= b[0] and sign * a[1] >= sign * b[1]
+        return no_worse and a != b
+
+    expected = [float(not any(beats(other, point) for other in points)) for point in points]
+    assert share_on_front(first, second).tolist() == expected

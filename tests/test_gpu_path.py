@@ -82,6 +82,7 @@ def _wait_along_the_model_axis(rank: int, port: int, seconds: Any) -> None:
         seconds.value = time.monotonic() - began
 
 
+@pytest.mark.ci
 @pytest.mark.distributed
 def test_ranks_that_share_a_model_wait_as_long_as_others_do() -> None:
     start = multiprocessing.get_context("spawn")

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from reports.__main__ import main
-from reports.choice_text import Question, answer
+from reports.chart.tradeoff import draw_tradeoffs
+from reports.choice_text import Question, answer, chance_text
 from reports.page import build_page
 from reports.question import read_question
 from reports.ranking import entries_of, groups_of
 from reports.runs import read_source
+from reports.view import build_view
 from tests.support.record_factory import ZOO, comparison, data_info, record, write_run
 
 
@@ -63,6 +65,25 @@ def test_another_preference_chooses_by_it(demo: Path) -> None:
     assert said.startswith("Take lenet5: over 99 % likely to be the best of 8 in training")
     assert "times as much" in said
     assert said_by(demo, "", "num_parameters").startswith("Take lenet5: the best of 8 in parame")
+
+
+def test_the_dearer_of_two_is_on_the_front_as_surely_as_it_is_the_better(tmp_path: Path) -> None:
+    """Nothing is in doubt of a number of parameters: the cheaper one is on the front whatever."""
+    cheap, dear = (animal._replace(top1=35.0) for animal in ZOO[-2:])
+    folder = write_run(tmp_path / "pair", [record(cheap), record(dear)])
+    view = build_view(read_source([folder]))
+    (figure,) = (each for each in draw_tradeoffs(view) if each.key == "tradeoff-num_parameters")
+    (group,) = view.groups
+    choice = answer(group, Question()).choice
+    assert choice is not None
+    chances = dict(zip((entry.model for entry in group.entries), choice.chances, strict=True))
+    chance = chance_text(float(chances[dear.name]))
+    assert chance not in ("over 99 %", "under 1 %")
+    said = figure.caption.replace("\u200b", "")
+    assert f"{cheap.name} (over 99 %)" in said
+    assert f"{dear.name} ({chance})" in said
+    hovered = [text for trace in figure.traces for text in trace.get("hovertext", ())]
+    assert any(text.endswith(f": {chance} likely to be on the front") for text in hovered)
 
 
 def test_none_within_the_limits_names_the_nearest(demo: Path) -> None:

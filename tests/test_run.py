@@ -131,6 +131,7 @@ def test_two_processes_train_as_one_world_and_see_every_image_once(
     assert record(run, "lenet5") == kept
 
 
+@pytest.mark.ci
 def test_a_model_that_fails_is_a_row_and_the_others_go_on(place: Path, tmp_path: Path) -> None:
     run, file = tmp_path / "rows", place / "mine.py"
     models = [f"{file}:{name}" for name in ("breaks_at_once", "breaks_later", "linear")]
@@ -149,6 +150,7 @@ def test_a_model_that_fails_is_a_row_and_the_others_go_on(place: Path, tmp_path:
     assert status["linear"] == status["lenet5"] == ("ok", None)
 
 
+@pytest.mark.ci
 def test_a_loss_that_runs_away_is_a_row(place: Path, tmp_path: Path) -> None:
     run = tmp_path / "away"
     done = launch(

@@ -158,7 +158,11 @@ def vanish(*_: Any) -> Any:
 @pytest.mark.parametrize(
     ("stuck", "line"),
     [
-        (hang, "--workers 2: DataLoader timed out after 1.5 seconds.*raise --timeout"),
+        pytest.param(
+            hang,
+            "--workers 2: DataLoader timed out after 1.5 seconds.*raise --timeout",
+            marks=pytest.mark.ci,
+        ),
         (vanish, "--workers 2: DataLoader worker .* exited unexpectedly"),
     ],
 )

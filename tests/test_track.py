@@ -50,6 +50,7 @@ def _number(value: Any) -> float:
     return float(value.simple_value)
 
 
+@pytest.mark.ci
 @pytest.mark.distributed
 def test_tensorboard_is_told_what_the_record_says_once_a_world(tmp_path: Path) -> None:
     runs = Runs(tmp_path)

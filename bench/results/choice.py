@@ -155,6 +155,34 @@ def share_of_best(
     return np.asarray((best / np.maximum(best.sum(axis=1, keepdims=True), 1)).mean(axis=0))
 
 
+def share_on_front(first: Candidates, second: Candidates) -> Shares:
+    """Return in what share of draws no other model beats each in both columns, (m,).
+
+    A model beats another that is worse in one and no better in the other. NaN where a model lacks a
+    column.
+    """
+    known = first.known & second.known
+    shares = np.full(len(known), np.nan)
+    ours, theirs = (
+        column.draws[:, known] if column.higher else -column.draws[:, known]
+        for column in (first, second)
+    )
+    # The best in the second column first: what comes before is beaten in that one by none behind.
+    order = np.lexsort((-ours, -theirs), axis=1)
+    ours, theirs = (np.take_along_axis(each, order, axis=1) for each in (ours, theirs))
+    before = np.maximum.accumulate(ours, axis=1)[:, :-1]
+    ahead = np.concatenate([np.ones((len(ours), 1), dtype=bool), ours[:, 1:] > before], axis=1)
+    # Equal in both to the last that was ahead: neither beats the other.
+    last = np.maximum.accumulate(np.where(ahead, np.arange(ours.shape[1]), 0), axis=1)
+    equal = (np.take_along_axis(ours, last, axis=1) == ours) & (
+        np.take_along_axis(theirs, last, axis=1) == theirs
+    )
+    on_front = np.empty_like(ahead)
+    np.put_along_axis(on_front, order, ahead | equal, axis=1)
+    shares[known] = on_front.mean(axis=0)
+    return shares
+
+
 def _keep_all(
     columns: Mapping[str, Candidates], limits: Sequence[Limit], *, drawn: bool
 ) -> NDArray[np.bool_]:

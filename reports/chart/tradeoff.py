@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.results.choice import share_on_front
 from bench.results.interval import Estimate
+from reports.candidates import candidates_of
 from reports.chart.figure import (
     Chart,
     Figure,
@@ -24,6 +26,7 @@ from reports.chart.figure import (
 )
 from reports.chart.label import Place, Point, place_labels
 from reports.chart.palette import Mark
+from reports.choice_text import chance_text
 from reports.column import BY_KEY, COLUMNS, format_figure
 from reports.estimate import has_interval
 from reports.ranking import Entry, Group, best_first, pareto_front
@@ -33,6 +36,7 @@ COSTS = tuple(column.key for column in COLUMNS if column.tradeoff)
 LOG_FROM = 8  # an axis whose values differ by more than this factor is logarithmic
 MAX_GROUPS = 4  # a chart each; the table shows all groups
 MAX_NAMED = 8  # models of a front that the caption names
+LEAST_CHANCE = 0.05  # to be on the front, of a model that is named though it was beaten
 
 
 def draw_tradeoffs(view: View) -> list[Figure]:
@@ -67,20 +71,47 @@ def _draw_tradeoff(
     front = pareto_front(group, cost, higher=column.better == "higher")
     front_keys = {entry.key for entry in front}
     on_front = [entry.key in front_keys for entry in rows]
+    chances = _chances_of_front(group, cost)
     places = place_labels(points, row_labels(rows), on_front, log_x=log)
     by_row = dict(zip(row_keys(rows), places, strict=True))
     traces = []
     for label, members in by_family(rows):
         mark = marks[members[0].family]
-        traces.append(_draw_members(label, members, cost, mark, by_row))
+        trace = _draw_members(label, members, cost, mark, by_row)
+        if chances:
+            trace["hovertext"] = [_with_chance(entry, chances) for entry in members]
+        traces.append(trace)
     traces.append(_draw_front(front, cost))
     layout = {
         "xaxis": {"type": "log" if log else "linear"},
         "annotations": _label_lines(points, rows, places, log=log),
     }
-    caption = _caption(front, rows, cost)
+    caption = _caption(front, rows, cost, chances)
     x = axis_title(cost)
     return Figure(chart, caption, traces, x, "Top-1 (%)", layout, key=key, tab=column.title)
+
+
+def _chances_of_front(group: Group, cost: str) -> dict[str, float]:
+    """Return how likely each row is to be on the front, by its key; none where nothing is known.
+
+    Of one row, or of figures without an interval, there is nothing to say.
+    """
+    columns = [candidates_of(group, key) for key in ("top1", cost)]
+    accuracy, costs = columns
+    if accuracy is None or costs is None or (accuracy.is_exact and costs.is_exact):
+        return {}
+    shares = share_on_front(accuracy, costs)
+    found = zip(group.entries, shares.tolist(), strict=True)
+    chances = {entry.key: share for entry, share in found if not math.isnan(share)}
+    return chances if len(chances) > 1 else {}
+
+
+def _with_chance(entry: Entry, chances: Mapping[str, float]) -> str:
+    """Return a row's label with its chance to be on the front, for when it is pointed at."""
+    label = label_of(entry.names)
+    if entry.key not in chances:
+        return label
+    return f"{label}: {chance_text(chances[entry.key])} likely to be on the front"
 
 
 def _place_of(entry: Entry, cost: str) -> Point:
@@ -158,19 +189,40 @@ def _draw_front(front: Sequence[Entry], cost: str) -> Trace:
     return draw_reference("Pareto front", xs, ys) | front_line
 
 
-def _caption(front: Sequence[Entry], rows: Sequence[Entry], cost: str) -> str:
+def _caption(
+    front: Sequence[Entry], rows: Sequence[Entry], cost: str, chances: Mapping[str, float]
+) -> str:
     column = BY_KEY[cost]
     if len(rows) == 1:
         numbers = rows[0].numbers
         measured = format_figure(numbers[cost].value, cost)
         return f"{caption_name(rows[0])}: {measured} at {numbers['top1'].value:.1f} % top-1."
-    names = ", ".join(caption_name(entry) for entry in front[:MAX_NAMED])
-    if len(front) > MAX_NAMED:
-        names += f" and {len(front) - MAX_NAMED} more"
+    names = _list_some(front, chances)
     caption = f"On the Pareto front of top-1 and {column.title.lower()} "
-    caption += f"({column.better} is better): {names}."
+    caption += f"({column.better} is better)"
+    caption += ", with the probability that it truly is" if chances else ""
+    caption += f": {names}."
     beaten = len(rows) - len(front)
     if beaten:
         caption += f" Each of the other {beaten} of {len(rows)} models is beaten in both by one"
         caption += " of these."
+    ahead = {entry.key for entry in front}
+    doubtful = [
+        entry
+        for entry in rows
+        if entry.key not in ahead and chances.get(entry.key, 0.0) >= LEAST_CHANCE
+    ]
+    if doubtful:
+        doubtful.sort(key=lambda entry: -chances[entry.key])
+        caption += f" Beaten as measured, but perhaps on it: {_list_some(doubtful, chances)}."
     return caption
+
+
+def _list_some(rows: Sequence[Entry], chances: Mapping[str, float]) -> str:
+    """Return the names of the first rows, each with its chance where there is one."""
+    said = []
+    for entry in rows[:MAX_NAMED]:
+        chance = f" ({chance_text(chances[entry.key])})" if entry.key in chances else ""
+        said.append(caption_name(entry) + chance)
+    more = len(rows) - MAX_NAMED
+    return ", ".join(said) + (f" and {more} more" if more > 0 else "")

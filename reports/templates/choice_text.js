@@ -14,17 +14,16 @@ function fixed(value, digits) {
 
 const apart = (text) => text.replace(/\B(?=(\d{3})+(?!\d))/g, ",");
 
-// A number to so many digits, as Python's `g` writes it.
-function general(value, digits) {
-  const [mantissa, power] = value.toExponential(digits - 1).split("e");
-  if (power < -4 || power >= digits) return `${Number(mantissa)}e${power[0]}${power.slice(1).padStart(2, "0")}`;
-  return String(Number(fixed(value, digits - 1 - power)));
+// A number below 1 to two digits, as Python's `g` writes it.
+function twoDigits(value) {
+  const [mantissa, power] = value.toExponential(1).split("e");
+  return power < -4 ? `${Number(mantissa)}e-${power.slice(1).padStart(2, "0")}` : String(Number(fixed(value, 1 - power)));
 }
 
 function threeDigits(value) {
   const size = Math.abs(value);
   if (value === 0 || size >= 99.95) return apart(fixed(value, 0));
-  return size >= 9.995 ? fixed(value, 1) : size >= 0.0995 ? fixed(value, 2) : general(value, 2);
+  return size >= 9.995 ? fixed(value, 1) : size >= 0.0995 ? fixed(value, 2) : twoDigits(value);
 }
 
 function formatValue(value, kind) {
@@ -54,7 +53,7 @@ function fill(key, parts = {}) {
 const inBold = (group, place) => element("b", {}, data.rows[data.chooser.groups[group].rows[place]].name);
 
 function distance([value, low, high], key, column) {
-  if (column.log) return fill("ratio", { value: general(value, 3), low: general(low, 3), high: general(high, 3) });
+  if (column.log) return fill("ratio", { value: threeDigits(value), low: threeDigits(low), high: threeDigits(high) });
   const where = data.chooser.words[value < 0 ? "ahead" : "behind"];
   const ends = value < 0 ? [-value, -high, -low] : [value, low, high];
   const [shown, from, to] = ends.map((end) => formatValue(end, aboutColumn(key).kind));

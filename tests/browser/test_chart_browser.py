@@ -285,7 +285,9 @@ CROSSINGS = """place => {
 }"""
 
 
-@pytest.mark.parametrize("width", [900, 1280, 1600])
+@pytest.mark.parametrize(
+    "width", [900, *(pytest.param(width, marks=pytest.mark.ci) for width in (1280, 1600))]
+)
 def test_no_name_lies_on_a_bar(width: int, opened: Open, tmp_path: Path) -> None:
     records = [record(animal, seed) for animal in ZOO for seed in SEEDS]
     folder = write_run(tmp_path / "run", records, comparison(rounds=20))

@@ -42,7 +42,10 @@ MODES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(
     "mode",
-    ["light", "dark", *(pytest.param(mode, marks=pytest.mark.ci) for mode in ("narrow", "forced"))],
+    [
+        "light",
+        *(pytest.param(mode, marks=pytest.mark.ci) for mode in ("dark", "narrow", "forced")),
+    ],
 )
 def test_axe_finds_nothing(mode: str, opened: Open, demo_page: Path) -> None:
     page = opened(demo_page, **MODES[mode])
@@ -50,6 +53,7 @@ def test_axe_finds_nothing(mode: str, opened: Open, demo_page: Path) -> None:
     assert violations(page) == []
 
 
+@pytest.mark.ci
 def test_axe_finds_nothing_on_paper(opened: Open, demo_page: Path) -> None:
     page = opened(demo_page)
     page.page.emulate_media(media="print")
