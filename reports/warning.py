@@ -50,7 +50,7 @@ def check_accuracy(entry: Entry) -> Found:
     if len(entry.finished) == 1 and "top1" in entry.numbers:
         yield "One seed: the spread between seeds is unknown and not in the interval.", "top1"
     look = entry.run.look
-    if look is not None and look.across.first:
+    if look is not None and look.copies.first:
         num_test = entry.record.data.num_test
         num_leaked = int(look.has_double(num_test).sum())
         share = 100 * num_leaked / num_test

@@ -20,6 +20,7 @@ from bench.data.subset import take_classes
 from bench.request.command_line import parse
 from bench.results.image_interval import top1_difference, top1_estimate
 from bench.results.look import DOUBLES, FILE, Pairs, read_look
+from bench.results.look_text import describe_look
 from bench.results.record import Accuracy
 from bench.results.reliability import difference, estimate, image_scores
 from tests.support.image_factory import write_parquet
@@ -54,6 +55,29 @@ def test_what_is_in_the_test_set_is_left_out_of_training(doubled: Dataset) -> No
     assert left.look is not None
     assert (left.look.across, left.look.num_dropped) == (Pairs(), 20)
     assert "20 training and validation images left out" in said[0]
+
+
+def test_where_all_images_are_of_one_kind_only_exact_doubles_are_told() -> None:
+    """Five scenes in many versions: a version in the test set is no copy of another in training."""
+    rng = np.random.default_rng(0)
+    kinds = np.arange(203) % 5
+    noise = rng.integers(-6, 7, (203, *view().shape[1:]))
+    versions = np.clip(view()[kinds] + noise, 0, 255).astype(np.uint8)
+    train, test = np.concatenate([versions[:150], versions[200:]]), versions[150:]
+    made = make_set(train, test, kinds[[*range(150), 200, 201, 202]], kinds[150:])
+    data = looked(replace(made, train_indices=np.arange(153), validation_indices=np.arange(0)))
+    look = data.look
+    assert look is not None
+    assert look.is_of_one_kind
+    assert np.flatnonzero(look.has_double(53)).tolist() == [50, 51, 52]
+    facts = dict(describe_look(look))
+    assert facts["Exact doubles"].startswith("3 test images have one in training")
+    assert facts["Near doubles"].startswith("not told: 153 training images look nearly the same")
+    left = drop_doubles(data, [].append)
+    assert left.train_indices.tolist() == list(range(150))
+    assert left.look is not None
+    assert left.look.num_dropped == 3
+    assert not left.look.has_double(53).any()
 
 
 def test_a_class_that_would_be_emptied_is_named(doubled: Dataset) -> None:

@@ -78,12 +78,12 @@ def write_run_look(run: Path, data: Dataset) -> None:
     # All cells of a run see the same data: `--resume` refuses another.
     if look is None or (run / FILE).exists():
         return
-    across = look.across
-    num_pairs = len(across.first)
+    copies = look.copies
+    num_pairs = len(copies.first)
     chosen = np.linspace(0, num_pairs - 1, min(MOST_DOUBLES, num_pairs)).astype(np.int64)
     if num_pairs:
         sides = []
-        for part, rows in ((data.test, across.first), (data.train, across.second)):
+        for part, rows in ((data.test, copies.first), (data.train, copies.second)):
             images = cut_pictures(data, np.array(rows)[chosen], part)
             sides.append(np.stack([fit_square(image, DOUBLE_SIDE, 3) for image in images]))
         write_arrays(run / DOUBLES, image=np.stack(sides, axis=1))

@@ -120,7 +120,7 @@ def tell(subject: Subject) -> list[str]:
         lines += ["", f"{min(MOST_SHOWN, len(listed))} of {len(listed):,} pairs, what leaks first:"]
     for (a, first), (b, second), words in listed[:MOST_SHOWN]:
         lines.append(f"  {subject.name(a, first)} = {subject.name(b, second)}  {words}")
-    num_training = len(set(look.across.second))
+    num_training = len(set(look.copies.second))
     if num_training:
         lines += [
             "",

@@ -101,7 +101,8 @@ def drop_doubles(data: "Dataset", say: Say) -> "Dataset":
     ValueError where a class would have no training image left.
     """
     assert data.look is not None, "doubles are told by a look"
-    doubles = np.unique(data.look.across.second).astype(np.int64)
+    across = data.look.across
+    doubles = np.unique(data.look.copies.second).astype(np.int64)
     train, held_out = (
         np.setdiff1d(rows, doubles) for rows in (data.train_indices, data.validation_indices)
     )
@@ -123,5 +124,9 @@ def drop_doubles(data: "Dataset", say: Say) -> "Dataset":
         train_indices=train,
         validation_indices=held_out,
         source=f"{data.source}, {num_dropped} doubles of test images left out",
-        look=replace(data.look, across=Pairs(), num_dropped=num_dropped),
+        look=replace(
+            data.look,
+            across=across.take(~np.isin(across.second, doubles)),
+            num_dropped=num_dropped,
+        ),
     )

@@ -19,6 +19,9 @@ from bench.results.storage import read_bytes, write_bytes
 FILE = "look.json"
 DOUBLES = "doubles.npz"  # pictures of some, (n, 2, side, side, 3): test and training image
 SCHEMA = 1
+# Where more than this share of the training images look nearly the same as another one, and so many
+# of them, the images of the set are of one kind, and a likeness is no sign of a copy (LAB.md).
+MOST_ALIKE, LEAST_ALIKE = 0.1, 100
 
 Part = Literal["train", "test"]
 
@@ -56,6 +59,14 @@ class Pairs:
         return sum(
             is_exact == exact and other_class in (None, differs) for is_exact, differs in marks
         )
+
+    def count_images(self, *, exact: bool, ends: Literal["first", "both"] = "both") -> int:
+        """Count the images that are in exact pairs, or in others, on the first side or on both."""
+        rows: set[int] = set()
+        for first, second, is_exact in zip(self.first, self.second, self.exact, strict=True):
+            if is_exact == exact:
+                rows |= {first} if ends == "first" else {first, second}
+        return len(rows)
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -113,10 +124,27 @@ class DataLook:
     seconds: float = 0.0
     schema: int = SCHEMA
 
+    @property
+    def num_alike(self) -> int:
+        """Training images that look nearly the same as another one."""
+        return self.train.pairs.count_images(exact=False)
+
+    @property
+    def is_of_one_kind(self) -> bool:
+        """Whether so many images look nearly the same that only exact doubles are told."""
+        return self.num_alike > max(LEAST_ALIKE, MOST_ALIKE * self.train.num_images)
+
+    @property
+    def copies(self) -> Pairs:
+        """The pairs across the parts that count as doubles."""
+        if not self.is_of_one_kind:
+            return self.across
+        return self.across.take(np.array(self.across.exact, bool))
+
     def has_double(self, num_test: int) -> NDArray[np.bool_]:
         """Return which of so many test images show the same as a training image, (num_test,)."""
         marked = np.zeros(num_test, bool)
-        rows = np.array(self.across.first, np.int64)
+        rows = np.array(self.copies.first, np.int64)
         marked[rows[rows < num_test]] = True
         return marked
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from bench.results.look import DataLook, FileLook, Pairs, PartLook
+from bench.results.look import DataLook, FileLook, PartLook
 
 UPRIGHT = "1"  # EXIF's number
 MOST_KINDS = 4  # formats or modes that are named; the rest is counted
@@ -17,8 +17,7 @@ def describe_look(look: DataLook) -> list[tuple[str, str]]:
     facts = [("Images", ", ".join(images)), ("Classes", _describe_classes(look))]
     facts += _describe_files(look.files) if look.files else [("Sizes", _describe_arrays(look))]
     facts += [("Exact doubles", _describe_doubles(look, exact=True))]
-    near = _describe_doubles(look, exact=False)
-    facts += [("Near doubles", near if look.near else "not looked for among so many images")]
+    facts += [("Near doubles", _describe_near(look))]
     facts += [("Two labels", _describe_labels(look))]
     if look.num_dropped:
         facts.append(
@@ -90,27 +89,29 @@ def _count_kinds(counts: Mapping[str, int]) -> str:
     return ", ".join(named) or "none"
 
 
+def _describe_near(look: DataLook) -> str:
+    if not look.near:
+        return "not looked for among so many images"
+    if look.is_of_one_kind:
+        return (
+            f"not told: {look.num_alike:,} training images look nearly the same as another one, as "
+            "digits, clothes or frames of a film do"
+        )
+    return _describe_doubles(look, exact=False)
+
+
 def _describe_doubles(look: DataLook, *, exact: bool) -> str:
     """Say how many images have a double, across the parts first: that is what leaks."""
-    leaked = _count_images(look.across, exact=exact, ends="first")
+    leaked = look.across.count_images(exact=exact, ends="first")
     texts = []
     if leaked and look.test.num_images:
         share = 100 * leaked / look.test.num_images
         texts.append(f"{leaked:,} test images have one in training ({share:.1f} %)")
     for name, part in (("train", look.train), ("test", look.test)):
-        inside = _count_images(part.pairs, exact=exact, ends="both")
+        inside = part.pairs.count_images(exact=exact)
         if inside:
             texts.append(f"{inside:,} {PARTS[name]} images have one {WITHIN[name]}")
     return "; ".join(texts) or "none"
-
-
-def _count_images(pairs: Pairs, *, exact: bool, ends: str) -> int:
-    """Count the images that have a double of this kind: those on the first side, or on both."""
-    rows: set[int] = set()
-    for first, second, is_exact in zip(pairs.first, pairs.second, pairs.exact, strict=True):
-        if is_exact == exact:
-            rows |= {first} if ends == "first" else {first, second}
-    return len(rows)
 
 
 def _describe_labels(look: DataLook) -> str:

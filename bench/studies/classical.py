@@ -8,9 +8,8 @@ from bench.results.finding import Answer, Plot, Series, point_at
 from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab, Trained
 from bench.studies.wording import join_names, say_count, say_estimate, say_proof
-from zoo.extra import need
 
-PIPELINES = ("hog_svm",)
+PIPELINES = ("hog_svm", "lbp_svm", "sift_svm", "kmeans_patches")
 NETWORKS = ("lenet5", "resnet20")
 
 
@@ -20,7 +19,6 @@ def classical(lab: Lab) -> Answer:
     Pipelines fit once; their training time is the networks' budget, and then networks are trained
     by a budget of epochs. The quick form has ten classes.
     """
-    need("sklearn", "classic")
     pipelines = {
         name: lab.train(name, replace(_request(lab), models=(name,), epochs=1))
         for name in PIPELINES
