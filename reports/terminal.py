@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from bench.results.metric import Column
 from bench.results.setting import LABELS
+from reports.chart.deploy import describe_fastest, fastest_of
 from reports.chart.scaling import efficiencies
 from reports.choice_text import Question, answer
 from reports.column import COLUMNS, format_value
@@ -57,6 +58,11 @@ def print_ranking(source: Source, question: Question) -> None:
         for sentence in describe_disturbances(group.entries):
             lines = textwrap.wrap(f"{MARK} {sentence}", WIDTH - 2, subsequent_indent="  ")
             show(textwrap.indent("\n".join(lines), "  "))
+        for entry in group.entries:
+            found = fastest_of(entry, "latency")
+            if found is not None:
+                said = f"  {entry.names.title}, one image: {describe_fastest(found)}"
+                show(textwrap.fill(visible(said), WIDTH, subsequent_indent="    "))
     for sentence in describe_ways(compare_ways(entries)):
         show(textwrap.fill(visible(f"  {sentence}"), WIDTH, subsequent_indent="    "))
     for each in efficiencies(groups):

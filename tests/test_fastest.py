@@ -12,6 +12,7 @@ import pytest
 from bench.results.fastest import find_fastest
 from bench.results.record import Comparison, Measurement, make_measurement
 from bench.results.way import WAYS, Way
+from reports.__main__ import main
 from reports.chart.deploy import describe_fastest, draw_deploy
 from reports.frame import row_of
 from reports.runs import Cell, read_source
@@ -79,6 +80,16 @@ def test_the_chart_has_a_tab_a_load_and_says_which_way_is_fastest(tmp_path: Path
     assert "times as fast as torch" in figures[0].caption
     names = [trace["name"] for trace in figures[0].traces if trace["x"]]
     assert names == ["torch", "onnxruntime", "OpenVINO"]
+
+
+def test_the_terminal_says_which_way_is_fastest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path / "run", [record()], make_comparison())
+    assert main([str(run), "-o", str(tmp_path / "page.html")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "lenet5, one image: OpenVINO, all cores, 6.2" in said
+    assert "times as fast as torch" in said
 
 
 def test_a_run_with_weights_names_the_commands_for_its_best_model(tmp_path: Path) -> None:
