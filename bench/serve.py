@@ -102,7 +102,7 @@ def listen(port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, each))
-            # Now, not when the server runs: until then another could bind the same port, and whoever
+            # Now, not when the server runs: until then another could bind the same port, and who
             # reads the address and asks at once would be refused.
             listener.listen()
             return listener
