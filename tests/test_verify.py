@@ -227,6 +227,20 @@ def test_predictions_that_do_not_follow_from_the_scores_are_named(tmp_path: Path
         ]
 
 
+def test_losses_larger_than_two_bytes_hold_are_no_fault(tmp_path: Path) -> None:
+    whole = write_scored_cell(tmp_path)
+    assert whole.accuracy is not None
+    (tmp_path / "scores.npz").unlink()
+    with np.load(tmp_path / "predictions.npz") as kept:
+        arrays = dict(kept)
+    arrays["loss"][0] = np.finfo(np.float16).max
+    np.savez_compressed(tmp_path / "predictions.npz", **arrays)
+    kept_mean = float(arrays["loss"].mean(dtype=np.float64))
+    for mean, fault in ((kept_mean * 30, []), (kept_mean * 0.9, ["the loss is not that"])):
+        said = prediction_faults(whole, replace(whole.accuracy, loss=mean), tmp_path)
+        assert [line.removesuffix(" of the predictions") for line in said] == fault
+
+
 def test_scores_of_other_images_cannot_be_read(tmp_path: Path) -> None:
     whole = write_scored_cell(tmp_path)
     assert whole.accuracy is not None
