@@ -200,8 +200,8 @@ def cpu30() -> RunConfig:
         ./launch.sh --recipe cpu30 --dataset cifar100 --out runs/cpu30 --resume
 
     Smoothed labels, and Muon whose rate rises and falls once; the test set is read once, by a plain
-    forward pass. 30 minutes of training and one of evaluation. Not yet run in full where nothing
-    else ran: LAB.md has the rate and the trials by which the settings were chosen.
+    forward pass. 30 minutes of training and two of evaluation and measuring. On two cores of an AMD
+    EPYC with AVX2 one seed reached 62.0 % (61.0 to 62.9) after 14.1 epochs: `results/cpu30`.
     """
     return RunConfig(recipe="cpu30", models=("speedrun_cpu",), seconds=1800, label_smoothing=0.1)
 
