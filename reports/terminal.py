@@ -44,10 +44,12 @@ def print_ranking(source: Source, question: Question) -> None:
     _, different = shared_and_different(groups)
     if different:
         names = ", ".join(LABELS[name] for name in different)
-        show(f"{len(groups)} groups are not ranked together: they differ in {names}"[:WIDTH])
+        said = f"{len(groups)} groups are not ranked together: they differ in {names}"
+        show(textwrap.fill(visible(said), WIDTH, subsequent_indent="  "))
     for number, group in enumerate(groups, start=1):
         if len(groups) > 1:
-            show(f"\nGroup {number}: {heading(group, different)}")
+            said = f"Group {number}: {heading(group, different)}"
+            show("\n" + textwrap.fill(visible(said), WIDTH, subsequent_indent="  "))
         if sys.stdout.isatty():
             _print_rich(rows_of(group))
         else:
@@ -61,8 +63,8 @@ def print_ranking(source: Source, question: Question) -> None:
         for entry in group.entries:
             found = fastest_of(entry, "latency")
             if found is not None:
-                said = f"  {entry.names.title}, one image: {describe_fastest(found)}"
-                show(textwrap.fill(visible(said), WIDTH, subsequent_indent="    "))
+                way = f"  {entry.names.title}, one image: {describe_fastest(found)}"
+                show(textwrap.fill(visible(way), WIDTH, subsequent_indent="    "))
     for sentence in describe_ways(compare_ways(entries)):
         show(textwrap.fill(visible(f"  {sentence}"), WIDTH, subsequent_indent="    "))
     for each in efficiencies(groups):
@@ -70,8 +72,8 @@ def print_ranking(source: Source, question: Question) -> None:
     for fault in source.faults:
         show(visible(f"  skipped {fault.name}: {fault.reason}")[:WIDTH])
     for number, group in enumerate(groups, start=1):
-        said = " ".join(sentence.unescape() for sentence in _said(group, question))
-        named = f"Group {number}: {said}" if len(groups) > 1 else said
+        choice = " ".join(sentence.unescape() for sentence in _said(group, question))
+        named = f"Group {number}: {choice}" if len(groups) > 1 else choice
         show("\n".join(textwrap.wrap(visible(named), WIDTH)))
 
 
