@@ -37,7 +37,7 @@ CATALOGUE = (
     Study("overfitting", "How does the gap between training and validation depend on the data?", 5),
     Study("imbalance", "What do --balance and --class-weights bring to a long tail?", 3),
     Study("transfer", "What do weights trained on other images bring, frozen or whole?", 6),
-    Study("classical", "How do networks compare with the pipelines that they replaced?", 5),
+    Study("classical", "How do networks compare with the pipelines that they replaced?", 8),
     Study("flowers", "How good is half an AlexNet on five kinds of flowers, by optimiser?", 5),
     Study("explain", "Where does a network look when it is right, and when it is wrong?", 3),
     Study("same_model_twice", "How often is a winner claimed where there is none?", 3),
