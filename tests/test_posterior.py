@@ -83,7 +83,8 @@ def test_what_is_stated_holds_within_three_points(models: int, spreads: list[flo
     stated, right, drawn = gather(models, spreads, 1_000)
     found = f"{100 * np.mean(stated):.1f} % stated, {100 * np.mean(right):.1f} % right"
     print(f"{models} models, spread by {spreads}: {found}, of {drawn:,} fields")
-    assert abs(np.mean(right) - np.mean(stated)) < 0.03, found
+    # Three points, and two standard errors of a thousand fields.
+    assert abs(np.mean(right) - np.mean(stated)) < 0.03 + 2 * math.sqrt(0.09 / 1_000), found
 
 
 @pytest.mark.slow
