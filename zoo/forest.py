@@ -36,7 +36,7 @@ class Forest(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, F) features to (N, num_classes) scores."""
         roots = torch.arange(self.num_trees, device=features.device)
-        node = roots.expand(len(features), -1)
+        node = roots.expand(features.shape[0], -1)
         for _ in range(DEPTH):
             value = features.gather(1, self.feature[node].long())
             node = self.left[node].long() + (value > self.threshold[node])

@@ -58,7 +58,7 @@ class Lbp(nn.Module):
         cell = rows[:, None] * num_columns + columns
         num_cells = num_rows * num_columns
         place = (codes * num_cells + cell).flatten(1)
-        counts = images.new_zeros(len(codes), NUM_PATTERNS * num_cells)
+        counts = images.new_zeros(codes.shape[0], NUM_PATTERNS * num_cells)
         counts = counts.scatter_add(1, place, torch.ones_like(place, dtype=counts.dtype))
         sizes = torch.ones_like(cell, dtype=counts.dtype).flatten()
         sizes = counts.new_zeros(num_cells).scatter_add(0, cell.flatten(), sizes)
@@ -70,9 +70,9 @@ class Lbp(nn.Module):
         # In double precision and in scikit-image's order of operations: where a neighbour is as
         # light as its pixel, the last bit of their interpolated value decides.
         grey = to_grey(images).double()
-        bits = torch.zeros_like(grey, dtype=torch.uint8)
+        bits = torch.zeros_like(grey, dtype=torch.int32)
         for place, neighbour in enumerate(_find_ring(grey)):
-            bits += (neighbour >= grey).to(torch.uint8) << place
+            bits += (neighbour >= grey) * 2**place
         return self.get_buffer("numbers")[bits.long()][:, 0]
 
 

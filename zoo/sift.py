@@ -36,7 +36,7 @@ class DenseSift(nn.Module):
         kernels = self.get_buffer("kernels").to(maps.dtype)
         cells = F.conv2d(maps.flatten(0, 1)[:, None], kernels[:, None], stride=self.stride)
         # Cells row by row, each with its orientations.
-        maps_of_cells = cells.view(len(images), NUM_ORIENTATIONS, *cells.shape[1:])
+        maps_of_cells = cells.view(images.shape[0], NUM_ORIENTATIONS, *cells.shape[1:])
         histograms = maps_of_cells.transpose(1, 2).flatten(1, 2)
         return normalise_blocks(histograms)
 
@@ -46,9 +46,9 @@ def spread_orientations(grey: Tensor) -> Tensor:
 
     Orientations are counted from downwards to the right, as scikit-image has them.
     """
-    down, right = torch.gradient(grey[:, 0], dim=(1, 2))
+    down, right = (_find_slope(grey[:, 0], dimension) for dimension in (1, 2))
     place = torch.atan2(right, down) * NUM_ORIENTATIONS / (2 * math.pi)
-    length = torch.hypot(down, right)
+    length = (down.square() + right.square()).sqrt()
     maps = []
     for number in range(NUM_ORIENTATIONS):
         # Around the circle: the distance to a map, at most half of them.
@@ -56,6 +56,18 @@ def spread_orientations(grey: Tensor) -> Tensor:
         distance = torch.minimum(distance, NUM_ORIENTATIONS - distance)
         maps.append(length * (1 - distance).clamp(min=0))
     return torch.stack(maps, dim=1)
+
+
+def _find_slope(grey: Tensor, dimension: int) -> Tensor:
+    """Return (N, H, W) central differences along a dimension, at the border one-sided ones.
+
+    What `torch.gradient` gives, which can't be exported for batches of any size.
+    """
+    inner = grey.shape[dimension] - 2
+    between = (grey.narrow(dimension, 2, inner) - grey.narrow(dimension, 0, inner)) / 2
+    first = grey.narrow(dimension, 1, 1) - grey.narrow(dimension, 0, 1)
+    last = grey.narrow(dimension, inner + 1, 1) - grey.narrow(dimension, inner, 1)
+    return torch.cat([first, between, last], dim=dimension)
 
 
 def _make_kernels(cell: float) -> Tensor:
