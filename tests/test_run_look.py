@@ -73,6 +73,7 @@ def test_where_all_images_are_of_one_kind_only_exact_doubles_are_told() -> None:
     facts = dict(describe_look(look))
     assert facts["Exact doubles"].startswith("3 test images have one in training")
     assert facts["Near doubles"].startswith("not told: 153 training images look nearly the same")
+    assert facts["Two labels"] == "none"
     left = drop_doubles(data, [].append)
     assert left.train_indices.tolist() == list(range(150))
     assert left.look is not None

@@ -117,7 +117,8 @@ def tell(subject: Subject) -> list[str]:
     lines = [f"{look.name}:", *(f"  {name:{width}}  {text}" for name, text in facts)]
     listed = list_pairs(look)
     if listed:
-        lines += ["", f"{min(MOST_SHOWN, len(listed))} of {len(listed):,} pairs, what leaks first:"]
+        order = "exact ones first" if look.is_of_one_kind else "what leaks first"
+        lines += ["", f"{min(MOST_SHOWN, len(listed))} of {len(listed):,} pairs, {order}:"]
     for (a, first), (b, second), words in listed[:MOST_SHOWN]:
         lines.append(f"  {subject.name(a, first)} = {subject.name(b, second)}  {words}")
     num_training = len(set(look.copies.second))

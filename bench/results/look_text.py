@@ -117,7 +117,7 @@ def _describe_doubles(look: DataLook, *, exact: bool) -> str:
 def _describe_labels(look: DataLook) -> str:
     kinds = (True, "the same picture"), (False, "nearly the same")
     texts = []
-    for exact, words in kinds:
+    for exact, words in kinds[: 1 if look.is_of_one_kind else 2]:
         num_pairs = sum(
             pairs.count(exact=exact, other_class=True)
             for pairs in (look.across, look.train.pairs, look.test.pairs)
