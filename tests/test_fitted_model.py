@@ -6,6 +6,7 @@ places.
 
 import pytest
 import torch
+import torch.nn.functional as F
 from skimage.feature import fisher_vector
 from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import rbf_kernel
@@ -13,7 +14,14 @@ from sklearn.mixture import GaussianMixture
 
 from bench.train.codebook import find_centres, learn_codebook
 from zoo import create_model
-from zoo.encoding import FisherVectors, HardCodes, LocalityCodes, SpatialPyramid, TriangleCodes
+from zoo.encoding import (
+    FisherVectors,
+    HardCodes,
+    LocalityCodes,
+    SpatialPyramid,
+    TriangleCodes,
+    pool_max,
+)
 from zoo.kernel_map import KernelMap
 
 
@@ -84,6 +92,13 @@ def test_a_kernel_of_landmarks_is_scikit_learns() -> None:
     scaled_other = (other - features.mean(0)) / features.std(0)
     expected = rbf_kernel(scaled_other.double().numpy(), scaled.double().numpy(), gamma=1 / 7)
     assert apart.numpy() == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [(12, 12), (13, 9), (4, 5)])
+@pytest.mark.parametrize("side", [1, 2, 3, 4])
+def test_cells_maxima_are_torchs(size: tuple[int, int], side: int) -> None:
+    maps = torch.randn(3, 5, *size)
+    assert torch.equal(pool_max(maps, side), F.adaptive_max_pool2d(maps, side))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])

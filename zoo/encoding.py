@@ -136,12 +136,25 @@ class SpatialPyramid(nn.Module):
     def __init__(self, sides: Sequence[int], pooling: Pooling = "mean") -> None:
         super().__init__()
         self.sides = tuple(sides)
-        self.pool = F.adaptive_max_pool2d if pooling == "max" else F.adaptive_avg_pool2d
+        self.pool = pool_max if pooling == "max" else F.adaptive_avg_pool2d
         self.num_cells = sum(side**2 for side in self.sides)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map (N, K, H, W) to (N, K num_cells)."""
         return torch.cat([self.pool(maps, side).flatten(1) for side in self.sides], dim=1)
+
+
+def pool_max(maps: Tensor, side: int) -> Tensor:
+    """Map (N, K, H, W) to the maxima of `side` by `side` cells, as `F.adaptive_max_pool2d` does.
+
+    That one has indices as well, and no ONNX.
+    """
+    for dimension in (2, 3):
+        size = maps.shape[dimension]
+        bounds = [(place * size // side, -(-(place + 1) * size // side)) for place in range(side)]
+        cells = [maps.narrow(dimension, low, high - low).amax(dimension) for low, high in bounds]
+        maps = torch.stack(cells, dim=dimension)
+    return maps
 
 
 class Root(nn.Module):
