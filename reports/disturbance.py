@@ -49,9 +49,10 @@ def _of_training(entry: Entry) -> Iterator[str]:
         if taken <= DISTURBANCE:
             continue
         budget = cell.record.config.get("seconds")
-        cost = f", which left it fewer steps of its {budget:g} s" if budget else ""
+        cost = f", which left it fewer steps in its {budget:g} s" if budget else ""
         others = _others(taken, cell.record)
-        yield f"{entry.model}, seed {cell.record.seed}: {others} while it was trained{cost}"
+        # The page begins a sentence with a capital, which a model's name may not have.
+        yield f"{others} while {entry.model} (seed {cell.record.seed}) was trained{cost}"
 
 
 def taken_in_training(record: RunRecord) -> float:

@@ -133,7 +133,7 @@ def test_a_cell_whose_seconds_were_disturbed_says_so() -> None:
     entries = entries_with(comparison(ZOO[:2]), epochs=epochs, config=config)
     assert taken_in_training(entries[0].record) == pytest.approx(0.5)
     said = describe_disturbances(entries)[0]
-    assert "while it was trained, which left it fewer steps of its 30 s" in said
+    assert "(seed 0) was trained, which left it fewer steps in its 30 s" in said
     assert is_disturbed(entries[0], "top1")
 
 
