@@ -1,6 +1,6 @@
 """Copy what of a run is published: no weights, no images of the data set, no scores. No torch.
 
-python -m bench.publish runs/survey results/survey      refuses a run with faults
+python -m bench.publish runs/quick results/quick      refuses a run with faults
 python -m bench.publish runs/studies/relu_tanh-quick results/studies/relu_tanh-quick
 
 Of a study its finding is, if none of its runs has a fault; they stay where they are. Of a run its

@@ -7,7 +7,6 @@ python -m tests.readme --check     fail where they aren't true
 import sys
 from pathlib import Path
 
-from reports.column import format_value
 from reports.published import compare_with_published
 from reports.ranking import Entry, entries_of, groups_of, ranks_of
 from reports.runs import read_source
@@ -18,7 +17,6 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 MODELS = ROOT / "docs" / "models.md"
 TRAINED_PAGE = ROOT / "docs" / "trained.md"
-SURVEY = ROOT / "results" / "survey"
 TRAINED = ROOT / "results" / "trained"
 BEGIN, END = "<!-- {}: written by `python -m tests.readme` -->\n", "<!-- end of {} -->\n"
 
@@ -62,29 +60,6 @@ def published_table() -> str:
     return head + rule + "".join(rows)
 
 
-def survey_table() -> str:
-    """The published survey, best first."""
-    head = (
-        "| # | model | family | top-1 % (95 % interval) | seeds "
-        "| training img/s | inference img/s | parameters |\n"
-    )
-    rule = "|---:|---|---|---:|---:|---:|---:|---:|\n"
-    rows = [_survey_row(entry, place) for entry, place in _placed_entries(SURVEY)]
-    return head + rule + "".join(rows)
-
-
-def _survey_row(entry: Entry, place: str) -> str:
-    rates = [
-        format_value(entry.numbers[key].value, "rate") if key in entry.numbers else ""
-        for key in ("train_images_per_second", "infer_images_per_second")
-    ]
-    return (
-        f"| {place} | `{entry.model}` | {entry.family} | {_top1_text(entry)} "
-        f"| {len(entry.finished)} | {rates[0]} | {rates[1]} "
-        f"| {entry.record.num_parameters or 0:,} |\n"
-    )
-
-
 def _placed_entries(folder: Path) -> list[tuple[Entry, str]]:
     """The finished rows of published runs, best first, each with its place."""
     rows: list[tuple[Entry, str]] = []
@@ -114,8 +89,7 @@ def main(words: list[str]) -> int:
     """Write the tables, or check them; return the exit code."""
     stale = []
     for path, name, table in (
-        (README, "survey", survey_table()),
-        (TRAINED_PAGE, "trained", trained_table()),
+        (README, "trained", trained_table()),
         (TRAINED_PAGE, "published", published_table()),
         (MODELS, "models", model_table()),
     ):

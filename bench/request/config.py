@@ -70,8 +70,9 @@ class DataOptions:
     )
     recipe: str = option(
         "quick",
-        "Named settings that the other options change: quick, smoke, standard, survey, tutorial, "
-        "cifar200, trained, speedrun, cpu30, finetune, backbones, paper or paper_cifar.",
+        "Named settings that the other options change: quick, smoke, standard, tutorial, cifar200, "
+        "trained, speedrun, cpu30, finetune, backbones, fashion_mnist, imagenet, paper or "
+        "paper_cifar.",
         metavar="NAME",
     )
     dataset: str = option(

@@ -275,39 +275,6 @@ def fashion_mnist() -> RunConfig:
     )
 
 
-def survey() -> RunConfig:
-    """Compare twelve models of ten families at 32 px: three seeds, a minute of training each.
-
-        ./launch.sh --recipe survey --dataset cifar100 --out runs/survey --resume
-
-    Given again, the command continues where it was interrupted. On 2 CPU cores: 36 minutes of
-    training, ten of evaluation, four of measurements. The README gives the accuracies.
-    """
-    models = (
-        "mlp",
-        "lenet5",
-        "cuda_convnet",
-        "alexnet_grouped_cifar",
-        "vgg11_bn_cifar",
-        "resnet20",
-        "resnet18",
-        "squeezenet1_1",
-        "mobilenet_v2",
-        "mobilenet_v3_small",
-        "shufflenet_v2_x1_0",
-        "speedrun",
-    )
-    return RunConfig(
-        recipe="survey",
-        models=models,
-        image_size=32,
-        seconds=60,
-        seeds=(0, 1, 2),
-        warmup=0.3,
-        measure_seconds=10,
-    )
-
-
 def paper() -> RunConfig:
     """Train AlexNet as the paper did: 90 epochs, a tenth of the learning rate at each plateau.
 
@@ -386,7 +353,6 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "cpu30": cpu30,
     "finetune": finetune,
     "backbones": backbones,
-    "survey": survey,
     "paper": paper,
     "paper_cifar": paper_cifar,
     "imagenet": imagenet,
