@@ -253,13 +253,19 @@ def test_verify_finds_a_format_that_the_trial_does_not_lead_to(
 
 @pytest.mark.distributed
 @pytest.mark.parametrize(
-    ("size", "more"), [(2, ""), (1, "--pack --pack-size 2")], ids=["ranks", "packed"]
+    ("size", "more"),
+    [
+        (2, "--models lenet5"),
+        (1, "--models lenet5 --pack --pack-size 2"),
+        (2, "--models alexnet_two_tower_cifar --parallel tower --batch-size 8"),
+    ],
+    ids=["ranks", "packed", "towers"],
 )
 @pytest.mark.ci
 def test_ranks_and_packed_cells_agree_on_one_format(size: int, more: str, tmp_path: Path) -> None:
-    """Each rank and each cell is a process of its own; the trial is one."""
+    """Each rank, cell and tower is a process of its own; the trial is one."""
     place, run = small_data(tmp_path), tmp_path / "run"
-    argv = argv_of("--models lenet5 --epochs 1 --batch-size 24 --seeds 0 1 --num-threads 1")
+    argv = argv_of("--epochs 1 --batch-size 24 --seeds 0 1 --num-threads 1")
     argv += argv_of(f"--dataset cifar10 --measure none --out {run} {more}")
     data = {"ZOOMETRY_DATA": str(place), "XDG_CACHE_HOME": str(place / "cache")}
     assert World(tmp_path / "said", size, argv, data).wait().codes == [0] * size
