@@ -29,12 +29,15 @@ def classical(lab: Lab) -> Answer:
         f"{best} is the best pipeline: {say_estimate(pipelines[best].accuracy, '%')} top-1 after "
         f"{seconds:g} s of training."
     ]
-    in_time, at_best = {}, {}
+    in_time = {
+        name: lab.train(f"{name} in time", replace(config, seconds=seconds))
+        for name, config in _list_networks(lab).items()
+    }
+    at_best = {
+        name: lab.train(f"{name} at best", replace(config, epochs=10 if lab.quick else 60))
+        for name, config in _list_networks(lab).items()
+    }
     for name in NETWORKS:
-        config = replace(_request(lab), models=(name,))
-        in_time[name] = lab.train(f"{name} in time", replace(config, seconds=seconds))
-        epochs = 10 if lab.quick else 60
-        at_best[name] = lab.train(f"{name} at best", replace(config, epochs=epochs))
         for what, trained in (("in that time", in_time[name]), ("at its best", at_best[name])):
             lead = trained.gain_over(pipelines[best])
             answer.append(
@@ -55,17 +58,12 @@ def classical(lab: Lab) -> Answer:
             "CIFAR-10, Coates, Lee, Ng 2011: k-means patches and a linear SVM 79.6 %.",
         ),
         plots=(
-            Plot(
-                title="Test top-1",
-                caption="Intervals cover the test images and the seeds.",
-                kind="dots",
-                x="Top-1 (%)",
-                y="Model",
-                series=(
-                    _draw("pipeline", pipelines),
-                    _draw("in the pipeline's time", in_time),
-                    _draw("at its best", at_best),
-                ),
+            _draw(
+                {
+                    "pipeline": pipelines,
+                    "in the pipeline's time": in_time,
+                    "at its best": at_best,
+                }
             ),
         ),
     )
@@ -77,9 +75,25 @@ def seconds_of(trained: Trained) -> float:
     return sum(took) / len(took)
 
 
-def _draw(series: str, found: dict[str, Trained]) -> Series:
-    points = tuple(point_at(name, trained.accuracy) for name, trained in found.items())
-    return Series(name=series, points=points)
+def _draw(found: dict[str, dict[str, Trained]]) -> Plot:
+    return Plot(
+        title="Test top-1",
+        caption="Intervals cover the test images and the seeds.",
+        kind="dots",
+        x="Top-1 (%)",
+        y="Model",
+        series=tuple(
+            Series(
+                name=how,
+                points=tuple(point_at(name, one.accuracy) for name, one in trained.items()),
+            )
+            for how, trained in found.items()
+        ),
+    )
+
+
+def _list_networks(lab: Lab) -> dict[str, RunConfig]:
+    return {name: replace(_request(lab), models=(name,)) for name in NETWORKS}
 
 
 def _request(lab: Lab) -> RunConfig:
