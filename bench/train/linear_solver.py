@@ -30,7 +30,7 @@ MOST_FALLS = 2  # of the validation accuracy in a row: weaker strengths only fit
 LEAST_DEVIATION = 0.01
 # Largest entry of the gradient, in units in which the curvature is about 1: to choose a strength,
 # and of the classifier that is kept.
-COARSE, FINE = 1e-3, 1e-4
+COARSE, FINE = 3e-3, 3e-4
 MOST_STEPS = 100
 HISTORY = 20
 # Images whose products are added up at once: the sum is as large as all of them together.
