@@ -35,7 +35,7 @@ from bench.studies import lab as laboratory
 from bench.studies.__main__ import main
 from bench.studies.catalogue import CATALOGUE, STUDIES, Study, choose_studies
 from bench.studies.explain import agreement, share_in_middle
-from bench.studies.imbalance import part_top1
+from bench.studies.imbalance import images_of_part
 from bench.studies.lab import Lab, Trained
 from bench.studies.relu_tanh import steps_to
 from bench.studies.wording import join_names, say_count, say_estimate
@@ -82,7 +82,7 @@ def finding(**changes: Any) -> Finding:
 def test_a_name_that_is_no_study_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["relu_tan"]) == 2
     assert "did you mean relu_tanh" in capsys.readouterr().err
-    assert choose_studies(("all",)) == list(CATALOGUE)
+    assert choose_studies(("all",)) == choose_studies(("all", "flowers")) == list(CATALOGUE)
 
 
 def test_without_a_name_all_are_listed_and_torch_stays_out() -> None:
@@ -115,8 +115,11 @@ def test_a_third_of_the_classes_has_its_own_top1() -> None:
     predicted = np.where(label < 4, label, 0)  # the first third of ten classes is four of them
     trained = Trained("demo", (replace_classes(record()),) * 2, ())
     trained.__dict__["said"] = {"label": label, "predicted": predicted}
-    assert part_top1(trained, "head").value == 100
-    assert part_top1(trained, "tail").value == 0
+    head, tail = (trained.accuracy_on(images_of_part(trained, one)) for one in ("head", "tail"))
+    assert (head.value, tail.value) == (100, 0)
+    # Not from 100 to 100: 24 images in a row are right of any share from 86 % on (Wilson 1927).
+    assert (head.low, head.high) == pytest.approx((86.2, 100), abs=0.1)
+    assert images_of_part(trained, None).all()
 
 
 def replace_classes(one: Any) -> Any:
@@ -189,7 +192,7 @@ def test_what_was_trained_is_kept_and_verified_and_a_failed_cell_is_named(
     with pytest.raises(ValueError, match="--lr differ"):
         lab.train("small", replace(SMALL, lr=0.1))
     too_fast = replace(SMALL, lr=1e9, seeds=(0,))
-    with pytest.raises(ValueError, match=r"lenet5-s0-n8 is diverged .*the loss"):
+    with pytest.raises(ValueError, match=r"lenet5-s0-n8 is diverged .*the loss.*; .* delete .*too"):
         lab.train("too fast", too_fast)
     assert lab.train("too fast", too_fast, may_diverge=True).records[0].status == "diverged"
 
@@ -204,9 +207,12 @@ def test_a_gain_is_paired_over_seeds_and_images() -> None:
     label = np.zeros((5, 2000), int)
     better.__dict__["said"] = {"label": label, "predicted": 1 * (chance > 0.55 + luck)}
     worse.__dict__["said"] = {"label": label, "predicted": 1 * (chance > 0.5 + luck)}
-    gain = better.gain_over(worse)
+    gain, p = better.gain_over(worse)
     assert gain.low < 5 < gain.high
     assert gain.high - gain.low < 3
+    assert p < 0.001
+    some, _ = better.gain_over(worse, np.arange(2000) < 500)
+    assert some.high - some.low > 1.5 * (gain.high - gain.low)
 
 
 def test_a_finding_is_read_as_it_was_written_and_found_in_its_folder(tmp_path: Path) -> None:

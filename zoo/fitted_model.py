@@ -34,6 +34,7 @@ ENCODERS: dict[str, Callable[[int, int], Encoder]] = {
     "llc": LocalityCodes,
     "fisher": FisherVectors,
 }
+CODED_BY_NUMBER = ("vq", "triangle", "llc")  # by the switch `codes`
 # Codes that are counts, or grow with them: large ones weigh less.
 ROOTED = ("vq", "fisher")
 
@@ -141,6 +142,12 @@ def build_fitted(
     """Build the model of a design that switches change; ValueError for a wrong switch."""
     check_against("a classical model", get_type_hints(Design), switches)
     design = replace(design, **switches)
+    for switch in switches:
+        is_read, reader = find_reader(design, switch)
+        if not is_read:
+            raise ValueError(
+                f"{switch}: goes with {reader}, and nothing else reads it; leave it out"
+            )
     if design.encoding == "fisher" and design.pooling == "max":
         raise ValueError("pooling=max: Fisher vectors are means; leave it out")
     encoder = None
@@ -175,6 +182,21 @@ def build_fitted(
         solver=solver,
         chunk=CHUNK,
     )
+
+
+def find_reader(design: Design, switch: str) -> tuple[bool, str]:
+    """Return whether a design has a use for a switch, and what such a design is switched by."""
+    if switch == "codes":
+        return design.encoding in CODED_BY_NUMBER, f"encoding={', '.join(CODED_BY_NUMBER)}"
+    if switch == "gaussians":
+        return design.encoding == "fisher", "encoding=fisher"
+    if switch in ("levels", "pooling"):
+        return design.encoding != "none", "an encoding"
+    if switch == "landmarks":
+        return design.classifier == "rbf", "classifier=rbf"
+    if switch in ("trees", "leaves"):
+        return design.classifier == "forest", "classifier=forest"
+    return True, ""
 
 
 def build_linear(num_features: int, num_classes: int) -> nn.Linear:

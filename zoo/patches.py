@@ -22,6 +22,8 @@ class WhitenedPatches(nn.Module):
         super().__init__()
         self.side = side
         self.num_values = in_channels * side**2
+        if side < 1 or self.num_values < 2:
+            raise ValueError(f"patch={side}: a patch of {self.num_values} values has no contrast")
         self.mean = reserve(self.num_values)
         self.whitening = reserve(self.num_values, self.num_values)
 

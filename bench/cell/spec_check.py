@@ -1,6 +1,7 @@
 """What of a model speaks against a request, found before anything starts."""
 
 from bench.data.dataset import Dataset
+from bench.data.subset import take_part
 from bench.request.config import RunConfig
 from bench.train.build import get_dropout_rates
 from bench.train.solver_choice import check_solver
@@ -20,7 +21,8 @@ def check_spec(spec: ModelSpec, config: RunConfig, data: Dataset) -> None:
     num_classes = len(data.class_names)
     image_size = config.image_size or spec.image_size
     # A user's own network that can't read them is a row: its code may not run without numbers.
-    if image_size != spec.image_size and spec.source != "file":
+    is_known_to_fit = image_size == spec.image_size and "@" not in spec.name
+    if not is_known_to_fit and spec.source != "file":
         check_image_size(spec.name, image_size, in_channels=spec.in_channels)
     rates = get_dropout_rates(config)
     if any(rate is not None for rate in rates.values()):
@@ -29,5 +31,11 @@ def check_spec(spec: ModelSpec, config: RunConfig, data: Dataset) -> None:
     if spec.learner == ONCE and config.epochs != 0:
         model = create_empty(spec.name, num_classes=num_classes)
         assert isinstance(model, FittedModel), "its spec says that it is fitted once"
-        num_images = len(data.train_indices)
-        check_solver(spec.name, model, num_images, config.world or 1)
+        check_solver(spec.name, model, _count_most_images(data, config), config.world or 1)
+
+
+def _count_most_images(data: Dataset, config: RunConfig) -> int:
+    """Return how many images the cells learn from that learn from most."""
+    # How many there are doesn't depend on model and seed.
+    parts = {(key.fold, key.images_per_class): key for key in config.cell_keys}
+    return max(len(take_part(data, key, config).train_indices) for key in parts.values())

@@ -44,23 +44,33 @@ def main(words: Sequence[str] | None = None) -> int:
 def _do_studies(studies: Sequence[Study], options: argparse.Namespace) -> int:
     # Imported here: they bring in torch, which a list and a wrong name can do without.
     from bench.distributed.runtime import Interrupted
+    from bench.results.finding import find_findings
     from bench.studies.lab import Lab
     from bench.studies.outcome import do_study
 
+    code = 0
     for study in studies:
         folder = options.out / (f"{study.name}-quick" if options.quick else study.name)
         lab = Lab(folder, options.quick, options.data_dir, options.num_threads, say=show)
         try:
             finding = do_study(study, lab)
         except ValueError as error:
-            return report_error(error)
+            # The others may be done all the same.
+            code = report_error(ValueError(f"{study.name}: {error}"))
+            continue
+        except OSError as error:
+            place = error.filename or folder
+            report_error(f"{place}: {error.strerror}; what is trained is kept: give it again")
+            return 1
         except (Interrupted, KeyboardInterrupt) as stop:
             show("interrupted: what is trained is kept; give the same command to go on")
             return 128 + (stop.signum if isinstance(stop, Interrupted) else signal.SIGINT)
         for sentence in finding.answer.sentences:
             show(f"{study.name}: {sentence}")
+    if not find_findings([options.out]):
+        return code
     page = [sys.executable, "-m", "reports", "studies", str(options.out)]
-    return subprocess.run(page, check=False).returncode
+    return subprocess.run(page, check=False).returncode or code
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from bench.request.config import RunConfig
 from bench.results.finding import Answer, Plot, Point, Series, point_at
-from bench.studies.image_set import use_ten_classes
+from bench.studies.image_set import use_cifar
 from bench.studies.lab import Lab
-from bench.studies.wording import say_count, say_estimate, say_proof
+from bench.studies.wording import say_count, say_estimate, say_seeds, say_verdicts
 
 WHOLE = "whole"
 
@@ -38,18 +38,21 @@ def alexnet_parts(lab: Lab) -> Answer:
     """How many points of top-1 is each part of AlexNet worth?
 
     Each variant changes one thing of the 32 px form in two towers; differences are paired over
-    seeds and test images. The quick form has 512 hidden units and ten classes.
+    seeds and test images. The quick form has an eighth of the hidden units and ten
+    classes.
     """
     variants = lab.train_all(_list_variants(lab))
     crops = replace(_whole(lab), pretrained=str(lab.folder / WHOLE), epochs=0, crops=10, lr=None)
     variants["ten crops"] = lab.train("ten crops", crops)
     gains = {part: variants[part.having].gain_over(variants[part.lacking]) for part in PARTS}
-    answer = []
-    for part, gain in gains.items():
-        points = say_estimate(gain, "points", signed=True)
-        answer.append(f"{part.name}: {points}, {say_proof(gain)}.")
+    answer = [
+        f"{part.name}: {say_estimate(gain.points, 'points', signed=True)}, {verdict}."
+        for (part, gain), verdict in zip(
+            gains.items(), say_verdicts(list(gains.values())), strict=True
+        )
+    ]
     paper = [Point(place=part.name, value=part.published) for part in PARTS if part.published]
-    ours = [point_at(part.name, gain) for part, gain in gains.items()]
+    ours = [point_at(part.name, gain.points) for part, gain in gains.items()]
     whole = variants[WHOLE]
     data = whole.records[0].data
     return Answer(
@@ -58,7 +61,8 @@ def alexnet_parts(lab: Lab) -> Answer:
             f"{whole.records[0].model} ({say_estimate(whole.accuracy, '%')} top-1), "
             f"{data.num_train:,} training images of {len(data.class_names)} classes of "
             f"{data.name}, {len(whole.records[0].epochs)} epochs, "
-            f"{say_count(len(whole.records), 'seed')}."
+            f"{say_count(len(whole.records), 'seed')}; verdicts are adjusted for {len(PARTS)} "
+            "parts."
         ),
         beside=(
             "Krizhevsky et al. 2012, on ImageNet (top-1 / top-5): LRN 1.4 / 1.2 points, "
@@ -68,7 +72,8 @@ def alexnet_parts(lab: Lab) -> Answer:
         plots=(
             Plot(
                 title="Points of top-1 that a part is worth",
-                caption="To the right of 0 the network with the part is better.",
+                caption="To the right of 0 the network with the part is better. "
+                + say_seeds(len(whole.records)),
                 kind="dots",
                 x="Points of top-1",
                 y="Part",
@@ -84,7 +89,7 @@ def alexnet_parts(lab: Lab) -> Answer:
 def _whole(lab: Lab) -> RunConfig:
     return RunConfig(
         models=(_name("alexnet_grouped_cifar", lab.quick),),
-        **(use_ten_classes(lab.data_dir) if lab.quick else {"dataset": "cifar100"}),
+        **use_cifar(lab.data_dir, quick=lab.quick),
         epochs=6 if lab.quick else 20,
         seeds=(0, 1) if lab.quick else (0, 1, 2),
         batch_size=64 if lab.quick else 128,
@@ -94,7 +99,8 @@ def _whole(lab: Lab) -> RunConfig:
 
 def _name(model: str, quick: bool, **switches: object) -> str:
     if quick:
-        switches["hidden"] = 512
+        # Half of AlexNet is half of its hidden units too.
+        switches["hidden"] = 256 if model == "alexnet_half_cifar" else 512
     written = ",".join(f"{name}={value}" for name, value in switches.items())
     return f"{model}@{written}" if written else model
 

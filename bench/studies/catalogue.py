@@ -47,9 +47,9 @@ STUDIES = {study.name: study for study in CATALOGUE}
 
 def choose_studies(names: tuple[str, ...]) -> list[Study]:
     """Return the studies of these names, or all for `all`; ValueError with the nearest names."""
-    if names == ("all",):
-        return list(CATALOGUE)
     for name in names:
-        if name not in STUDIES:
+        if name not in STUDIES and name != "all":
             raise ValueError(unknown("study", name, [*STUDIES, "all"]))
+    if "all" in names:
+        return list(CATALOGUE)
     return [STUDIES[name] for name in dict.fromkeys(names)]

@@ -25,6 +25,7 @@ from bench.studies.wording import say_estimate, say_proof
 from zoo.extra import need
 
 MODEL = "timm:tf_efficientnet_lite0"
+FEWEST = 3  # answers of a kind, for a mean of them
 NUM_SHOWN = 4  # pictures of each kind on the page
 SHOWN_SIDE = 160  # pixels of each of a picture's three parts
 
@@ -57,25 +58,17 @@ def explain(lab: Lab) -> Answer:
     trained = lab.train("head", config)
     images = open_run_data(lab.finish_request("head", config)).test.images
     looks = look_at_answers(trained, images, most=12 if lab.quick else 100)
+    compared = {kind: some for kind, some in looks.items() if len(some) >= FEWEST}
     middle = {
         kind: mean_of([100 * share_in_middle(look.grad_cam) for look in some])
-        for kind, some in looks.items()
+        for kind, some in compared.items()
     }
     agreed = {
         kind: mean_of([agreement(look.grad_cam, look.occlusion) for look in some])
-        for kind, some in looks.items()
+        for kind, some in compared.items()
     }
-    less = independent_difference(middle["right"], middle["wrong"])
-    points = say_estimate(less, "points", signed=True)
     return Answer(
-        sentences=(
-            f"The middle quarter of a picture holds {say_estimate(middle['right'], '%')} of "
-            f"Grad-CAM's heat where the answer is right, {points} against wrong answers "
-            f"({say_proof(less, 'more', 'less')}).",
-            f"Occlusion agrees with it by a correlation of "
-            f"{say_estimate(agreed['right'], 'where right', digits=2)}, "
-            f"{say_estimate(agreed['wrong'], 'where wrong', digits=2)}.",
-        ),
+        sentences=tuple(say_difference(middle, agreed)),
         setting=(
             f"A linear classifier on frozen features of {MODEL} at {config.image_size} px; the "
             f"first {len(looks['right'])} test photographs that it gets right and the first "
@@ -84,6 +77,24 @@ def explain(lab: Lab) -> Answer:
         ),
         plots=(plot_middle(middle),),
         pictures=tuple(draw_pictures(looks, trained.records[0].data.class_names)),
+    )
+
+
+def say_difference(middle: Mapping[str, Estimate], agreed: Mapping[str, Estimate]) -> Iterator[str]:
+    """Say what sets right answers apart from wrong ones, where there are enough of both."""
+    for kind in middle:
+        yield (
+            f"Where the answer is {kind}, the middle quarter of a picture holds "
+            f"{say_estimate(middle[kind], '%')} of Grad-CAM's heat, and occlusion agrees with it "
+            f"by a correlation of {say_estimate(agreed[kind], 'over the pixels', digits=2)}."
+        )
+    if len(middle) < 2:
+        yield f"Fewer than {FEWEST} answers are of the other kind: there is nothing to compare."
+        return
+    more = independent_difference(middle["right"], middle["wrong"])
+    yield (
+        f"So right answers have {say_estimate(more, 'points', signed=True)} of the heat there "
+        f"against wrong ones, {say_proof(more, 'proven more', 'proven less')}."
     )
 
 

@@ -6,10 +6,15 @@ from typing import Any
 from bench.request.config import RunConfig
 from bench.request.recipe import tutorial
 from bench.results.finding import Answer, Plot, Series, point_at
-from bench.results.image_interval import mean_estimate
 from bench.studies.image_set import use_flowers
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import join_names, say_count, say_estimate, say_proof
+from bench.studies.wording import (
+    join_names,
+    say_count,
+    say_estimate,
+    say_seeds,
+    say_verdicts,
+)
 
 OPTIMISERS: dict[str, dict[str, Any]] = {
     "SGD": {"optimizer": "sgd", "momentum": 0.0, "lr": 0.03},
@@ -32,9 +37,10 @@ def flowers(lab: Lab) -> Answer:
     order = sorted(found, key=lambda name: -found[name].accuracy.value)
     first, second = found[order[0]], found[order[1]]
     lead = first.gain_over(second)
+    (verdict,) = say_verdicts([lead])
     answer = [
         f"{order[0]} comes first with {say_estimate(first.accuracy, '%')} top-1, "
-        f"{say_estimate(lead, 'points', signed=True)} over {order[1]}, {say_proof(lead)}.",
+        f"{say_estimate(lead.points, 'points', signed=True)} over {order[1]}, {verdict}.",
         f"All: {join_names(f'{name} {found[name].accuracy.value:.1f} %' for name in order)}.",
     ]
     record = first.records[0]
@@ -59,6 +65,7 @@ def _request(lab: Lab) -> RunConfig:
         **use_flowers(lab.data_dir),
         images_per_class=(80,) if lab.quick else (),
         epochs=3 if lab.quick else 15,
+        seeds=(0,) if lab.quick else (0, 1, 2),
         batch_size=20 if lab.quick else 32,
     )
 
@@ -69,12 +76,11 @@ def _draw(found: dict[str, Trained]) -> Plot:
     for name, trained in found.items():
         points = [point_at("all", trained.accuracy)]
         for number, label in enumerate(classes):
-            own = trained.right[:, trained.said["label"][0] == number]
-            points.append(point_at(label, mean_estimate(100.0 * own)))
+            points.append(point_at(label, trained.accuracy_on(trained.images_of([number]))))
         series.append(Series(name=name, points=tuple(points)))
     return Plot(
         title="Test top-1 of each class",
-        caption="Intervals cover the test photographs and the seeds.",
+        caption=say_seeds(len(next(iter(found.values())).records)),
         kind="dots",
         x="Top-1 (%)",
         y="Class",

@@ -11,6 +11,7 @@ TEN_CLASSES = (
     *("apple", "bicycle", "bottle", "castle", "chair"),
     *("cloud", "lion", "maple_tree", "rocket", "trout"),
 )
+NUM_QUICK = 450  # training images of a class, in a quick form
 FLOWERS = "flowers5"
 WEIGHTS = "pretrained"
 
@@ -20,6 +21,13 @@ def use_ten_classes(data_dir: Path | None) -> dict[str, Any]:
     if find_source("cifar10", data_dir) is not None:
         return {"dataset": "cifar10"}
     return {"dataset": "cifar100", "classes": TEN_CLASSES}
+
+
+def use_cifar(data_dir: Path | None, *, quick: bool) -> dict[str, Any]:
+    """Return the options that take CIFAR-100; in a quick form a few images of ten classes."""
+    if quick:
+        return use_ten_classes(data_dir) | {"images_per_class": (NUM_QUICK,)}
+    return {"dataset": "cifar100"}
 
 
 def use_flowers(data_dir: Path | None) -> dict[str, Any]:

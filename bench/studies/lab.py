@@ -4,10 +4,11 @@ A study asks for `lab.train(NAME, config)`; what is there already is kept, as `-
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,23 @@ from bench.distributed.runtime import Runtime
 from bench.launch.check import check_request, complete
 from bench.request.config import RunConfig, check
 from bench.results.array_file import read_arrays
-from bench.results.image_interval import mean_estimate, top1_difference, top1_estimate
+from bench.results.image_interval import (
+    correct_estimate,
+    mean_difference,
+    top1_difference,
+    top1_estimate,
+)
 from bench.results.interval import Estimate
 from bench.results.record import RunRecord
 from bench.results.storage import cell_folder
 from bench.train.pretrained import check_pretrained
+
+
+class Gain(NamedTuple):
+    """Points of top-1 between two variants with their interval, and the p that there are none."""
+
+    points: Estimate
+    p: float
 
 
 @dataclass(frozen=True)
@@ -57,15 +70,32 @@ class Trained:
         """Return the mean top-1 on the test images in percent, with its interval."""
         return top1_estimate([record.accuracy for record in self.records if record.accuracy])
 
-    def gain_over(self, other: "Trained") -> Estimate:
+    @property
+    def has_diverged(self) -> bool:
+        """Return whether a seed's loss ran away, so that there is no accuracy."""
+        return any(record.status == "diverged" for record in self.records)
+
+    def images_of(self, classes: Sequence[int]) -> NDArray[np.bool_]:
+        """Return which test images are of these classes, (n,)."""
+        return np.isin(self.said["label"][0], classes)
+
+    def accuracy_on(self, images: NDArray[np.bool_]) -> Estimate:
+        """Return the mean top-1 in percent on some of the test images, with its interval."""
+        return correct_estimate(self.right[:, images])
+
+    def gain_over(self, other: "Trained", images: NDArray[np.bool_] | None = None) -> Gain:
         """Return the points of top-1 that this is above another, seed by seed and image by image.
 
         Both must have the same seeds, whose order of images and augmentations are then the same.
+        `images` (n,) are the test images that count, or all.
         """
-        if len(self.records) == 1:
-            return top1_difference(self.right, other.right)[0]
-        points = 100 * (self.right.astype(np.float64) - other.right)
-        return mean_estimate(points)
+        ours, theirs = self.right, other.right
+        if images is not None:
+            ours, theirs = ours[:, images], theirs[:, images]
+        if len(ours) == 1:
+            return Gain(*top1_difference(ours, theirs))
+        points = 100 * (ours.astype(np.float64) - theirs)
+        return Gain(*mean_difference(points, np.zeros_like(points[:1])))
 
 
 @dataclass
@@ -96,14 +126,17 @@ class Lab:
             check_pretrained(config, data.class_names)
             context = claim_run(config, data, runtime)
             records = choose_executor(context).run(cells)
-        good = ("ok", "diverged") if may_diverge else ("ok",)
-        for record in records:
-            if record.status not in good:
-                raise ValueError(
-                    f"{config.out}: {record.cell} is {record.status} ({record.error}); "
-                    "put it right and give the command again"
-                )
         folder = self.folder / name
+        for record in records:
+            if record.status == "ok" or (record.status == "diverged" and may_diverge):
+                continue
+            mend = "put it right"
+            if record.status == "diverged":  # the same steps would end alike
+                mend = f"on another machine it may not; for that delete {folder}"
+            raise ValueError(
+                f"{folder}: {record.cell} is {record.status} ({record.error}); {mend} "
+                "and give the command again"
+            )
         folders = tuple(cell_folder(folder, one.key) for one in records)
         self.trained[name] = Trained(name, tuple(records), folders)
         return self.trained[name]

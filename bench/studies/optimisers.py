@@ -1,14 +1,21 @@
 """Which optimiser learns best when each has its best rate of a grid, chosen on validation."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from bench.request.config import RunConfig
 from bench.results.finding import Answer, Plot, Series, point_at
 from bench.results.record import RunRecord
-from bench.studies.image_set import use_ten_classes
+from bench.studies.image_set import use_cifar
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import join_names, say_count, say_estimate, say_proof
+from bench.studies.wording import (
+    join_names,
+    say_count,
+    say_estimate,
+    say_seeds,
+    say_verdicts,
+)
 
 # SGD without momentum takes the steps of the others at larger rates.
 SLOW_START = (0.01, 0.03, 0.1, 0.3)
@@ -31,23 +38,24 @@ def optimisers(lab: Lab) -> Answer:
     seeds = (0, 1) if lab.quick else (0, 1, 2)
     best: dict[str, Trained] = {}
     tried = []
-    for name, (options, rates) in GRID.items():
-        chosen = rates[1::2] if lab.quick else rates
-        config = replace(_request(lab), **options)
-        found = {
-            rate: lab.train(f"{name} {rate:g}", replace(config, lr=rate), may_diverge=True)
-            for rate in chosen
-        }
-        rate = max(chosen, key=lambda rate: validation_top1(found[rate].records[0]))
-        tried.append(f"{name} {rate:g} of {join_names(f'{one:g}' for one in chosen)}")
-        others = replace(config, lr=rate, seeds=seeds[1:])
-        best[name] = found[rate].join(lab.train(f"{name} {rate:g}, other seeds", others))
+    for name in GRID:
+        rates = _list_rates(name, lab)
+        grid = join_names(f"{rate:g}" for rate in rates)
+        found = _train_at_best_rate(name, rates, seeds, lab)
+        if found is None:
+            tried.append(f"{name} diverged at each of {grid}")
+            continue
+        rate, best[name] = found
+        tried.append(f"{name} {rate:g} of {grid}")
     order = sorted(best, key=lambda name: -best[name].accuracy.value)
+    if len(order) < 2:
+        raise ValueError(f"nothing to compare: {'; '.join(tried)}")
     first, second = best[order[0]], best[order[1]]
     lead = first.gain_over(second)
+    (verdict,) = say_verdicts([lead])
     answer = [
         f"{order[0]} comes first with {say_estimate(first.accuracy, '%')} top-1, "
-        f"{say_estimate(lead, 'points', signed=True)} over {order[1]}, {say_proof(lead)}.",
+        f"{say_estimate(lead.points, 'points', signed=True)} over {order[1]}, {verdict}.",
         f"Best rates by validation: {'; '.join(tried)}.",
     ]
     data = first.records[0].data
@@ -64,7 +72,7 @@ def optimisers(lab: Lab) -> Answer:
         plots=(
             Plot(
                 title="Test top-1 of each optimiser at its best rate",
-                caption="Intervals cover the test images and the seeds.",
+                caption=say_seeds(len(seeds)),
                 kind="dots",
                 x="Top-1 (%)",
                 y="Optimiser",
@@ -79,10 +87,31 @@ def optimisers(lab: Lab) -> Answer:
     )
 
 
+def _train_at_best_rate(
+    name: str, rates: Sequence[float], seeds: tuple[int, ...], lab: Lab
+) -> tuple[float, Trained] | None:
+    """Return the best rate with which no seed diverges, and all seeds trained at it."""
+    config = replace(_request(lab), **GRID[name][0])
+    found = {
+        rate: lab.train(f"{name} {rate:g}", replace(config, lr=rate), may_diverge=True)
+        for rate in rates
+    }
+    stable = [rate for rate in rates if not found[rate].has_diverged]
+    for rate in sorted(stable, key=lambda rate: -validation_top1(found[rate].records[0])):
+        others = replace(config, lr=rate, seeds=seeds[1:])
+        rest = lab.train(f"{name} {rate:g}, other seeds", others, may_diverge=True)
+        if not rest.has_diverged:
+            return rate, found[rate].join(rest)
+    return None
+
+
+def _list_rates(name: str, lab: Lab) -> tuple[float, ...]:
+    rates = GRID[name][1]
+    return rates[1::2] if lab.quick else rates
+
+
 def validation_top1(record: RunRecord) -> float:
-    """Return the top-1 of the last epoch's validation in percent; -1 where it diverged."""
-    if record.status != "ok":
-        return -1.0
+    """Return the top-1 of the last epoch's validation in percent."""
     evaluation = record.epochs[-1].evaluation
     assert evaluation is not None, "every epoch is evaluated"
     return evaluation.top1
@@ -91,7 +120,7 @@ def validation_top1(record: RunRecord) -> float:
 def _request(lab: Lab) -> RunConfig:
     return RunConfig(
         models=("lenet5",) if lab.quick else ("alexnet_half_cifar",),
-        **(use_ten_classes(lab.data_dir) if lab.quick else {"dataset": "cifar100"}),
+        **use_cifar(lab.data_dir, quick=lab.quick),
         epochs=8 if lab.quick else 15,
         batch_size=64 if lab.quick else 128,
     )

@@ -9,7 +9,7 @@ from bench.results.image_interval import independent_difference, top1_estimate
 from bench.results.interval import Estimate
 from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import join_names, say_count, say_estimate
+from bench.studies.wording import join_names, say_count, say_estimate, say_proof
 
 CROPPED = ("crop", "mirror")
 # The dropout rate and the augmentations.
@@ -17,7 +17,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "nothing": {"dropout": 0.0, "augment": ()},
     "dropout": {"dropout": 0.5, "augment": ()},
     "augmentation": {"dropout": 0.0, "augment": CROPPED},
-    "both": {"dropout": 0.5, "augment": CROPPED},
+    "both together": {"dropout": 0.5, "augment": CROPPED},
 }
 MOST = 450  # training images of a class
 
@@ -41,22 +41,27 @@ def overfitting(lab: Lab) -> Answer:
         f"class, and {say_estimate(plain[many], 'points')} with {many}."
     ]
     for name in list(REMEDIES)[1:]:
-        less = independent_difference(plain[few], gaps[name][few])
-        answer.append(f"With {few}, {name} narrows it by {say_estimate(less, 'points')}.")
+        # Of the same validation images, but only their number right is kept: as of others, and so
+        # with an interval that is too wide rather than too narrow.
+        change = independent_difference(gaps[name][few], plain[few])
+        answer.append(
+            f"With {few}, {name} changes it by {say_estimate(change, 'points', signed=True)}, "
+            f"{say_proof(change, 'proven wider', 'proven narrower')}."
+        )
     (sample, *_) = lab.trained.values()
-    record = sample.records[0]
+    record, seeds = sample.records[0], say_count(len(sample.records), "seed")
     return Answer(
         sentences=tuple(answer),
         setting=(
             f"{record.model}, {len(record.data.class_names)} classes of {record.data.name}, "
             f"{join_names(map(str, counts))} training images of each, as many steps for all, "
-            f"{say_count(len(sample.records), 'seed')}; {record.data.num_validation:,} validation "
+            f"{seeds}; {record.data.num_validation:,} validation "
             "images."
         ),
         plots=(
             Plot(
                 title="Top-1 on training images above that on validation images",
-                caption="Intervals cover both sets of images and the seeds.",
+                caption=f"Intervals cover both sets of images and {seeds}.",
                 kind="lines",
                 x="Training images of a class",
                 y="Gap (points)",

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.environment import describe_machine
 from bench.results.finding import Answer, Plot, Series, point_at
 from bench.results.image_interval import wilson_interval
 from bench.results.interval import Estimate
@@ -39,7 +40,9 @@ def same_model_twice(lab: Lab) -> Answer:
     lines = read_lines(file)
     done = {trial_of(line) for line in lines}
     missing = [trial for trial in trials if trial not in done]
-    for number, line in enumerate(measure_trials(missing, lab.folder), start=1):
+    check_machine(lines, file)
+    measured = measure_trials(missing, lab.folder, lab.num_threads)
+    for number, line in enumerate(measured, start=1):
         # At once, and the file closed: an interrupted study loses one comparison at most.
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as opened:
@@ -61,6 +64,16 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         # The next line would otherwise be added behind the torn one.
         path.write_text("".join(whole), encoding="utf-8")
     return [json.loads(line) for line in whole]
+
+
+def check_machine(lines: Sequence[Line], file: Path) -> None:
+    """Refuse to go on with comparisons that another machine made; ValueError, one line."""
+    machine = describe_machine()["machine"]
+    others = {line["machine"] for line in lines if line.get("machine", machine) != machine}
+    if others:
+        raise ValueError(
+            f"{file} is of another machine ({', '.join(sorted(others))}); give another --out"
+        )
 
 
 def trial_of(line: Line) -> Trial:

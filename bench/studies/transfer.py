@@ -8,12 +8,20 @@ from bench.request.recipe import backbones
 from bench.results.finding import Answer, Plot, Series, point_at
 from bench.studies.image_set import find_pretrained, use_flowers
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import join_names, say_count, say_estimate, say_proof
+from bench.studies.wording import (
+    join_names,
+    say_count,
+    say_estimate,
+    say_seeds,
+    say_verdicts,
+)
 
 LARGE, SMALL = "timm:tf_efficientnet_lite0", "cuda_convnet"
+MOST_TIMES = 5  # the epochs, where images are few: each epoch is evaluated
 CIFAR = "CIFAR-100 first"
 SCRATCH = "from scratch"
 FROZEN, WHOLE = "ImageNet, frozen", "ImageNet, whole"
+SMALL_SCRATCH = "small, from scratch"
 CIFAR_FROZEN, CIFAR_WHOLE = "CIFAR-100, frozen", "CIFAR-100, whole"
 
 
@@ -21,7 +29,8 @@ def transfer(lab: Lab) -> Answer:
     """From how many images of a class on is it worth training more than a classifier on features?
 
     Five kinds of flowers; EfficientNet-Lite 0 from scratch and from ImageNet's weights, frozen and
-    whole, and a small network that was trained here on CIFAR-100 first. The quick form has 96 px
+    whole, and a small network from scratch and from weights that were trained here on CIFAR-100.
+    Fewer images are trained on for more epochs, up to five times as many. The quick form has 96 px
     instead of 224, fewer images and one seed.
     """
     counts = (5, 25) if lab.quick else (5, 20, 100, 400)
@@ -30,17 +39,16 @@ def transfer(lab: Lab) -> Answer:
     for count in counts:
         for name, config in _list_ways(lab).items():
             config = replace(config, images_per_class=(count,))
+            if config.train == "all":
+                more = min(counts[-1] // count, MOST_TIMES)
+                config = replace(config, epochs=more * (config.epochs or 0))
             found.setdefault(name, {})[count] = lab.train(f"{name}, {count}", config)
-    answer = []
+    answer = _say_gains(found, WHOLE, FROZEN, "training all of it")
+    answer += _say_gains(found, CIFAR_WHOLE, SMALL_SCRATCH, "starting from CIFAR-100's weights")
     for count in counts:
-        ways = {name: own[count] for name, own in found.items()}
-        first, second = sorted(ways, key=lambda name: -ways[name].accuracy.value)[:2]
-        lead = ways[first].gain_over(ways[second])
-        answer.append(
-            f"With {count} images of a class, {first} comes first "
-            f"({say_estimate(ways[first].accuracy, '%')} top-1), "
-            f"{say_estimate(lead, 'points', signed=True)} over {second}, {say_proof(lead)}."
-        )
+        tops = {name: own[count].accuracy for name, own in found.items()}
+        said = [f"{name} {tops[name].value:.1f} %" for name in sorted(tops, key=tops.__getitem__)]
+        answer.append(f"With {count} images of a class: {join_names(reversed(said))}.")
     record = found[FROZEN][counts[0]].records[0]
     return Answer(
         sentences=tuple(answer),
@@ -55,7 +63,7 @@ def transfer(lab: Lab) -> Answer:
         plots=(
             Plot(
                 title="Test top-1 by the number of training images",
-                caption="Intervals cover the test images and the seeds.",
+                caption=say_seeds(len(_seeds(lab))),
                 kind="lines",
                 x="Training images of a class",
                 y="Top-1 (%)",
@@ -70,6 +78,26 @@ def transfer(lab: Lab) -> Answer:
             ),
         ),
     )
+
+
+def _say_gains(
+    found: dict[str, dict[int, Trained]], better: str, worse: str, what: str
+) -> list[str]:
+    """Say what one way is worth against another, by the number of images of a class."""
+    gains = {count: one.gain_over(found[worse][count]) for count, one in found[better].items()}
+    verdicts = dict(zip(gains, say_verdicts(list(gains.values())), strict=True))
+    said = [
+        f"with {count} {say_estimate(gain.points, 'points', signed=True)}, {verdicts[count]}"
+        for count, gain in gains.items()
+    ]
+    proven = [f"{count}" for count, verdict in verdicts.items() if verdict == "proven better"]
+    where = (
+        f"with {join_names(proven)} images of a class" if proven else "with none of these numbers"
+    )
+    return [
+        f"{better} against {worse}: {'; '.join(said)}.",
+        f"So {what} is proven to be worth it {where}.",
+    ]
 
 
 def _first_on_cifar100(lab: Lab) -> RunConfig:
@@ -94,7 +122,7 @@ def _list_ways(lab: Lab) -> dict[str, RunConfig]:
         batch_size=16,
         seeds=_seeds(lab),
     )
-    whole = replace(frozen, train="all", epochs=6 if lab.quick else 20, lr=0.01)
+    whole = replace(frozen, train="all", epochs=8 if lab.quick else 20, lr=0.01)
     small: dict[str, Any] = {
         "models": (SMALL,),
         "image_size": 32,
@@ -102,6 +130,7 @@ def _list_ways(lab: Lab) -> dict[str, RunConfig]:
     }
     return {
         SCRATCH: replace(whole, pretrained="none", lr=0.05),
+        SMALL_SCRATCH: replace(whole, **small | {"pretrained": "none"}, lr=0.05),
         CIFAR_FROZEN: replace(frozen, **small),
         CIFAR_WHOLE: replace(whole, **small),
         FROZEN: frozen,

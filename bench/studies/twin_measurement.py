@@ -25,7 +25,9 @@ SECONDS = 8.0  # of taking turns; building and warming both up may take 5 more
 SLOWDOWN = 1.05  # times as long as it took, a slowed step takes
 
 
-def measure_trials(trials: Sequence[Trial], folder: Path) -> Iterator[dict[str, Any]]:
+def measure_trials(
+    trials: Sequence[Trial], folder: Path, num_threads: int | None = None
+) -> Iterator[dict[str, Any]]:
     """Do trials, yielding a line for each: what was compared, where, and the raw seconds of both.
 
     Raises Interrupted after a signal.
@@ -33,7 +35,7 @@ def measure_trials(trials: Sequence[Trial], folder: Path) -> Iterator[dict[str, 
     if not trials:
         return
     request = parse(["--recipe", "smoke", "--dataset", "synthetic"])
-    config = replace(request, models=MODELS, pairs="auto", out=folder)
+    config = replace(request, models=MODELS, pairs="auto", out=folder, num_threads=num_threads)
     with open_alone(config) as context:
         for trial in trials:
             line = measure_trial(trial, context)

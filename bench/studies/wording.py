@@ -1,9 +1,9 @@
 """Numbers with their intervals in words. No torch."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from bench.results.interval import Estimate
+from bench.results.interval import CONFIDENCE, Estimate, holm
 
 
 def say_estimate(estimate: Estimate, unit: str, *, digits: int = 1, signed: bool = False) -> str:
@@ -22,6 +22,26 @@ def say_proof(
     if difference.low > 0:
         return above
     return below if difference.high < 0 else "undecided"
+
+
+def say_verdicts(
+    differences: Sequence[tuple[Estimate, float]],
+    above: str = "proven better",
+    below: str = "proven worse",
+) -> list[str]:
+    """Say of each difference what its p proves, adjusted for how many there are (Holm 1979)."""
+    adjusted = holm([p for _, p in differences])
+    return [
+        "undecided" if p > 1 - CONFIDENCE else above if difference.value > 0 else below
+        for (difference, _), p in zip(differences, adjusted, strict=True)
+    ]
+
+
+def say_seeds(number: int) -> str:
+    """Say what intervals over so many seeds cover."""
+    if number == 1:
+        return "Intervals cover the test images; there is one seed."
+    return f"Intervals cover the test images and {number} seeds."
 
 
 def say_count(number: int, noun: str) -> str:

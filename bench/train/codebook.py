@@ -10,7 +10,9 @@ from torch import Tensor
 from zoo.encoding import Codebook, Encoder, FisherVectors
 from zoo.extra import need
 
+NUM_SAMPLED = 4000  # images whose descriptors a codebook is learnt from
 ROUNDS = 20  # of Lloyd's algorithm
+MOST_ROUNDS, ROUNDS_AT_ONCE = 100, 10  # of a mixture; without heeding a signal
 LEAST_VARIANCE = 1e-6  # of a Gaussian
 BLOCK = 8192  # descriptors that are compared with all centres at a time
 
@@ -27,7 +29,7 @@ def learn_codebook(
             f"{encoder.num_codes} codes can't be learnt from {len(samples)} descriptors"
         )
     if isinstance(encoder, FisherVectors):
-        return _fit_mixture(encoder, samples, generator)
+        return _fit_mixture(encoder, samples, generator, check)
     assert isinstance(encoder, Codebook), "there are two kinds"
     centres, error = find_centres(samples, encoder.num_codes, generator, check)
     with torch.no_grad():
@@ -36,7 +38,10 @@ def learn_codebook(
 
 
 def _fit_mixture(
-    encoder: FisherVectors, samples: Tensor, generator: torch.Generator
+    encoder: FisherVectors,
+    samples: Tensor,
+    generator: torch.Generator,
+    check: Callable[[], None],
 ) -> dict[str, float]:
     """Fit a mixture of Gaussians, each with a deviation a value, by scikit-learn."""
     mixture = need("sklearn.mixture", "classic").GaussianMixture(
@@ -44,12 +49,17 @@ def _fit_mixture(
         covariance_type="diag",
         reg_covar=LEAST_VARIANCE,
         random_state=int(torch.randint(2**31, (1,), generator=generator)),
+        max_iter=ROUNDS_AT_ONCE,
+        warm_start=True,
     )
     rows = samples.double().cpu().numpy()
     # That it hasn't settled after a hundred rounds is no fault: it is a codebook.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mixture.fit(rows)
+        for _ in range(MOST_ROUNDS // ROUNDS_AT_ONCE):
+            check()
+            if mixture.fit(rows).converged_:
+                break
     state = {
         "weights": mixture.weights_,
         "means": mixture.means_,

@@ -12,6 +12,8 @@ from bench.train.solver import Features, KeptFeatures, count_right
 from zoo.extra import need
 from zoo.forest import DEPTH, Forest
 
+AT_ONCE = 10  # trees that are grown without heeding a signal
+
 
 class Trees(KeptFeatures):
     """Grows a forest's trees on all features, each from its own draw of the images."""
@@ -21,17 +23,25 @@ class Trees(KeptFeatures):
         self.forest = forest
         self.seed = seed
 
+    @staticmethod
+    def count_bytes(num_images: int, num_features: int) -> int:
+        """Return about how much memory it takes: the features."""
+        return 4 * num_images * num_features
+
     def solve(self, validation: Features, check: Callable[[], None]) -> dict[str, JsonValue]:
         """Grow the trees and write them into the forest; return what was found."""
-        check()
+        rows, labels = self.rows.cpu().numpy(), self.labels.cpu().numpy()
         grown = need("sklearn.ensemble", "classic").RandomForestClassifier(
-            self.forest.num_trees,
             max_leaf_nodes=self.forest.num_leaves,
             max_depth=DEPTH,
             n_jobs=torch.get_num_threads(),
             random_state=self.seed,
+            warm_start=True,
         )
-        grown.fit(self.rows.cpu().numpy(), self.labels.cpu().numpy())
+        # In parts, whose trees are those of a forest grown at once.
+        for num_trees in (*range(AT_ONCE, self.forest.num_trees, AT_ONCE), self.forest.num_trees):
+            check()
+            grown.set_params(n_estimators=num_trees).fit(rows, labels)
         trees = [one.tree_ for one in grown.estimators_]
         write_trees(self.forest, trees, grown.classes_)
         return {

@@ -24,7 +24,7 @@ from bench.train.solver import (
 )
 
 # From strong to weak.
-STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
+STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 MOST_FALLS = 2  # of the validation accuracy in a row: weaker strengths only fit the noise better
 # Of the mean deviation: a feature that hardly ever changes isn't blown up to be as loud as others.
 LEAST_DEVIATION = 0.01
@@ -81,7 +81,9 @@ class _Choice:
         self.accuracies[strength] = accuracy
         if is_best:
             self.best = weight, bias
-        self.num_falls = 0 if is_best else self.num_falls + 1
+        # As many right as before is no fall: of few validation images it is likely.
+        has_fallen = accuracy < max(self.accuracies.values())
+        self.num_falls = self.num_falls + 1 if has_fallen else 0
 
     def conclude(self, scaling: _Scaling, layer: nn.Linear) -> dict[str, JsonValue]:
         """Write the best weights into a layer; return what was found."""

@@ -22,7 +22,7 @@ from bench.data.loader import Batch, evaluation_batches
 from bench.data.sampling import seed_of
 from bench.results.record import Accuracy, Epoch, Stage
 from bench.train.build import RunContext, assess, make_model_input
-from bench.train.codebook import learn_codebook
+from bench.train.codebook import NUM_SAMPLED, learn_codebook
 from bench.train.evaluation import Predictions, evaluate
 from bench.train.method import Moved
 from bench.train.solver import Features, Solver
@@ -34,8 +34,9 @@ from zoo.kernel_map import KernelMap
 from zoo.spec import ModelSpec, Prepared
 
 T = TypeVar("T")
-NUM_SAMPLED = 4000  # images whose descriptors a codebook is learnt from
-DESCRIPTORS_A_CODE, LEAST_DESCRIPTORS = 500, 20_000
+DESCRIPTORS_A_CODE = 500
+# Coates, Lee, Ng 2011 draw 400,000 patches.
+LEAST_DESCRIPTORS, MOST_DESCRIPTORS = 20_000, 400_000
 BATCH = 64  # images a rank embeds at a time: their activations stay in the caches of a CPU
 
 
@@ -81,8 +82,9 @@ class OnceMethod:
             if is_done or (name == "codebook" and not self.model.has_codebook):
                 continue
             self.stages = (*self.stages, work())
-            self.context.runtime.check_signal()
+            # Before a signal is heeded: it may have taken minutes.
             self.file.save(self.model, self.solver, self.stages)
+            self.context.runtime.check_signal()
 
     def fit(self, moved: Moved) -> Iterator[Epoch]:
         """Take no steps."""
@@ -114,7 +116,8 @@ class OnceMethod:
             if isinstance(model.local, Prepared):
                 model.local.see_images(images)
             if model.encoder is not None:
-                num_wanted = max(LEAST_DESCRIPTORS, DESCRIPTORS_A_CODE * model.encoder.num_codes)
+                num_wanted = DESCRIPTORS_A_CODE * model.encoder.num_codes
+                num_wanted = min(max(LEAST_DESCRIPTORS, num_wanted), MOST_DESCRIPTORS)
                 samples = _sample_descriptors(model, images, num_wanted, generator)
                 found |= learn_codebook(model.encoder, samples, generator, runtime.check_signal)
             if model.kernel is not None:
@@ -243,10 +246,6 @@ def _choose_landmarks(
     kernel: KernelMap, model: FittedModel, images: Tensor, generator: torch.Generator
 ) -> dict[str, float]:
     """Take some of these images as a kernel's landmarks."""
-    if len(images) < kernel.num_landmarks:
-        raise ValueError(
-            f"landmarks={kernel.num_landmarks}: {len(images):,} training images can be; give fewer"
-        )
     drawn = torch.randperm(len(images), generator=generator)[: kernel.num_landmarks]
     kernel.see_features(model.pool(images[drawn.to(images.device)]))
     return {"landmarks": kernel.num_landmarks}

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from bench.train.codebook import NUM_SAMPLED
 from bench.train.forest_solver import Trees
 from bench.train.linear_solver import Ridge, SupportVectors
 from bench.train.solver import Solver
@@ -33,8 +34,15 @@ def start_solver(model: FittedModel, num_images: int, seed: int) -> Solver:
 def check_solver(name: str, model: FittedModel, num_images: int, num_processes: int) -> None:
     """Refuse a model whose features don't fit into memory, or whose library isn't installed.
 
-    ValueError says how much is needed, or how to get the library. `model` has no numbers.
+    Also one that compares with more images than there are. ValueError says how much is needed, or
+    how to get the library. `model` has no numbers.
     """
+    landmarks = model.kernel.num_landmarks if model.kernel else 0
+    if landmarks > min(num_images, NUM_SAMPLED):
+        raise ValueError(
+            f"{name}: landmarks={landmarks}: at most {min(num_images, NUM_SAMPLED):,} training "
+            "images can be; give fewer"
+        )
     for library in model.libraries:
         if find_spec(library) is None:
             need(library, "classic")
