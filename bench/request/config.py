@@ -162,8 +162,8 @@ class LearningOptions:
     least_steps: int | None = option(
         None,
         "With --seconds on a machine so slow that a model would take fewer than N steps, give all "
-        "models more seconds, and leave out the slowest until training takes no longer than was "
-        "asked for. A recipe's N goes with the recipe's models and budget.",
+        "models more seconds, and leave out the slowest until training and evaluation take at most "
+        "4/3 of what was asked for. A recipe's N goes with the recipe's models and budget.",
         metavar="N",
         positive=True,
     )

@@ -20,7 +20,7 @@ TRAINED_EPOCHS = 12
 
 
 def quick() -> RunConfig:
-    """Compare eight models of five families at 32 px, each with the same training time.
+    """Compare eight models of six families at 32 px, each with the same training time.
 
         ./launch.sh
 
@@ -32,7 +32,7 @@ def quick() -> RunConfig:
     Fewer than 70 steps leave a network at chance. Where a few steps of each say that the slowest
     would take fewer in its 30 s, all get the seconds, the same for each, in which it takes 98, and
     the slowest are left out until training and evaluation take at most 8 x 40 s. The run, its
-    records and its page say so. Of a machine that others keep busy nothing is said.
+    records and its page say so. A machine that other processes keep busy changes nothing of this.
     """
     return RunConfig(
         recipe="quick",
@@ -149,9 +149,9 @@ def trained() -> RunConfig:
     warm-up of one epoch, batch 128, weight decay 5e-4, crop and mirror. But the test set is read
     once, and each model has the catalogue's rate: 0.1 for ResNets, MobileNetV2 and ShuffleNetV2, as
     both published tables have it; for networks without batch normalisation, of which no table has a
-    rate at this batch, the catalogue's own. No setting was tuned for these runs. Three networks
-    keep the stem of their 224 px form, since 12 epochs of their 32 px form take more than 40
-    minutes on 2 cores. Cells run side by side, a core each, so that speed isn't measured. Smallest
+    rate at this batch, the catalogue's own, which come from earlier trials on CIFAR-100 (LAB.md).
+    Nothing was tuned for these twelve epochs. Three networks keep the stem of their 224 px form,
+    since 12 epochs of their 32 px form take more than 40 minutes on 2 cores; SqueezeNet has both. Cells run side by side, a core each, so that speed isn't measured. Smallest
     first; `--seeds 0 1 2` repeats what is quick. docs/trained.md has the figures that are there.
     """
     models = (
@@ -284,7 +284,7 @@ def paper() -> RunConfig:
     Krizhevsky et al. (2012), section 5: windows of 224 px from images of 256 px, mirrored, with
     colour noise along the principal components, and ten crops of each test image. The paper took
     five to six days on two GPUs and reached 62.5 % top-1 on ILSVRC-2010. We have not run it in
-    full; LAB.md has a longer run on CIFAR-100.
+    full; LAB.md has two epochs of its 32 px form on CIFAR-100.
     """
     return RunConfig(
         recipe="paper",
@@ -307,7 +307,7 @@ def paper_cifar() -> RunConfig:
 
         ./launch.sh --recipe paper_cifar --dataset cifar100
 
-    The windows are those of padded images. LAB.md has the figures of a run.
+    The windows are those of padded images. LAB.md has the first two epochs of a run.
     """
     return dataclasses.replace(paper(), recipe="paper_cifar", models=("alexnet_two_tower_cifar",))
 

@@ -1,6 +1,6 @@
 """Verdicts over raw values: same, faster, slower or undecided. numpy and scipy, no torch.
 
-The statistics behind them are in interval.py (rounds) and proportion.py (right answers); readers of
+The statistics behind them are in interval.py (rounds) and image_interval.py (right answers); readers of
 records find them all here.
 """
 
