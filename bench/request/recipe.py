@@ -151,8 +151,9 @@ def trained() -> RunConfig:
     both published tables have it; for networks without batch normalisation, of which no table has a
     rate at this batch, the catalogue's own, which come from earlier trials on CIFAR-100 (LAB.md).
     Nothing was tuned for these twelve epochs. Three networks keep the stem of their 224 px form,
-    since 12 epochs of their 32 px form take more than 40 minutes on 2 cores; SqueezeNet has both. Cells run side by side, a core each, so that speed isn't measured. Smallest
-    first; `--seeds 0 1 2` repeats what is quick. docs/trained.md has the figures that are there.
+    since 12 epochs of their 32 px form take more than 40 minutes on 2 cores; SqueezeNet has both.
+    Cells run side by side, a core each, so that speed isn't measured. Smallest first;
+    `--seeds 0 1 2` repeats what is quick. docs/trained.md has the figures that are there.
     """
     models = (
         "lenet5",

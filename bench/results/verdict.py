@@ -1,7 +1,7 @@
 """Verdicts over raw values: same, faster, slower or undecided. numpy and scipy, no torch.
 
-The statistics behind them are in interval.py (rounds) and image_interval.py (right answers); readers of
-records find them all here.
+The statistics behind them are in interval.py (rounds) and image_interval.py (right answers);
+readers of records find them all here.
 """
 
 import math
