@@ -6,6 +6,8 @@ import pytest
 
 from bench.request.command_line import parse, to_flags
 from bench.request.recipe import BACKBONES
+from bench.results.record import CellKey
+from bench.results.storage import cell_folder
 from bench.results.weights_file import find_models, find_weights
 from tests.support.image_factory import one_line
 from tests.support.processes import argv_of
@@ -118,3 +120,22 @@ def test_backbones_are_those_at_hand(tmp_path: Path) -> None:
     assert parse([*words, "--models", "lenet5"]).models == ("lenet5",)
     (tmp_path / "alexnet-12345678.pth").touch()
     assert parse(to_flags(found)) == found, "a run that has begun keeps its models"
+
+
+def test_a_runs_cell_of_fewer_images_or_of_a_fold_is_found_where_it_is_the_only_one(
+    tmp_path: Path,
+) -> None:
+    few, fold = CellKey("lenet5", 0, None, 450), CellKey("lenet5", 0, 1)
+    # Neither of another seed that begins alike nor of another model.
+    for key in (few, CellKey("lenet5", 10, None, 450), CellKey("lenet5_1998", 0, None, 450)):
+        put(cell_folder(tmp_path, key) / "model.safetensors")
+    expected = cell_folder(tmp_path, few) / "model.safetensors"
+    assert find_weights(tmp_path, "lenet5", 0) == expected
+    put(cell_folder(tmp_path, fold) / "model.safetensors")
+    with pytest.raises(ValueError, match=r"lenet5-s0-f1.* may each be lenet5's"):
+        find_weights(tmp_path, "lenet5", 0)
+
+
+def put(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.touch()

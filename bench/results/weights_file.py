@@ -1,5 +1,6 @@
 """Which file holds a model's weights: in a folder as people have them, or in a run. No torch."""
 
+import glob
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,10 @@ def find_weights(place: Path, model: str, seed: int) -> Path:
 
 def _list_candidates(place: Path, model: str, seed: int) -> Iterator[list[Path]]:
     """List what may be the weights, what is surest first; of one list only one may be there."""
-    yield [cell_folder(place, CellKey(model, seed)) / "model.safetensors"]
+    cell = cell_folder(place, CellKey(model, seed))
+    yield [cell / "model.safetensors"]
+    # Of a run with --folds or --images-per-class.
+    yield sorted(place.glob(f"cells/{glob.escape(cell.name)}-*/model.safetensors"))
     for name in _names_of(model):
         for suffix in SUFFIXES:
             yield [place / (name + suffix)]
