@@ -22,6 +22,7 @@ from zoo.encoding import (
     TriangleCodes,
     pool_max,
 )
+from zoo.fit import check_image_size
 from zoo.kernel_map import KernelMap
 
 
@@ -171,3 +172,40 @@ def test_any_size_gives_as_many_features(name: str, size: int) -> None:
 def test_fisher_vectors_have_no_maximum() -> None:
     with pytest.raises(ValueError, match="pooling=max: Fisher vectors are means"):
         create_model("hog_svm@encoding=fisher,pooling=max")
+
+
+@pytest.mark.parametrize(
+    ("switches", "reader"),
+    [
+        ("trees=3", "classifier=forest"),
+        ("landmarks=5", "classifier=rbf"),
+        ("gaussians=4", "encoding=fisher"),
+        ("encoding=fisher,codes=10", "encoding=vq, triangle, llc"),
+        ("encoding=none,levels=2", "an encoding"),
+        ("encoding=none,pooling=max", "an encoding"),
+    ],
+)
+def test_a_switch_that_nothing_reads_is_refused(switches: str, reader: str) -> None:
+    """Else it would be another row of the same model."""
+    with pytest.raises(ValueError, match=f"goes with {reader}, and nothing else reads it"):
+        create_model(f"hog_svm@{switches}")
+
+
+def test_a_patch_has_two_values_at_least_and_no_more_than_the_image() -> None:
+    with pytest.raises(ValueError, match="patch=1: a patch of 1 values has no contrast"):
+        create_model("kmeans_patches@patch=1,in_channels=1")
+    with pytest.raises(ValueError, match=r"patch=40 can't read images of 32 px: it reads 48, 64"):
+        check_image_size("kmeans_patches@patch=40", 32)
+
+
+def test_a_mixture_that_is_fitted_in_parts_is_scikit_learns() -> None:
+    samples = torch.randn(600, 4, generator=torch.Generator().manual_seed(0))
+    encoder = FisherVectors(3, 4)
+    heeded: list[int] = []
+    learn_codebook(encoder, samples, torch.Generator().manual_seed(1), lambda: heeded.append(1))
+    start = int(torch.randint(2**31, (1,), generator=torch.Generator().manual_seed(1)))
+    mixture = GaussianMixture(3, covariance_type="diag", random_state=start)
+    mixture.fit(samples.double().numpy())
+    assert len(heeded) == -(-mixture.n_iter_ // 10) > 1
+    for name, expected in (("means", mixture.means_), ("weights", mixture.weights_)):
+        assert encoder.state_dict()[name].numpy() == pytest.approx(expected, abs=1e-6)

@@ -46,6 +46,25 @@ def test_a_class_without_images_has_the_least_share() -> None:
     assert found["validation_top1"] == pytest.approx(float(right))
 
 
+def test_trees_that_are_grown_in_parts_are_those_of_a_forest_grown_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from sklearn.ensemble import RandomForestClassifier
+
+    monkeypatch.setattr("bench.train.forest_solver.AT_ONCE", 3)
+    train, test = draw_features(400, 0), draw_features(300, 1)
+    forest = Forest(NUM_FEATURES, NUM_CLASSES, num_trees=7, num_leaves=16)
+    solver = Trees(forest, len(train.rows), seed=5)
+    solver.take(train)
+    heeded: list[int] = []
+    solver.solve(train, lambda: heeded.append(1))
+    assert len(heeded) == 3  # before 3, 6 and 7 trees
+    grown = RandomForestClassifier(7, max_leaf_nodes=16, random_state=5)
+    grown.fit(train.rows.numpy(), train.labels.numpy())
+    expected = np.maximum(grown.predict_proba(test.rows.numpy()), LEAST_SHARE)
+    assert forest(test.rows).exp().numpy() == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_threshold_between_two_floats_sends_both_where_scikit_learn_does() -> None:
     """A float32 just above a threshold in double precision must not fall to its left."""
     from sklearn.tree import DecisionTreeClassifier
