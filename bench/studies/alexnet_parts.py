@@ -90,8 +90,8 @@ def _whole(lab: Lab) -> RunConfig:
     return RunConfig(
         models=(_name("alexnet_grouped_cifar", lab.quick),),
         **use_cifar(lab.data_dir, quick=lab.quick),
-        epochs=6 if lab.quick else 20,
-        seeds=(0, 1) if lab.quick else (0, 1, 2),
+        epochs=4 if lab.quick else 20,
+        seeds=(0, 1, 2),
         batch_size=64 if lab.quick else 128,
         lr=0.03,
     )

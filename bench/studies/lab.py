@@ -95,7 +95,9 @@ class Trained:
         if len(ours) == 1:
             return Gain(*top1_difference(ours, theirs))
         points = 100 * (ours.astype(np.float64) - theirs)
-        return Gain(*mean_difference(points, np.zeros_like(points[:1])))
+        (value, low, high), p = mean_difference(points, np.zeros_like(points[:1]))
+        # Of two or three seeds Student's limits may lie where no difference can.
+        return Gain(Estimate(value, max(low, -100), min(high, 100)), p)
 
 
 @dataclass
