@@ -91,9 +91,10 @@ class Family:
 # LeNet-5: zoo/lenet.py
 LECUN = "LeCun et al., Gradient-based learning applied to document recognition"
 lenet = Family("lenet", 1998, LECUN, "lenet", lr=0.05)
+DENSE_C3 = "C3 is computed dense; at a rate of 0.05 its squashing units stick at their limits"
 LENET = (
     lenet.row("lenet5", 32, 4, 69_656, 659_280, stem="3 channels, ReLU, max pooling"),
-    lenet.row("lenet5_1998", 32, 4, 60_000, 415_680, in_channels=1, notes="C3 is computed dense"),
+    lenet.row("lenet5_1998", 32, 4, 60_000, 415_680, in_channels=1, lr=0.01, notes=DENSE_C3),
 )
 
 # AlexNet: zoo/two_tower.py for the towers as modules of their own, else zoo/alexnet.py. What can
