@@ -68,7 +68,13 @@ def draw_plot(plot: Plot) -> dict[str, Any]:
     if plot.kind == "dots":
         rows = list(dict.fromkeys(_as_place(p.place) for one in plot.series for p in one.points))
         layout = {
-            "yaxis": {"type": "category", "categoryarray": rows, "autorange": "reversed"},
+            # A name at every row, however narrow the page is.
+            "yaxis": {
+                "type": "category",
+                "categoryarray": rows,
+                "autorange": "reversed",
+                "dtick": 1,
+            },
             "rows": len(rows),
         }
     elif plot.log_x:
