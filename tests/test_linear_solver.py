@@ -107,3 +107,20 @@ def test_scores_are_scaled_to_the_lowest_loss() -> None:
     chances = (3 * scores).softmax(1).cumsum(1).numpy()
     labels = torch.from_numpy((draws > chances).sum(1)).clamp(max=2)
     assert find_scale(scores, labels) == pytest.approx(3, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", [SupportVectors, Ridge])
+def test_more_features_than_images_end_the_search_where_sums_carry_no_more(
+    kind: type[SupportVectors] | type[Ridge],
+) -> None:
+    """Every strength is as good on validation, so that none but this ends the search."""
+    generator = torch.Generator().manual_seed(0)
+    rows = 30 + torch.randn(60, 400, generator=generator)
+    labels = torch.arange(60) % 3
+    layer = nn.Linear(400, 3).requires_grad_(False)
+    solver = kind(layer, 60, 0)
+    solver.take(Features(rows, labels))
+    found = solver.solve(Features(rows, labels), lambda: None)
+    assert isinstance(found["validation_top1"], dict)
+    assert found["validation_top1"]["1"] == 100
+    assert layer.weight.isfinite().all()
