@@ -115,7 +115,7 @@ class SupportVectors(KeptFeatures):
         for strength in STRENGTHS:
             try:
                 weight, bias = solve(strength, (weight, bias), tolerance=COARSE)
-            except torch.linalg.LinAlgError:
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
                 break  # more features than images: products in float32 carry nothing weaker
             choice.judge(strength, weight, bias)
             if choice.num_falls == MOST_FALLS:
