@@ -124,3 +124,13 @@ def test_more_features_than_images_end_the_search_where_sums_carry_no_more(
     assert isinstance(found["validation_top1"], dict)
     assert found["validation_top1"]["1"] == 100
     assert layer.weight.isfinite().all()
+
+
+def test_features_that_float32_cannot_tell_apart_are_refused_in_one_line() -> None:
+    """Sums of squares of 1e5 hold 1e3 at their last digit, and the features vary by 1."""
+    rows = 1e5 + torch.randn(60, 400, generator=torch.Generator().manual_seed(0))
+    solver = Ridge(nn.Linear(400, 3).requires_grad_(False), 60, 0)
+    train = Features(rows, torch.arange(60) % 3)
+    solver.take(train)
+    with pytest.raises(ValueError, match="the features are too far from 0, beside how they vary"):
+        solver.solve(train, lambda: None)

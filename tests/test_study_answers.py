@@ -20,7 +20,7 @@ from bench.studies.catalogue import CATALOGUE, STUDIES, Study
 from bench.studies.explain import say_difference
 from bench.studies.image_set import use_cifar
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import say_verdicts
+from bench.studies.wording import say_gains, say_verdicts
 from tests.support.record_factory import data_info, record
 from zoo.registry import create_empty
 
@@ -204,8 +204,12 @@ def test_verdicts_are_adjusted_for_their_number() -> None:
     points = [Estimate(value, 0, 0) for value in (1.0, -1.0, 1.0, 1.0)]
     p = (0.01, 0.02, 0.04, 0.9)
     said = ["proven better", "undecided", "undecided", "undecided"]
-    assert say_verdicts(list(zip(points, p, strict=True))) == said
-    assert say_verdicts([(points[1], 0.02)]) == ["proven worse"]
+    gains = dict(enumerate(zip(points, p, strict=True)))
+    assert list(say_verdicts(gains).values()) == said
+    assert say_verdicts({"one": (points[1], 0.02)}) == {"one": "proven worse"}
+    assert say_gains({"one": (points[1], 0.02)}) == {
+        "one": "-1.0 points (+0.0 to +0.0), proven worse"
+    }
 
 
 def test_too_few_wrong_answers_are_said_instead_of_compared() -> None:

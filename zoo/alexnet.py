@@ -14,6 +14,7 @@ of them to a process.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_type_hints
@@ -83,7 +84,7 @@ HALF = replace(SINGLE_TOWER, widths=(48, 128, 192, 192, 128), hidden=2048)
 OWT = replace(SINGLE_TOWER, widths=(64, 192, 384, 256, 256), dropped=("fc6", "fc7"))
 
 
-class AlexNetForm(nn.Module):
+class AlexNetForm(nn.Module, ABC):
     """Any AlexNet, whole or shared: `run` says where its five parts are computed.
 
     The parts are cut where the towers read each other, so that a form has to say only how they
@@ -100,17 +101,17 @@ class AlexNetForm(nn.Module):
         x = self.run(apply_fc7, self.drop("fc7", x))
         return self.run(apply_fc8, self.drop("fc8", x))
 
+    @abstractmethod
     def run(self, part: "Part", x: Tensor) -> Tensor:
         """Run one part on (N, all maps or units, ...), all that the part before it gave."""
-        raise NotImplementedError
 
+    @abstractmethod
     def own_state(self, grouped: State) -> dict[str, Tensor]:
         """Turn the grouped network's weights into this form's, or this rank's share of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def grouped_state(self) -> dict[str, Tensor]:
         """Return these weights as the grouped network's; on a mesh every rank must call it."""
-        raise NotImplementedError
 
     def adopt(self, state: State) -> State:
         """Turn the weights of any form of an AlexNet into this form's.

@@ -1,7 +1,7 @@
 """What of a model speaks against a request, found before anything starts."""
 
 from bench.data.dataset import Dataset
-from bench.data.subset import take_part
+from bench.data.subset import take_parts
 from bench.request.config import RunConfig
 from bench.train.build import get_dropout_rates
 from bench.train.solver_choice import check_solver
@@ -31,11 +31,5 @@ def check_spec(spec: ModelSpec, config: RunConfig, data: Dataset) -> None:
     if spec.learner == ONCE and config.epochs != 0:
         model = create_empty(spec.name, num_classes=num_classes)
         assert isinstance(model, FittedModel), "its spec says that it is fitted once"
-        check_solver(spec.name, model, _count_most_images(data, config), config.world or 1)
-
-
-def _count_most_images(data: Dataset, config: RunConfig) -> int:
-    """Return how many images the cells learn from that learn from most."""
-    # How many there are doesn't depend on model and seed.
-    parts = {(key.fold, key.images_per_class): key for key in config.cell_keys}
-    return max(len(take_part(data, key, config).train_indices) for key in parts.values())
+        num_images = max(len(part.train_indices) for part in take_parts(data, config))
+        check_solver(spec.name, model, num_images, config.world or 1)

@@ -5,7 +5,7 @@ import numpy as np
 from bench.data.cache import Say
 from bench.data.dataset import Dataset, describe_classes, open_dataset, say_nothing
 from bench.data.run_look import add_look
-from bench.data.subset import take_classes, take_part
+from bench.data.subset import take_classes, take_part, take_parts
 from bench.request.config import RunConfig
 
 __all__ = ["Dataset", "describe_part", "open_run_data"]  # whoever opens a run's data names them
@@ -63,18 +63,13 @@ def _smallest_training_set(data: Dataset, config: RunConfig) -> int:
 
     ValueError where a fold leaves nothing for validation.
     """
-    # How many there are doesn't depend on model and seed.
-    seen = {(key.fold, key.images_per_class): key for key in config.cell_keys}
-    smallest = len(data.train_indices)
-    for key in seen.values():
-        part = take_part(data, key, config)
-        if key.fold is not None and not len(part.validation_indices):
-            raise ValueError(
-                f"--folds {config.folds}: {data.name} has two images of each class, so that none "
-                "is left for validation; add images"
-            )
-        smallest = min(smallest, len(part.train_indices))
-    return smallest
+    parts = take_parts(data, config)
+    if config.folds and not all(len(part.validation_indices) for part in parts):
+        raise ValueError(
+            f"--folds {config.folds}: {data.name} has two images of each class, so that none "
+            "is left for validation; add images"
+        )
+    return min(len(part.train_indices) for part in parts)
 
 
 def describe_part(data: Dataset, config: RunConfig) -> str:

@@ -34,6 +34,13 @@ def take_part(data: Dataset, key: CellKey, config: RunConfig) -> Dataset:
     return replace(data, train_indices=np.sort(rows[take_first(labels, counts)]))
 
 
+def take_parts(data: Dataset, config: RunConfig) -> list[Dataset]:
+    """Return a run's data as its cells see it, once for each fold and number of images."""
+    # Which images, but not how many, depends on the seed.
+    keys = {(key.fold, key.images_per_class): key for key in config.cell_keys}
+    return [take_part(data, key, config) for key in keys.values()]
+
+
 def take_fold(data: Dataset, fold: int, num_folds: int) -> Dataset:
     """Return a data set whose test set is one of K folds of its training set.
 

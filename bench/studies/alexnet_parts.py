@@ -7,7 +7,7 @@ from bench.request.config import RunConfig
 from bench.results.finding import Answer, Plot, Point, Series, point_at
 from bench.studies.image_set import use_cifar
 from bench.studies.lab import Lab
-from bench.studies.wording import say_count, say_estimate, say_seeds, say_verdicts
+from bench.studies.wording import say_count, say_estimate, say_gains, say_seeds
 
 WHOLE = "whole"
 
@@ -45,12 +45,7 @@ def alexnet_parts(lab: Lab) -> Answer:
     crops = replace(_whole(lab), pretrained=str(lab.folder / WHOLE), epochs=0, crops=10, lr=None)
     variants["ten crops"] = lab.train("ten crops", crops)
     gains = {part: variants[part.having].gain_over(variants[part.lacking]) for part in PARTS}
-    answer = [
-        f"{part.name}: {say_estimate(gain.points, 'points', signed=True)}, {verdict}."
-        for (part, gain), verdict in zip(
-            gains.items(), say_verdicts(list(gains.values())), strict=True
-        )
-    ]
+    answer = [f"{part.name}: {said}." for part, said in say_gains(gains).items()]
     paper = [Point(place=part.name, value=part.published) for part in PARTS if part.published]
     ours = [point_at(part.name, gain.points) for part, gain in gains.items()]
     whole = variants[WHOLE]

@@ -12,8 +12,8 @@ from bench.studies.wording import (
     join_names,
     say_count,
     say_estimate,
+    say_gains,
     say_seeds,
-    say_verdicts,
 )
 
 OPTIMISERS: dict[str, dict[str, Any]] = {
@@ -36,11 +36,10 @@ def flowers(lab: Lab) -> Answer:
     }
     order = sorted(found, key=lambda name: -found[name].accuracy.value)
     first, second = found[order[0]], found[order[1]]
-    lead = first.gain_over(second)
-    (verdict,) = say_verdicts([lead])
+    (lead,) = say_gains({order[1]: first.gain_over(second)}).values()
     answer = [
         f"{order[0]} comes first with {say_estimate(first.accuracy, '%')} top-1, "
-        f"{say_estimate(lead.points, 'points', signed=True)} over {order[1]}, {verdict}.",
+        f"against {order[1]} {lead}.",
         f"All: {join_names(f'{name} {found[name].accuracy.value:.1f} %' for name in order)}.",
     ]
     record = first.records[0]

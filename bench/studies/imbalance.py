@@ -15,8 +15,8 @@ from bench.studies.wording import (
     join_names,
     say_count,
     say_estimate,
+    say_gains,
     say_seeds,
-    say_verdicts,
 )
 
 RATIOS = (10, 100)
@@ -65,16 +65,14 @@ def _say_tails(found: Mapping[str, Trained], ratio: int) -> list[str]:
         for name in list(REMEDIES)[1:]
         for part in places
     }
-    verdicts = dict(zip(gains, say_verdicts(list(gains.values())), strict=True))
+    changes = say_gains(gains)
     sentences = [f"At a ratio of {ratio} top-1 of the tail is: {said}."]
     for name in list(REMEDIES)[1:]:
-        changes = [
-            f"{'in the ' + part if part else 'over all classes'} by "
-            f"{say_estimate(gains[name, part].points, 'points', signed=True)}, "
-            f"{verdicts[name, part]}"
+        where = [
+            f"{'in the ' + part if part else 'over all classes'} by {changes[name, part]}"
             for part in places
         ]
-        sentences.append(f"At {ratio}, {name} changes top-1 {'; '.join(changes)}.")
+        sentences.append(f"At {ratio}, {name} changes top-1 {'; '.join(where)}.")
     return sentences
 
 

@@ -13,8 +13,8 @@ from bench.studies.wording import (
     join_names,
     say_count,
     say_estimate,
+    say_gains,
     say_seeds,
-    say_verdicts,
 )
 
 # SGD without momentum takes the steps of the others at larger rates.
@@ -51,11 +51,10 @@ def optimisers(lab: Lab) -> Answer:
     if len(order) < 2:
         raise ValueError(f"nothing to compare: {'; '.join(tried)}")
     first, second = best[order[0]], best[order[1]]
-    lead = first.gain_over(second)
-    (verdict,) = say_verdicts([lead])
+    (lead,) = say_gains({order[1]: first.gain_over(second)}).values()
     answer = [
         f"{order[0]} comes first with {say_estimate(first.accuracy, '%')} top-1, "
-        f"{say_estimate(lead.points, 'points', signed=True)} over {order[1]}, {verdict}.",
+        f"against {order[1]} {lead}.",
         f"Best rates by validation: {'; '.join(tried)}.",
     ]
     data = first.records[0].data

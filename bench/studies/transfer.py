@@ -9,9 +9,10 @@ from bench.results.finding import Answer, Plot, Series, point_at
 from bench.studies.image_set import find_pretrained, use_flowers
 from bench.studies.lab import Lab, Trained
 from bench.studies.wording import (
+    BETTER,
     join_names,
     say_count,
-    say_estimate,
+    say_gains,
     say_seeds,
     say_verdicts,
 )
@@ -85,12 +86,8 @@ def _say_gains(
 ) -> list[str]:
     """Say what one way is worth against another, by the number of images of a class."""
     gains = {count: one.gain_over(found[worse][count]) for count, one in found[better].items()}
-    verdicts = dict(zip(gains, say_verdicts(list(gains.values())), strict=True))
-    said = [
-        f"with {count} {say_estimate(gain.points, 'points', signed=True)}, {verdicts[count]}"
-        for count, gain in gains.items()
-    ]
-    proven = [f"{count}" for count, verdict in verdicts.items() if verdict == "proven better"]
+    said = [f"with {count} {gain}" for count, gain in say_gains(gains).items()]
+    proven = [f"{count}" for count, verdict in say_verdicts(gains).items() if verdict == BETTER]
     where = (
         f"with {join_names(proven)} images of a class" if proven else "with none of these numbers"
     )

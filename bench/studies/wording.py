@@ -1,9 +1,13 @@
 """Numbers with their intervals in words. No torch."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from bench.results.interval import CONFIDENCE, Estimate, holm
+
+K = TypeVar("K")
+BETTER, WORSE = "proven better", "proven worse"
 
 
 def say_estimate(estimate: Estimate, unit: str, *, digits: int = 1, signed: bool = False) -> str:
@@ -24,17 +28,22 @@ def say_proof(
     return below if difference.high < 0 else "undecided"
 
 
-def say_verdicts(
-    differences: Sequence[tuple[Estimate, float]],
-    above: str = "proven better",
-    below: str = "proven worse",
-) -> list[str]:
-    """Say of each difference what its p proves, adjusted for how many there are (Holm 1979)."""
-    adjusted = holm([p for _, p in differences])
-    return [
-        "undecided" if p > 1 - CONFIDENCE else above if difference.value > 0 else below
-        for (difference, _), p in zip(differences, adjusted, strict=True)
-    ]
+def say_gains(gains: Mapping[K, tuple[Estimate, float]]) -> dict[K, str]:
+    """Return each gain in points of top-1 with its interval, and what its p proves."""
+    verdicts = say_verdicts(gains)
+    return {
+        key: f"{say_estimate(points, 'points', signed=True)}, {verdicts[key]}"
+        for key, (points, _) in gains.items()
+    }
+
+
+def say_verdicts(gains: Mapping[K, tuple[Estimate, float]]) -> dict[K, str]:
+    """Say of each gain what its p proves, adjusted for how many there are (Holm 1979)."""
+    adjusted = holm([p for _, p in gains.values()])
+    return {
+        key: "undecided" if p > 1 - CONFIDENCE else BETTER if points.value > 0 else WORSE
+        for (key, (points, _)), p in zip(gains.items(), adjusted, strict=True)
+    }
 
 
 def say_seeds(number: int) -> str:

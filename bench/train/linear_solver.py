@@ -71,7 +71,12 @@ class _Choice:
 
     @property
     def strength(self) -> float:
-        """Return the best strength; of two that are as good the stronger one, which came first."""
+        """Return the best strength; of two that are as good the stronger one, which came first.
+
+        ValueError where not even the strongest could be solved.
+        """
+        if not self.accuracies:
+            raise ValueError("the features are too far from 0, beside how they vary, for float32")
         return max(self.accuracies, key=lambda strength: self.accuracies[strength])
 
     def judge(self, strength: float, weight: Tensor, bias: Tensor) -> None:
@@ -87,11 +92,12 @@ class _Choice:
 
     def conclude(self, scaling: _Scaling, layer: nn.Linear) -> dict[str, JsonValue]:
         """Write the best weights into a layer; return what was found."""
+        strength = self.strength
         weight, bias = self.best
         scale = find_scale(self.validation.rows @ weight.T + bias, self.validation.labels)
         write_linear(layer, *scaling.fold(scale * weight, scale * bias))
         tried: dict[str, JsonValue] = {f"{one:g}": top1 for one, top1 in self.accuracies.items()}
-        return {"strength": self.strength, "validation_top1": tried, "scale": scale}
+        return {"strength": strength, "validation_top1": tried, "scale": scale}
 
 
 class SupportVectors(KeptFeatures):
