@@ -59,7 +59,7 @@ def sift_svm(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -
     return build_fitted(SIFT, CODED, num_classes, switches)
 
 
-PATCH_CHUNK = 8  # images of 32 px: each has a map of 27x27 a code
+PATCH_CHUNK = 2  # images of 32 px: each has a map of 27x27 a code
 
 
 def kmeans_patches(
@@ -68,6 +68,7 @@ def kmeans_patches(
     in_channels: int = 3,
     codes: int = 1600,
     patch: int = 6,
+    mirror: bool = True,
     classifier: Literal["ridge", "svm"] = "ridge",
 ) -> nn.Module:
     """Build a linear classifier on codes of whitened patches (Coates, Lee, Ng 2011).
@@ -83,5 +84,6 @@ def kmeans_patches(
         pyramid,
         classifier=build_linear(codes * pyramid.num_cells, num_classes),
         solver=classifier,
+        mirror=mirror,
         chunk=PATCH_CHUNK,
     )

@@ -42,10 +42,11 @@ class Codebook(Encoder):
     def nearness(self, maps: Tensor) -> Tensor:
         """Return what grows as a centre is nearer, the same for all but a term of the descriptor.
 
-        The product with the centre less half the centre's square, a 1x1 convolution.
+        The product with the centre less half the centre's square. Channels come last in memory: a
+        matrix product, and what follows goes along them.
         """
         offset = -self.centres.square().sum(dim=1) / 2
-        return F.conv2d(maps, self.centres[:, :, None, None], offset)
+        return F.linear(maps.movedim(1, 3), self.centres, offset).movedim(3, 1)
 
     def distances(self, maps: Tensor) -> Tensor:
         """Return every descriptor's distance from every centre, (N, num_codes, H, W)."""

@@ -52,6 +52,7 @@ class Design:
     landmarks: int = 2000  # training images by which rbf compares all others
     trees: int = 100  # of a forest, each of at most so many leaves
     leaves: int = 4096
+    mirror: bool = False  # features are means over the image and its mirror image
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class FittedModel(nn.Module):
     """Descriptors, the codes that they become, their pooling, and a classifier.
 
     `solver` names how the classifier is fitted. Without an encoder there is no codebook to learn.
+    With `mirror` features are means over an image and its mirror image.
     At most `chunk` images are in memory at once.
     """
 
@@ -84,6 +86,7 @@ class FittedModel(nn.Module):
         kernel: KernelMap | None = None,
         classifier: nn.Linear | Forest,
         solver: Solver,
+        mirror: bool,
         chunk: int,
     ) -> None:
         super().__init__()
@@ -93,6 +96,7 @@ class FittedModel(nn.Module):
         self.kernel = kernel
         self.classifier = classifier
         self.solver = solver
+        self.mirror = mirror
         self.chunk = chunk
 
     @property
@@ -124,6 +128,10 @@ class FittedModel(nn.Module):
         return torch.cat([self._pool(part) for part in torch.split(images, self.chunk)])
 
     def _pool(self, images: Tensor) -> Tensor:
+        features = self._describe(images)
+        return (features + self._describe(images.flip(3))) / 2 if self.mirror else features
+
+    def _describe(self, images: Tensor) -> Tensor:
         maps = self.local(images)
         if self.encoder is not None:
             maps = self.encoder(maps)
@@ -180,6 +188,7 @@ def build_fitted(
         kernel=kernel,
         classifier=classifier,
         solver=solver,
+        mirror=design.mirror,
         chunk=CHUNK,
     )
 
