@@ -39,6 +39,21 @@ def test_codes_are_those_of_a_loop_over_places() -> None:
     assert torch.equal(hard(maps).movedim(1, 3).long(), nearest)
 
 
+@pytest.mark.parametrize("name", ["hog_svm@mirror=true", "kmeans_patches@codes=20"])
+def test_features_are_means_over_an_image_and_its_mirror_image(name: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=3).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    images = 255 * torch.rand(3, 3, 32, 32)
+    found = model.embed(images)
+    torch.testing.assert_close(model.embed(images.flip(3)), found)
+    model.mirror = False
+    expected = torch.stack([model.embed(images), model.embed(images.flip(3))]).mean(0)
+    assert not torch.allclose(model.embed(images), found)
+    torch.testing.assert_close(found, expected)
+
+
 def test_fisher_vectors_are_scikit_images() -> None:
     """Those by means and deviations, which pooling averages; its sign of the latter is ours turned.
 

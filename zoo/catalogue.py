@@ -355,7 +355,7 @@ CLASSICAL = (
     forest.row("hog_forest", 32, 1, 44_236_400, 0),
     lbp.row("lbp_svm", 32, 1, 431_900, 2_414_200),
     sift.row("sift_svm", 32, 1, 445_700, 4_826_400),
-    patches.row("kmeans_patches", 32, 1, 824_672, 135_114_256),
+    patches.row("kmeans_patches", 32, 1, 824_672, 269_588_512),
 )
 
 CATALOGUE: tuple[ModelSpec, ...] = (

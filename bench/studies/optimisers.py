@@ -1,12 +1,11 @@
 """Which optimiser learns best when each has its best rate of a grid, chosen on validation."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from bench.request.config import RunConfig
 from bench.results.finding import Answer, Plot, Series, point_at
-from bench.results.record import RunRecord
+from bench.studies.best_rate import train_at_best_rate
 from bench.studies.image_set import use_cifar
 from bench.studies.lab import Lab, Trained
 from bench.studies.wording import (
@@ -32,8 +31,7 @@ GRID: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
 def optimisers(lab: Lab) -> Answer:
     """Which of five optimisers is best, each at its best rate of a stated grid?
 
-    Every rate is tried with one seed; the rate with the highest validation top-1 is trained with
-    the others, and only then the test images count. The quick form tries every other rate.
+    The rate is chosen on validation. The quick form tries every other rate.
     """
     seeds = (0, 1, 2)
     best: dict[str, Trained] = {}
@@ -41,12 +39,13 @@ def optimisers(lab: Lab) -> Answer:
     for name in GRID:
         rates = _list_rates(name, lab)
         grid = join_names(f"{rate:g}" for rate in rates)
-        found = _train_at_best_rate(name, rates, seeds, lab)
+        config = replace(_request(lab), **GRID[name][0], seeds=seeds)
+        found = train_at_best_rate(lab, name, config, rates)
         if found is None:
             tried.append(f"{name} diverged at each of {grid}")
             continue
-        rate, best[name] = found
-        tried.append(f"{name} {rate:g} of {grid}")
+        best[name] = found.trained
+        tried.append(f"{name} {found.rate:g} of {grid}")
     order = sorted(best, key=lambda name: -best[name].accuracy.value)
     if len(order) < 2:
         raise ValueError(f"nothing to compare: {'; '.join(tried)}")
@@ -86,34 +85,9 @@ def optimisers(lab: Lab) -> Answer:
     )
 
 
-def _train_at_best_rate(
-    name: str, rates: Sequence[float], seeds: tuple[int, ...], lab: Lab
-) -> tuple[float, Trained] | None:
-    """Return the best rate with which no seed diverges, and all seeds trained at it."""
-    config = replace(_request(lab), **GRID[name][0])
-    found = {
-        rate: lab.train(f"{name} {rate:g}", replace(config, lr=rate), may_diverge=True)
-        for rate in rates
-    }
-    stable = [rate for rate in rates if not found[rate].has_diverged]
-    for rate in sorted(stable, key=lambda rate: -validation_top1(found[rate].records[0])):
-        others = replace(config, lr=rate, seeds=seeds[1:])
-        rest = lab.train(f"{name} {rate:g}, other seeds", others, may_diverge=True)
-        if not rest.has_diverged:
-            return rate, found[rate].join(rest)
-    return None
-
-
 def _list_rates(name: str, lab: Lab) -> tuple[float, ...]:
     rates = GRID[name][1]
     return rates[1::2] if lab.quick else rates
-
-
-def validation_top1(record: RunRecord) -> float:
-    """Return the top-1 of the last epoch's validation in percent."""
-    evaluation = record.epochs[-1].evaluation
-    assert evaluation is not None, "every epoch is evaluated"
-    return evaluation.top1
 
 
 def _request(lab: Lab) -> RunConfig:

@@ -6,6 +6,7 @@ from typing import Any
 from bench.request.config import RunConfig
 from bench.request.recipe import backbones
 from bench.results.finding import Answer, Plot, Series, point_at
+from bench.studies.best_rate import train_at_best_rate
 from bench.studies.image_set import find_pretrained, use_flowers
 from bench.studies.lab import Lab, Trained
 from bench.studies.wording import (
@@ -19,6 +20,7 @@ from bench.studies.wording import (
 
 LARGE, SMALL = "timm:tf_efficientnet_lite0", "cuda_convnet"
 MOST_TIMES = 5  # the epochs, where images are few: each epoch is evaluated
+RATES = (0.003, 0.01, 0.03, 0.1)
 CIFAR = "CIFAR-100 first"
 SCRATCH = "from scratch"
 FROZEN, WHOLE = "ImageNet, frozen", "ImageNet, whole"
@@ -31,19 +33,28 @@ def transfer(lab: Lab) -> Answer:
 
     Five kinds of flowers; EfficientNet-Lite 0 from scratch and from ImageNet's weights, frozen and
     whole, and a small network from scratch and from weights that were trained here on CIFAR-100.
-    Fewer images are trained on for more epochs, up to five times as many. The quick form has 96 px
-    instead of 224, fewer images and one seed.
+    Fewer images are trained on for more epochs, up to five times as many. What learns by steps has
+    its best rate of a grid, chosen on validation. The quick form has 96 px instead of 224, fewer
+    images, every other rate and one seed.
     """
     counts = (5, 25) if lab.quick else (5, 20, 100, 400)
+    rates = RATES[1::2] if lab.quick else RATES
     lab.train(CIFAR, _first_on_cifar100(lab))
     found: dict[str, dict[int, Trained]] = {}
+    chosen: dict[str, list[str]] = {}
     for count in counts:
-        for name, config in _list_ways(lab).items():
-            config = replace(config, images_per_class=(count,))
-            if config.train == "all":
-                more = min(counts[-1] // count, MOST_TIMES)
-                config = replace(config, epochs=more * (config.epochs or 0))
-            found.setdefault(name, {})[count] = lab.train(f"{name}, {count}", config)
+        for way, config in _list_ways(lab).items():
+            name, config = f"{way}, {count}", replace(config, images_per_class=(count,))
+            if config.train == "head":  # fitted in closed form: there is no rate
+                found.setdefault(way, {})[count] = lab.train(name, config)
+                continue
+            more = min(counts[-1] // count, MOST_TIMES)
+            config = replace(config, epochs=more * (config.epochs or 0))
+            best = train_at_best_rate(lab, name, config, rates)
+            if best is None:
+                raise ValueError(f"{name} diverged at each rate of {join_names(map(str, rates))}")
+            found.setdefault(way, {})[count] = best.trained
+            chosen.setdefault(way, []).append(f"{best.rate:g}")
     answer = _say_gains(found, WHOLE, FROZEN, "training all of it")
     answer += _say_gains(found, CIFAR_WHOLE, SMALL_SCRATCH, "starting from CIFAR-100's weights")
     for count in counts:
@@ -56,7 +67,10 @@ def transfer(lab: Lab) -> Answer:
         setting=(
             f"{join_names(record.data.class_names)}: {record.data.num_test} test photographs; "
             f"{LARGE} at {record.data.image_size} px and {SMALL} at 32 px, "
-            f"{say_count(len(_seeds(lab)), 'seed')}."
+            f"{say_count(len(_seeds(lab)), 'seed')}; rates of "
+            f"{join_names(f'{rate:g}' for rate in rates)} by validation, for "
+            f"{join_names(map(str, counts))} images of a class: "
+            f"{'; '.join(f'{way} {join_names(some)}' for way, some in chosen.items())}."
         ),
         beside=(
             "LAB.md: frozen features of all 2,976 training photographs at 224 px give 88 to 90 %.",
@@ -119,15 +133,15 @@ def _list_ways(lab: Lab) -> dict[str, RunConfig]:
         batch_size=16,
         seeds=_seeds(lab),
     )
-    whole = replace(frozen, train="all", epochs=8 if lab.quick else 20, lr=0.01)
+    whole = replace(frozen, train="all", epochs=8 if lab.quick else 20)
     small: dict[str, Any] = {
         "models": (SMALL,),
         "image_size": 32,
         "pretrained": str(lab.folder / CIFAR),
     }
     return {
-        SCRATCH: replace(whole, pretrained="none", lr=0.05),
-        SMALL_SCRATCH: replace(whole, **small | {"pretrained": "none"}, lr=0.05),
+        SCRATCH: replace(whole, pretrained="none"),
+        SMALL_SCRATCH: replace(whole, **small | {"pretrained": "none"}),
         CIFAR_FROZEN: replace(frozen, **small),
         CIFAR_WHOLE: replace(whole, **small),
         FROZEN: frozen,
