@@ -204,7 +204,7 @@ def test_each_way_is_judged_at_its_own_best_rate(data_dir: Path) -> None:
 
 
 def test_a_way_that_diverges_at_each_rate_ends_the_study_in_words(data_dir: Path) -> None:
-    with pytest.raises(ValueError, match=r"^from scratch, 5 diverged at each rate of 0.01 and 0.1"):
+    with pytest.raises(ValueError, match=r"^from scratch, 5 diverged at each of 0.01 and 0.1"):
         answer_of(STUDIES["transfer"], data_dir, diverging=lambda name: "scratch" in name)
 
 

@@ -1,12 +1,13 @@
 """A variant at the best rate of a grid, chosen on validation: none is judged at another's rate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from bench.request.config import RunConfig
 from bench.results.record import RunRecord
 from bench.studies.lab import Lab, Trained
+from bench.studies.wording import join_names, say_estimate, say_gains
 
 
 class AtBestRate(NamedTuple):
@@ -43,6 +44,28 @@ def train_at_best_rate(
         if not rest.has_diverged:
             return AtBestRate(rate, found[rate].join(rest))
     return None
+
+
+def say_rate(name: str, best: AtBestRate | None, rates: Sequence[float]) -> str:
+    """Say which rate of a grid was the best, or that there is none."""
+    grid = join_names(f"{rate:g}" for rate in rates)
+    if best is None:
+        return f"{name} diverged at each of {grid}"
+    return f"{name} {best.rate:g} of {grid}"
+
+
+def rank_variants(found: Mapping[str, Trained], tried: Sequence[str]) -> tuple[list[str], str]:
+    """Return the variants' names by test top-1, the best first, and its lead in words.
+
+    ValueError, which says what was tried, where there are fewer than two.
+    """
+    order = sorted(found, key=lambda name: -found[name].accuracy.value)
+    if len(order) < 2:
+        raise ValueError(f"nothing to compare: {'; '.join(tried)}")
+    first, second = order[:2]
+    (lead,) = say_gains({second: found[first].gain_over(found[second])}).values()
+    top = say_estimate(found[first].accuracy, "%")
+    return order, f"{first} comes first with {top} top-1, against {second} {lead}."
 
 
 def _validation_top1(record: RunRecord) -> float:

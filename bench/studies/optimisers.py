@@ -5,16 +5,10 @@ from typing import Any
 
 from bench.request.config import RunConfig
 from bench.results.finding import Answer, Plot, Series, point_at
-from bench.studies.best_rate import train_at_best_rate
+from bench.studies.best_rate import rank_variants, say_rate, train_at_best_rate
 from bench.studies.image_set import use_cifar
 from bench.studies.lab import Lab, Trained
-from bench.studies.wording import (
-    join_names,
-    say_count,
-    say_estimate,
-    say_gains,
-    say_seeds,
-)
+from bench.studies.wording import say_count, say_seeds
 
 # SGD without momentum takes the steps of the others at larger rates.
 SLOW_START = (0.01, 0.03, 0.1, 0.3)
@@ -33,36 +27,24 @@ def optimisers(lab: Lab) -> Answer:
 
     The rate is chosen on validation. The quick form tries every other rate.
     """
-    seeds = (0, 1, 2)
-    best: dict[str, Trained] = {}
+    found: dict[str, Trained] = {}
     tried = []
-    for name in GRID:
+    for name, (options, _) in GRID.items():
         rates = _list_rates(name, lab)
-        grid = join_names(f"{rate:g}" for rate in rates)
-        config = replace(_request(lab), **GRID[name][0], seeds=seeds)
-        found = train_at_best_rate(lab, name, config, rates)
-        if found is None:
-            tried.append(f"{name} diverged at each of {grid}")
-            continue
-        best[name] = found.trained
-        tried.append(f"{name} {found.rate:g} of {grid}")
-    order = sorted(best, key=lambda name: -best[name].accuracy.value)
-    if len(order) < 2:
-        raise ValueError(f"nothing to compare: {'; '.join(tried)}")
-    first, second = best[order[0]], best[order[1]]
-    (lead,) = say_gains({order[1]: first.gain_over(second)}).values()
-    answer = [
-        f"{order[0]} comes first with {say_estimate(first.accuracy, '%')} top-1, "
-        f"against {order[1]} {lead}.",
-        f"Best rates by validation: {'; '.join(tried)}.",
-    ]
-    data = first.records[0].data
+        best = train_at_best_rate(lab, name, replace(_request(lab), **options), rates)
+        tried.append(say_rate(name, best, rates))
+        if best is not None:
+            found[name] = best.trained
+    order, lead = rank_variants(found, tried)
+    seeds = len(found[order[0]].records)
+    record = found[order[0]].records[0]
+    data = record.data
     return Answer(
-        sentences=tuple(answer),
+        sentences=(lead, f"Best rates by validation: {'; '.join(tried)}."),
         setting=(
-            f"{first.records[0].model}, {data.num_train:,} training images of "
-            f"{len(data.class_names)} classes of {data.name}, {len(first.records[0].epochs)} "
-            f"epochs, one-cycle schedule, weight decay 5e-4, {say_count(len(seeds), 'seed')}."
+            f"{record.model}, {data.num_train:,} training images of "
+            f"{len(data.class_names)} classes of {data.name}, {len(record.epochs)} "
+            f"epochs, one-cycle schedule, weight decay 5e-4, {say_count(seeds, 'seed')}."
         ),
         beside=(
             "The flowers tutorial compares optimisers at one rate each; see the study flowers.",
@@ -70,14 +52,14 @@ def optimisers(lab: Lab) -> Answer:
         plots=(
             Plot(
                 title="Test top-1 of each optimiser at its best rate",
-                caption=say_seeds(len(seeds)),
+                caption=say_seeds(seeds),
                 kind="dots",
                 x="Top-1 (%)",
                 y="Optimiser",
                 series=(
                     Series(
                         name="test",
-                        points=tuple(point_at(name, best[name].accuracy) for name in order),
+                        points=tuple(point_at(name, found[name].accuracy) for name in order),
                     ),
                 ),
             ),
@@ -95,5 +77,6 @@ def _request(lab: Lab) -> RunConfig:
         models=("lenet5",) if lab.quick else ("alexnet_half_cifar",),
         **use_cifar(lab.data_dir, quick=lab.quick),
         epochs=8 if lab.quick else 15,
+        seeds=(0, 1, 2),
         batch_size=64 if lab.quick else 128,
     )

@@ -6,7 +6,7 @@ from typing import Any
 from bench.request.config import RunConfig
 from bench.request.recipe import backbones
 from bench.results.finding import Answer, Plot, Series, point_at
-from bench.studies.best_rate import train_at_best_rate
+from bench.studies.best_rate import say_rate, train_at_best_rate
 from bench.studies.image_set import find_pretrained, use_flowers
 from bench.studies.lab import Lab, Trained
 from bench.studies.wording import (
@@ -52,7 +52,7 @@ def transfer(lab: Lab) -> Answer:
             config = replace(config, epochs=more * (config.epochs or 0))
             best = train_at_best_rate(lab, name, config, rates)
             if best is None:
-                raise ValueError(f"{name} diverged at each rate of {join_names(map(str, rates))}")
+                raise ValueError(say_rate(name, best, rates))
             found.setdefault(way, {})[count] = best.trained
             chosen.setdefault(way, []).append(f"{best.rate:g}")
     answer = _say_gains(found, WHOLE, FROZEN, "training all of it")
