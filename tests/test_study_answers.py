@@ -186,7 +186,7 @@ def test_half_of_alexnet_is_half_in_its_hidden_units_too(data_dir: Path) -> None
 def test_few_images_are_trained_on_for_more_epochs(data_dir: Path) -> None:
     lab = MadeUpLab(data_dir.parent / "s", True, data_dir)
     STUDIES["transfer"].load()(lab)
-    few, many = (lab.asked[f"ImageNet, whole, {count} 0.01"].epochs for count in (5, 25))
+    few, many = (lab.asked[f"ImageNet, whole, {count} 0.003"].epochs for count in (5, 25))
     assert few == 5 * (many or 0)
     assert {lab.asked[f"ImageNet, frozen, {count}"].epochs for count in (5, 25)} == {1}
 
@@ -195,16 +195,16 @@ def test_each_way_is_judged_at_its_own_best_rate(data_dir: Path) -> None:
     """With few images the larger rate is better, with more the smaller; frozen ones have none."""
 
     def truth(name: str, seed: int) -> float:
-        return {"ImageNet, whole, 5 0.1": 70, "ImageNet, whole, 25 0.01": 80}.get(name, 30)
+        return {"ImageNet, whole, 5 0.03": 70, "ImageNet, whole, 25 0.003": 80}.get(name, 30)
 
     answer = answer_of(STUDIES["transfer"], data_dir, truth=truth)
     assert "with 5 +40.0 points" in answer.sentences[0]
     assert "with 25 +50.0 points" in answer.sentences[0]
-    assert "; ImageNet, whole 0.1 and 0.01." in answer.setting
+    assert "; ImageNet, whole 0.03 and 0.003." in answer.setting
 
 
 def test_a_way_that_diverges_at_each_rate_ends_the_study_in_words(data_dir: Path) -> None:
-    with pytest.raises(ValueError, match=r"^from scratch, 5 diverged at each of 0.01 and 0.1"):
+    with pytest.raises(ValueError, match=r"^from scratch, 5 diverged at each of 0.003 and 0.03"):
         answer_of(STUDIES["transfer"], data_dir, diverging=lambda name: "scratch" in name)
 
 
