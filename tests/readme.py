@@ -1,4 +1,4 @@
-"""Write the generated tables of README.md, docs/models.md and docs/trained.md.
+"""Write the generated tables of README.md and of the pages in docs/.
 
 python -m tests.readme             write them
 python -m tests.readme --check     fail where they aren't true
@@ -17,7 +17,10 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 MODELS = ROOT / "docs" / "models.md"
 TRAINED_PAGE = ROOT / "docs" / "trained.md"
+CLASSICAL_PAGE = ROOT / "docs" / "classical.md"
 TRAINED = ROOT / "results" / "trained"
+CLASSICAL = ROOT / "results" / "classical"
+FASHION = ROOT / "results" / "fashion_mnist"
 BEGIN, END = "<!-- {}: written by `python -m tests.readme` -->\n", "<!-- end of {} -->\n"
 
 
@@ -43,6 +46,18 @@ def trained_table() -> str:
         f"| {len(entry.finished)} | {entry.numbers['epochs'].value:.0f} "
         f"| {entry.record.num_parameters or 0:,} |\n"
         for entry, place in _placed_entries(TRAINED)
+    ]
+    return head + rule + "".join(rows)
+
+
+def fitted_table(folder: Path) -> str:
+    """The models of a run beside the time that each took, best first."""
+    head = "| # | model | top-1 % (95 % interval) | training, s |\n"
+    rule = "|---:|---|---:|---:|\n"
+    rows = [
+        f"| {place} | `{entry.model}` | {_top1_text(entry)} "
+        f"| {entry.numbers['train_seconds'].value:.0f} |\n"
+        for entry, place in _placed_entries(folder)
     ]
     return head + rule + "".join(rows)
 
@@ -91,6 +106,8 @@ def main(words: list[str]) -> int:
     for path, name, table in (
         (README, "trained", trained_table()),
         (TRAINED_PAGE, "published", published_table()),
+        (CLASSICAL_PAGE, "classical", fitted_table(CLASSICAL)),
+        (CLASSICAL_PAGE, "fashion", fitted_table(FASHION)),
         (MODELS, "models", model_table()),
     ):
         text = path.read_text(encoding="utf-8")

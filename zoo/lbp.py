@@ -72,7 +72,8 @@ class Lbp(nn.Module):
         grey = to_grey(images).double()
         bits = torch.zeros_like(grey, dtype=torch.int32)
         for place, neighbour in enumerate(_find_ring(grey)):
-            bits += (neighbour >= grey) * 2**place
+            # Not a truth times a number: that is of 64 bits, and takes most of the time.
+            bits.add_((neighbour >= grey).int(), alpha=2**place)
         return self.get_buffer("numbers")[bits.long()][:, 0]
 
 
