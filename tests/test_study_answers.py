@@ -159,12 +159,24 @@ def test_a_rate_at_which_a_seed_diverges_is_passed_over(name: str, data_dir: Pat
         assert "SGD 0.3 of 0.03 and 0.3" in answer
 
 
-def test_an_optimiser_that_always_diverges_is_said_and_left_out(data_dir: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "grid"), [("optimisers", "0.01 and 0.1"), ("flowers", "0.001 and 0.003")]
+)
+def test_an_optimiser_that_always_diverges_is_said_and_left_out(
+    name: str, grid: str, data_dir: Path
+) -> None:
     answer = answer_of(
-        STUDIES["optimisers"], data_dir, diverging=lambda name: name.startswith("AdaGrad")
+        STUDIES[name], data_dir, diverging=lambda variant: variant.startswith("AdaGrad")
     )
-    assert "AdaGrad diverged at each of 0.01 and 0.1" in answer.sentences[1]
-    assert "AdaGrad" not in answer.sentences[0]
+    said = " ".join(answer.sentences)
+    assert f"AdaGrad diverged at each of {grid}" in said
+    assert said.count("AdaGrad") == 1
+
+
+@pytest.mark.parametrize("name", ["optimisers", "flowers"])
+def test_optimisers_that_all_diverge_end_the_study_in_words(name: str, data_dir: Path) -> None:
+    with pytest.raises(ValueError, match=r"^nothing to compare: SGD diverged at each of 0.03 and"):
+        answer_of(STUDIES[name], data_dir, diverging=lambda variant: True)
 
 
 def test_where_tanh_never_arrives_the_ratio_has_a_bound(data_dir: Path) -> None:

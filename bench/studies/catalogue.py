@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Study:
     """A study: the function `name` in the module of that name, and what is known before it runs.
 
-    `minutes` are those of the quick form on 2 cores, estimated from its work.
+    `minutes` are those of the quick form, measured on 2 cores (LAB.md).
     """
 
     name: str
@@ -31,16 +31,16 @@ class Study:
 
 
 CATALOGUE = (
-    Study("relu_tanh", "How much sooner does a network of ReLUs learn than one of tanh?", 4),
-    Study("alexnet_parts", "What is each part of AlexNet worth?", 9),
-    Study("optimisers", "Which optimiser learns best, each at its best rate?", 4),
-    Study("overfitting", "How does the gap between training and validation depend on the data?", 5),
-    Study("imbalance", "What do --balance and --class-weights bring to a long tail?", 3),
-    Study("transfer", "What do weights trained on other images bring, frozen or whole?", 6),
-    Study("classical", "How do networks compare with the pipelines that they replaced?", 8),
-    Study("flowers", "How good is half an AlexNet on five kinds of flowers, by optimiser?", 5),
-    Study("explain", "Where does a network look when it is right, and when it is wrong?", 3),
-    Study("same_model_twice", "How often is a winner claimed where there is none?", 3),
+    Study("relu_tanh", "How much sooner does a network of ReLUs learn than one of tanh?", 6),
+    Study("alexnet_parts", "What is each part of AlexNet worth?", 10),
+    Study("optimisers", "Which optimiser learns best, each at its best rate?", 2),
+    Study("overfitting", "How does the gap between training and validation depend on the data?", 3),
+    Study("imbalance", "What do --balance and --class-weights bring to a long tail?", 2),
+    Study("transfer", "What do weights trained on other images bring, frozen or whole?", 9),
+    Study("classical", "How do networks compare with the pipelines that they replaced?", 12),
+    Study("flowers", "How good is half an AlexNet on five kinds of flowers, by optimiser?", 8),
+    Study("explain", "Where does a network look when it is right, and when it is wrong?", 1),
+    Study("same_model_twice", "How often is a winner claimed where there is none?", 2),
 )
 STUDIES = {study.name: study for study in CATALOGUE}
 
