@@ -78,7 +78,9 @@ def draw_plot(plot: Plot) -> dict[str, Any]:
             "rows": len(rows),
         }
     elif plot.log_x:
-        layout = {"xaxis": {"type": "log"}}
+        # Plotly's own marks between tens are bare digits: a 2 for 20.
+        places = sorted({p.place for one in plot.series for p in one.points}, key=float)
+        layout = {"xaxis": {"type": "log", "tickvals": places}}
     return {"x": plot.x, "y": plot.y, "traces": traces, "layout": layout, "title": plot.title}
 
 

@@ -100,7 +100,7 @@ def _say_gains(
 ) -> list[str]:
     """Say what one way is worth against another, by the number of images of a class."""
     gains = {count: one.gain_over(found[worse][count]) for count, one in found[better].items()}
-    said = [f"with {count} {gain}" for count, gain in say_gains(gains).items()]
+    said = [f"{gain}, with {count} images of a class" for count, gain in say_gains(gains).items()]
     proven = [f"{count}" for count, verdict in say_verdicts(gains).items() if verdict == BETTER]
     where = (
         f"with {join_names(proven)} images of a class" if proven else "with none of these numbers"
