@@ -262,9 +262,8 @@ def fashion_mnist() -> RunConfig:
     of features with support vectors, and HOG with a random forest, fitted once. Images are neither
     mirrored nor moved. The data set's own table (zalandoresearch/fashion-mnist on GitHub, submitted
     figures) has 90.0 % for a perceptron of three layers, 87.6 to 93.2 % for two convolutions, and
-    92.6 % for HOG with an SVM. Ours, of one seed: LeNet-5 90.7 %, a perceptron 89.7 %, `hog_svm`
-    91.2 %, `hog_forest` 87.4 % (LAB.md). About 15 minutes of training on 2 CPU cores, by
-    `--dry-run`'s estimate. The forest needs the extra `classic`.
+    92.6 % for HOG with an SVM. Ours, of one seed, are in docs/classical.md. About 15 minutes of
+    training on 2 CPU cores, by `--dry-run`'s estimate. The forest needs the extra `classic`.
     """
     return RunConfig(
         recipe="fashion_mnist",
