@@ -29,8 +29,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 0 when done, 2 for a wrong request, 130 or 143 if interrupted."""
     options = _parse(sys.argv[1:] if words is None else words)
     if not options.names:
+        width = max(len(study.name) for study in CATALOGUE)
         for study in CATALOGUE:
-            show(f"{study.name:14} {study.question} (quick: about {study.minutes:g} min)")
+            show(f"{study.name:{width}} {study.question} (quick: about {study.minutes:g} min)")
         return 0
     try:
         studies = choose_studies(tuple(options.names))
