@@ -73,7 +73,8 @@ def kmeans_patches(
 ) -> nn.Module:
     """Build a linear classifier on codes of whitened patches (Coates, Lee, Ng 2011).
 
-    Their triangle code, of `codes` centres, summed up over the quarters of the image.
+    Their triangle code, of `codes` centres, averaged over the quarters of the image; with `mirror`
+    over those of its mirror image as well, which the paper doesn't do.
     """
     local = WhitenedPatches(in_channels, side=patch)
     encoder = TriangleCodes(codes, local.num_values)

@@ -1,5 +1,6 @@
 """What weights that were trained on other images bring, by the number of images of a class."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from bench.studies.wording import (
 LARGE, SMALL = "timm:tf_efficientnet_lite0", "cuda_convnet"
 MOST_TIMES = 5  # the epochs, where images are few: each epoch is evaluated
 RATES = (0.001, 0.003, 0.01, 0.03)
+Found = dict[str, dict[int, Trained]]  # by way, then by the number of images of a class
 CIFAR = "CIFAR-100 first"
 SCRATCH = "from scratch"
 FROZEN, WHOLE = "ImageNet, frozen", "ImageNet, whole"
@@ -40,7 +42,7 @@ def transfer(lab: Lab) -> Answer:
     counts = (5, 25) if lab.quick else (5, 20, 100, 400)
     rates = RATES[1::2] if lab.quick else RATES
     lab.train(CIFAR, _first_on_cifar100(lab))
-    found: dict[str, dict[int, Trained]] = {}
+    found: Found = {}
     chosen: dict[str, list[str]] = {}
     for count in counts:
         for way, config in _list_ways(lab).items():
@@ -55,49 +57,21 @@ def transfer(lab: Lab) -> Answer:
                 raise ValueError(say_rate(name, best, rates))
             found.setdefault(way, {})[count] = best.trained
             chosen.setdefault(way, []).append(f"{best.rate:g}")
-    answer = _say_gains(found, WHOLE, FROZEN, "training all of it")
-    answer += _say_gains(found, CIFAR_WHOLE, SMALL_SCRATCH, "starting from CIFAR-100's weights")
-    for count in counts:
-        tops = {name: own[count].accuracy for name, own in found.items()}
-        said = [f"{name} {tops[name].value:.1f} %" for name in sorted(tops, key=tops.__getitem__)]
-        answer.append(f"With {count} images of a class: {join_names(reversed(said))}.")
-    record = found[FROZEN][counts[0]].records[0]
     return Answer(
-        sentences=tuple(answer),
-        setting=(
-            f"{join_names(record.data.class_names)}: {record.data.num_test} test photographs; "
-            f"{LARGE} at {record.data.image_size} px and {SMALL} at 32 px, "
-            f"{say_count(len(_seeds(lab)), 'seed')}; rates of "
-            f"{join_names(f'{rate:g}' for rate in rates)} by validation, for "
-            f"{join_names(map(str, counts))} images of a class: "
-            f"{'; '.join(f'{way} {join_names(some)}' for way, some in chosen.items())}."
+        sentences=(
+            *_say_gains(found, WHOLE, FROZEN, "training all of it"),
+            *_say_gains(found, CIFAR_WHOLE, SMALL_SCRATCH, "starting from CIFAR-100's weights"),
+            *(_say_order(found, count) for count in counts),
         ),
+        setting=f"{_say_images(found, counts)}; {_say_rates(chosen, rates, counts)}.",
         beside=(
             "LAB.md: frozen features of all 2,976 training photographs at 224 px give 88 to 90 %.",
         ),
-        plots=(
-            Plot(
-                title="Test top-1 by the number of training images",
-                caption=say_seeds(len(_seeds(lab))),
-                kind="lines",
-                x="Training images of a class",
-                y="Top-1 (%)",
-                log_x=True,
-                series=tuple(
-                    Series(
-                        name=name,
-                        points=tuple(point_at(count, own[count].accuracy) for count in counts),
-                    )
-                    for name, own in found.items()
-                ),
-            ),
-        ),
+        plots=(_draw(found, len(_seeds(lab))),),
     )
 
 
-def _say_gains(
-    found: dict[str, dict[int, Trained]], better: str, worse: str, what: str
-) -> list[str]:
+def _say_gains(found: Found, better: str, worse: str, what: str) -> list[str]:
     """Say what one way is worth against another, by the number of images of a class."""
     gains = {count: one.gain_over(found[worse][count]) for count, one in found[better].items()}
     said = [f"{gain}, with {count} images of a class" for count, gain in say_gains(gains).items()]
@@ -109,6 +83,49 @@ def _say_gains(
         f"{better} against {worse}: {'; '.join(said)}.",
         f"So {what} is proven to be worth it {where}.",
     ]
+
+
+def _say_order(found: Found, count: int) -> str:
+    """Say how good each way is with so many images of a class, the best first."""
+    tops = {way: own[count].accuracy.value for way, own in found.items()}
+    order = sorted(tops, key=lambda way: -tops[way])
+    said = join_names(f"{way} {tops[way]:.1f} %" for way in order)
+    return f"With {count} images of a class: {said}."
+
+
+def _say_images(found: Found, counts: Sequence[int]) -> str:
+    records = found[FROZEN][counts[0]].records
+    data = records[0].data
+    return (
+        f"{join_names(data.class_names)}: {data.num_test} test photographs; {LARGE} at "
+        f"{data.image_size} px and {SMALL} at 32 px, {say_count(len(records), 'seed')}"
+    )
+
+
+def _say_rates(chosen: dict[str, list[str]], rates: Sequence[float], counts: Sequence[int]) -> str:
+    ways = "; ".join(f"{way} {join_names(some)}" for way, some in chosen.items())
+    return (
+        f"rates of {join_names(f'{rate:g}' for rate in rates)} by validation, for "
+        f"{join_names(map(str, counts))} images of a class: {ways}"
+    )
+
+
+def _draw(found: Found, num_seeds: int) -> Plot:
+    return Plot(
+        title="Test top-1 by the number of training images",
+        caption=say_seeds(num_seeds),
+        kind="lines",
+        x="Training images of a class",
+        y="Top-1 (%)",
+        log_x=True,
+        series=tuple(
+            Series(
+                name=way,
+                points=tuple(point_at(count, one.accuracy) for count, one in own.items()),
+            )
+            for way, own in found.items()
+        ),
+    )
 
 
 def _first_on_cifar100(lab: Lab) -> RunConfig:
