@@ -40,7 +40,7 @@ from bench.studies.lab import Lab, Trained
 from bench.studies.relu_tanh import steps_to
 from bench.studies.wording import join_names, say_count, say_estimate
 from bench.verify import find_faults
-from reports.study import build_gallery, write_gallery
+from reports.study import build_gallery, draw_plot, write_gallery
 from tests.support.record_factory import record
 
 SMALL = RunConfig(
@@ -231,6 +231,15 @@ def test_the_page_says_what_was_asked_and_found_and_marks_quick_forms() -> None:
     assert page.count('<span class="tag">quick form</span>') == 1
     assert "It does." in page
     assert "commit 0123456" in page
+
+
+def test_a_logarithmic_axis_is_marked_where_the_points_are() -> None:
+    one, other = (
+        Series(name=name, points=tuple(Point(place=place, value=1.0) for place in places))
+        for name, places in {"a": (5, 100), "b": (20, 5)}.items()
+    )
+    plot = Plot(title="t", caption="c", kind="lines", x="x", y="y", log_x=True, series=(one, other))
+    assert draw_plot(plot)["layout"]["xaxis"] == {"type": "log", "tickvals": [5, 20, 100]}
 
 
 def test_published_findings_are_of_studies_that_are_there() -> None:

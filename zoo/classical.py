@@ -59,7 +59,9 @@ def sift_svm(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -
     return build_fitted(SIFT, CODED, num_classes, switches)
 
 
-PATCH_CHUNK = 2  # images of 32 px: each has a map of 27x27 a code
+# Images of 32 px. Each has a map of 27x27 a code, 4.7 MB in all; of eight, memory is asked of the
+# system anew each time, which takes as long as the products.
+PATCH_CHUNK = 2
 
 
 def kmeans_patches(

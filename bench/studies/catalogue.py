@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Study:
     """A study: the function `name` in the module of that name, and what is known before it runs.
 
-    `minutes` are those of the quick form, measured on 2 cores (LAB.md).
+    `minutes` are about those of the quick form on 2 cores (LAB.md).
     """
 
     name: str
