@@ -106,6 +106,18 @@ def test_far_apart_figures_are_what_they_are() -> None:
     assert draws.std(axis=0) == pytest.approx([0.3] * 4, rel=0.1)
 
 
+@pytest.mark.parametrize("lead", [20.0, -20.0])
+def test_a_model_too_far_away_for_luck_is_where_it_was_measured(lead: float) -> None:
+    """And the others are drawn as if it weren't there."""
+    others, own, spreads = np.array([34.6, 33.4, 32.5]), 0.42, np.array([0.4, 1.0, 2.0])
+    without = draw_true(Field(others, np.full(3, own), 0.0, spreads), "x")
+    figures = np.append(others, 34 + lead)
+    draws = draw_true(Field(figures, np.full(4, own), 0.0, spreads), "x")
+    assert draws[:, :3] == pytest.approx(without)
+    assert draws[:, 3].mean() == pytest.approx(34 + lead, abs=0.05)
+    assert draws[:, 3].std() == pytest.approx(own, rel=0.1)
+
+
 def test_near_figures_are_drawn_together_as_by_the_known_spread() -> None:
     """With one spread the draws are those of Efron and Morris."""
     figures, error, spread = np.array([1.0, 0.0, -1.0, 0.5]), 0.8, 0.6

@@ -6,8 +6,9 @@ standard error it is right in 76 of 100 cases in which it says 90 %. So true fig
 drawn from a normal distribution, and measured ones from normal distributions around them (Efron and
 Morris 1975, "Data Analysis Using Stein's Estimator and its Generalizations"). How widely true
 figures spread is learned from the models behind the leader, given that they are behind it: were the
-leader asked too, one that is far ahead by luck would be its own witness. A simulation in
-tests/test_posterior.py shows how far what is stated so can be trusted.
+leader asked too, one that is far ahead by luck would be its own witness. One that is farther ahead
+than any luck is of another kind than the others: its figure stands as measured, and tells nothing
+of theirs. A simulation in tests/test_posterior.py shows how far what is stated so can be trusted.
 """
 
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ Matrix = NDArray[np.float64]
 
 NUM_DRAWS = 2_000  # a probability is known to 1.1 points
 NUM_SPREADS = 16
+FAR = 6.0  # standard errors of what a model's figure is expected to be from the others'
 # Of the grids over which the spread of true figures, and their mean, are integrated.
 NUM_RATIOS, LEAST_RATIO = 96, 1e-3
 NUM_MEANS, REACH_BELOW, REACH_ABOVE = 48, 6.0, 15.0
@@ -106,19 +108,35 @@ def draw_true(of: Field, name: str, num_draws: int = NUM_DRAWS) -> Matrix:
     common = of.shared * count_normals(f"{name}:shared", num_draws)
     variances = of.own**2
     # Without a spread a measured figure is all that is known of a true one.
-    pull, centre = np.ones((1, len(variances))), np.zeros((1, 1))
+    pull, centre = np.ones((1, len(variances))), np.zeros(1)
     if of.spreads.size:
-        spreads = of.spreads[np.arange(num_draws) % len(of.spreads), None] ** 2
-        precisions = 1 / (spreads + variances)
+        precisions = 1 / (of.spreads[:, None] ** 2 + variances)
+        is_far = find_far(of.figures, precisions)
+        pull = np.where(is_far, 1.0, of.spreads[:, None] ** 2 * precisions)
+        precisions[is_far] = 0
         totals = precisions.sum(axis=1)
         centre = (precisions @ of.figures) / totals
-        centre = centre + count_normals(f"{name}:mean", num_draws) / np.sqrt(totals)
-        pull, centre = spreads * precisions, centre[:, None]
+        turns = np.arange(num_draws) % len(of.spreads)
+        pull, centre = pull[turns], centre[turns]
+        centre = centre + count_normals(f"{name}:mean", num_draws) / np.sqrt(totals[turns])
     for place in range(len(of.figures)):
         toward = pull[:, place]
         noise = np.sqrt(toward * variances[place]) * count_normals(f"{name}:{place}", num_draws)
-        draws[:, place] = toward * of.figures[place] + (1 - toward) * centre[:, 0] + noise
+        draws[:, place] = toward * of.figures[place] + (1 - toward) * centre + noise
     return draws + common[:, None]
+
+
+def find_far(figures: Vector, precisions: Matrix) -> NDArray[np.bool_]:
+    """Say which model, if any, is farther from the mean of the others than luck brings it.
+
+    `figures` (m,) of at least two models; `precisions` (s, m), one over the variance of each figure
+    around the mean of all, row by row for as many spreads. One model a row at most.
+    """
+    of_others = precisions.sum(axis=1, keepdims=True) - precisions
+    means = ((precisions @ figures)[:, None] - precisions * figures) / of_others
+    away = np.abs(figures - means) / np.sqrt(1 / precisions + 1 / of_others)
+    farthest = np.arange(len(figures)) == away.argmax(axis=1)[:, None]
+    return np.asarray(farthest & (away > FAR))
 
 
 def count_normals(name: str, number: int) -> Vector:

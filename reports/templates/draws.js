@@ -1,5 +1,6 @@
 // Joint draws of the models' true figures: the same as `bench/results/posterior.py` makes, from the same counted numbers.
 const NUM_DRAWS = 2000;
+const FAR = 6; // standard errors
 
 function hashName(name) {
   let state = 0x811c9dc5;
@@ -25,14 +26,31 @@ function countNormals(name, number) {
   return found;
 }
 
+function addUp(weights, values) {
+  return weights.reduce((sum, each, i) => sum + each * (values ? values[i] : 1), 0);
+}
+
+// The place of the model that is farther from the mean of the others than luck brings it, or -1.
+function findFar(figures, precisions) {
+  const [total, weighted] = [addUp(precisions), addUp(precisions, figures)];
+  const away = precisions.map((each, i) => {
+    const mean = (weighted - each * figures[i]) / (total - each);
+    return Math.abs(figures[i] - mean) / Math.sqrt(1 / each + 1 / (total - each));
+  });
+  const most = Math.max(...away);
+  return most > FAR ? away.indexOf(most) : -1;
+}
+
 // Draws of each model's true figure, a list a model.
 function drawTrue({ figures, own, shared, spreads }, name) {
   const common = countNormals(`${name}:shared`, NUM_DRAWS);
   const learned = spreads.map((spread) => {
     const precisions = own.map((error) => 1 / (spread * spread + error * error));
-    const total = precisions.reduce((sum, each) => sum + each, 0);
-    const centre = precisions.reduce((sum, each, i) => sum + each * figures[i], 0) / total;
-    return { pull: precisions.map((each) => spread * spread * each), centre, error: 1 / Math.sqrt(total) };
+    const pull = precisions.map((each) => spread * spread * each);
+    const far = findFar(figures, precisions);
+    if (far >= 0) [pull[far], precisions[far]] = [1, 0];
+    const total = addUp(precisions);
+    return { pull, centre: addUp(precisions, figures) / total, error: 1 / Math.sqrt(total) };
   });
   const centres = learned.length ? countNormals(`${name}:mean`, NUM_DRAWS) : common;
   return figures.map((figure, place) => {
