@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from opened_page import Open, Opened
 
-from bench.results.posterior import count_normals
+from bench.results.posterior import Field, count_normals, draw_true
 from reports.candidates import candidates_of
 from reports.choice_text import answer
 from reports.column import format_value
@@ -57,6 +57,15 @@ def test_draws_are_pythons(demo: Opened, group: Group) -> None:
                 assert np.isnan(candidates.draws[:, place]).all()
             else:
                 assert own == pytest.approx(candidates.draws[:, place], rel=1e-9)
+
+
+@pytest.mark.parametrize("first", [54.0, 14.0, 35.0], ids=["ahead", "behind", "near"])
+def test_a_model_too_far_away_is_drawn_as_by_python(demo: Opened, first: float) -> None:
+    figures, own, spreads = [first, 34.6, 33.4, 32.5], [0.4, 0.5, 0.4, 0.3], [0.4, 1.0, 2.0, 9.0]
+    expected = draw_true(Field(np.array(figures), np.array(own), 0.3, np.array(spreads)), "x")
+    field = {"figures": figures, "own": own, "shared": 0.3, "spreads": spreads}
+    found = demo.page.evaluate("field => drawTrue(field, 'x').map(own => [...own])", field)
+    assert np.array(found).T == pytest.approx(expected, rel=1e-9)
 
 
 def test_numbers_are_written_as_python_writes_them(demo: Opened) -> None:
