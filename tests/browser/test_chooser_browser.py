@@ -65,7 +65,7 @@ def test_a_model_too_far_away_is_drawn_as_by_python(demo: Opened, first: float) 
     expected = draw_true(Field(np.array(figures), np.array(own), 0.3, np.array(spreads)), "x")
     field = {"figures": figures, "own": own, "shared": 0.3, "spreads": spreads}
     found = demo.page.evaluate("field => drawTrue(field, 'x').map(own => [...own])", field)
-    assert np.array(found).T == pytest.approx(expected, rel=1e-9)
+    assert pytest.approx(expected, rel=1e-9) == np.array(found).T
 
 
 def test_numbers_are_written_as_python_writes_them(demo: Opened) -> None:
