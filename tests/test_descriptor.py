@@ -11,9 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from skimage.feature import SIFT, hog, local_binary_pattern
+from skimage.feature._hoghistogram import hog_histograms
 from torch import Tensor, nn
 
-from zoo.hog import Hog
+from zoo.cells import CellMeans
+from zoo.classical import HOG
+from zoo.hog import Hog, Orientations
 from zoo.lbp import NUM_PATTERNS, Lbp, number_pattern
 from zoo.patches import WhitenedPatches
 from zoo.sift import DenseSift
@@ -32,7 +35,7 @@ def draw_images(size: int, channels: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_hog_is_scikit_images(size: int, cell: int, channels: int) -> None:
     images = draw_images(size, channels)
-    ours = Hog(nn.AvgPool2d(cell))(images)
+    ours = Hog(CellMeans(cell))(images)
     for image, found in zip(images.double().numpy(), ours, strict=True):
         expected = hog(
             np.moveaxis(image, 0, -1),
@@ -47,17 +50,44 @@ def test_hog_is_scikit_images(size: int, cell: int, channels: int) -> None:
         assert (found - blocks).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("num", [8, 9])
+def test_every_gradient_of_whole_levels_falls_where_scikit_image_puts_it(num: int) -> None:
+    """By its own loop: also those that lie on a bound, as the diagonals do of eight maps."""
+    right, down = torch.meshgrid(torch.arange(-255, 256), torch.arange(-255, 256), indexing="ij")
+    images = torch.zeros(right.numel(), 1, 3, 3)
+    # What isn't below 0 is stored on one side of the middle, the rest on the other.
+    for gradient, after, before in ((right, (1, 2), (1, 0)), (down, (2, 1), (0, 1))):
+        images[:, 0, after[0], after[1]] = gradient.flatten().clamp(min=0)
+        images[:, 0, before[0], before[1]] = -gradient.flatten().clamp(max=0)
+    # Each map holds what is turned by its bound or more.
+    maps = Orientations(num)(images)[:, :, 1, 1]
+    found = maps - nn.functional.pad(maps[:, 1:], (0, 1))
+    size = len(right)
+    expected = np.zeros((size, size, num))
+    gradients = (part.double().numpy() for part in (right, down))
+    hog_histograms(*gradients, 1, 1, size, size, size, size, num, expected)
+    assert np.abs(found.numpy() - expected.reshape(-1, num)).max() < 1e-4
+
+
+@pytest.mark.parametrize(("size", "stride"), [(4, None), (4, 2), (3, 1), (1, 1), (5, 7)])
+def test_means_of_cells_are_torchs_pooling(size: int, stride: int | None) -> None:
+    maps = torch.rand(2, 3, 23, 30, generator=torch.Generator().manual_seed(0))
+    before = maps.clone()
+    assert torch.allclose(CellMeans(size, stride)(maps), nn.AvgPool2d(size, stride)(maps))
+    assert torch.equal(maps, before), "what is pooled stays as it was"
+
+
 def test_blocks_that_are_apart_are_those_of_every_shifted_grid() -> None:
-    """Dense blocks, an even number of pixels apart, are scikit-image's of the shifted image."""
+    """Dense blocks, two pixels apart, are scikit-image's of the shifted image."""
     images = draw_images(32, 1)
-    dense = Hog(nn.AvgPool2d(4, stride=2), apart=2)(images)
+    dense = HOG.dense()(images)
     assert dense.shape == (4, 36, 13, 13)
     inner = hog(images[0, 0, 2:, 2:].double().numpy(), 9, (4, 4), (2, 2), feature_vector=False)
     # A border has no gradient: blocks that touch none are the same.
     assert np.abs(dense[0, :, 5, 7].numpy() - inner[2, 3].ravel()).max() < 1e-6
 
 
-@pytest.mark.parametrize("cells", [nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(8)])
+@pytest.mark.parametrize("cells", [CellMeans(4), nn.AdaptiveAvgPool2d(8)])
 def test_a_batch_is_its_images(cells: nn.Module) -> None:
     images = draw_images(32, 3).contiguous(memory_format=torch.channels_last)
     alone = torch.cat([Hog(cells)(image[None]) for image in images])

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from zoo.cells import CellMeans
 from zoo.encoding import Root, SpatialPyramid, TriangleCodes
 from zoo.fitted_model import Descriptor, Design, FittedModel, build_fitted, build_linear
 from zoo.hog import Hog
@@ -15,14 +16,14 @@ NUM_HOG = 4 * 9  # values of a block: four cells of nine orientations
 
 # On 32 px: dense blocks of 8 px, two px apart; or 7x7 overlapping blocks that cover the image.
 HOG = Descriptor(
-    dense=lambda: Hog(nn.AvgPool2d(4, stride=2), apart=2),
+    dense=lambda: Hog(nn.Sequential(CellMeans(2), CellMeans(2, stride=1)), apart=2),
     num_values=NUM_HOG,
     grid=lambda: Hog(nn.AdaptiveAvgPool2d(8)),
     num_in_grid=NUM_HOG * 7 * 7,
 )
 # Histograms over 8 px, two px apart; or over 8x8 cells.
 LBP = Descriptor(
-    dense=lambda: nn.Sequential(Lbp(pixels=2), nn.AvgPool2d(4, stride=1), Root()),
+    dense=lambda: nn.Sequential(Lbp(pixels=2), CellMeans(4, stride=1), Root()),
     num_values=NUM_PATTERNS,
     grid=lambda: nn.Sequential(Lbp(cells=8), Root()),
     num_in_grid=NUM_PATTERNS * 8 * 8,

@@ -14,31 +14,29 @@ MOST = 0.2  # of a block's values after its first normalisation: no single edge 
 
 
 class Orientations(nn.Module):
-    """Each pixel's gradient, put into the map of its orientation.
+    """Each pixel's gradient, put into the maps of all orientations up to its own.
 
-    Maps (N, C, H, W) to (N, num, H, W): the length of the gradient in one of `num` maps, each of
-    which stands for 180 / num degrees, and zeros in the others.
+    Maps (N, C, H, W) to (N, num, H, W): map k has the length of a gradient that is turned by at
+    least 180 k / num degrees, and 0 elsewhere. The difference of two neighbouring maps is what lies
+    between their bounds; it is left to whoever has made means of them, which are fewer.
     """
 
     def __init__(self, num: int = 9) -> None:
         super().__init__()
         self.num = num
+        turned = [1 / math.tan(math.pi * number / num) for number in range(1, num)]
+        bounds = torch.tensor([math.inf, *turned])[:, None, None]
+        self.register_buffer("bounds", bounds, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, num, H, W)."""
         right, down, length = steepest_gradient(images)
-        # Turned by 180 degrees where it points upwards: an orientation has no sign.
-        is_upwards = (down < 0) | ((down == 0) & (right < 0))
-        sign = torch.where(is_upwards, -1.0, 1.0).to(images.dtype)
-        right, down = right * sign, down * sign
-        # A gradient is past a bound if it lies to the left of that direction. No angle is computed:
-        # it would be slower, and rounded.
-        index = torch.zeros_like(length, dtype=torch.int8)
-        for number in range(1, self.num):
-            bound = math.pi * number / self.num
-            index += math.cos(bound) * down >= math.sin(bound) * right
-        maps = [torch.where(index == number, length, 0) for number in range(self.num)]
-        return torch.cat(maps, dim=1)
+        # The cotangent falls from infinity to minus infinity as a gradient is turned from 0 to 180
+        # degrees, and doesn't know its sign: no angle need be computed. Level is 0 degrees.
+        turned = torch.nan_to_num(right / down, nan=math.inf, posinf=math.inf, neginf=math.inf)
+        # In place the comparison gives numbers: by `where` it would take ten times as long.
+        maps = turned.repeat(1, self.num, 1, 1).le_(self.get_buffer("bounds"))
+        return maps.mul_(length)
 
 
 def steepest_gradient(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,24 +44,27 @@ def steepest_gradient(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Differences of the two neighbours, 0 at the border, of the channel where they are largest.
     """
+    images = images.contiguous()  # channels are compared as maps
     right, down = torch.zeros_like(images), torch.zeros_like(images)
-    right[..., 1:-1] = images[..., 2:] - images[..., :-2]
-    down[..., 1:-1, :] = images[..., 2:, :] - images[..., :-2, :]
-    squared = right.square() + down.square()
+    right[..., 1:-1] = images[..., 2:]
+    right[..., 1:-1] -= images[..., :-2]
+    down[..., 1:-1, :] = images[..., 2:, :]
+    down[..., 1:-1, :] -= images[..., :-2, :]
+    squared = right.square().add_(down.square())
     steepest = [part[:, :1] for part in (right, down, squared)]
-    # Channel by channel: argmax and gather take four times as long.
+    # Channel by channel: argmax and gather take ten times as long.
     for channel in range(1, images.shape[1]):
         other = [part[:, channel : channel + 1] for part in (right, down, squared)]
-        is_steeper = other[2] > steepest[2]
-        pairs = zip(other, steepest, strict=True)
-        steepest = [torch.where(is_steeper, new, old) for new, old in pairs]
+        is_steeper = other[2].clone().gt_(steepest[2])
+        # Of 0 and 1 this takes one or the other, exactly.
+        steepest = [torch.lerp(*pair, is_steeper) for pair in zip(steepest, other, strict=True)]
     return steepest[0], steepest[1], steepest[2].sqrt()
 
 
 class Hog(nn.Module):
     """Blocks of 2x2 cells of orientation histograms: (N, 4 num_orientations, rows, columns).
 
-    `cells` is a pooling module that makes cells of pixels; a block's cells are `apart` of its
+    `cells` is a module that makes cells of pixels by means; a block's cells are `apart` of its
     outputs from each other. In a block the cells come row by row, each with its histogram.
     """
 
@@ -76,6 +77,7 @@ class Hog(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 4 num_orientations, rows, columns)."""
         cells = self.cells(self.orientations(images))
+        cells = torch.cat([cells[:, :-1] - cells[:, 1:], cells[:, -1:]], dim=1)
         rows, columns = cells.shape[2] - self.apart, cells.shape[3] - self.apart
         parts = []
         for y in (0, self.apart):

@@ -1,4 +1,4 @@
-"""Descriptors of a batch beside scikit-image's, image by image: 256 images of 32 px, one thread.
+"""Descriptors of a batch beside scikit-image's, image by image: 256 images of 32 px.
 
     python -m pytest -m micro tests/micro/test_descriptor_micro.py
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tests.micro.side import open_images
 from tests.test_descriptor import SiftAt
+from zoo.cells import CellMeans
 from zoo.grey import to_grey
 from zoo.hog import Hog
 from zoo.lbp import Lbp
@@ -48,20 +49,21 @@ def by_scikit_image(name: str, images: Tensor) -> Callable[[], object]:
 
 
 OURS: dict[str, Callable[[], nn.Module]] = {
-    "HOG": lambda: Hog(nn.AvgPool2d(4)),
+    "HOG": lambda: Hog(CellMeans(4)),
     "LBP": lambda: Lbp(cells=8),
     "SIFT": DenseSift,
 }
 
 
-@pytest.mark.parametrize("side", ["ours", "scikit-image"])
+@pytest.mark.parametrize("side", ["one thread", "all threads", "scikit-image"])
 @pytest.mark.parametrize("name", OURS)
 def test_descriptor(benchmark: BenchmarkFixture, images: Tensor, name: str, side: str) -> None:
     num_images = 16 if name == "SIFT" else NUM_IMAGES
-    benchmark.group = f"{name} of {num_images} images of 32 px, one thread"
+    benchmark.group = f"{name} of {num_images} images of 32 px"
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    if side == "ours":
+    if side != "all threads":
+        torch.set_num_threads(1)
+    if side != "scikit-image":
         model = OURS[name]()
         taken = images if name == "HOG" else to_grey(images)
         parts = torch.split(taken[:num_images], CHUNK)
