@@ -72,12 +72,14 @@ def kmeans_patches(
     codes: int = 1600,
     patch: int = 6,
     mirror: bool = True,
+    root: bool = True,
     classifier: Literal["ridge", "svm"] = "ridge",
 ) -> nn.Module:
     """Build a linear classifier on codes of whitened patches (Coates, Lee, Ng 2011).
 
-    Their triangle code, of `codes` centres, averaged over the quarters of the image; with `mirror`
-    over those of its mirror image as well, which the paper doesn't do.
+    Their triangle code, of `codes` centres, averaged over the quarters of the image. The paper
+    averages neither over the mirror image as well (`mirror`) nor takes roots of the means (`root`),
+    by which large ones weigh less.
     """
     local = WhitenedPatches(in_channels, side=patch)
     encoder = TriangleCodes(codes, local.num_values)
@@ -85,7 +87,7 @@ def kmeans_patches(
     return FittedModel(
         local,
         encoder,
-        pyramid,
+        nn.Sequential(pyramid, Root()) if root else pyramid,
         classifier=build_linear(codes * pyramid.num_cells, num_classes),
         solver=classifier,
         mirror=mirror,
