@@ -9,12 +9,11 @@ from sklearn.svm import LinearSVC
 from torch import nn
 
 from bench.train.linear_solver import (
-    STRENGTHS,
     Ridge,
     SupportVectors,
     solve_squared_hinge,
 )
-from bench.train.solver import Features, count_right, find_scale
+from bench.train.solver import STRENGTHS, Features, count_right, find_scale
 
 NUM_CLASSES, NUM_FEATURES = 4, 6
 
@@ -126,11 +125,30 @@ def test_more_features_than_images_end_the_search_where_sums_carry_no_more(
     assert layer.weight.isfinite().all()
 
 
-def test_features_that_float32_cannot_tell_apart_are_refused_in_one_line() -> None:
-    """Sums of squares of 1e5 hold 1e3 at their last digit, and the features vary by 1."""
-    rows = 1e5 + torch.randn(60, 400, generator=torch.Generator().manual_seed(0))
-    solver = Ridge(nn.Linear(400, 3).requires_grad_(False), 60, 0)
+@pytest.mark.parametrize("kind", [SupportVectors, Ridge])
+def test_where_features_lie_changes_nothing(
+    kind: type[SupportVectors] | type[Ridge],
+) -> None:
+    """Products of features at 1,000 hold 0.06 at their last digit; these vary by 1, and one not."""
+    train, held = draw_features(600, 0), draw_features(300, 1)
+    scores = []
+    for origin in (0, 1000):
+        layer = nn.Linear(NUM_FEATURES, NUM_CLASSES).requires_grad_(False)
+        solver = kind(layer, 600, 0)
+        for start in range(0, 600, 64):
+            part = slice(start, start + 64)
+            solver.take(Features(train.rows[part] + origin, train.labels[part]))
+        solver.solve(Features(held.rows + origin, held.labels), lambda: None)
+        scores.append(layer(held.rows + origin))
+    assert torch.allclose(*scores, atol=0.01)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_features_that_are_no_numbers_are_refused_in_one_line(value: float) -> None:
+    rows = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    rows[3, 5] = value
+    solver = Ridge(nn.Linear(8, 3).requires_grad_(False), 60, 0)
     train = Features(rows, torch.arange(60) % 3)
     solver.take(train)
-    with pytest.raises(ValueError, match="the features are too far from 0, beside how they vary"):
+    with pytest.raises(ValueError, match="the features aren't finite"):
         solver.solve(train, lambda: None)

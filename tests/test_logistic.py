@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
-from bench.train.logistic import STRENGTHS, choose_classifier
+from bench.train.logistic import choose_classifier
+from bench.train.solver import STRENGTHS
 
 NUM_CLASSES = 4
 

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from bench.train.solver import (
+    STRENGTHS,
     Features,
     KeptFeatures,
     count_right,
@@ -23,8 +24,6 @@ from bench.train.solver import (
     write_linear,
 )
 
-# From strong to weak.
-STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
 MOST_FALLS = 2  # of the validation accuracy in a row: weaker strengths only fit the noise better
 # Of the mean deviation: a feature that hardly ever changes isn't blown up to be as loud as others.
 LEAST_DEVIATION = 0.01
@@ -76,7 +75,7 @@ class _Choice:
         ValueError where not even the strongest could be solved.
         """
         if not self.accuracies:
-            raise ValueError("the features are too far from 0, beside how they vary, for float32")
+            raise ValueError("the features aren't finite")
         return max(self.accuracies, key=lambda strength: self.accuracies[strength])
 
     def judge(self, strength: float, weight: Tensor, bias: Tensor) -> None:
@@ -185,13 +184,15 @@ def solve_squared_hinge(
 class Ridge:
     """Regression on +1 for an image's class and -1 for the others, L2 on the weights.
 
-    It keeps sums of products alone, however many images there are.
+    It keeps sums of products alone, however many images there are: of features from which the first
+    block's mean is taken off, since small variances are lost in the products of large numbers.
     """
 
     def __init__(self, layer: nn.Linear, num_images: int, seed: int) -> None:
         self.layer = layer
         device, num_features = layer.weight.device, layer.in_features
         self.num_images = torch.zeros(1, dtype=torch.long, device=device)
+        self.origin = torch.zeros(num_features, device=device)
         self.products = torch.zeros(num_features, num_features, dtype=torch.double, device=device)
         # By class, and so of all images too.
         self.sums = torch.zeros(layer.out_features, num_features, dtype=torch.double, device=device)
@@ -205,6 +206,8 @@ class Ridge:
 
     def take(self, block: Features) -> None:
         """Add up the products of the next training images."""
+        if not self.num_images:
+            self.origin.copy_(block.rows.mean(dim=0))
         self.num_images += len(block.rows)
         self.waiting.append(block.rows)
         if sum(map(len, self.waiting)) >= ADDED_AT_ONCE:
@@ -215,7 +218,7 @@ class Ridge:
     def _add_products(self) -> None:
         if self.waiting:
             # In float32 for a few blocks, which are as exact as that, then in double precision.
-            rows = torch.cat(self.waiting)
+            rows = torch.cat(self.waiting) - self.origin
             self.products += rows.T @ rows
             self.waiting.clear()
 
@@ -224,6 +227,7 @@ class Ridge:
         self._add_products()
         return {
             "num_images": self.num_images,
+            "origin": self.origin,
             "products": self.products,
             "sums": self.sums,
             "counts": self.counts,
@@ -239,7 +243,8 @@ class Ridge:
         self._add_products()
         num_images = float(self.num_images)
         mean = self.sums.sum(dim=0) / num_images
-        covariance = self.products.div_(num_images).addr_(mean, mean, alpha=-1)
+        away = mean - self.origin
+        covariance = self.products.div_(num_images).addr_(away, away, alpha=-1)
         scaling = _make_scaling(mean, covariance.diagonal())
         covariance.div_(scaling.deviation).div_(scaling.deviation[:, None])
         # Targets are 2 one-hot - 1; of centred features only the first part counts.

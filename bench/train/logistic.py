@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# From strong to weak; each solution is the next one's start.
-STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
+from bench.train.solver import STRENGTHS
+
 MOST_RISES = 2  # of the validation loss in a row: weaker strengths only fit the noise better
 # Largest entry of the gradient, in units in which the curvature is about 1: to choose a strength,
 # and of the classifier that is kept. The loss is then within half the squared norm of its least:

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from pydantic import JsonValue
 from torch import Tensor, nn
 
+# Of the penalty on the weights, from strong to weak.
+STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 SCALES = torch.logspace(-2, 2, 161)
 
 
