@@ -21,6 +21,7 @@ from bench.results.record import Comparison, RunRecord
 from bench.results.storage import read
 from bench.run import main
 from bench.train.once_method import OnceMethod
+from bench.train.solver import KeptFeatures
 from bench.verify import find_faults
 from tests.support.image_factory import use_own_cache, write_cifar10
 from tests.support.processes import Runs, argv_of
@@ -150,6 +151,23 @@ def test_a_damaged_stage_is_done_again(
     kept.write_bytes(kept.read_bytes()[:-8])
     run([*words, "--resume"], tmp_path / "run")
     assert "the stages are done again" in capsys.readouterr().out
+
+
+def test_stages_of_another_version_are_done_again(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole, _ = run(words, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(OnceMethod, "_fit_classifier", stop)
+        patch.setattr(KeptFeatures, "state", lambda self: {"features": self.rows})
+        run(words, tmp_path / "run", code=143)
+    record, _ = run([*words, "--resume"], tmp_path / "run")
+    said = "what was kept is of another version; the stages are done again"
+    assert said in capsys.readouterr().out
+    assert record.checksums["model.safetensors"] == whole.checksums["model.safetensors"]
 
 
 @pytest.mark.parametrize(

@@ -54,14 +54,18 @@ class StageFile:
     def restore(self, model: nn.Module, solver: Solver) -> tuple[Stage, ...]:
         """Load what was kept, and return the stages that led to it. A collective call.
 
-        None where nothing was kept or it is damaged, which is said.
+        None where nothing was kept, or it is damaged or of another version, which is said.
         """
         stages = self.runtime.on_main(_read_stages, self.folder, self.runtime.say)
         if not stages:
             return ()
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
         if stages[-1].name == "features":
-            solver.load(load_file(self.folder / "solver.safetensors"))
+            kept = load_file(self.folder / "solver.safetensors")
+            if kept.keys() != solver.state().keys():
+                self.runtime.say("what was kept is of another version; the stages are done again")
+                return ()
+            solver.load(kept)
         return stages
 
 
