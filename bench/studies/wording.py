@@ -7,7 +7,7 @@ from typing import TypeVar
 from bench.results.interval import CONFIDENCE, Estimate, holm
 
 K = TypeVar("K")
-BETTER, WORSE = "proven better", "proven worse"
+BETTER, WORSE, UNDECIDED = "proven better", "proven worse", "undecided"
 
 
 def say_estimate(estimate: Estimate, unit: str, *, digits: int = 1, signed: bool = False) -> str:
@@ -19,29 +19,30 @@ def say_estimate(estimate: Estimate, unit: str, *, digits: int = 1, signed: bool
     return f"{value} {unit} ({low} to {high})"
 
 
-def say_proof(
-    difference: Estimate, above: str = "proven better", below: str = "proven worse"
-) -> str:
+def say_proof(difference: Estimate, above: str = BETTER, below: str = WORSE) -> str:
     """Say what the interval of a difference proves."""
     if difference.low > 0:
         return above
-    return below if difference.high < 0 else "undecided"
+    return below if difference.high < 0 else UNDECIDED
 
 
 def say_gains(gains: Mapping[K, tuple[Estimate, float]]) -> dict[K, str]:
     """Return each gain in points of top-1 with its interval, and what its p proves."""
-    verdicts = say_verdicts(gains)
-    return {
-        key: f"{say_estimate(points, 'points', signed=True)}, {verdicts[key]}"
-        for key, (points, _) in gains.items()
-    }
+    sentences = {}
+    for key, verdict in say_verdicts(gains).items():
+        points, _ = gains[key]
+        # Its interval is of this gain alone, and would seem to prove it.
+        leaves_out_0 = points.low > 0 or points.high < 0
+        why = f" as one of {len(gains)}" if verdict == UNDECIDED and leaves_out_0 else ""
+        sentences[key] = f"{say_estimate(points, 'points', signed=True)}, {verdict}{why}"
+    return sentences
 
 
 def say_verdicts(gains: Mapping[K, tuple[Estimate, float]]) -> dict[K, str]:
     """Say of each gain what its p proves, adjusted for how many there are (Holm 1979)."""
     adjusted = holm([p for _, p in gains.values()])
     return {
-        key: "undecided" if p > 1 - CONFIDENCE else BETTER if points.value > 0 else WORSE
+        key: UNDECIDED if p > 1 - CONFIDENCE else BETTER if points.value > 0 else WORSE
         for (key, (points, _)), p in zip(gains.items(), adjusted, strict=True)
     }
 
