@@ -87,4 +87,4 @@ def _saw_the_same(entry: Entry, other: Entry) -> bool:
 
 def _text(setting: Setting, entry: Entry) -> str:
     value = entry.rules[setting.name]
-    return setting.unset if value is None else str(value)
+    return setting.unset if value in (None, "") else str(value)

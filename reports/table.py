@@ -87,7 +87,8 @@ def heading(group: Group, different: Sequence[str]) -> str:
     parts = []
     for name in different:
         value = group.key[name]
-        text = UNSET[name] if value is None else _rule_value(value)
+        # An empty list of augmentations is text without a character.
+        text = UNSET[name] if value in (None, "") else _rule_value(value)
         parts.append(f"{LABELS[name]} {text}")
     return ", ".join(parts)
 

@@ -25,6 +25,7 @@ from reports.frame import derive_figures
 from reports.pairs import SPEEDS, speed_pairs
 from reports.ranking import Entry, Group, entries_of, groups_of, shared_and_different
 from reports.runs import Cell, Run, Source, join_comparisons
+from reports.table import heading
 from reports.verdict_text import verdict_of
 from reports.view import build_view
 from reports.warning import warnings_of
@@ -339,3 +340,17 @@ def test_every_option_is_a_setting_or_changes_no_number() -> None:
     settings = {setting.name for setting in SETTINGS}
     assert set(OPTIONS) - settings - set(OF_NO_NUMBER) == {"world"}  # the record's world_size is
     assert not settings & set(OF_NO_NUMBER)
+
+
+def test_a_group_without_augmentations_says_none() -> None:
+    plain, moved = (
+        replace(record(A), config=record(A).config | {"augment": given})
+        for given in ([], ["mirror", "crop"])
+    )
+    cells = tuple(Cell(one, Path("none")) for one in (plain, moved))
+    groups = groups_of(entries_of(Source((Run("demo", Path("none"), cells, None, ()),), ())))
+    _, different = shared_and_different(groups)
+    assert [heading(group, different) for group in groups] == [
+        "augmentation none",
+        "augmentation crop+mirror",
+    ]
