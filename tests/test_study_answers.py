@@ -240,7 +240,7 @@ def test_verdicts_are_adjusted_for_their_number() -> None:
     assert say_gains({"one": (points[1], 0.02)}) == {
         "one": "-1.0 points (+0.0 to +0.0), proven worse"
     }
-    # Each alone would be proven, as its interval shows; of two at p = 0.03 and 0.04 neither is.
+    # Alone the first would be proven, as its interval shows; of two, p = 0.03 counts as 0.06.
     both = {"one": (Estimate(-3, -5.7, -0.4), 0.03), "other": (Estimate(2, -0.1, 4), 0.04)}
     assert say_gains(both) == {
         "one": "-3.0 points (-5.7 to -0.4), undecided as one of 2",

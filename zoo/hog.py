@@ -52,7 +52,7 @@ def steepest_gradient(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     down[..., 1:-1, :] -= images[..., :-2, :]
     squared = right.square().add_(down.square())
     steepest = [part[:, :1] for part in (right, down, squared)]
-    # Channel by channel: argmax and gather take ten times as long.
+    # Channel by channel: argmax and gather take longer.
     for channel in range(1, images.shape[1]):
         other = [part[:, channel : channel + 1] for part in (right, down, squared)]
         is_steeper = other[2].clone().gt_(steepest[2])
