@@ -94,20 +94,35 @@ def test_locality_codes_are_the_nearest_sum_of_five_centres() -> None:
         assert slope.numpy() == pytest.approx(float(slope.mean()), abs=1e-4)
 
 
-def test_a_kernel_of_landmarks_is_scikit_learns() -> None:
+@pytest.mark.parametrize("gamma", [1.0, 0.2])
+def test_a_kernel_of_landmarks_is_scikit_learns(gamma: float) -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(40, 7, generator=generator) * torch.arange(1, 8) + 3
-    kernel = KernelMap(7, 40)
+    kernel = KernelMap(7, 40, gamma=gamma)
     kernel.see_features(features)
     mapped = kernel(features).double()
     scaled = (features - features.mean(0)) / features.std(0)
-    expected = rbf_kernel(scaled.double().numpy(), gamma=1 / 7)
+    expected = rbf_kernel(scaled.double().numpy(), gamma=gamma / 7)
     assert (mapped @ mapped.T).numpy() == pytest.approx(expected, abs=1e-3)
     other = torch.randn(5, 7, generator=generator) * torch.arange(1, 8) + 3
     apart = kernel(other).double() @ mapped.T
     scaled_other = (other - features.mean(0)) / features.std(0)
-    expected = rbf_kernel(scaled_other.double().numpy(), scaled.double().numpy(), gamma=1 / 7)
+    given = scaled_other.double().numpy(), scaled.double().numpy()
+    expected = rbf_kernel(*given, gamma=gamma / 7)
     assert apart.numpy() == pytest.approx(expected, abs=1e-3)
+
+
+def test_features_are_kept_beside_their_kernel() -> None:
+    """A linear machine on both has the sum of both kernels."""
+    features = torch.randn(40, 7, generator=torch.Generator().manual_seed(0))
+    kernel = KernelMap(7, 40, keep=True)
+    kernel.see_features(features)
+    both = kernel(features).double()
+    assert both.shape == (40, kernel.num_outputs)
+    scaled = ((features - features.mean(0)) / features.std(0)).double().numpy()
+    plain = features.double().numpy()
+    expected = plain @ plain.T + rbf_kernel(scaled, gamma=1 / 7)
+    assert (both @ both.T).numpy() == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("size", [(12, 12), (13, 9), (4, 5)])
@@ -172,6 +187,7 @@ def test_fewer_descriptors_than_codes_are_refused() -> None:
         "sift_svm",
         "sift_svm@encoding=none",
         "kmeans_patches@codes=20,in_channels=1",
+        "kmeans_patches@codes=20,landmarks=9,in_channels=1",
     ],
 )
 @pytest.mark.parametrize("size", [28, 32, 48])

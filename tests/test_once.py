@@ -86,15 +86,16 @@ def test_a_fitted_model_is_an_ordinary_one(
 
 
 @pytest.mark.parametrize(
-    "switches",
+    "model",
     [
-        "encoding=fisher,gaussians=2,levels=1",
-        "encoding=llc,codes=8,classifier=rbf,landmarks=60",
-        "encoding=none,classifier=rbf,landmarks=60",
+        "hog_svm@encoding=fisher,gaussians=2,levels=1",
+        "hog_svm@encoding=llc,codes=8,classifier=rbf,landmarks=60",
+        "hog_svm@encoding=none,classifier=rbf,landmarks=60",
+        "kmeans_patches@codes=8,landmarks=60",
     ],
 )
-def test_every_part_is_fitted(words: list[str], tmp_path: Path, switches: str) -> None:
-    record, cell = run([*words[:-1], f"hog_svm@{switches}"], tmp_path / "run")
+def test_every_part_is_fitted(words: list[str], tmp_path: Path, model: str) -> None:
+    record, cell = run([*words[:-1], model], tmp_path / "run")
     assert [stage.name for stage in record.stages] == ["codebook", "features", "fit"]
     for tensor in load_file(cell / "model.safetensors").values():
         assert tensor.float().std() > 0

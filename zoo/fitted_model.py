@@ -173,7 +173,7 @@ def build_fitted(
     solver: Solver = "svm"
     if design.classifier == "rbf":
         kernel = KernelMap(num_features, design.landmarks)
-        num_features = design.landmarks
+        num_features = kernel.num_outputs
     else:
         solver = design.classifier
     classifier: nn.Linear | Forest = build_linear(num_features, num_classes)

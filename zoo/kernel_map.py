@@ -12,23 +12,32 @@ LEAST_EIGENVALUE = 1e-6  # of the landmarks' kernel, whose diagonal is 1
 class KernelMap(nn.Module):
     """Features whose products are the kernel: (N, F) to (N, num_landmarks).
 
-    The kernel is exp(-d^2 / F), of features that are centred and divided by their deviations; that
-    is what scikit-learn calls gamma="scale". Products are exact for landmarks, and approximate
-    between others: with all training images as landmarks a linear machine on these features is the
-    kernel machine.
+    The kernel is exp(-gamma d^2 / F), of features that are centred and divided by their deviations;
+    a `gamma` of 1 is what scikit-learn calls gamma="scale". Products are exact for landmarks, and
+    approximate between others: with all training images as landmarks a linear machine on these
+    features is the kernel machine. With `keep` the given features come first, (N, F +
+    num_landmarks): what few landmarks can't tell apart is still there.
     """
 
-    def __init__(self, num_features: int, num_landmarks: int) -> None:
+    def __init__(
+        self, num_features: int, num_landmarks: int, *, gamma: float = 1.0, keep: bool = False
+    ) -> None:
         super().__init__()
-        self.num_landmarks = num_landmarks
+        self.num_landmarks, self.gamma, self.keep = num_landmarks, gamma, keep
+        self.num_outputs = num_landmarks + (num_features if keep else 0)
         self.mean = reserve(num_features)
         self.deviation = reserve(num_features)
         self.landmarks = reserve(num_landmarks, num_features)
         self.root = reserve(num_landmarks, num_landmarks)
 
+    def count_bytes(self) -> int:
+        """Return about how much memory learning it takes: landmarks, and products of theirs."""
+        return 3 * 4 * self.landmarks.numel() + 4 * 8 * self.root.numel()
+
     def forward(self, features: Tensor) -> Tensor:
-        """Map (N, F) to (N, num_landmarks)."""
-        return F.linear(self.compare(self.scale(features)), self.root)
+        """Map (N, F) to (N, num_outputs)."""
+        mapped = F.linear(self.compare(self.scale(features)), self.root)
+        return torch.cat([features, mapped], dim=1) if self.keep else mapped
 
     def scale(self, features: Tensor) -> Tensor:
         """Return features (N, F), centred and divided by their deviations."""
@@ -39,7 +48,7 @@ class KernelMap(nn.Module):
         offset = -self.landmarks.square().sum(dim=1) / 2
         nearness = F.linear(scaled, self.landmarks, offset)
         squared = (scaled.square().sum(dim=1, keepdim=True) - 2 * nearness).clamp(min=0)
-        return torch.exp(-squared / scaled.shape[1])
+        return torch.exp(-self.gamma / scaled.shape[1] * squared)
 
     @torch.no_grad()
     def see_features(self, features: Tensor) -> None:

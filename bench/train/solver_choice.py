@@ -46,12 +46,15 @@ def check_solver(name: str, model: FittedModel, num_images: int, num_processes: 
     for library in model.libraries:
         if find_spec(library) is None:
             need(library, "classic")
-    needed = SOLVERS[model.solver].count_bytes(num_images, model.num_features) * num_processes
+    needed = SOLVERS[model.solver].count_bytes(num_images, model.num_features)
+    if model.kernel is not None:
+        needed += model.kernel.count_bytes()
+    needed *= num_processes
     free = psutil.virtual_memory().available
     if needed > USABLE * free:
         each = f" in each of {num_processes} processes" if num_processes > 1 else ""
         raise ValueError(
             f"{name}: {model.num_features:,} features of {num_images:,} images need about "
             f"{needed / num_processes / 1e9:.1f} GB of memory{each}, and {free / 1e9:.1f} GB are "
-            "free; take fewer codes or levels"
+            "free; take fewer codes, levels or landmarks"
         )
