@@ -11,6 +11,7 @@ from skimage.feature import fisher_vector
 from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import StandardScaler
 
 from bench.train.codebook import find_centres, learn_codebook
 from zoo import create_model
@@ -97,19 +98,25 @@ def test_locality_codes_are_the_nearest_sum_of_five_centres() -> None:
 @pytest.mark.parametrize("gamma", [1.0, 0.2])
 def test_a_kernel_of_landmarks_is_scikit_learns(gamma: float) -> None:
     generator = torch.Generator().manual_seed(0)
-    features = torch.randn(40, 7, generator=generator) * torch.arange(1, 8) + 3
+    features = torch.randn(40, 7, generator=generator) * torch.arange(7) + 3
+    assert features[:, 0].std() == 0, "one is alike in all landmarks, and differs elsewhere"
     kernel = KernelMap(7, 40, gamma=gamma)
     kernel.see_features(features)
     mapped = kernel(features).double()
-    scaled = (features - features.mean(0)) / features.std(0)
-    expected = rbf_kernel(scaled.double().numpy(), gamma=gamma / 7)
+    scaler = StandardScaler().fit(features.double().numpy())
+    scaled = scaler.transform(features.double().numpy())
+    expected = rbf_kernel(scaled, gamma=gamma / 7)
     assert (mapped @ mapped.T).numpy() == pytest.approx(expected, abs=1e-3)
     other = torch.randn(5, 7, generator=generator) * torch.arange(1, 8) + 3
     apart = kernel(other).double() @ mapped.T
-    scaled_other = (other - features.mean(0)) / features.std(0)
-    given = scaled_other.double().numpy(), scaled.double().numpy()
-    expected = rbf_kernel(*given, gamma=gamma / 7)
+    expected = rbf_kernel(scaler.transform(other.double().numpy()), scaled, gamma=gamma / 7)
     assert apart.numpy() == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_single_landmark_is_an_image_like_any_other() -> None:
+    kernel = KernelMap(3, 1)
+    kernel.see_features(torch.ones(1, 3))
+    assert kernel(torch.ones(2, 3)).flatten().tolist() == pytest.approx([1, 1])
 
 
 def test_features_are_kept_beside_their_kernel() -> None:
@@ -119,8 +126,8 @@ def test_features_are_kept_beside_their_kernel() -> None:
     kernel.see_features(features)
     both = kernel(features).double()
     assert both.shape == (40, kernel.num_outputs)
-    scaled = ((features - features.mean(0)) / features.std(0)).double().numpy()
     plain = features.double().numpy()
+    scaled = StandardScaler().fit_transform(plain)
     expected = plain @ plain.T + rbf_kernel(scaled, gamma=1 / 7)
     assert (both @ both.T).numpy() == pytest.approx(expected, abs=1e-3)
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from zoo.encoding import reserve
 
 LEAST_EIGENVALUE = 1e-6  # of the landmarks' kernel, whose diagonal is 1
+LEAST_DEVIATION = 1e-6  # of a feature that isn't the same in all landmarks
 
 
 class KernelMap(nn.Module):
@@ -14,8 +15,7 @@ class KernelMap(nn.Module):
 
     The kernel is exp(-gamma d^2 / F), of features that are centred and divided by their deviations;
     a `gamma` of 1 is what scikit-learn calls gamma="scale". Products are exact for landmarks, and
-    approximate between others: with all training images as landmarks a linear machine on these
-    features is the kernel machine. With `keep` the given features come first, (N, F +
+    approximate between others: with all training images as landmarks they are the kernel's. With `keep` the given features come first, (N, F +
     num_landmarks): what few landmarks can't tell apart is still there.
     """
 
@@ -41,7 +41,7 @@ class KernelMap(nn.Module):
 
     def scale(self, features: Tensor) -> Tensor:
         """Return features (N, F), centred and divided by their deviations."""
-        return (features - self.mean) / self.deviation.clamp(min=1e-6)
+        return (features - self.mean) / self.deviation.clamp(min=LEAST_DEVIATION)
 
     def compare(self, scaled: Tensor) -> Tensor:
         """Return the kernel of scaled features (N, F) and the landmarks, (N, num_landmarks)."""
@@ -54,7 +54,10 @@ class KernelMap(nn.Module):
     def see_features(self, features: Tensor) -> None:
         """Take features (num_landmarks, F) of training images as landmarks."""
         self.mean.copy_(features.mean(dim=0))
-        self.deviation.copy_(features.std(dim=0))
+        deviation = features.std(dim=0, correction=0)
+        # What is alike in all landmarks isn't blown up where it differs in another image: a single
+        # such feature would leave that image near to nothing.
+        self.deviation.copy_(torch.where(deviation > LEAST_DEVIATION, deviation, 1.0))
         self.landmarks.copy_(self.scale(features))
         values, axes = torch.linalg.eigh(self.compare(self.landmarks).double())
         root = (axes / values.clamp(min=LEAST_EIGENVALUE).sqrt()) @ axes.T
