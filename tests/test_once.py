@@ -5,6 +5,7 @@ interrupted.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from safetensors.torch import load_file
 from bench.data.dataset import open_dataset
 from bench.data.loader import evaluation_batches
 from bench.data.pixels import ModelInput
+from bench.distributed.gang import SingleGang
 from bench.distributed.runtime import Interrupted
 from bench.results.record import Comparison, RunRecord
 from bench.results.storage import read
 from bench.run import main
+from bench.train.codebook import learn_codebook
+from bench.train.linear_solver import SupportVectors
 from bench.train.once_method import OnceMethod
 from bench.train.solver import KeptFeatures
 from bench.verify import find_faults
@@ -169,6 +173,24 @@ def test_stages_of_another_version_are_done_again(
     said = "what was kept is of another version; the stages are done again"
     assert said in capsys.readouterr().out
     assert record.checksums["model.safetensors"] == whole.checksums["model.safetensors"]
+
+
+def test_ranks_ask_nothing_of_each_other_while_they_learn(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounded differently, the one may take a round more than the other."""
+
+    def do_alone(work: Callable[..., Any]) -> Callable[..., Any]:
+        def work_alone(*given: Any) -> Any:
+            with monkeypatch.context() as patch:
+                patch.setattr(SingleGang, "gather", stop)
+                return work(*given)
+
+        return work_alone
+
+    monkeypatch.setattr(SupportVectors, "solve", do_alone(SupportVectors.solve))
+    monkeypatch.setattr("bench.train.once_method.learn_codebook", do_alone(learn_codebook))
+    run(words, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

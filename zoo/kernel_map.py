@@ -15,8 +15,10 @@ class KernelMap(nn.Module):
 
     The kernel is exp(-gamma d^2 / F), of features that are centred and divided by their deviations;
     a `gamma` of 1 is what scikit-learn calls gamma="scale". Products are exact for landmarks, and
-    approximate between others: with all training images as landmarks they are the kernel's. With `keep` the given features come first, (N, F +
-    num_landmarks): what few landmarks can't tell apart is still there.
+    approximate between others: with all training images as landmarks they are the kernel's.
+
+    With `keep` the given features come first, (N, F + num_landmarks): what few landmarks can't tell
+    apart is still there.
     """
 
     def __init__(

@@ -2,7 +2,8 @@
 
 Three stages, each of which is kept as soon as it is done, so that a resume doesn't do it again.
 Ranks share the images. What follows from all of them each rank computes alike, and the first one's
-result counts.
+result counts. Other processors may round differently, and so take more rounds or fewer: meanwhile
+no rank asks another, not even whether a signal came.
 """
 
 import time
@@ -119,7 +120,7 @@ class OnceMethod:
                 num_wanted = DESCRIPTORS_A_CODE * model.encoder.num_codes
                 num_wanted = min(max(LEAST_DESCRIPTORS, num_wanted), MOST_DESCRIPTORS)
                 samples = _sample_descriptors(model, images, num_wanted, generator)
-                found |= learn_codebook(model.encoder, samples, generator, runtime.check_signal)
+                found |= learn_codebook(model.encoder, samples, generator, runtime.check_own_signal)
             if model.kernel is not None:
                 found |= _choose_landmarks(model.kernel, model, images, generator)
             return found
@@ -152,7 +153,7 @@ class OnceMethod:
         def fit() -> tuple[Features, dict[str, JsonValue]]:
             blocks = list(self._features_of(data.validation_indices))
             held = Features(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
-            return held, self.solver.solve(held, runtime.check_signal)
+            return held, self.solver.solve(held, runtime.check_own_signal)
 
         (held, found), seconds = self._time(fit)
         self._agree()
@@ -178,7 +179,7 @@ class OnceMethod:
         return result, max(self.context.runtime.gather(time.perf_counter() - start))
 
     def _agree(self) -> None:
-        """Give every rank the first one's weights: other processors may round differently."""
+        """Give every rank the first one's weights."""
         self.model.load_state_dict(self.context.runtime.broadcast(self.model.state_dict()))
 
     def _read(self, rows: NDArray[np.int64]) -> Iterator[Batch]:
