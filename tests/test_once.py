@@ -4,6 +4,7 @@ Oracles: the saved weights put to use by hand, one process instead of two, and a
 interrupted.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from bench.data.dataset import open_dataset
@@ -19,6 +21,7 @@ from bench.data.loader import evaluation_batches
 from bench.data.pixels import ModelInput
 from bench.distributed.gang import SingleGang
 from bench.distributed.runtime import Interrupted
+from bench.predict import main as predict
 from bench.results.record import Comparison, RunRecord
 from bench.results.storage import read
 from bench.run import main
@@ -103,6 +106,22 @@ def test_every_part_is_fitted(words: list[str], tmp_path: Path, model: str) -> N
     assert [stage.name for stage in record.stages] == ["codebook", "features", "fit"]
     for tensor in load_file(cell / "model.safetensors").values():
         assert tensor.float().std() > 0
+
+
+@pytest.mark.parametrize("model", [CODED, GROWN, "kmeans_patches@codes=8,landmarks=60"])
+def test_what_is_fitted_recognises_pictures(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    """As the run did: a file of weights is looked through before it is trusted."""
+    folder = tmp_path / "run"
+    _, cell = run([*words[:-1], model], folder)
+    data = open_dataset("cifar10", tmp_path / "cifar10")
+    window = slice(data.margin, data.margin + data.size)
+    Image.fromarray(data.test.images[0][window, window]).save(tmp_path / "first.png")
+    capsys.readouterr()
+    assert predict([str(tmp_path / "first.png"), "--run", str(folder), "--json"]) == 0
+    best = json.loads(capsys.readouterr().out)["classes"][0]["class"]
+    assert best == data.class_names[np.load(cell / "predictions.npz")["top5"][0, 0]]
 
 
 def test_more_landmarks_than_images_are_refused(

@@ -22,7 +22,7 @@ from bench.cell.display import Display
 from bench.cell.open_run import Cell, open_alone
 from bench.cell.record_writer import find_record, give_up_cell
 from bench.cell.run_cell import run_cell
-from bench.distributed.hardware import num_cores, num_gpus
+from bench.distributed.hardware import count_places, num_gpus
 from bench.distributed.process import LAUNCHED, SERVER, count_oom_kills, name_signal
 from bench.distributed.runtime import Interrupted
 from bench.request.config import RunConfig
@@ -69,7 +69,8 @@ class PackedExecutor:
         display = Display(self.context.runtime, len(cells))
         records: dict[int, RunRecord] = {}
         waiting = deque(enumerate(cells))
-        num_places = count_places(self.context.config)
+        config = self.context.config
+        num_places = count_places(config.pack_size, config.num_threads)
         free = set(range(num_places))
         running: list[PackedCell] = []
         while waiting or running:
@@ -131,13 +132,6 @@ class PackedExecutor:
         record = give_up_cell(packed.cell, self.context, status, cause)
         display.show_end(record)
         return record
-
-
-def count_places(config: RunConfig) -> int:
-    """Return how many cells run at once: a process a core, or a number a GPU."""
-    if num_gpus():
-        return num_gpus() * (config.pack_size or 1)
-    return config.pack_size or max(1, num_cores() // (config.num_threads or 1))
 
 
 def variables_of_place(place: int, variables: Mapping[str, str]) -> dict[str, str]:

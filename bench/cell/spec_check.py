@@ -2,6 +2,8 @@
 
 from bench.data.dataset import Dataset
 from bench.data.subset import take_parts
+from bench.distributed.hardware import count_places
+from bench.distributed.process import read_world
 from bench.request.config import RunConfig
 from bench.train.build import get_dropout_rates
 from bench.train.solver_choice import check_solver
@@ -32,4 +34,8 @@ def check_spec(spec: ModelSpec, config: RunConfig, data: Dataset) -> None:
         model = create_empty(spec.name, num_classes=num_classes)
         assert isinstance(model, FittedModel), "its spec says that it is fitted once"
         num_images = max(len(part.train_indices) for part in take_parts(data, config))
-        check_solver(spec.name, model, num_images, config.world or 1)
+        # On this machine, whose memory it is.
+        num_processes = read_world().local_size
+        if config.pack:
+            num_processes = count_places(config.pack_size, config.num_threads)
+        check_solver(spec.name, model, num_images, num_processes)

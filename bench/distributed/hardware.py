@@ -36,6 +36,13 @@ def num_gpus(environment: Mapping[str, str] = os.environ) -> int:
     return 0 if names[0] in ("", "-1") else count_visible(names, _list_devices())
 
 
+def count_places(pack_size: int | None, num_threads: int | None) -> int:
+    """Count the cells that `--pack` runs at once: a process a core, or a number a GPU."""
+    if num_gpus():
+        return num_gpus() * (pack_size or 1)
+    return pack_size or max(1, num_cores() // (num_threads or 1))
+
+
 def count_visible(names: Sequence[str], devices: Sequence[str]) -> int:
     """Count the devices that CUDA_VISIBLE_DEVICES leaves, by CUDA's own rules.
 

@@ -12,6 +12,7 @@ from bench.train.solver import Features, KeptFeatures, count_right
 from zoo.extra import need
 from zoo.forest import DEPTH, Forest
 
+BYTES_A_NODE = 64  # of scikit-learn's, beside 8 for each class
 AT_ONCE = 10  # trees that are grown without heeding a signal
 
 
@@ -24,9 +25,10 @@ class Trees(KeptFeatures):
         self.seed = seed
 
     @staticmethod
-    def count_bytes(num_images: int, num_features: int) -> int:
-        """Return about how much memory it takes: the features."""
-        return 4 * num_images * num_features
+    def count_bytes(forest: Forest, num_images: int) -> int:
+        """Return about how much memory it takes: the features, and scikit-learn's trees."""
+        num_nodes, num_classes = len(forest.feature), forest.shares.shape[1]
+        return 4 * num_images * forest.in_features + num_nodes * (8 * num_classes + BYTES_A_NODE)
 
     def solve(self, validation: Features, check: Callable[[], None]) -> dict[str, JsonValue]:
         """Grow the trees and write them into the forest; return what was found."""
@@ -72,7 +74,8 @@ def write_trees(forest: Forest, trees: Sequence[Any], classes: NDArray[np.int64]
         leaves = place[is_leaf]
         rows = number * forest.num_leaves + np.arange(len(leaves))
         nodes["feature"][leaves] = 0
-        nodes["threshold"][leaves] = np.inf
+        # No value is above it, and weights that are infinite count as damaged.
+        nodes["threshold"][leaves] = np.finfo(np.float32).max
         nodes["left"][leaves] = leaves
         nodes["leaf"][leaves] = rows
         counts = tree.value[is_leaf, 0]

@@ -32,6 +32,7 @@ LEAST_DEVIATION = 0.01
 COARSE, FINE = 3e-3, 3e-4
 MOST_STEPS = 100
 HISTORY = 20
+BYTES_A_MARGIN = 60  # measured: memory at its peak against images and classes
 # Images whose products are added up at once: the sum is as large as all of them together.
 ADDED_AT_ONCE = 2048
 
@@ -105,6 +106,16 @@ class SupportVectors(KeptFeatures):
     def __init__(self, layer: nn.Linear, num_images: int, seed: int) -> None:
         super().__init__(layer.in_features, num_images, layer.weight.device)
         self.layer = layer
+
+    @staticmethod
+    def count_bytes(layer: nn.Linear, num_images: int) -> int:
+        """Return about how much memory it takes.
+
+        The features, three matrices of their products, and the margins of all images and classes
+        in the forms that a step and its gradient have of them.
+        """
+        features = 4 * num_images * layer.in_features + 3 * 8 * layer.in_features**2
+        return features + BYTES_A_MARGIN * num_images * layer.out_features
 
     def solve(self, validation: Features, check: Callable[[], None]) -> dict[str, JsonValue]:
         """Fit by every strength, from strong to weak, and keep the best on validation."""
@@ -200,9 +211,9 @@ class Ridge:
         self.waiting: list[Tensor] = []  # blocks whose products aren't added yet
 
     @staticmethod
-    def count_bytes(num_images: int, num_features: int) -> int:
+    def count_bytes(layer: nn.Linear, num_images: int) -> int:
         """Return about how much memory it takes: four matrices of the features' products."""
-        return 4 * 8 * num_features**2
+        return 4 * 8 * layer.in_features**2
 
     def take(self, block: Features) -> None:
         """Add up the products of the next training images."""

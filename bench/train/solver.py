@@ -52,11 +52,6 @@ class KeptFeatures(ABC):
         self.labels = torch.empty(num_images, dtype=torch.long, device=device)
         self.num_taken = 0
 
-    @staticmethod
-    def count_bytes(num_images: int, num_features: int) -> int:
-        """Return about how much memory it takes: the features, and matrices of their products."""
-        return 4 * num_images * num_features + 3 * 8 * num_features**2
-
     def take(self, block: Features) -> None:
         """Keep the features of the next training images."""
         place = slice(self.num_taken, self.num_taken + len(block.rows))
@@ -68,8 +63,10 @@ class KeptFeatures(ABC):
         return {"rows": self.rows, "labels": self.labels}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take features that were kept."""
-        self.take(Features(state["rows"], state["labels"]))
+        """Take features that were kept, as they are: there may be no room for them twice."""
+        device = self.rows.device
+        self.rows, self.labels = state["rows"].to(device), state["labels"].to(device)
+        self.num_taken = len(self.rows)
 
     @abstractmethod
     def solve(self, validation: Features, check: Callable[[], None]) -> dict[str, JsonValue]:

@@ -20,7 +20,7 @@ class SolverKind(Protocol):
 
     def __call__(self, classifier: Any, num_images: int, seed: int, /) -> Solver: ...
 
-    def count_bytes(self, num_images: int, num_features: int) -> int: ...
+    def count_bytes(self, classifier: Any, num_images: int, /) -> int: ...
 
 
 SOLVERS: dict[str, SolverKind] = {"svm": SupportVectors, "ridge": Ridge, "forest": Trees}
@@ -46,7 +46,7 @@ def check_solver(name: str, model: FittedModel, num_images: int, num_processes: 
     for library in model.libraries:
         if find_spec(library) is None:
             need(library, "classic")
-    needed = SOLVERS[model.solver].count_bytes(num_images, model.num_features)
+    needed = SOLVERS[model.solver].count_bytes(model.classifier, num_images)
     if model.kernel is not None:
         needed += model.kernel.count_bytes()
     needed *= num_processes
