@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(error)
     print_ranking(source, question)
     show(f"report: {report}" + (f"  table: {options.csv}" if options.csv else ""))
-    usage = find_usage(source, private=True)
+    usage = find_usage(source, question, private=True)
     if usage is not None:
         show(f"use {usage.model}:")
         for command in usage.commands:

@@ -38,7 +38,7 @@ def head_part(view: View) -> Part:
     facts = facts_of(view.source, entries, noise_floor(entries))
     stand_in = [entry for entry in entries if entry.record.data.stand_in]
     shared = {"source": view.source, "entries": entries, "row_numbers": view.row_numbers}
-    usage = find_usage(view.source)
+    usage = find_usage(view.source, view.question)
     head = {"title": title_of(entries), "facts": facts, "stand_in": stand_in, "usage": usage}
     return Part(shared | head)
 

@@ -1,32 +1,40 @@
-"""How a run's best model is put to use: its commands, for the page and the terminal."""
+"""How the model to take is put to use: its commands, for the page and the terminal."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from reports.ranking import Entry
+from reports.choice_text import Question, answer
+from reports.ranking import Entry, entries_of, groups_of
 from reports.runs import Cell, Run, Source
 
 WEIGHTS = "model.safetensors"  # which published runs leave out
 
 
 class Usage(NamedTuple):
-    """The model of a run that is best on validation, and the commands that use it."""
+    """The model to take of a run, and the commands that use it."""
 
     model: str
     commands: tuple[str, ...]
 
 
-def find_usage(source: Source, *, private: bool = False) -> Usage | None:
-    """Return how the best model of a single run is used; None where no weights are kept.
+def find_usage(source: Source, question: Question, *, private: bool = False) -> Usage | None:
+    """Return how the model to take of a single run is used; None where no weights are kept.
 
-    A page that others may read names a run by its folder's name alone, unless it lies below the
-    folder in which it was made; `private` names it as it is.
+    It is the first group's answer to the question. Of its seeds, and of all models where there is
+    no answer, the best on validation is used. A page that others may read names a run by its
+    folder's name alone, unless it lies below the folder in which it was made; `private` names it
+    as it is.
     """
     if len(source.runs) != 1:
         return None
     (run,) = source.runs
-    cells = [cell for cell in run.cells if (cell.folder / WEIGHTS).is_file()]
+    cells = _find_weights(run.cells)
+    for group in groups_of(entries_of(source))[:1]:
+        choice = answer(group, question).choice
+        if choice is not None and choice.taken is not None:
+            cells = _find_weights(group.entries[choice.taken].finished) or cells
     if not cells:
         return None
     best = max(cells, key=lambda cell: cell.record.validation_top1 or 0.0)
@@ -34,11 +42,14 @@ def find_usage(source: Source, *, private: bool = False) -> Usage | None:
     return Usage(best.record.model, _list_commands(best, run, shlex.quote(str(folder))))
 
 
+def _find_weights(cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if (cell.folder / WEIGHTS).is_file()]
+
+
 def commands_of(entry: Entry) -> tuple[str, ...]:
     """Return the commands that use a row's first finished seed; none where no weights are kept."""
-    for cell in entry.finished[:1]:
-        if (cell.folder / WEIGHTS).is_file():
-            return _list_commands(cell, entry.run, shlex.quote(str(entry.run.folder)))
+    for cell in _find_weights(entry.finished[:1]):
+        return _list_commands(cell, entry.run, shlex.quote(str(entry.run.folder)))
     return ()
 
 

@@ -14,6 +14,7 @@ from bench.results.record import Comparison, Measurement, make_measurement
 from bench.results.way import WAYS, Way
 from reports.__main__ import main
 from reports.chart.deploy import describe_fastest, draw_deploy
+from reports.choice_text import Question
 from reports.frame import row_of
 from reports.runs import Cell, read_source
 from reports.usage import find_usage
@@ -92,20 +93,24 @@ def test_the_terminal_says_which_way_is_fastest(
     assert "times as fast as torch" in said
 
 
-def test_a_run_with_weights_names_the_commands_for_its_best_model(tmp_path: Path) -> None:
+def test_a_run_with_weights_names_the_commands_for_the_model_to_take(tmp_path: Path) -> None:
     folder = tmp_path / "my run"
-    write_run(folder, [record(animal) for animal in ZOO[:2]])
-    assert find_usage(read_source([folder])) is None
+    write_run(folder, [record(animal) for animal in ZOO])
+    source, question = read_source([folder]), Question()
+    assert find_usage(source, question) is None
     for path in (folder / "cells").iterdir():
         (path / "model.safetensors").touch()
-    source = read_source([folder])
-    best = max(
-        (cell.record for _, cell in source.cells), key=lambda each: each.validation_top1 or 0
-    )
-    private, public = find_usage(source, private=True), find_usage(source)
+    best = max(ZOO, key=lambda animal: animal.top1)
+    private = find_usage(source, question, private=True)
+    public = find_usage(source, question)
     assert private is not None
     assert public is not None
-    assert private.model == best.model
-    assert f"--run '{folder}' --model {best.model}" in private.commands[0]
+    assert private.model == best.name
+    assert f"--run '{folder}' --model {best.name}" in private.commands[0]
     assert str(tmp_path) not in "".join(public.commands)
+    # Asked for something else it is another model, as in the words above them.
+    smallest = min(ZOO, key=lambda animal: record(animal).num_parameters)
+    few = find_usage(source, Question(preferred="num_parameters"))
+    assert few is not None
+    assert few.model == smallest.name != best.name
     assert "bench.export" in public.commands[1]

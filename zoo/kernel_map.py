@@ -47,7 +47,8 @@ class KernelMap(nn.Module):
 
     def compare(self, scaled: Tensor) -> Tensor:
         """Return the kernel of scaled features (N, F) and the landmarks, (N, num_landmarks)."""
-        offset = -self.landmarks.square().sum(dim=1) / 2
+        # A norm makes no squares of all landmarks in memory first.
+        offset = -torch.linalg.vector_norm(self.landmarks, dim=1).square() / 2
         nearness = F.linear(scaled, self.landmarks, offset)
         squared = (scaled.square().sum(dim=1, keepdim=True) - 2 * nearness).clamp(min=0)
         return torch.exp(-self.gamma / scaled.shape[1] * squared)
