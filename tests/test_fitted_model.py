@@ -14,7 +14,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
 from bench.train.codebook import find_centres, learn_codebook
-from zoo import create_model
+from zoo import create_model, resolve
 from zoo.encoding import (
     FisherVectors,
     HardCodes,
@@ -23,7 +23,6 @@ from zoo.encoding import (
     TriangleCodes,
     pool_max,
 )
-from zoo.fit import check_image_size
 from zoo.kernel_map import KernelMap
 
 
@@ -232,8 +231,14 @@ def test_a_switch_that_nothing_reads_is_refused(switches: str, reader: str) -> N
 def test_a_patch_has_two_values_at_least_and_no_more_than_the_image() -> None:
     with pytest.raises(ValueError, match="patch=1: a patch of 1 values has no contrast"):
         create_model("kmeans_patches@patch=1,in_channels=1")
-    with pytest.raises(ValueError, match=r"patch=40 can't read images of 32 px: it reads 48, 64"):
-        check_image_size("kmeans_patches@patch=40", 32)
+    with pytest.raises(ValueError, match="kmeans_patches: patch=33: an image of 32 px has no such"):
+        resolve("kmeans_patches@patch=33")
+
+
+def test_one_centre_is_no_code() -> None:
+    with pytest.raises(ValueError, match="hog_svm: codes=1: one centre is never nearer than"):
+        create_model("hog_svm@codes=1")
+    assert create_model("hog_svm@codes=1,encoding=vq").num_features == 21
 
 
 def test_a_mixture_that_is_fitted_in_parts_is_scikit_learns(

@@ -179,7 +179,7 @@ def test_a_batch_of_more_images_than_there_are_is_refused_before_training(tmp_pa
 def test_a_class_without_validation_images_is_said(tmp_path: Path) -> None:
     said: list[str] = []
     opened(write_images(tmp_path / "set", {"cat": 2, "ant": 20}), said)
-    assert any("1 classes have no validation image" in line for line in said)
+    assert any("1 class has no validation image" in line for line in said)
 
 
 def test_a_channel_that_never_changes_is_divided_by_one(tmp_path: Path) -> None:

@@ -124,6 +124,16 @@ def test_what_is_fitted_recognises_pictures(
     assert best == data.class_names[np.load(cell / "predictions.npz")["top5"][0, 0]]
 
 
+def test_a_batch_larger_than_the_data_is_none_of_its_business(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = ["500" if word == "8" else word for word in words]
+    assert main([*many, "--dry-run", "--out", str(tmp_path / "run")]) == 0
+    assert "memory format" not in capsys.readouterr().out, "it takes no steps to try one by"
+    assert main([*many, "lenet5", "--dry-run", "--out", str(tmp_path / "run")]) == 2
+    assert "--batch-size 500: cifar10 has 180 training images" in capsys.readouterr().err
+
+
 def test_more_landmarks_than_images_are_refused(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -213,7 +213,7 @@ def test_a_users_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_switches_that_a_model_lacks_are_refused() -> None:
-    with pytest.raises(ValueError, match="lenet5 has no switch 'lrn'"):
+    with pytest.raises(ValueError, match="lenet5: there is no switch 'lrn'"):
         create_model("lenet5", lrn="off")
 
 
@@ -236,7 +236,7 @@ def test_switches_behind_a_name_are_the_functions() -> None:
     ("name", "message"),
     [
         ("lenet6@lrn=off", "unknown model 'lenet6'; did you mean lenet5"),
-        ("lenet5@lrn=off", "lenet5 has no switch 'lrn'"),
+        ("lenet5@lrn=off", "lenet5: there is no switch 'lrn'"),
         ("alexnet_half@activation=gelu", "activation is relu or tanh, not 'gelu'"),
         ("alexnet_half@activation", "'activation' is no switch; write NAME@SWITCH=VALUE"),
         ("alexnet_half@", "'' is no switch"),

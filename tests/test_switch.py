@@ -60,7 +60,7 @@ QUICK = ("lenet5", "cuda_convnet", "resnet18_cifar", "mobilenet_v3_small_cifar",
 )
 def test_a_switch_that_a_model_lacks_is_refused_with_those_that_it_has(name: str) -> None:
     # torchvision's MobileNet v3 takes any word, and passes over those that it doesn't know.
-    said = r"has no switch 'nonsense'(; (it has|did you mean) |, or 1 changes nothing)"
+    said = r": there is no switch 'nonsense'(; (it has|did you mean) |, or 1 changes nothing)"
     with pytest.raises(ValueError, match=said):
         create_empty(f"{name}@nonsense=1")
 
@@ -69,8 +69,8 @@ def test_a_switch_that_a_model_lacks_is_refused_with_those_that_it_has(name: str
     ("name", "message"),
     [
         ("cuda_convnet@lrn=off", "cuda_convnet: lrn is true or false, not 'off'"),
-        ("cuda_convnet@activation=gelu", "activation is relu or tanh, not 'gelu'"),
-        ("alexnet_half@towers=3", "towers is 1 or 2, not 3"),
+        ("cuda_convnet@activation=gelu", "cuda_convnet: activation is relu or tanh, not 'gelu'"),
+        ("alexnet_half@towers=3", "alexnet_half: towers is 1 or 2, not 3"),
         ("lenet5_1998@output=linear", "output is rbf or softmax, not 'linear'"),
         ("lenet5@in_channels=2", "in_channels is 1 for grey images or 3"),
         ("lenet5@num_classes=2", "the data set says how many classes"),
@@ -81,14 +81,14 @@ def test_a_switch_that_a_model_lacks_is_refused_with_those_that_it_has(name: str
         ),
         (
             "tv:resnet18@grops=2",
-            "tv:resnet18 has no switch 'grops'; it has zero_init_residual, groups",
+            "tv:resnet18: there is no switch 'grops'; it has zero_init_residual, groups",
         ),
         ("resnet18@norm_layer=nonsense", "can't be built with norm_layer=nonsense: TypeError"),
         ("timm:resnet18@drop_rate=high", "drop_rate is a number, not 'high'"),
         ("timm:resnet18@act_layer=gelux", "can't be built with act_layer=gelux: KeyError"),
         (
             "timm:vit_tiny_patch16_224@nonsense=2",
-            "has no switch 'nonsense'; it has img_size, patch_size",
+            "there is no switch 'nonsense'; it has img_size, patch_size",
         ),
         ("tv:googlenet@aux_logits=true", "returns a GoogLeNetOutputs; a model must return"),
         ("timm:resnet18@features_only=true", "returns a list; a model must return"),

@@ -297,7 +297,7 @@ def apply_switches(design: Design, switches: dict[str, Any]) -> Design:
 
     Raise ValueError for a switch that `Design` lacks, or a value that the switch doesn't allow.
     """
-    check_against("an AlexNet", get_type_hints(Design), switches)
+    check_against(get_type_hints(Design), switches)
     return replace(design, **switches)
 
 

@@ -65,6 +65,7 @@ def sift_svm(*, num_classes: int = 100, in_channels: int = 3, **switches: Any) -
 # MB in all; of more, memory is asked of the system anew each time, which takes as long as the
 # products.
 CODES_AT_ONCE = 3200
+IMAGE_SIZE = 32  # pixels of the images that patches are made for
 PATCH_GAMMA = 0.1  # of a kernel beside its features: 0.2 is as good, 0.6 a point worse (LAB.md)
 
 
@@ -86,6 +87,8 @@ def kmeans_patches(
     by which large ones weigh less. With `landmarks` the classifier also reads a radial basis kernel
     of the image and so many training images.
     """
+    if patch > IMAGE_SIZE:
+        raise ValueError(f"patch={patch}: an image of {IMAGE_SIZE} px has no such patch")
     local = WhitenedPatches(in_channels, side=patch)
     encoder = TriangleCodes(codes, local.num_values)
     pyramid = SpatialPyramid([2])

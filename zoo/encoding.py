@@ -68,6 +68,11 @@ class HardCodes(Codebook):
 class TriangleCodes(Codebook):
     """How much nearer than the mean a centre is, 0 if it isn't (Coates, Lee, Ng 2011, eq. 2)."""
 
+    def __init__(self, num_codes: int, num_values: int) -> None:
+        super().__init__(num_codes, num_values)
+        if num_codes < 2:
+            raise ValueError(f"codes={num_codes}: one centre is never nearer than their mean")
+
     def forward(self, maps: Tensor) -> Tensor:
         """Map (N, D, H, W) to (N, num_codes, H, W)."""
         distances = self.distances(maps)
@@ -161,7 +166,7 @@ def pool_max(maps: Tensor, side: int) -> Tensor:
 class Root(nn.Module):
     """Signed square roots, then length 1: large counts weigh less (Perronnin et al. 2010).
 
-    Of a histogram whose sum is 1 that is Hellinger's distance.
+    Between histograms whose sums are 1 distances are then Hellinger's, times the root of 2.
     """
 
     def forward(self, features: Tensor) -> Tensor:

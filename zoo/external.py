@@ -86,8 +86,11 @@ def _build_switched(
             given = ", ".join(f"{switch}={value}" for switch, value in switches.items())
             raise ValueError(f"{name} can't be built with {given}: {cause_of(error)}") from error
         known = ", ".join(list_plain_switches(type(build()))) or "none"
-        raise ValueError(f"{name} has no switch {unknown[1]!r}; it has {known}") from error
-    check_library_switches(name, model, switches, build)
+        raise ValueError(f"{name}: there is no switch {unknown[1]!r}; it has {known}") from error
+    try:
+        check_library_switches(model, switches, build)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     return model
 
 

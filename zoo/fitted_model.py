@@ -148,7 +148,7 @@ def build_fitted(
     descriptor: Descriptor, design: Design, num_classes: int, switches: Mapping[str, Any]
 ) -> FittedModel:
     """Build the model of a design that switches change; ValueError for a wrong switch."""
-    check_against("a classical model", get_type_hints(Design), switches)
+    check_against(get_type_hints(Design), switches)
     design = replace(design, **switches)
     for switch in switches:
         is_read, reader = find_reader(design, switch)

@@ -165,8 +165,11 @@ def create_model(
 
         return external.build_foreign(name, num_classes=num_classes, **switches)
     build = get_builder(name)
-    check_switches(name, build, switches)
-    model: nn.Module = build(num_classes=num_classes, **switches)
+    try:
+        check_switches(build, switches)
+        model: nn.Module = build(num_classes=num_classes, **switches)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     return model
 
 

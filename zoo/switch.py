@@ -51,20 +51,21 @@ def _parse_value(text: str) -> bool | int | float | str:
     return text
 
 
-def check_switches(name: str, build: Callable[..., object], switches: Mapping[str, object]) -> None:
+def check_switches(build: Callable[..., object], switches: Mapping[str, object]) -> None:
     """Raise ValueError for a switch that `build` lacks, or a value that it can't have.
 
-    A `build` that takes any switch hands them on, and who takes them checks them.
+    Whoever knows the model's name says it. A `build` that takes any switch hands them on, and who
+    takes them checks them.
     """
     parameters = inspect.signature(build).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     kinds = get_type_hints(build)
     known = {switch: kinds[switch] for switch in parameters if switch != "num_classes"}
-    check_against(name, known, switches)
+    check_against(known, switches)
 
 
-def check_against(name: str, kinds: Mapping[str, object], switches: Mapping[str, object]) -> None:
+def check_against(kinds: Mapping[str, object], switches: Mapping[str, object]) -> None:
     """Raise ValueError for a switch that isn't among `kinds`, or that has a value of another kind.
 
     It says what is allowed. Our own whole numbers are counts and our other numbers are rates.
@@ -72,24 +73,24 @@ def check_against(name: str, kinds: Mapping[str, object], switches: Mapping[str,
     for switch, value in switches.items():
         if switch not in kinds:
             hint = did_you_mean(switch, kinds, num_names=1) or f"it has {', '.join(kinds)}"
-            raise ValueError(f"{name} has no switch {switch!r}; {hint}")
+            raise ValueError(f"there is no switch {switch!r}; {hint}")
         kind = kinds[switch]
-        check_value(name, switch, value, kind)
+        check_value(switch, value, kind)
         if kind is int and isinstance(value, int) and value < 1:
-            raise ValueError(f"{name}: {switch} is at least 1, not {value}")
+            raise ValueError(f"{switch} is at least 1, not {value}")
         # Written so that it refuses "nan", too.
         if kind is float and isinstance(value, int | float) and not 0 <= value <= 1:
-            raise ValueError(f"{name}: {switch} is from 0 to 1, not {value}")
+            raise ValueError(f"{switch} is from 0 to 1, not {value}")
 
 
-def check_value(name: str, switch: str, value: object, kind: object) -> None:
+def check_value(switch: str, value: object, kind: object) -> None:
     """Raise ValueError unless a value is of a switch's kind; it says what is allowed."""
     if not _is_of_kind(value, kind):
-        raise ValueError(f"{name}: {switch} is {_describe_kind(kind)}, not {value!r}")
+        raise ValueError(f"{switch} is {_describe_kind(kind)}, not {value!r}")
 
 
 def check_library_switches(
-    name: str, model: object, switches: Mapping[str, object], build: Callable[[], object]
+    model: object, switches: Mapping[str, object], build: Callable[[], object]
 ) -> None:
     """Raise ValueError for a switch that a built model's class, a library's, can't have meant.
 
@@ -102,12 +103,12 @@ def check_library_switches(
     for switch, value in switches.items():
         parameter = parameters.get(switch)
         if parameter is not None:
-            _check_by_parameter(name, parameter, value)
+            _check_by_parameter(parameter, value)
         elif takes_any and str(model) == str(build()):
-            raise ValueError(f"{name} has no switch {switch!r}, or {value} changes nothing")
+            raise ValueError(f"there is no switch {switch!r}, or {value} changes nothing")
 
 
-def _check_by_parameter(name: str, parameter: inspect.Parameter, value: object) -> None:
+def _check_by_parameter(parameter: inspect.Parameter, value: object) -> None:
     """Raise ValueError for a value of another kind than a parameter's annotation or default."""
     kind, default = parameter.annotation, parameter.default
     # Some libraries say more by a default than by its annotation.
@@ -116,7 +117,7 @@ def _check_by_parameter(name: str, parameter: inspect.Parameter, value: object) 
     if kind in (Any, parameter.empty) or isinstance(kind, str | TypeVar):
         # Of what has no annotation the default tells; a default of None tells nothing.
         kind = type(default) if isinstance(default, PLAIN_KINDS) else type(value)
-    check_value(name, parameter.name, value, kind)
+    check_value(parameter.name, value, kind)
 
 
 def list_plain_switches(model_class: type) -> list[str]:

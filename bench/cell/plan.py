@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bench.cell.open_run import Cell
+from bench.cell.open_run import Cell, list_specs
 from bench.data.dataset import Dataset
 from bench.data.subset import take_part
 from bench.distributed.runtime import Runtime
@@ -47,7 +47,9 @@ def show_plan(cells: Sequence[Cell], config: RunConfig, data: Dataset, runtime: 
             f"{name}: about {seconds / 60:.1f} minutes of training, "
             f"{memory / 2**20:,.0f} MiB a process"
         )
-    if runtime.tries_formats:
+    if runtime.tries_formats and any(
+        takes_steps(spec, config) for spec in list_specs(cells).values()
+    ):
         runtime.say(
             "memory format: each model's faster one, by a second or two of steps before it is "
             "trained; --channels-last or --no-channels-last settles it for all"

@@ -187,7 +187,8 @@ def _check_validation(dataset: Dataset, say: Say) -> None:
             "validation; add images, or give --protocol published"
         )
     if num_held < num_classes:
-        say(f"{dataset.name}: {num_classes - num_held} classes have no validation image")
+        have = "class has" if num_classes - num_held == 1 else "classes have"
+        say(f"{dataset.name}: {num_classes - num_held} {have} no validation image")
 
 
 def _choose_source(name: str, data_dir: Path | None, say: Say) -> Source:

@@ -7,6 +7,7 @@ from bench.data.dataset import Dataset, describe_classes, open_dataset, say_noth
 from bench.data.run_look import add_look
 from bench.data.subset import take_classes, take_part, take_parts
 from bench.request.config import RunConfig
+from zoo.registry import list_fitted_once
 
 __all__ = ["Dataset", "describe_part", "open_run_data"]  # whoever opens a run's data names them
 
@@ -35,8 +36,9 @@ def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
     else:
         found = add_look(found, whole, config, say)
     smallest = _smallest_training_set(found, config)
-    trains = config.epochs != 0 and not config.best_batch
-    if trains and config.batch_size > smallest:
+    takes_steps = config.takes_steps and len(list_fitted_once(config.models)) < len(config.models)
+    is_given = config.epochs != 0 and not config.best_batch
+    if takes_steps and is_given and config.batch_size > smallest:
         raise ValueError(
             f"--batch-size {config.batch_size}: {found.name} has {smallest} training images; "
             f"give {smallest} or less"

@@ -120,6 +120,8 @@ def check_files(folder: Path, manifest: Manifest, form: ManifestFormat) -> None:
     """
     expected = {folder / name: checksum for name, checksum in manifest[form.checksums].items()}
     for path, found in _hash_files(expected, form).items():
+        if found == NO_FILE:
+            raise ValueError(f"{path}: is missing")
         if found != expected[path]:
             raise ValueError(f"{path}: sha256 {found} instead of {expected[path]}")
 

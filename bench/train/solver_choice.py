@@ -55,6 +55,6 @@ def check_solver(name: str, model: FittedModel, num_images: int, num_processes: 
         each = f" in each of {num_processes} processes" if num_processes > 1 else ""
         raise ValueError(
             f"{name}: {model.num_features:,} features of {num_images:,} images need about "
-            f"{needed / num_processes / 1e9:.1f} GB of memory{each}, and {free / 1e9:.1f} GB are "
+            f"{needed / num_processes / 1e9:,.1f} GB of memory{each}, and {free / 1e9:.1f} GB are "
             "free; take fewer codes, levels or landmarks"
         )
