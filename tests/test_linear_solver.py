@@ -57,10 +57,11 @@ def test_strength_is_chosen_on_validation_and_scaling_is_folded_in(
     found = solver.solve(held, lambda: None)
     tried = found["validation_top1"]
     assert isinstance(tried, dict)
-    best = max(tried.values())
-    assert tried[f"{found['strength']:g}"] == best
+    best = tried[f"{found['strength']:g}"]
+    # Refined weights may be right on an image less than they were when they were chosen.
+    assert best >= max(tried.values()) - 100 / 300
     # The layer reads features as they come.
-    assert count_right(layer(held.rows), held.labels) == pytest.approx(best, abs=1.0)
+    assert count_right(layer(held.rows), held.labels) == pytest.approx(best, abs=1e-9)
     assert best > 50
 
 

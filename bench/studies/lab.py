@@ -33,7 +33,7 @@ from bench.train.pretrained import check_pretrained
 
 
 class Gain(NamedTuple):
-    """Points of top-1 between two variants with their interval, and the p that there are none."""
+    """Points of top-1 between two variants with their interval, and the p of no difference."""
 
     points: Estimate
     p: float
@@ -86,9 +86,12 @@ class Trained:
     def gain_over(self, other: "Trained", images: NDArray[np.bool_] | None = None) -> Gain:
         """Return the points of top-1 that this is above another, seed by seed and image by image.
 
-        Both must have the same seeds, whose order of images and augmentations are then the same.
+        Both must have the same seeds, whose order of images and augmentations are then the same;
+        ValueError where they don't.
         `images` (n,) are the test images that count, or all.
         """
+        if [one.seed for one in self.records] != [one.seed for one in other.records]:
+            raise ValueError(f"{self.name} and {other.name} aren't of the same seeds")
         ours, theirs = self.right, other.right
         if images is not None:
             ours, theirs = ours[:, images], theirs[:, images]

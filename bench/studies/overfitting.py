@@ -6,7 +6,7 @@ from typing import Any
 from bench.request.config import RunConfig
 from bench.results.finding import Answer, Plot, Series, point_at
 from bench.results.image_interval import independent_difference, top1_estimate
-from bench.results.interval import Estimate
+from bench.results.interval import CONFIDENCE, Estimate
 from bench.studies.image_set import use_ten_classes
 from bench.studies.lab import Lab, Trained
 from bench.studies.wording import join_names, say_count, say_estimate, say_proof
@@ -40,28 +40,35 @@ def overfitting(lab: Lab) -> Answer:
         f"Without a remedy the gap is {say_estimate(plain[few], 'points')} with {few} images of a "
         f"class, and {say_estimate(plain[many], 'points')} with {many}."
     ]
-    for name in list(REMEDIES)[1:]:
+    remedies = list(REMEDIES)[1:]
+    # A remedy is proven where the interval that is adjusted for their number leaves 0 out
+    # (Bonferroni): no p is kept that could be adjusted.
+    sure = 1 - (1 - CONFIDENCE) / len(remedies)
+    for name in remedies:
         # Of the same validation images, but only their number right is kept: as of others, and so
         # with an interval that is too wide rather than too narrow.
         change = independent_difference(gaps[name][few], plain[few])
+        with_it, without = (lab.trained[f"{one} {few}"] for one in (name, "nothing"))
+        adjusted = independent_difference(gap_of(with_it, sure), gap_of(without, sure))
         answer.append(
             f"With {few}, {name} changes it by {say_estimate(change, 'points', signed=True)}, "
-            f"{say_proof(change, 'proven wider', 'proven narrower')}."
+            f"{say_proof(adjusted, 'proven wider', 'proven narrower')}."
         )
     (sample, *_) = lab.trained.values()
-    record, seeds = sample.records[0], say_count(len(sample.records), "seed")
+    record, num_seeds = sample.records[0], len(sample.records)
+    covered = f" and {num_seeds} seeds" if num_seeds > 1 else "; there is one seed"
     return Answer(
         sentences=tuple(answer),
         setting=(
             f"{record.model}, {len(record.data.class_names)} classes of {record.data.name}, "
             f"{join_names(map(str, counts))} training images of each, as many steps for all, "
-            f"{seeds}; {record.data.num_validation:,} validation "
-            "images."
+            f"{say_count(num_seeds, 'seed')}; {record.data.num_validation:,} validation images. "
+            f"What is proven is adjusted for {len(remedies)} remedies."
         ),
         plots=(
             Plot(
                 title="Top-1 on training images above that on validation images",
-                caption=f"Intervals cover both sets of images and {seeds}.",
+                caption=f"Intervals cover both sets of images{covered}.",
                 kind="lines",
                 x="Training images of a class",
                 y="Gap (points)",
@@ -75,12 +82,15 @@ def overfitting(lab: Lab) -> Answer:
     )
 
 
-def gap_of(trained: Trained) -> Estimate:
+def gap_of(trained: Trained, confidence: float = CONFIDENCE) -> Estimate:
     """Return the points of top-1 that training is above validation after the last epoch."""
     last = [record.epochs[-1] for record in trained.records]
-    learnt = top1_estimate([row.train_evaluation for row in last if row.train_evaluation])
-    unseen = top1_estimate([row.evaluation for row in last if row.evaluation])
-    return independent_difference(learnt, unseen)
+    learnt = [row.train_evaluation for row in last if row.train_evaluation]
+    unseen = [row.evaluation for row in last if row.evaluation]
+    learnt_top1, unseen_top1 = (
+        top1_estimate(one, confidence=confidence) for one in (learnt, unseen)
+    )
+    return independent_difference(learnt_top1, unseen_top1)
 
 
 def _request(lab: Lab, count: int) -> RunConfig:

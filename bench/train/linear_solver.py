@@ -68,6 +68,7 @@ class _Choice:
     accuracies: dict[float, float] = field(default_factory=dict)
     best: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.empty(0), torch.empty(0)))
     num_falls: int = 0
+    refined: float | None = None  # the strength whose weights have been refined
 
     @property
     def strength(self) -> float:
@@ -75,13 +76,15 @@ class _Choice:
 
         ValueError where not even the strongest could be solved.
         """
+        if self.refined is not None:
+            return self.refined
         if not self.accuracies:
             raise ValueError("the features aren't finite")
         return max(self.accuracies, key=lambda strength: self.accuracies[strength])
 
     def judge(self, strength: float, weight: Tensor, bias: Tensor) -> None:
         """Try weights (K, F) and biases on the validation features."""
-        accuracy = count_right(self.validation.rows @ weight.T + bias, self.validation.labels)
+        accuracy = self._count_right(weight, bias)
         is_best = accuracy > max(self.accuracies.values(), default=-1.0)
         self.accuracies[strength] = accuracy
         if is_best:
@@ -89,6 +92,15 @@ class _Choice:
         # As many right as before is no fall: of few validation images it is likely.
         has_fallen = accuracy < max(self.accuracies.values())
         self.num_falls = self.num_falls + 1 if has_fallen else 0
+
+    def refine(self, weight: Tensor, bias: Tensor) -> None:
+        """Take better weights of the best strength, and the accuracy that they have."""
+        self.refined = self.strength
+        self.best = weight, bias
+        self.accuracies[self.refined] = self._count_right(weight, bias)
+
+    def _count_right(self, weight: Tensor, bias: Tensor) -> float:
+        return count_right(self.validation.rows @ weight.T + bias, self.validation.labels)
 
     def conclude(self, scaling: _Scaling, layer: nn.Linear) -> dict[str, JsonValue]:
         """Write the best weights into a layer; return what was found."""
@@ -136,7 +148,7 @@ class SupportVectors(KeptFeatures):
             choice.judge(strength, weight, bias)
             if choice.num_falls == MOST_FALLS:
                 break
-        choice.best = solve(choice.strength, choice.best, tolerance=FINE)
+        choice.refine(*solve(choice.strength, choice.best, tolerance=FINE))
         return choice.conclude(scaling, self.layer)
 
 
@@ -160,7 +172,8 @@ def solve_squared_hinge(
     # times as long, and autograd asks for that wherever the weights lie by columns.
     signs = (2 * F.one_hot(train.labels, len(bias)).to(rows.dtype) - 1).T.contiguous()
     # Of all images within their margin the loss is a regression's, whose curvature all classes
-    # share. In units of its root they are nearly round, and some twenty steps are enough.
+    # share. In units of its root they are nearly round, and some twenty steps are enough to choose
+    # a strength.
     curvature = covariance + strength * torch.eye(len(covariance), device=rows.device)
     root = torch.linalg.cholesky(curvature).to(rows.dtype)
     inner = (weight @ root).requires_grad_()

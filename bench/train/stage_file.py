@@ -54,7 +54,7 @@ class StageFile:
     def restore(self, model: nn.Module, solver: Solver) -> tuple[Stage, ...]:
         """Load what was kept, and return the stages that led to it. A collective call.
 
-        None where nothing was kept, or it is damaged or of another version, which is said.
+        None of them where nothing was kept, or it is damaged or of another version, which is said.
         """
         stages = self.runtime.on_main(_read_stages, self.folder, self.runtime.say)
         if not stages:
