@@ -129,15 +129,15 @@ ALEXNET = (
     owt.small("alexnet_owt_cifar", 32, 20_713_380, 33_189_888, lr=0.03, notes=HE),
 )
 
-# Plain networks from before residual connections: zoo/classic.py
+# Plain networks from before residual connections: zoo/plain.py
 RUMELHART = "Rumelhart, Hinton, Williams, Learning representations by back-propagating errors"
 ZIP_CODES = "LeCun et al., Backpropagation applied to handwritten zip code recognition"
 CUDA_CONVNET = "Krizhevsky, cuda-convnet, layers-18pct"
-mlp = Family("mlp", 1986, RUMELHART, "classic", lr=0.05)
-convnet = Family("convnet", 1989, ZIP_CODES, "classic", lr=0.05)
-cuda = Family("cuda_convnet", 2012, CUDA_CONVNET, "classic", lr=0.05)
-nin = Family("nin", 2013, "Lin, Chen, Yan, arXiv 1312.4400", "classic", lr=0.02)
-all_cnn = Family("all_cnn", 2014, "Springenberg et al., arXiv 1412.6806", "classic", lr=0.02)
+mlp = Family("mlp", 1986, RUMELHART, "plain", lr=0.05)
+convnet = Family("convnet", 1989, ZIP_CODES, "plain", lr=0.05)
+cuda = Family("cuda_convnet", 2012, CUDA_CONVNET, "plain", lr=0.05)
+nin = Family("nin", 2013, "Lin, Chen, Yan, arXiv 1312.4400", "plain", lr=0.02)
+all_cnn = Family("all_cnn", 2014, "Springenberg et al., arXiv 1412.6806", "plain", lr=0.02)
 CLASSIC = (
     mlp.row("mlp", 32, 1, 1_730_404, 1_729_536),
     convnet.row("convnet", 32, 4, 2_168_356, 7_751_680),

@@ -26,7 +26,7 @@ from zoo.kernel_map import KernelMap
 from zoo.switch import check_against
 
 Encoding = Literal["none", "vq", "triangle", "llc", "fisher"]
-Solver = Literal["svm", "ridge", "forest"]
+SolverName = Literal["svm", "ridge", "forest"]
 CHUNK = 64  # images of 32 px whose maps stay in a CPU's caches
 ENCODERS: dict[str, Callable[[int, int], Encoder]] = {
     "vq": HardCodes,
@@ -85,7 +85,7 @@ class FittedModel(nn.Module):
         *,
         kernel: KernelMap | None = None,
         classifier: nn.Linear | Forest,
-        solver: Solver,
+        solver: SolverName,
         mirror: bool,
         chunk: int,
     ) -> None:
@@ -170,7 +170,7 @@ def build_fitted(
         pooling = nn.Sequential(pyramid, Root()) if design.encoding in ROOTED else pyramid
         num_features = encoder.num_maps * pyramid.num_cells
     kernel = None
-    solver: Solver = "svm"
+    solver: SolverName = "svm"
     if design.classifier == "rbf":
         kernel = KernelMap(num_features, design.landmarks)
         num_features = kernel.num_outputs

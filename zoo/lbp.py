@@ -38,7 +38,8 @@ def number_pattern(bits: int) -> int:
 class Lbp(nn.Module):
     """Histograms of patterns over cells: (N, C, H, W) to (N, 59, rows, columns).
 
-    `cells` says how many cells there are along a side; without it each is of `pixels` pixels.
+    `cells` says how many cells there are along a side; without it as many as fit of `pixels` pixels
+    each, which share what is left over.
     """
 
     def __init__(self, *, cells: int | None = None, pixels: int = 1) -> None:

@@ -169,6 +169,12 @@ def _draw_partners(draws: Draws, samples: Samples, pool: Samples) -> Samples:
     return pool[draws.integers(Purpose.PARTNER, samples, len(pool))]
 
 
+def find_share(num_images: int, data_rank: int, data_size: int) -> slice:
+    """Return which of so many images a rank evaluates: shares are contiguous and leave none out."""
+    bounds = (num_images * rank // data_size for rank in (data_rank, data_rank + 1))
+    return slice(*bounds)
+
+
 def evaluation_batches(
     images: ImageSet,
     indices: NDArray[np.int64] | None,
@@ -188,9 +194,7 @@ def evaluation_batches(
     `labels` (B,).
     """
     every = np.arange(len(images.labels)) if indices is None else indices
-    begin = len(every) * data_rank // data_size
-    end = len(every) * (data_rank + 1) // data_size
-    share = every[begin:end]
+    share = every[find_share(len(every), data_rank, data_size)]
     parts = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
     views = ten_views(dataset.margin)
     if crops == 1:

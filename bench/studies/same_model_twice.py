@@ -7,15 +7,18 @@ goes on where it was.
 """
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy import special
+
 from bench.environment import describe_machine
 from bench.results.finding import Answer, Plot, Series, point_at
 from bench.results.image_interval import wilson_interval
-from bench.results.interval import Estimate
+from bench.results.interval import CONFIDENCE, Estimate
 from bench.results.record import make_measurement
 from bench.results.verdict import Verdict, speed_ratio, verdict
 from bench.studies.lab import Lab
@@ -23,7 +26,6 @@ from bench.studies.trial import METRIC, Trial, list_trials
 from bench.studies.twin_measurement import measure_trials
 from bench.studies.wording import say_estimate
 
-CLAIMS_ALLOWED = 16  # of 200 at 5 %: the exact binomial test's bound
 FINDS_NEEDED = 90  # of 100
 NUM_QUICK = 12  # comparisons of the quick form
 
@@ -121,7 +123,7 @@ def summarise(lines: Sequence[Line]) -> Answer:
     return Answer(
         sentences=(
             f"{_count('A winner is claimed between equals', equals)} "
-            f"(at most {CLAIMS_ALLOWED} of 200 by chance).",
+            f"({_most_by_chance(len(equals))} or fewer are within chance).",
             f"{_count('A model that is 5 % slower is found', slowed)} "
             f"(at least {FINDS_NEEDED} of 100 are asked for).",
         ),
@@ -146,6 +148,11 @@ def share_told_apart(lines: Sequence[Line]) -> Estimate:
     """Return how many percent of comparisons tell their builds apart, with Wilson's limits."""
     num_apart = sum(map(is_told_apart, lines))
     return Estimate(100 * num_apart / len(lines), *wilson_interval(num_apart, len(lines)))
+
+
+def _most_by_chance(num_equals: int) -> int:
+    """Return how many equals may be told apart at 5 %: the upper limit of 95 % of all studies."""
+    return math.ceil(special.bdtrik((1 + CONFIDENCE) / 2, num_equals, 1 - CONFIDENCE))
 
 
 def _count(what: str, lines: Sequence[Line]) -> str:

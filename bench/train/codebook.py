@@ -75,10 +75,11 @@ def find_centres(
     generator: torch.Generator,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, float]:
-    """Return k-means' centres (K, D) of samples (M, D), and the mean squared distance to them.
+    """Return k-means' centres (K, D) of samples (M, D), and a mean squared distance to them.
 
-    Lloyd's algorithm from samples drawn at random; a centre that no sample is nearest to becomes
-    a sample again.
+    It is measured before the last round moves them, and so a little larger than theirs. Lloyd's
+    algorithm from samples drawn at random; a centre that no sample is nearest to becomes a sample
+    again.
     """
     centres = samples[_draw(len(samples), num_centres, generator)].clone()
     error = 0.0

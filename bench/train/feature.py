@@ -37,7 +37,7 @@ Part = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
-class Features:
+class FrozenFeatures:
     """A row an image in canonical order, (N, D) float32, and the seconds that computing them took.
 
     `kept` says that an earlier cell or run computed them.
@@ -82,7 +82,7 @@ def find_classifier(model: nn.Module, images: Tensor) -> nn.Linear:
 
 def open_features(
     model: nn.Module, classifier: nn.Linear, part: Part, spec: ModelSpec, context: RunContext
-) -> Features:
+) -> FrozenFeatures:
     """Return the features of all images of a part, from the cache or computed by all ranks.
 
     A collective call.
@@ -106,7 +106,7 @@ def open_features(
         runtime.check_signal()
         shares = runtime.gather_shards(own)
         seconds = max(runtime.gather(time.perf_counter() - start))
-        found = Features(torch.cat(shares), seconds, kept=False)
+        found = FrozenFeatures(torch.cat(shares), seconds, kept=False)
         runtime.on_main(_keep, name, identity, found, runtime, timeout)
         return found
 
@@ -203,16 +203,18 @@ def _hash_weights(model: nn.Module, classifier: nn.Linear) -> str:
     return total.hexdigest()
 
 
-def _read(name: str, identity: str, runtime: Runtime, timeout: float) -> Features | None:
+def _read(name: str, identity: str, runtime: Runtime, timeout: float) -> FrozenFeatures | None:
     """Read features that were kept; None where there are none, or they are damaged."""
     found = find_cached(name, identity, stamp="", say=runtime.say, timeout=timeout)
     if found is None:
         return None
     folder, facts = found
-    return Features(torch.from_numpy(np.load(folder / FILE)), facts["seconds"], kept=True)
+    return FrozenFeatures(torch.from_numpy(np.load(folder / FILE)), facts["seconds"], kept=True)
 
 
-def _keep(name: str, identity: str, found: Features, runtime: Runtime, timeout: float) -> None:
+def _keep(
+    name: str, identity: str, found: FrozenFeatures, runtime: Runtime, timeout: float
+) -> None:
     """Keep features for later cells and runs; that the disk refuses them is said and no failure."""
 
     def build(aside: Path) -> Facts:

@@ -12,11 +12,11 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from bench.data.dataset import Split
-from bench.data.loader import Batch
+from bench.data.loader import Batch, find_share
 from bench.results.record import Accuracy, Epoch, Stage
 from bench.train.build import RunContext
 from bench.train.evaluation import Predictions, evaluate
-from bench.train.feature import Features, Part, find_classifier, open_features
+from bench.train.feature import FrozenFeatures, Part, find_classifier, open_features
 from bench.train.logistic import Chosen, choose_classifier
 from bench.train.method import Moved
 from bench.train.step import make_noise_batch
@@ -38,7 +38,7 @@ class HeadMethod:
     steps: StepMethod
     classifier: nn.Linear
     stages: tuple[Stage, ...] = ()
-    opened: dict[Part, Features] = field(default_factory=dict)
+    opened: dict[Part, FrozenFeatures] = field(default_factory=dict)
 
     @property
     def bare(self) -> nn.Module:
@@ -128,20 +128,21 @@ class HeadMethod:
         part: Part = "train" if images is self.steps.context.data.train else "test"
         return self._assess_features(split, self._open(part))
 
-    def _open(self, part: Part) -> Features:
+    def _open(self, part: Part) -> FrozenFeatures:
         if part not in self.opened:
             spec, context = self.steps.spec, self.steps.context
             self.opened[part] = open_features(self.bare, self.classifier, part, spec, context)
         return self.opened[part]
 
-    def _assess_features(self, split: Split, features: Features) -> tuple[Accuracy, Predictions]:
+    def _assess_features(
+        self, split: Split, features: FrozenFeatures
+    ) -> tuple[Accuracy, Predictions]:
         """Evaluate the classifier on the features of a split's images, this rank on its share."""
         context = self.steps.context
         data, runtime = context.data, context.runtime
         images, indices = data.rows_of(split)
-        begin = len(indices) * runtime.data_rank // runtime.data_size
-        end = len(indices) * (runtime.data_rank + 1) // runtime.data_size
-        rows = torch.from_numpy(indices[begin:end])
+        share = find_share(len(indices), runtime.data_rank, runtime.data_size)
+        rows = torch.from_numpy(indices[share])
         labels = torch.from_numpy(images.labels)
         batches = (
             Batch(features.rows[part].to(runtime.device), labels[part].to(runtime.device))

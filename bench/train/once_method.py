@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from bench.data.dataset import Split
-from bench.data.loader import Batch, evaluation_batches
+from bench.data.loader import Batch, evaluation_batches, find_share
 from bench.data.sampling import seed_of
 from bench.results.record import Accuracy, Epoch, Stage
 from bench.train.build import RunContext, assess, make_model_input
@@ -215,10 +215,9 @@ class OnceMethod:
         """Evaluate the classifier on the features of the validation images."""
         context = self.context
         runtime = context.runtime
-        begin = len(held.rows) * runtime.data_rank // runtime.data_size
-        end = len(held.rows) * (runtime.data_rank + 1) // runtime.data_size
-        rows = torch.split(held.rows[begin:end], BATCH)
-        labels = torch.split(held.labels[begin:end], BATCH)
+        share = find_share(len(held.rows), runtime.data_rank, runtime.data_size)
+        rows = torch.split(held.rows[share], BATCH)
+        labels = torch.split(held.labels[share], BATCH)
         accuracy, _ = evaluate(
             self.model.classifier,
             (Batch(*part) for part in zip(rows, labels, strict=True) if len(part[1])),
