@@ -7,6 +7,7 @@ python -m bench.run --recipe smoke --dataset synthetic  in one process
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -115,4 +116,9 @@ def write_report(config: RunConfig) -> bool:
 
 if __name__ == "__main__":
     tolerate_output()
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        # Before the runtime, which heeds signals.
+        report_error("interrupted before anything had begun", aloud=read_world().speaks)
+        sys.exit(leave_exit_code(128 + signal.SIGINT))

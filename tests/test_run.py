@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,24 @@ def wait_for(path: Path, text: str, seconds: float = 90) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"{text!r} did not come in {path}")
+
+
+def test_a_signal_before_anything_has_begun_is_a_line(place: Path, tmp_path: Path) -> None:
+    words = argv_of(f"--models lenet5 --epochs 1 --measure none --out {tmp_path / 'run'}")
+    started = subprocess.Popen(
+        [sys.executable, "-m", "bench.run", *words],
+        cwd=ROOT,
+        text=True,
+        env=variables(place),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert started.stdout is not None
+    started.stdout.readline()  # what is said of the data, before torch is imported
+    started.send_signal(signal.SIGINT)
+    _, err = started.communicate(timeout=60)
+    assert started.returncode == 128 + signal.SIGINT
+    assert err.splitlines() == ["zoometry: interrupted before anything had begun"]
 
 
 @pytest.mark.parametrize(
