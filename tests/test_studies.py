@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from bench.studies.catalogue import CATALOGUE, STUDIES, Study, choose_studies
 from bench.studies.explain import agreement, share_in_middle
 from bench.studies.imbalance import images_of_part
 from bench.studies.lab import Lab, Trained
+from bench.studies.outcome import do_study
 from bench.studies.relu_tanh import steps_to
 from bench.studies.wording import join_names, say_count, say_estimate
 from bench.verify import find_faults
@@ -213,6 +215,19 @@ def test_a_gain_is_paired_over_seeds_and_images() -> None:
     assert p < 0.001
     some, _ = better.gain_over(worse, np.arange(2000) < 500)
     assert some.high - some.low > 1.5 * (gain.high - gain.low)
+    with pytest.raises(ValueError, match="better and one aren't of the same seeds"):
+        better.gain_over(Trained("one", records[:1], ()))
+
+
+def test_what_a_study_took_is_kept_when_it_only_reads_its_runs(tmp_path: Path) -> None:
+    study: Any = SimpleNamespace(
+        name="demo", question="Does it?", load=lambda: lambda lab: finding().answer
+    )
+    lab = Lab(tmp_path, quick=True)
+    write_finding(tmp_path, finding(seconds=60.0))
+    assert 60 < do_study(study, lab).seconds < 61
+    (tmp_path / "finding.json").write_text("damaged")
+    assert do_study(study, lab).seconds < 1
 
 
 def test_a_finding_is_read_as_it_was_written_and_found_in_its_folder(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class Finding:
     """The outcome of a study: what was asked, the answer, and how it was come by.
 
     `runs` are the folders of the runs beside the finding, each an ordinary run; `seconds` are those
-    of the start that ended the study.
+    of all starts that came to an answer: a later one finds its runs done.
     """
 
     study: str
