@@ -174,7 +174,10 @@ def test_a_folder_of_classes_alone_is_folded_whole(
         ("--folds 1", "--folds 1: must lie between 2"),
         ("--folds 4 --protocol published", "take --protocol split"),
         ("--images-per-class 0", "--images-per-class 0: must be finite and greater"),
-        ("--images-per-class 3 --batch-size 32", "has 30 training images; give 30 or less"),
+        (
+            "--images-per-class 3 --batch-size 32 --train all",
+            "has 30 training images; give 30 or less",
+        ),
     ],
 )
 def test_folds_that_can_not_be_are_refused(

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import nn
 
 from bench.cell import packed
-from bench.distributed import parallel
+from bench.distributed import hardware, parallel
 from bench.distributed.gang import FakeGang
 from bench.distributed.process import LAUNCHED
 from bench.distributed.roll_call import LATER, patience_of_groups
@@ -190,7 +190,7 @@ def test_cells_that_run_at_once_are_counted_before_a_gpu_is_taken(
         told.append(given)
         raise EnoughError
 
-    monkeypatch.setattr(packed, "num_gpus", lambda: 3)
+    monkeypatch.setattr(hardware, "num_gpus", lambda: 3)
     monkeypatch.setattr(packed.PackedExecutor, "_start", start)
     config = parse(["--recipe", "smoke", "--pack", "--pack-size", "2"])
     context: Any = SimpleNamespace(config=config, runtime=runtime)

@@ -1,5 +1,9 @@
 """Linear classifiers fitted once. Oracles: scikit-learn's LinearSVC and RidgeClassifier."""
 
+import subprocess
+import sys
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +18,7 @@ from bench.train.linear_solver import (
     solve_squared_hinge,
 )
 from bench.train.solver import STRENGTHS, Features, count_right, find_scale
+from tests.support.processes import ROOT
 
 NUM_CLASSES, NUM_FEATURES = 4, 6
 
@@ -63,6 +68,45 @@ def test_strength_is_chosen_on_validation_and_scaling_is_folded_in(
     # The layer reads features as they come.
     assert count_right(layer(held.rows), held.labels) == pytest.approx(best, abs=1e-9)
     assert best > 50
+
+
+PEAK = """
+import sys, torch
+from torch import nn
+import bench.train.linear_solver as linear
+torch.set_num_threads(1)
+kind, num_images, width, classes = getattr(linear, sys.argv[1]), *map(int, sys.argv[2:])
+linear.STRENGTHS = (0.1,)
+rows, labels = torch.randn(num_images, width), torch.arange(num_images) % classes
+layer = nn.Linear(width, classes).requires_grad_(False)
+solver = kind(layer, num_images, 0)
+with torch.no_grad():
+    for part in torch.arange(num_images).split(500):
+        solver.take(linear.Features(rows[part], labels[part]))
+    solver.solve(linear.Features(rows[:500], labels[:500]), lambda: None)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(1024 * int(peak.split()[1]) - rows.nbytes, kind.count_bytes(layer, num_images))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "small", "large"),
+    [
+        ("SupportVectors", "5000 20 100", "25000 20 100"),
+        ("SupportVectors", "1500 500 5", "1500 2500 5"),
+        ("Ridge", "1500 500 5", "1500 2500 5"),
+    ],
+)
+def test_memory_grows_as_it_is_said_to(kind: str, small: str, large: str) -> None:
+    """Measured in processes of their own, less what any of them takes."""
+
+    def measure(sizes: str) -> Sequence[int]:
+        words = [sys.executable, "-c", PEAK, kind, *sizes.split()]
+        done = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
+        return [int(word) for word in done.stdout.split()]
+
+    (peak_small, said_small), (peak_large, said_large) = measure(small), measure(large)
+    assert said_large - said_small == pytest.approx(peak_large - peak_small, rel=0.6)
 
 
 def test_ridge_is_scikit_learns() -> None:

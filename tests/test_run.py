@@ -174,8 +174,11 @@ def wait_for(path: Path, text: str, seconds: float = 90) -> None:
 
 def test_a_signal_before_anything_has_begun_is_a_line(place: Path, tmp_path: Path) -> None:
     words = argv_of(f"--models lenet5 --epochs 1 --measure none --out {tmp_path / 'run'}")
+    # What a shell starts in the background is told to ignore the signal, and its children too.
+    heed = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start = f"import runpy, signal; {heed}; runpy.run_module('bench.run', run_name='__main__')"
     started = subprocess.Popen(
-        [sys.executable, "-m", "bench.run", *words],
+        [sys.executable, "-c", start, *words],
         cwd=ROOT,
         text=True,
         env=variables(place),

@@ -36,9 +36,9 @@ def open_run_data(config: RunConfig, *, say: Say = say_nothing) -> Dataset:
     else:
         found = add_look(found, whole, config, say)
     smallest = _smallest_training_set(found, config)
-    takes_steps = config.takes_steps and len(list_fitted_once(config.models)) < len(config.models)
-    is_given = config.epochs != 0 and not config.best_batch
-    if takes_steps and is_given and config.batch_size > smallest:
+    all_fit_once = config.models and list_fitted_once(config.models) == list(config.models)
+    takes_steps = config.takes_steps and config.epochs != 0 and not all_fit_once
+    if takes_steps and not config.best_batch and config.batch_size > smallest:
         raise ValueError(
             f"--batch-size {config.batch_size}: {found.name} has {smallest} training images; "
             f"give {smallest} or less"
