@@ -270,7 +270,7 @@ def test_features_that_do_not_fit_into_memory_are_refused_with_their_size(
     line = [*words[:-1], "hog_svm@codes=90", "--out", str(tmp_path / "run")]
     assert main(line) == 2
     (error,) = capsys.readouterr().err.splitlines()
-    # 180 images of 90 codes in 21 cells; three matrices of their products.
+    # 180 images of 90 codes in 21 cells; five matrices of their products.
     assert "1,890 features of 180 images need about 0.1 GB of memory" in error
     assert not (tmp_path / "run" / "cells").exists()
 

@@ -32,7 +32,9 @@ LEAST_DEVIATION = 0.01
 COARSE, FINE = 3e-3, 3e-4
 MOST_STEPS = 100
 HISTORY = 20
-BYTES_A_MARGIN = 60  # measured: memory at its peak against images and classes
+# Measured, of memory at its peak: matrices of the features' products, and bytes an image and class.
+MATRICES = 5
+BYTES_A_MARGIN = 60
 # Images whose products are added up at once: the sum is as large as all of them together.
 ADDED_AT_ONCE = 2048
 
@@ -123,10 +125,10 @@ class SupportVectors(KeptFeatures):
     def count_bytes(layer: nn.Linear, num_images: int) -> int:
         """Return about how much memory it takes.
 
-        The features, three matrices of their products, and the margins of all images and classes
-        in the forms that a step and its gradient have of them.
+        The features, matrices of their products, and the margins of all images and classes in the
+        forms that a step and its gradient have of them.
         """
-        features = 4 * num_images * layer.in_features + 3 * 8 * layer.in_features**2
+        features = 4 * num_images * layer.in_features + MATRICES * 8 * layer.in_features**2
         return features + BYTES_A_MARGIN * num_images * layer.out_features
 
     def solve(self, validation: Features, check: Callable[[], None]) -> dict[str, JsonValue]:
@@ -225,8 +227,8 @@ class Ridge:
 
     @staticmethod
     def count_bytes(layer: nn.Linear, num_images: int) -> int:
-        """Return about how much memory it takes: four matrices of the features' products."""
-        return 4 * 8 * layer.in_features**2
+        """Return about how much memory it takes: matrices of the features' products."""
+        return MATRICES * 8 * layer.in_features**2
 
     def take(self, block: Features) -> None:
         """Add up the products of the next training images."""
