@@ -92,7 +92,6 @@ print(1024 * int(peak.split()[1]) - rows.nbytes, kind.count_bytes(layer, num_ima
 @pytest.mark.parametrize(
     ("kind", "small", "large"),
     [
-        ("SupportVectors", "20000 20 100", "60000 20 100"),
         ("SupportVectors", "1500 500 5", "1500 2500 5"),
         ("Ridge", "1500 500 5", "1500 2500 5"),
     ],

@@ -32,7 +32,8 @@ LEAST_DEVIATION = 0.01
 COARSE, FINE = 3e-3, 3e-4
 MOST_STEPS = 100
 HISTORY = 20
-# Measured, of memory at its peak: matrices of the features' products, and bytes an image and class.
+# Of memory at its peak: matrices of the features' products, and bytes an image and class, which
+# vary from run to run (12 to 73 were measured).
 MATRICES = 5
 BYTES_A_MARGIN = 60
 # Images whose products are added up at once: the sum is as large as all of them together.
