@@ -209,8 +209,11 @@ def test_ranks_ask_nothing_of_each_other_while_they_learn(
 ) -> None:
     """Rounded differently, the one may take a round more than the other."""
 
+    done: list[str] = []
+
     def do_alone(work: Callable[..., Any]) -> Callable[..., Any]:
         def work_alone(*given: Any) -> Any:
+            done.append(work.__name__)
             with monkeypatch.context() as patch:
                 patch.setattr(SingleGang, "gather", stop)
                 return work(*given)
@@ -219,7 +222,9 @@ def test_ranks_ask_nothing_of_each_other_while_they_learn(
 
     monkeypatch.setattr(SupportVectors, "solve", do_alone(SupportVectors.solve))
     monkeypatch.setattr("bench.train.once_method.learn_codebook", do_alone(learn_codebook))
-    run(words, tmp_path / "run")
+    record, _ = run(words, tmp_path / "run")
+    assert done == ["learn_codebook", "solve"]
+    assert record.status == "ok", "a question to the others would have ended it"
 
 
 @pytest.mark.parametrize(

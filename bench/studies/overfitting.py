@@ -19,6 +19,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "augmentation": {"dropout": 0.0, "augment": CROPPED},
     "both together": {"dropout": 0.5, "augment": CROPPED},
 }
+REMEDIED = tuple(REMEDIES)[1:]
 MOST = 450  # training images of a class
 
 
@@ -40,20 +41,7 @@ def overfitting(lab: Lab) -> Answer:
         f"Without a remedy the gap is {say_estimate(plain[few], 'points')} with {few} images of a "
         f"class, and {say_estimate(plain[many], 'points')} with {many}."
     ]
-    remedies = list(REMEDIES)[1:]
-    # A remedy is proven where the interval that is adjusted for their number leaves 0 out
-    # (Bonferroni): no p is kept that could be adjusted.
-    sure = 1 - (1 - CONFIDENCE) / len(remedies)
-    for name in remedies:
-        # Of the same validation images, but only their number right is kept: as of others, and so
-        # with an interval that is too wide rather than too narrow.
-        change = independent_difference(gaps[name][few], plain[few])
-        with_it, without = (lab.trained[f"{one} {few}"] for one in (name, "nothing"))
-        adjusted = independent_difference(gap_of(with_it, sure), gap_of(without, sure))
-        answer.append(
-            f"With {few}, {name} changes it by {say_estimate(change, 'points', signed=True)}, "
-            f"{say_proof(adjusted, 'proven wider', 'proven narrower')}."
-        )
+    answer += [_judge_remedy(lab, name, few) for name in REMEDIED]
     (sample, *_) = lab.trained.values()
     record, num_seeds = sample.records[0], len(sample.records)
     covered = f" and {num_seeds} seeds" if num_seeds > 1 else "; there is one seed"
@@ -63,7 +51,7 @@ def overfitting(lab: Lab) -> Answer:
             f"{record.model}, {len(record.data.class_names)} classes of {record.data.name}, "
             f"{join_names(map(str, counts))} training images of each, as many steps for all, "
             f"{say_count(num_seeds, 'seed')}; {record.data.num_validation:,} validation images. "
-            f"What is proven is adjusted for {len(remedies)} remedies."
+            f"What is proven is adjusted for {len(REMEDIED)} remedies."
         ),
         plots=(
             Plot(
@@ -79,6 +67,24 @@ def overfitting(lab: Lab) -> Answer:
                 ),
             ),
         ),
+    )
+
+
+def _judge_remedy(lab: Lab, name: str, count: int) -> str:
+    """Say how a remedy changes the gap with so many images of a class, and whether it is proven.
+
+    By an interval that is adjusted for the number of remedies (Bonferroni): no p is kept that could
+    be adjusted.
+    """
+    with_it, without = (lab.trained[f"{one} {count}"] for one in (name, "nothing"))
+    # Of the same validation images, but only their number right is kept: as of others, and so with
+    # an interval that is too wide rather than too narrow.
+    change = independent_difference(gap_of(with_it), gap_of(without))
+    sure = 1 - (1 - CONFIDENCE) / len(REMEDIED)
+    adjusted = independent_difference(gap_of(with_it, sure), gap_of(without, sure))
+    return (
+        f"With {count}, {name} changes it by {say_estimate(change, 'points', signed=True)}, "
+        f"{say_proof(adjusted, 'proven wider', 'proven narrower')}."
     )
 
 
